@@ -1,0 +1,1 @@
+"""kdsearch finds the best distillation temperature for each training setup."""

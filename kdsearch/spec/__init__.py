@@ -1,0 +1,28 @@
+"""The study spec: read from YAML, checked once, frozen. Imports pydantic and nothing heavier."""
+
+from kdsearch.spec.loading import load_spec, spec_document
+from kdsearch.spec.space import (
+    Choices,
+    Params,
+    Range,
+    Setup,
+    encode_level,
+    level_label,
+    setup_key,
+)
+from kdsearch.spec.study import TEMPERATURE, StudySpec, TrainingSpec
+
+__all__ = [
+    "TEMPERATURE",
+    "Choices",
+    "Params",
+    "Range",
+    "Setup",
+    "StudySpec",
+    "TrainingSpec",
+    "encode_level",
+    "level_label",
+    "load_spec",
+    "setup_key",
+    "spec_document",
+]

@@ -1,0 +1,120 @@
+"""The names that a spec may use for architectures, data sets, objectives and optimizers.
+
+Plain data, so that a misspelt name is found without importing torch.
+"""
+
+import ast
+import re
+from difflib import get_close_matches
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+_CIFAR_RESNETS = tuple(f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110))
+CIFAR_ARCHITECTURES = (
+    *_CIFAR_RESNETS,
+    *("resnet8x4", "resnet32x4", "resnet18", "resnet50"),
+    *("wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2"),
+    *("vgg8", "vgg11", "vgg13", "vgg16", "vgg19"),
+    *("mobilenet_v2_half", "shufflenet_v1", "shufflenet_v2"),
+)
+_SIZED_FAMILIES = re.compile(r"(convnet|mlp)(_[1-9]\d*)+|vit_[1-9]\d*_[1-9]\d*")
+_FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+TORCHVISION_DATASETS = (
+    *("CIFAR10", "CIFAR100", "Caltech101", "Caltech256", "Country211", "DTD", "EMNIST"),
+    *(
+        "EuroSAT",
+        "FER2013",
+        "FGVCAircraft",
+        "FashionMNIST",
+        "Flowers102",
+        "Food101",
+        "GTSRB",
+    ),
+    *("ImageNet", "Imagenette", "KMNIST", "MNIST", "OxfordIIITPet", "PCAM", "QMNIST"),
+    *("RenderedSST2", "SEMEION", "STL10", "SUN397", "SVHN", "StanfordCars", "USPS"),
+)
+DATASETS = ("digits", "imagefolder", *TORCHVISION_DATASETS)
+
+# Each objective's own options; the temperature and alpha belong to all of them.
+OBJECTIVES: dict[str, tuple[str, ...]] = {
+    "kd": ("student_temperature",),
+    "dkd": ("alpha", "beta", "warmup_epochs"),
+    "dist": ("beta", "gamma"),
+    "logit_standardization": ("base",),
+    "nkd": ("gamma",),
+    "mlkd": (),
+    "ctkd": ("theta", "loops"),
+    "mse": (),
+}
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "lion")
+SCHEDULES = ("constant", "cosine", "step", "one_cycle")
+SAMPLERS = ("auto", "profile", "tpe", "gp", "random", "qmc", "grid")
+PRUNERS = ("hopeless", "none")
+
+
+def problem_with_architecture(name: str) -> str | None:
+    """Return what is wrong with an architecture's name, or None where it is known."""
+    scheme, _, rest = name.partition(":")
+    if scheme == "torchvision" and rest:
+        return _problem_with_torchvision_model(rest)
+    if scheme == "timm" and rest:
+        if find_spec("timm") is None:
+            return f"needs timm for {name!r}. Install it: pip install 'kdsearch-hpo[timm]'."
+        return None
+    known = name in CIFAR_ARCHITECTURES or _SIZED_FAMILIES.fullmatch(name)
+    if known or _FACTORY.fullmatch(name):
+        return None
+    families = "convnet_8_16, mlp_64_32 and vit_64_4 (any widths)"
+    others = "torchvision:NAME, timm:NAME or package.module:factory"
+    return (
+        f"must be a known architecture, got {name!r}.{_suggestion(name, CIFAR_ARCHITECTURES)} "
+        f"Known: {', '.join(CIFAR_ARCHITECTURES)}, {families}, {others}."
+    )
+
+
+def problem_with_dataset(name: str) -> str | None:
+    """Return what is wrong with a data set's name, or None where it is known."""
+    if name in DATASETS or _FACTORY.fullmatch(name):
+        return None
+    return (
+        f"must be a known data set, got {name!r}.{_suggestion(name, DATASETS)} "
+        f"Known: {', '.join(DATASETS)}, or package.module:factory."
+    )
+
+
+def problem_with_name(kind: str, name: str, known: tuple[str, ...]) -> str | None:
+    """Return what is wrong with a name from a short list, or None where it is known."""
+    if name in known or _FACTORY.fullmatch(name):
+        return None
+    suggestion = _suggestion(name, known)
+    return f"must be a known {kind}, got {name!r}.{suggestion} Known: {', '.join(known)}."
+
+
+def _suggestion(name: str, known: tuple[str, ...]) -> str:
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    close = get_close_matches(name.lower(), list(by_lower), n=1)
+    return f" Did you mean {by_lower[close[0]]!r}?" if close else ""
+
+
+def _problem_with_torchvision_model(name: str) -> str | None:
+    known = _torchvision_models()
+    if not known or name in known:
+        return None
+    return f"must be a torchvision model, got {name!r}.{_suggestion(name, known)}"
+
+
+@cache
+def _torchvision_models() -> tuple[str, ...]:
+    """Return torchvision's classification models, read from its sources without importing it."""
+    package = find_spec("torchvision")
+    if package is None or package.origin is None:
+        return ()
+    sources = sorted((Path(package.origin).parent / "models").glob("*.py"))
+    return tuple(sorted({name for source in sources for name in _registered_models(source)}))
+
+
+def _registered_models(source: Path) -> list[str]:
+    functions = [n for n in ast.parse(source.read_text()).body if isinstance(n, ast.FunctionDef)]
+    return [f.name for f in functions if any("register_model" in ast.dump(d) for d in f.decorator_list)]

@@ -1,0 +1,134 @@
+"""From a YAML file, a mapping or a stored document to a checked study spec."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+from pydantic import ValidationError
+
+from kdsearch.errors import RequestError, SpecError
+from kdsearch.spec.problems import Problem, problems_in_space, problems_in_validation
+from kdsearch.spec.space import with_value
+from kdsearch.spec.study import StudySpec
+
+Lines: TypeAlias = dict[tuple[str, ...], int]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's numbers (`1e-4` is one), and no key written twice."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [rule for rule in rules if rule[0] != "tag:yaml.org,2002:float"]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+    list("-+0123456789."),
+)
+
+
+def load_spec(source: str | Path | Mapping[str, Any], *, overrides: Sequence[str] = ()) -> StudySpec:
+    """Return the checked study spec of a YAML file or a mapping.
+
+    Args:
+        source: A path to a YAML file, or the document itself.
+        overrides: `PATH=VALUE` texts, VALUE in YAML, that replace values of the document.
+
+    Raises:
+        SpecError: The spec has mistakes; every one is named, with its path and line.
+        RequestError: The file can't be read, or an override is no `PATH=VALUE`.
+    """
+    name = "the study spec" if isinstance(source, Mapping) else str(source)
+    lines: Lines = {}
+    if isinstance(source, Mapping):
+        document = dict(source)
+    else:
+        document, lines = _read_yaml(Path(source))
+    for override in overrides:
+        document = _override(document, override)
+    return _check(document, lines, name)
+
+
+def _check(document: dict[str, Any], lines: Lines, name: str) -> StudySpec:
+    try:
+        spec = StudySpec.model_validate(document)
+        problems = problems_in_space(spec)
+    except ValidationError as error:
+        problems = problems_in_validation(error)
+    if problems:
+        raise SpecError([_with_line(problem, lines) for problem in problems], name)
+    return spec
+
+
+def _with_line(problem: Problem, lines: Lines) -> str:
+    keys = problem.keys
+    while keys and keys not in lines:
+        keys = keys[:-1]
+    return problem.text(line=lines.get(keys) if keys else None)
+
+
+def _read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a text file"
+        raise RequestError(f"The spec {path} can't be read: {reason}.") from error
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        lines: Lines = {}
+        if node is not None:
+            _note_lines(node, (), lines)
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SpecError([f"line {line}: not valid YAML: {error.problem}."], str(path)) from error
+    if not isinstance(document, dict):
+        raise SpecError(
+            [f"must be a mapping of sections, got {type(document).__name__}."],
+            str(path),
+        )
+    return document, lines
+
+
+def _note_lines(node: yaml.Node, keys: tuple[str, ...], lines: Lines) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key `{key.value}` stands twice",
+                    problem_mark=key.start_mark,
+                )
+            seen.add(key.value)
+            below = (*keys, str(key.value))
+            lines[below] = key.start_mark.line + 1
+            _note_lines(value, below, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            lines[(*keys, str(index))] = item.start_mark.line + 1
+            _note_lines(item, (*keys, str(index)), lines)
+
+
+def _override(document: dict[str, Any], override: str) -> dict[str, Any]:
+    path, equals, text = override.partition("=")
+    if not (path and equals):
+        raise RequestError(f"`--set` must be PATH=VALUE, got {override!r}. Example: optimizer.lr=0.05.")
+    try:
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+    except yaml.YAMLError as error:
+        raise RequestError(f"`--set {path}` must be a YAML value, got {text!r}.") from error
+    section, _, rest = path.partition(".")
+    if section in ("setup", "tune") and rest:
+        return {**document, section: {**(document.get(section) or {}), rest: value}}
+    return with_value(document, path, value)
+
+
+def spec_document(spec: StudySpec) -> dict[str, Any]:
+    """Return the spec as a JSON document; `load_spec` makes the same spec of it."""
+    document: dict[str, Any] = json.loads(spec.model_dump_json())
+    return document

@@ -1,0 +1,203 @@
+"""What is wrong with a spec, in words: each problem names the path, the finding and the rule."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from kdsearch.spec.sections import Section
+from kdsearch.spec.space import ByFactor, Choices, Range, level_label
+from kdsearch.spec.study import TEMPERATURE, TRAINING_LEAVES, StudySpec
+
+_TAGS = frozenset({"Range", "Choices", "ByFactor", "ranges", "Pretraining"})
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake; `keys` lead to it in the document."""
+
+    keys: tuple[str, ...]
+    message: str
+
+    def text(self, line: int | None) -> str:
+        """Return the problem in one line: `` `path` (line N) message``."""
+        where = f" (line {line})" if line else ""
+        return f"`{'.'.join(self.keys)}`{where} {self.message}" if self.keys else self.message
+
+
+def problems_in_validation(error: ValidationError, prefix: tuple[str, ...] = ()) -> list[Problem]:
+    """Return pydantic's findings as problems, one for each place in the document."""
+    found: dict[tuple[str, ...], Problem] = {}
+    for details in error.errors(include_url=False):
+        keys = prefix + tuple(str(key) for key in details["loc"] if not _is_internal(key))
+        found.setdefault(keys, Problem(keys, _message(details)))
+    return _innermost(list(found.values()))
+
+
+def _is_internal(key: str | int) -> bool:
+    """Tell pydantic's own marks (union tags, `function-after[…]`) from keys of the document."""
+    return isinstance(key, str) and (key in _TAGS or "[" in key)
+
+
+def _innermost(problems: list[Problem]) -> list[Problem]:
+    """Drop a union's outer complaint where an inner one names the very key."""
+    return [p for p in problems if not any(_is_below(other.keys, p.keys) for other in problems)]
+
+
+def _is_below(keys: tuple[str, ...], above: tuple[str, ...]) -> bool:
+    return len(keys) > len(above) and keys[: len(above)] == above
+
+
+def _message(details: ErrorDetails) -> str:
+    found = details["input"]
+    if details["type"] == "extra_forbidden":
+        return _unknown_key(tuple(details["loc"]))
+    if details["type"] == "missing":
+        return "is missing. Add it."
+    if details["type"] == "value_error":
+        message = str(details["ctx"]["error"])
+        return message if message.startswith(("must", "needs")) else f"does not hold: {message}"
+    if details["type"] in (
+        "too_short",
+        "dict_type",
+        "model_type",
+        "tuple_type",
+    ) and found in ([], (), None):
+        return f"must not be empty, got {_show(found)}."
+    rule = details["msg"].removeprefix("Input should be ").removeprefix("Value should ")
+    return f"must be {rule}, got {_show(found)}."
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _unknown_key(loc: tuple[str | int, ...]) -> str:
+    known = _known_keys(loc[:-1])
+    close = get_close_matches(str(loc[-1]), known, n=1)
+    hint = f" Did you mean `{close[0]}`?" if close else ""
+    return f"is not a known key.{hint} Known: {', '.join(known)}."
+
+
+def _known_keys(loc: tuple[str | int, ...]) -> list[str]:
+    model: type[BaseModel] = StudySpec
+    by_name = {cls.__name__: cls for cls in (Range, Choices, ByFactor)}
+    for key in loc:
+        if key in by_name:
+            model = by_name[str(key)]
+        elif info := model.model_fields.get(str(key)):
+            kinds = [k for k in (info.annotation, *get_args(info.annotation)) if _is_section(k)]
+            model = kinds[0] if kinds else model
+    return list(model.model_fields)
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
+def problems_in_space(spec: StudySpec) -> list[Problem]:
+    """Return what no single field can know: factors against ranges, and levels against leaves."""
+    found = [*_unknown_paths(spec), *_doubled(spec), *_broken_levels(spec)]
+    found += _broken_ranges(spec) if not found else []
+    return found if found else list(_broken_combinations(spec))
+
+
+def _unknown_paths(spec: StudySpec) -> Iterator[Problem]:
+    for section, paths in (("setup", spec.setup), ("tune", spec.tune)):
+        for path in paths:
+            if not spec.is_leaf(path):
+                close = get_close_matches(path, sorted(TRAINING_LEAVES), n=1, cutoff=0.5)
+                hint = f" Did you mean `{close[0]}`?" if close else ""
+                yield Problem((section, path), f"is not a value of the spec.{hint}")
+    if TEMPERATURE not in spec.tune and TEMPERATURE not in spec.setup:
+        yield Problem(
+            ("tune", TEMPERATURE),
+            "is missing: the temperature is what is searched. Add {low: 1, high: 40, log: true}.",
+        )
+
+
+def _doubled(spec: StudySpec) -> Iterator[Problem]:
+    for path in spec.setup.keys() & spec.tune.keys():
+        yield Problem(("tune", path), "is also a factor under `setup`. Keep it in one of the two.")
+    for path, levels in spec.setup.items():
+        labels = [level_label(level) for level in levels]
+        for label in sorted({label for label in labels if labels.count(label) > 1}):
+            yield Problem(("setup", path), f"must not name a level twice, got {label} again.")
+
+
+def _broken_levels(spec: StudySpec) -> Iterator[Problem]:
+    for path, levels in spec.setup.items():
+        if not spec.is_leaf(path):
+            continue
+        for index, level in enumerate(levels):
+            yield from _value_problems(spec, path, level, ("setup", path, str(index)))
+
+
+def _broken_ranges(spec: StudySpec) -> Iterator[Problem]:
+    for path, dimension in spec.tune.items():
+        if not isinstance(dimension, ByFactor):
+            yield from _range_problems(spec, path, dimension, ("tune", path))
+            continue
+        if dimension.by not in spec.setup:
+            known = ", ".join(spec.setup) or "none"
+            message = f"must name a factor under `setup`, got {dimension.by!r}. Factors: {known}."
+            yield Problem(("tune", path, "by"), message)
+            continue
+        labels = [level_label(level) for level in spec.setup[dimension.by]]
+        for label in labels:
+            if label not in dimension.ranges:
+                message = f"has no range for the level {label} of `{dimension.by}`. Add it."
+                yield Problem(("tune", path), message)
+        for label, simple in dimension.ranges.items():
+            if label not in labels:
+                message = f"is no level of `{dimension.by}`. Levels: {', '.join(labels)}."
+                yield Problem(("tune", path, label), message)
+            yield from _range_problems(spec, path, simple, ("tune", path, label))
+
+
+def _range_problems(
+    spec: StudySpec, path: str, dimension: Range | Choices, keys: tuple[str, ...]
+) -> Iterator[Problem]:
+    if isinstance(dimension, Choices):
+        for index, choice in enumerate(dimension.choices):
+            yield from _value_problems(spec, path, choice, (*keys, "choices", str(index)))
+        return
+    for end in ("low", "high"):
+        value = getattr(dimension, end)
+        yield from _value_problems(spec, path, int(value) if dimension.integer else value, (*keys, end))
+
+
+def _value_problems(spec: StudySpec, path: str, value: Any, keys: tuple[str, ...]) -> Iterator[Problem]:
+    """Yield what is wrong with one value of a leaf, whatever else the setup says."""
+    try:
+        spec.with_values({path: value})
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            if details["loc"] and ".".join(map(str, details["loc"])).startswith(path):
+                yield Problem(keys, _message(details))
+                return
+
+
+def _broken_combinations(spec: StudySpec) -> Iterator[Problem]:
+    """Yield setups whose levels contradict one another, each finding once."""
+    seen: set[str] = set()
+    for setup in spec.setups():
+        params = {path: _first(dimension) for path, dimension in spec.dimensions(setup).items()}
+        try:
+            spec.resolve(setup, params)
+        except ValidationError as error:
+            labels = ", ".join(f"{path}={level_label(level)}" for path, level in setup.items())
+            for problem in problems_in_validation(error):
+                if problem.text(None) not in seen:
+                    seen.add(problem.text(None))
+                    yield Problem(problem.keys, f"{problem.message} (in the setup {labels})")
+
+
+def _first(dimension: Range | Choices) -> Any:
+    if isinstance(dimension, Choices):
+        return dimension.choices[0]
+    return int(dimension.low) if dimension.integer else dimension.low

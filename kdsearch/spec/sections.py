@@ -1,0 +1,233 @@
+"""The sections of a study spec: one frozen model each, refusing unknown keys."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from kdsearch.spec import catalogue
+
+Scalar: TypeAlias = bool | int | float | str | None
+Count: TypeAlias = Annotated[int, Field(ge=0)]
+PositiveCount: TypeAlias = Annotated[int, Field(ge=1)]
+Fraction: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]
+Temperature: TypeAlias = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NonNegative: TypeAlias = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Positive: TypeAlias = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Size: TypeAlias = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+def _refuse(problem: Callable[[str], str | None]) -> AfterValidator:
+    def check(name: str) -> str:
+        if message := problem(name):
+            raise ValueError(message)
+        return name
+
+    return AfterValidator(check)
+
+
+def _known(kind: str, names: tuple[str, ...]) -> AfterValidator:
+    return _refuse(lambda name: catalogue.problem_with_name(kind, name, names))
+
+
+Architecture = Annotated[str, _refuse(catalogue.problem_with_architecture)]
+DatasetName = Annotated[str, _refuse(catalogue.problem_with_dataset)]
+OptimizerName = Annotated[str, _known("optimizer", catalogue.OPTIMIZERS)]
+ScheduleName = Annotated[str, _known("schedule", catalogue.SCHEDULES)]
+ObjectiveName = Annotated[str, _known("objective", tuple(catalogue.OBJECTIVES))]
+
+
+class Section(BaseModel):
+    """A frozen part of the spec that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Dataset(Section):
+    """The images, their labels and how they are split.
+
+    `train_size` and `validation_size` are counts, or fractions of the data set's training part;
+    the validation split is taken from the training part, stratified, by `split_seed`.
+    """
+
+    name: DatasetName = "digits"
+    train_size: Size | None = None
+    validation_size: Size = 0.1
+    labels: str = "fine"
+    root: str | None = None
+    download: bool = False
+    image_size: PositiveCount | None = None
+    split_seed: Count = 0
+
+
+class Augment(Section):
+    """The random views of the training images; 0 or false switches a part off."""
+
+    crop_padding: Count = 0
+    flip: bool = False
+    cutout: Count = 0
+    color_jitter: Fraction = 0.0
+    mixup: NonNegative = 0.0
+    cutmix: NonNegative = 0.0
+
+
+class Pretraining(Section):
+    """Where weights come from: exactly one of published weights, a checkpoint, or training here.
+
+    Training here takes `dataset` and `epochs`; `finetune_epochs` then trains on the study's own
+    data set (for a student's initialisation; a teacher has its own `finetune` section).
+    """
+
+    weights: str | None = None
+    checkpoint: str | None = None
+    dataset: DatasetName | None = None
+    epochs: PositiveCount | None = None
+    finetune_epochs: Count = 0
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Pretraining":
+        sources = [s for s in (self.weights, self.checkpoint, self.epochs) if s is not None]
+        if len(sources) != 1 or (self.dataset is not None and self.epochs is None):
+            raise ValueError(
+                "must name exactly one source: {weights: NAME}, {checkpoint: PATH} "
+                "or {dataset: NAME, epochs: N}."
+            )
+        return self
+
+
+class Student(Section):
+    """The network that is trained; `init: {epochs: N}` starts from a target-trained one."""
+
+    arch: Architecture = "convnet_8_16"
+    init: Literal["random"] | Pretraining = "random"
+    stem: Literal["standard", "small"] = "standard"
+
+
+class Finetune(Section):
+    """How the teacher is trained on the study's data set.
+
+    `epochs: 0` leaves the body as it was pretrained; `head_epochs` first trains a new linear head
+    on the frozen body.
+    """
+
+    epochs: Count = 20
+    head_epochs: Count = 0
+    optimizer: OptimizerName = "sgd"
+    lr: Positive = 0.1
+    momentum: Fraction = 0.9
+    weight_decay: NonNegative = 5.0e-4
+    batch_size: PositiveCount = 64
+    schedule: ScheduleName = "cosine"
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+
+class Teacher(Section):
+    """The frozen network that gives the soft targets."""
+
+    arch: Architecture = "convnet_32_64_128"
+    pretraining: Literal["none"] | Pretraining = "none"
+    finetune: Finetune = Finetune()
+    stem: Literal["standard", "small"] = "standard"
+    seed: Count = 0
+
+    @model_validator(mode="after")
+    def _pretraining_names_a_dataset(self) -> "Teacher":
+        source = self.pretraining
+        if isinstance(source, Pretraining) and source.epochs is not None and source.dataset is None:
+            raise ValueError("`pretraining` must name a `dataset` beside `epochs`.")
+        if isinstance(source, Pretraining) and source.finetune_epochs:
+            raise ValueError("`pretraining.finetune_epochs` is a student's; use `finetune.epochs`.")
+        return self
+
+
+class Objective(Section):
+    """The distillation loss: `alpha * term + (1 - alpha) * cross-entropy`.
+
+    `temperature` divides both nets' logits; `options` are the term's own weights.
+    """
+
+    name: ObjectiveName = "kd"
+    temperature: Temperature = 4.0
+    alpha: Fraction = 0.9
+    options: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _options_belong_to_the_objective(self) -> "Objective":
+        allowed = catalogue.OBJECTIVES.get(self.name)
+        unknown = [] if allowed is None else sorted(set(self.options) - set(allowed))
+        if unknown:
+            known = ", ".join(allowed or ()) or "none"
+            raise ValueError(f"`options.{unknown[0]}` is not an option of {self.name!r}. Known: {known}.")
+        return self
+
+
+class Optimizer(Section):
+    """The student's optimizer, with torch.optim's meaning of every value.
+
+    `momentum` belongs to sgd and rmsprop, `beta1` and `beta2` to adam, adamw and lion.
+    """
+
+    name: OptimizerName = "sgd"
+    lr: Positive = 0.1
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    weight_decay: NonNegative = 5.0e-4
+    nesterov: bool = False
+    beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> "Optimizer":
+        if self.nesterov and self.name == "sgd" and self.momentum == 0.0:
+            raise ValueError("`nesterov` needs a `momentum` above 0.")
+        return self
+
+
+class Training(Section):
+    """How long and how the student is trained; the clip norm is per student, in gradient norm."""
+
+    epochs: PositiveCount = 20
+    batch_size: PositiveCount = 64
+    schedule: ScheduleName = "cosine"
+    warmup_epochs: Count = 0
+    milestones: tuple[Fraction, ...] = (0.5, 0.75)
+    gamma: Fraction = 0.1
+    clip_norm: Positive | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
+
+    @model_validator(mode="after")
+    def _warmup_is_shorter(self) -> "Training":
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"`warmup_epochs` must be below `epochs`, got {self.warmup_epochs} and {self.epochs}."
+            )
+        return self
+
+
+class Search(Section):
+    """How many trials are spent, and by what rule; `pack` trials share a process."""
+
+    trials: PositiveCount = 96
+    sampler: Literal["auto", "profile", "tpe", "gp", "random", "qmc", "grid"] = "auto"
+    pruner: Literal["hopeless", "none"] = "hopeless"
+    pack: PositiveCount = 8
+    seed: Count = 0
+
+
+class Resources(Section):
+    """What one pack occupies; fractions of a GPU let several packs share it."""
+
+    cpus_per_pack: Positive = 1
+    gpus_per_pack: NonNegative = 0
+
+
+def leaves_of(section: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    """Return every leaf's dotted path below a section, with its annotation."""
+    leaves: dict[str, Any] = {}
+    for name, info in section.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            leaves |= leaves_of(kind, f"{prefix}{name}.")
+        else:
+            leaves[prefix + name] = kind
+    return leaves

@@ -1,0 +1,121 @@
+"""Ranges of tuned parameters, and the values at a dotted path of a spec."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from kdsearch.spec.sections import Scalar, Section
+
+Setup: TypeAlias = dict[str, Any]
+"""One combination of factor levels, by dotted path; a level may be a mapping (a recipe)."""
+
+Params: TypeAlias = dict[str, Any]
+"""One value for each tuned parameter, by dotted path."""
+
+
+class Range(Section):
+    """A numeric range; `low` and `high` belong to it."""
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    @model_validator(mode="after")
+    def _holds_a_value(self) -> "Range":
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError(f"`low` must be below `high`, got {self.low:g} and {self.high:g}.")
+        if self.log and self.low <= 0:
+            raise ValueError(f"`low` must be above 0 for a logarithmic range, got {self.low:g}.")
+        if self.integer and not (self.low.is_integer() and self.high.is_integer()):
+            raise ValueError(
+                f"`low` and `high` of an integer range must be whole, got {self.low:g} and {self.high:g}."
+            )
+        return self
+
+
+class Choices(Section):
+    """A list of values without an order."""
+
+    choices: tuple[Scalar, ...] = Field(min_length=1)
+
+    @field_validator("choices")
+    @classmethod
+    def _distinct(cls, choices: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+        if len(set(map(repr, choices))) < len(choices):
+            raise ValueError("must not name a choice twice.")
+        return choices
+
+
+def _kind(raw: Any) -> str:
+    if isinstance(raw, Section):
+        return type(raw).__name__
+    keys = raw if isinstance(raw, Mapping) else ()
+    return "ByFactor" if "by" in keys else "Choices" if "choices" in keys else "Range"
+
+
+SimpleDimension: TypeAlias = Annotated[
+    Annotated[Range, Tag("Range")] | Annotated[Choices, Tag("Choices")], Discriminator(_kind)
+]
+
+
+class ByFactor(Section):
+    """A range for each level of a factor; in YAML the levels stand beside `by`."""
+
+    by: str
+    ranges: dict[str, SimpleDimension]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_levels(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and "ranges" not in raw:
+            levels = {level_label(k): v for k, v in raw.items() if k != "by"}
+            return {"by": raw.get("by"), "ranges": levels}
+        return raw
+
+
+Dimension: TypeAlias = Annotated[
+    Annotated[Range, Tag("Range")]
+    | Annotated[Choices, Tag("Choices")]
+    | Annotated[ByFactor, Tag("ByFactor")],
+    Discriminator(_kind),
+]
+
+
+def level_label(level: Any) -> str:
+    """Return a level as text: what a person reads, and what `by:` ranges are looked up with."""
+    if isinstance(level, str):
+        return level
+    return json.dumps(level, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def encode_level(level: Any) -> Scalar:
+    """Return a level as a scalar, as Optuna and SQL store it: mappings and lists as JSON."""
+    return level if isinstance(level, bool | int | float | str | None) else level_label(level)
+
+
+def setup_key(setup: Setup) -> str:
+    """Return a setup as canonical JSON: equal for equal setups, whatever their order."""
+    return json.dumps(setup, sort_keys=True, separators=(",", ":"))
+
+
+def value_at(document: Mapping[str, Any], path: str) -> Any:
+    """Return the value at a dotted path; raise KeyError where there is none."""
+    value: Any = document
+    for key in path.split("."):
+        if not isinstance(value, Mapping):
+            raise KeyError(path)
+        value = value[key]
+    return value
+
+
+def with_value(document: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Return a copy of a document with the value at a dotted path replaced."""
+    key, _, rest = path.partition(".")
+    copy = dict(document)
+    below = copy.get(key)
+    copy[key] = with_value(below if isinstance(below, Mapping) else {}, rest, value) if rest else value
+    return copy

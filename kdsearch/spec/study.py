@@ -1,0 +1,124 @@
+"""The study spec: what is trained, over which setups, and what is searched inside each."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from itertools import product
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from kdsearch.spec import catalogue
+from kdsearch.spec.sections import (
+    Augment,
+    Dataset,
+    Objective,
+    Optimizer,
+    Resources,
+    Scalar,
+    Search,
+    Section,
+    Student,
+    Teacher,
+    Training,
+    leaves_of,
+)
+from kdsearch.spec.space import (
+    ByFactor,
+    Choices,
+    Dimension,
+    Params,
+    Range,
+    Setup,
+    level_label,
+    value_at,
+    with_value,
+)
+
+TEMPERATURE = "objective.temperature"
+_OPEN_PATHS = ("objective.options.", "options.")
+
+
+def _trainer_name(name: str) -> str:
+    if problem := catalogue.problem_with_name("trainer", name, ("distill",)):
+        raise ValueError(problem)
+    return name
+
+
+class TrainingSpec(Section):
+    """Everything that decides how one student is trained, but for its seed."""
+
+    dataset: Dataset = Dataset()
+    augment: Augment = Augment()
+    student: Student = Student()
+    teacher: Teacher = Teacher()
+    objective: Objective = Objective()
+    optimizer: Optimizer = Optimizer()
+    training: Training = Training()
+    trainer: Annotated[str, AfterValidator(_trainer_name)] = "distill"
+    options: dict[str, Scalar] = Field(default_factory=dict)
+
+    def with_values(self, values: Mapping[str, Any]) -> "TrainingSpec":
+        """Return the training with the values at dotted paths replaced.
+
+        Raises:
+            pydantic.ValidationError: A value does not fit its leaf.
+        """
+        document = {name: self._document[name] for name in TrainingSpec.model_fields}
+        for path, value in values.items():
+            document = with_value(document, path, value)
+        return TrainingSpec.model_validate(document)
+
+    def value_at(self, path: str) -> Any:
+        """Return the value at a dotted path; raise KeyError where there is none."""
+        return value_at(self._document, path)
+
+    @cached_property
+    def _document(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+
+class StudySpec(TrainingSpec):
+    """One study. Made by `load_spec`, which checks what no single field can know."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=100)]
+    setup: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    tune: dict[str, Dimension] = Field(default_factory=dict)
+    search: Search = Search()
+    resources: Resources = Resources()
+    artifacts: str | None = None
+
+    def setups(self) -> list[Setup]:
+        """Return every combination of the factors' levels, the last factor running fastest."""
+        return [dict(zip(self.setup, levels, strict=True)) for levels in product(*self.setup.values())]
+
+    def dimensions(self, setup: Setup) -> dict[str, Range | Choices]:
+        """Return the tuned parameters of one setup, with the ranges that hold in it."""
+        return {path: self._dimension(path, setup) for path in self.tune}
+
+    def resolve(self, setup: Setup, params: Params) -> TrainingSpec:
+        """Return how a trial of this setup with these parameters is trained."""
+        return self.with_values({**setup, **params})
+
+    def is_leaf(self, path: str) -> bool:
+        """Return whether a dotted path names a value that may be a factor or be tuned."""
+        if path in TRAINING_LEAVES or path.startswith(_OPEN_PATHS):
+            return True
+        try:
+            return not isinstance(self.value_at(path), Mapping)
+        except KeyError:
+            return False
+
+    def _dimension(self, path: str, setup: Setup) -> Range | Choices:
+        dimension = self.tune[path]
+        if isinstance(dimension, ByFactor):
+            return dimension.ranges[level_label(setup[dimension.by])]
+        return dimension
+
+
+def _training_leaves() -> Iterator[str]:
+    for path in leaves_of(TrainingSpec):
+        if path not in ("trainer", "options", "objective.options"):
+            yield path
+
+
+TRAINING_LEAVES = frozenset(_training_leaves())

@@ -1,0 +1,66 @@
+"""What a trainer is given and what it gives back: the seam between scheduling and training."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from kdsearch.spec import Params, Setup, TrainingSpec
+
+Metrics: TypeAlias = dict[str, float]
+"""Measured values by name; accuracies are fractions, losses and entropies are in nats."""
+
+Outcome: TypeAlias = Literal["complete", "pruned", "failed"]
+
+PackReport: TypeAlias = Callable[[int, Mapping[int, Metrics]], Collection[int]]
+"""`report(epoch, {trial number: metrics})` returns the numbers of the trials to stop now.
+
+Epochs count from 1. The metrics of an epoch hold at least `val_accuracy`.
+"""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One student to train: the setup, its tuned parameters and a seed.
+
+    `spec` has the setup's levels and the parameters filled in.
+    """
+
+    number: int
+    seed: int
+    setup: Setup
+    params: Params
+    spec: TrainingSpec
+
+    @property
+    def epochs(self) -> int:
+        """The training length that was asked for, in epochs."""
+        return self.spec.training.epochs
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """How a trial ended.
+
+    `metrics` has the last epoch's `val_accuracy`, `val_loss` and `train_loss`, and, where the trainer
+    knows them, `test_accuracy`, `test_loss`, `teacher_entropy`, `student_entropy` and
+    `teacher_agreement`. `reason` tells why a trial was pruned or failed; a student whose loss or
+    accuracy is not finite has failed for the reason `diverged`. `seconds` is wall time divided by the
+    pack's size.
+    """
+
+    number: int
+    state: Outcome
+    epochs: int
+    metrics: Metrics = field(default_factory=dict)
+    reason: str | None = None
+    seconds: float = 0.0
+    device: str = "cpu"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain values, as it travels from a worker to the driver."""
+        return {**self.__dict__, "metrics": dict(self.metrics)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrialResult":
+        """Return the result that `to_dict` described."""
+        return cls(**values)
