@@ -36,6 +36,18 @@ class Range(Section):
             )
         return self
 
+    def to_unit(self, value: float) -> float:
+        """Return where a value lies between `low` (0) and `high` (1), on the range's own scale."""
+        low, high, at = (math.log(x) if self.log else x for x in (self.low, self.high, value))
+        return (at - low) / (high - low)
+
+    def from_unit(self, unit: float) -> float | int:
+        """Return the value at a share of the range in [0, 1], rounded for an integer range."""
+        low, high = (math.log(x) if self.log else x for x in (self.low, self.high))
+        at = low + min(max(unit, 0.0), 1.0) * (high - low)
+        value = min(max(math.exp(at) if self.log else at, self.low), self.high)
+        return round(value) if self.integer else value
+
 
 class Choices(Section):
     """A list of values without an order."""
@@ -48,6 +60,10 @@ class Choices(Section):
         if len(set(map(repr, choices))) < len(choices):
             raise ValueError("must not name a choice twice.")
         return choices
+
+    def from_unit(self, unit: float) -> Scalar:
+        """Return the choice at a share of the list in [0, 1]; each has an equal share."""
+        return self.choices[min(int(unit * len(self.choices)), len(self.choices) - 1)]
 
 
 def _kind(raw: Any) -> str:
