@@ -1,0 +1,32 @@
+"""What every sampler is to the search: it sees the trials so far and proposes a pack."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from kdsearch.spec import Params, Setup
+from kdsearch.storage import TrialRow
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One setup, and the parameters of the trials that should be run in it next."""
+
+    setup: Setup
+    params: Sequence[Params]
+
+
+class Proposer(Protocol):
+    """Chooses what is trained next.
+
+    A proposer keeps nothing that the trials do not tell: a study that goes on after a crash is
+    searched as one that never stopped.
+    """
+
+    def propose(self, trials: Sequence[TrialRow], size: int) -> Proposal:
+        """Return `size` parameter sets of one setup.
+
+        Args:
+            trials: Every trial so far, those running and waiting included.
+            size: How many parameter sets are wanted, at least 1.
+        """
