@@ -1,0 +1,5 @@
+"""Networks by name."""
+
+from kdsearch.distill.models.build import build_model
+
+__all__ = ["build_model"]

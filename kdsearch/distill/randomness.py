@@ -1,0 +1,81 @@
+"""Randomness that depends on names and numbers alone, never on global state or a batch's order."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+_WORD = 0xFFFFFFFF
+_GOLDEN = 0x9E3779B9
+# The multipliers of the lowbias32 hash; the second is written modulo 2**32 as a negative number,
+# so that no product of a 32-bit word leaves the range of int64.
+_FIRST_MULTIPLIER = 0x7FEB352D
+_SECOND_MULTIPLIER = 0x846CA68B - 2**32
+
+
+def stream(seed: int, *name: str | int) -> torch.Generator:
+    """Return a CPU generator that a seed and a name decide, the same in any process."""
+    digest = hashlib.sha256(repr((seed, *name)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Seed the global generators of the CPU and of a CUDA device inside, and restore them after.
+
+    For code that knows no generators: modules' initialisation and dropout.
+    """
+    device = torch.device(device)
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def hash_key(*numbers: int) -> int:
+    """Return 32 bits that depend on each of the numbers and their order."""
+    key = 0
+    for number in numbers:
+        for word in (number & _WORD, (number >> 32) & _WORD):
+            key = _mix_number((key ^ word) + _GOLDEN & _WORD)
+    return key
+
+
+def hashed(key: int, index: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
+    """Return 32 random-looking bits for each index; exactly the same on every device.
+
+    Args:
+        key: From `hash_key`; another key gives unrelated values.
+        index: Values in [0, 2**32).
+    """
+    second_key = _mix_number(key ^ _GOLDEN)
+    return _mix((_mix(index ^ key) + second_key) & _WORD)
+
+
+def uniform_integers(hashes: Int64[Tensor, " N"], n: int) -> Int64[Tensor, " N"]:
+    """Return hashes as integers that are uniform over [0, n)."""
+    return (hashes * n) >> 32
+
+
+def hashed_order(key: int, n: int) -> Int64[Tensor, " N"]:
+    """Return a permutation of [0, n) on the CPU: the indices sorted by their hash."""
+    index = torch.arange(n)
+    return torch.argsort(hashed(key, index) * n + index)
+
+
+def _mix(words: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
+    words = ((words ^ (words >> 16)) * _FIRST_MULTIPLIER) & _WORD
+    words = ((words ^ (words >> 15)) * _SECOND_MULTIPLIER) & _WORD
+    return words ^ (words >> 16)
+
+
+def _mix_number(word: int) -> int:
+    word = ((word ^ (word >> 16)) * _FIRST_MULTIPLIER) & _WORD
+    word = ((word ^ (word >> 15)) * _SECOND_MULTIPLIER) & _WORD
+    return word ^ (word >> 16)
