@@ -67,8 +67,27 @@ def _message(details: ErrorDetails) -> str:
         "tuple_type",
     ) and found in ([], (), None):
         return f"must not be empty, got {_show(found)}."
-    rule = details["msg"].removeprefix("Input should be ").removeprefix("Value should ")
-    return f"must be {rule}, got {_show(found)}."
+    return f"must be {_rule(details)}, got {_show(found)}."
+
+
+_RULES = {
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "tuple_type": "a list",
+    "string_type": "a text",
+}
+
+
+def _rule(details: ErrorDetails) -> str:
+    kind = details["type"]
+    if kind == "string_pattern_mismatch":
+        return "letters, digits, `_`, `-` and `.`, beginning with a letter or digit"
+    if kind == "literal_error" and len(details["loc"]) > 1 and isinstance(details["loc"][-1], str):
+        expected = details["ctx"]["expected"]
+        return f"{expected} or a mapping" if "literal[" in str(details["loc"][-1]) else expected
+    return _RULES.get(kind) or details["msg"].removeprefix("Input should be ").removeprefix(
+        "Value should "
+    ).removeprefix("a valid ")
 
 
 def _show(value: Any) -> str:

@@ -14,7 +14,15 @@ Fraction: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]
 Temperature: TypeAlias = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative: TypeAlias = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive: TypeAlias = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-Size: TypeAlias = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+def _count_or_fraction(size: float) -> float:
+    if (isinstance(size, int) and size >= 1) or 0 < size < 1:
+        return size
+    raise ValueError(f"must be a count of at least 1 or a fraction between 0 and 1, got {size:g}.")
+
+
+Size: TypeAlias = Annotated[int | float, AfterValidator(_count_or_fraction)]
 
 
 def _refuse(problem: Callable[[str], str | None]) -> AfterValidator:

@@ -39,8 +39,8 @@ _OPEN_PATHS = ("objective.options.", "options.")
 
 
 def _trainer_name(name: str) -> str:
-    if problem := catalogue.problem_with_name("trainer", name, ("distill",)):
-        raise ValueError(problem)
+    if catalogue.problem_with_name("trainer", name, ("distill",)):
+        raise ValueError(f"must be distill or package.module:function, got {name!r}.")
     return name
 
 

@@ -1,0 +1,119 @@
+"""The Python interface: the same names and the same numbers as the commands."""
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdsearch.analysis import BestAnswer, Comparison, best, compare, response_curves
+from kdsearch.spec import Setup, StudySpec, load_spec
+from kdsearch.storage import Database, TrialRow, load_spec_of, load_trials, open_database
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+    import plotly.graph_objects as go
+
+    from kdsearch.schedule import Watch
+
+DEFAULT_STORAGE = "sqlite:///kdsearch.db"
+
+
+def storage_url(storage: str | None = None) -> str:
+    """Return the database's URL: the one given, else `KDSEARCH_STORAGE`, else a file here."""
+    return storage or os.environ.get("KDSEARCH_STORAGE") or DEFAULT_STORAGE
+
+
+def launch(
+    spec: StudySpec | str | Path | Mapping[str, Any],
+    *,
+    storage: str | None = None,
+    address: str | None = None,
+    watch: "Watch | None" = None,
+) -> "Study":
+    """Run a study to its budget, or go on with an interrupted one, and return it.
+
+    Args:
+        spec: A checked spec, a path to one, or its document.
+        storage: The database's URL; see `storage_url` for the default.
+        address: A running Ray cluster; without one, an embedded cluster is started and stopped.
+        watch: Is told about phases and progress.
+
+    Raises:
+        KeyboardInterrupt: The study was interrupted; the same call goes on.
+    """
+    from kdsearch.schedule import launch_study
+
+    checked = spec if isinstance(spec, StudySpec) else load_spec(spec)
+    url = storage_url(storage)
+    if launch_study(checked, url, address=address, watch=watch) == "interrupted":
+        raise KeyboardInterrupt
+    return open_study(checked.name, storage=url)
+
+
+def open_study(name: str, *, storage: str | None = None) -> "Study":
+    """Return a study of the database.
+
+    Raises:
+        RequestError: There is no such database, or no such study in it.
+    """
+    return Study(open_database(storage_url(storage)), name)
+
+
+class Study:
+    """A study's answers and trials. Reads the database anew at each call; never writes."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        self.name = name
+        self.spec = load_spec_of(database, name)
+        self._database = database
+
+    def best(
+        self,
+        by: Sequence[str] | None = None,
+        where: Mapping[str, Any] | None = None,
+        level: float = 0.9,
+        tolerance: float = 0.005,
+    ) -> BestAnswer:
+        """Return the best temperature per setup, or per combination of the factors in `by`."""
+        return best(self.spec, self._rows(), by=by, where=where, level=level, tolerance=tolerance)
+
+    def compare(self, factor: str, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Comparison:
+        """Return whether the best temperature depends on a factor."""
+        return compare(self.spec, self._rows(), factor, where=where, level=level)
+
+    def trials(self) -> "pd.DataFrame":
+        """Return every trial, one row each; setup and parameters have a column for each path."""
+        import pandas as pd
+
+        return pd.DataFrame([flat_trial(row) for row in self._rows()])
+
+    def plot_response(self, setup: Setup | None = None) -> "go.Figure":
+        """Return the figure of accuracy over temperature, for one setup or for all."""
+        from kdsearch.analysis.plots import plot_response
+
+        curves = response_curves(self.spec, self._rows())
+        return plot_response([c for c in curves if setup is None or c.setup == setup])
+
+    def report(self, path: str | Path) -> Path:
+        """Write the report, one self-contained HTML file, and return its path."""
+        from kdsearch.analysis.report import write_report
+
+        return write_report(self._database, self.name, Path(path))
+
+    @cached_property
+    def optuna(self) -> "optuna.Study":
+        """The plain Optuna study."""
+        from kdsearch.storage import load_optuna_study
+
+        return load_optuna_study(self._database, self.name)
+
+    def _rows(self) -> list[TrialRow]:
+        return load_trials(self._database, self.name)
+
+
+def flat_trial(row: TrialRow) -> dict[str, Any]:
+    """Return a trial as one flat row: the levels and parameters stand under their dotted paths."""
+    document = row.to_dict()
+    return {**document.pop("setup"), **document.pop("params"), **document}

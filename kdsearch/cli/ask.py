@@ -1,0 +1,158 @@
+"""The commands that read: studies, best, compare, trials, teachers, report."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kdsearch.cli.options import format_option, storage_option, where_option
+from kdsearch.errors import RequestError
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document; what has no number is null, never NaN."""
+    click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+@click.command()
+@storage_option
+@format_option
+def studies(storage: str, output: str) -> None:
+    """List the studies in the database, with state and progress."""
+    from kdsearch.cli.tables import print_table, studies_table
+    from kdsearch.storage import list_studies, open_database
+
+    found = list_studies(open_database(storage))
+    if output == "json":
+        print_json([study.to_dict() for study in found])
+    elif found:
+        print_table(studies_table(found))
+    else:
+        click.echo("No study yet. Start one: kdsearch launch studies/quickstart.yaml")
+
+
+@click.command()
+@click.argument("study")
+@click.option("--by", metavar="PATH,PATH", help="Answer per level of these factors, over all others.")
+@where_option
+@click.option("--level", default=0.9, show_default=True, type=click.FloatRange(0.5, 0.999))
+@click.option(
+    "--tolerance",
+    default=0.005,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Accuracy that may be lost for a temperature to be called near-optimal.",
+)
+@storage_option
+@format_option
+def best(
+    study: str,
+    by: str | None,
+    where: dict[str, Any] | None,
+    level: float,
+    tolerance: float,
+    storage: str,
+    output: str,
+) -> None:
+    """Tell the best temperature per setup, with its uncertainty."""
+    from kdsearch.api import open_study
+    from kdsearch.cli.tables import print_answer
+
+    paths = [path.strip() for path in by.split(",")] if by else None
+    answer = open_study(study, storage=storage).best(by=paths, where=where, level=level, tolerance=tolerance)
+    if output == "json":
+        print_json(answer.to_dict())
+    else:
+        print_answer(answer.to_dict())
+
+
+@click.command()
+@click.argument("study")
+@click.option("--factor", required=True, metavar="PATH", help="The factor whose levels are compared.")
+@where_option
+@click.option("--level", default=0.9, show_default=True, type=click.FloatRange(0.5, 0.999))
+@storage_option
+@format_option
+def compare(
+    study: str, factor: str, where: dict[str, Any] | None, level: float, storage: str, output: str
+) -> None:
+    """Tell whether the best temperature depends on a factor."""
+    from kdsearch.api import open_study
+    from kdsearch.cli.tables import print_comparison
+
+    comparison = open_study(study, storage=storage).compare(factor, where=where, level=level)
+    if output == "json":
+        print_json(comparison.to_dict())
+    else:
+        print_comparison(comparison.to_dict())
+
+
+@click.command()
+@click.argument("study")
+@storage_option
+@click.option(
+    "--format",
+    "output",
+    type=click.Choice(["table", "csv", "json", "parquet"]),
+    default="table",
+    show_default=True,
+    help="parquet goes to a file or a pipe.",
+)
+def trials(study: str, storage: str, output: str) -> None:
+    """List every trial, one row each."""
+    from kdsearch.cli.tables import print_table, trials_table
+    from kdsearch.storage import load_trials, open_database
+
+    rows = load_trials(open_database(storage), study)
+    if output == "json":
+        print_json([row.to_dict() for row in rows])
+    elif output == "table":
+        print_table(trials_table(rows))
+    else:
+        _print_frame(rows, output)
+
+
+def _print_frame(rows: Sequence[Any], output: str) -> None:
+    import pandas as pd
+
+    from kdsearch.api import flat_trial
+
+    frame = pd.DataFrame([flat_trial(row) for row in rows])
+    if output == "csv":
+        click.echo(frame.to_csv(index=False), nl=False)
+        return
+    if sys.stdout.isatty():
+        raise RequestError("`--format parquet` is binary. Send it to a file: … --format parquet > FILE.")
+    sys.stdout.buffer.write(frame.to_parquet(index=False))
+
+
+@click.command()
+@storage_option
+@format_option
+def teachers(storage: str, output: str) -> None:
+    """List the teacher recipes, their accuracy and where their artifacts are."""
+    from kdsearch.cli.tables import print_table, teachers_table
+    from kdsearch.storage import load_teachers, open_database
+
+    found = load_teachers(open_database(storage))
+    if output == "json":
+        print_json([teacher.to_dict() for teacher in found])
+    else:
+        print_table(teachers_table(found))
+
+
+@click.command()
+@click.argument("study")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The HTML file to write.")
+@storage_option
+def report(study: str, out: Path, storage: str) -> None:
+    """Write one self-contained page with the answers and the plots."""
+    from kdsearch.api import open_study
+
+    click.echo(open_study(study, storage=storage).report(out))
+
+
+COMMANDS = (studies, best, compare, trials, teachers, report)

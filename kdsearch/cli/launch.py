@@ -1,0 +1,119 @@
+"""`kdsearch launch`: run a study, or say what running it would mean."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kdsearch.cli.ask import print_json
+from kdsearch.cli.options import format_option, storage_option
+from kdsearch.spec import StudySpec, load_spec
+
+if TYPE_CHECKING:
+    from kdsearch.api import Study
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@storage_option
+@click.option(
+    "--address",
+    metavar="auto|HOST:PORT|http://HEAD:8265",
+    help="Join a running Ray cluster, or submit the study to it as a Ray job. Default: an embedded Ray.",
+)
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Replace a value of the spec.")
+@click.option("--trials", type=click.IntRange(min=1), help="Short for --set search.trials=N.")
+@click.option("--dry-run", is_flag=True, help="Check the spec and tell the size of the work; start nothing.")
+@click.option("--takeover", is_flag=True, help="Take the study from a driver that seems alive.")
+@format_option
+def launch(
+    spec: Path,
+    storage: str,
+    address: str | None,
+    overrides: tuple[str, ...],
+    trials: int | None,
+    dry_run: bool,
+    takeover: bool,
+    output: str,
+) -> None:
+    """Run the study in the file SPEC to its budget, or go on with it where it stopped."""
+    from kdsearch.storage import check_url
+
+    texts = [*overrides, *([f"search.trials={trials}"] if trials else [])]
+    checked = load_spec(spec, overrides=texts)
+    check_url(storage)
+    if dry_run:
+        _show_plan(checked, address, output)
+    elif address and address.startswith(("http://", "https://")):
+        from kdsearch.schedule.jobs import submit_study
+
+        submit_study(spec, texts, storage, address, echo=click.echo)
+    else:
+        _run(checked, storage, address, takeover, output)
+
+
+def _run(spec: StudySpec, storage: str, address: str | None, takeover: bool, output: str) -> None:
+    from kdsearch.api import open_study
+    from kdsearch.cli.progress import Display
+    from kdsearch.schedule import launch_study
+
+    with Display(spec) as display:
+        ending = launch_study(spec, storage, address=address, takeover=takeover, watch=display)
+    if ending == "interrupted":
+        raise KeyboardInterrupt
+    study = open_study(spec.name, storage=storage)
+    if output == "json":
+        print_json(study.best().to_dict())
+    else:
+        _tell_answer(study, ending)
+
+
+def _tell_answer(study: "Study", ending: str) -> None:
+    from kdsearch.cli.tables import print_answer
+
+    print_answer(study.best().to_dict())
+    path = study.report(f"{study.name}-report.html")
+    click.echo(f"\nThe study is {ending}. Report: {path}\n\nNext:")
+    for command, purpose in (
+        (f"kdsearch best {study.name} --by {next(iter(study.spec.setup), 'PATH')}", "answers per factor"),
+        (f"kdsearch trials {study.name} --format csv", "every trial"),
+        ("kdsearch serve", "the explorer and the Optuna dashboard, on http://127.0.0.1:8080"),
+    ):
+        click.echo(f"  {command:<60} {purpose}")
+
+
+def _show_plan(spec: StudySpec, address: str | None, output: str) -> None:
+    plan = _plan(spec)
+    if output == "json":
+        print_json(plan)
+        return
+    from kdsearch.cli.tables import print_plan
+
+    print_plan(plan)
+    if address is None:
+        from kdsearch.schedule.resources import check_local_resources
+
+        check_local_resources(spec)
+
+
+def _plan(spec: StudySpec) -> dict[str, Any]:
+    """Return the size of the work: setups, packs, teachers, epochs."""
+    from kdsearch.schedule.teachers import teacher_documents
+
+    setups = spec.setups()
+    n = len(setups)
+    epochs = [spec.resolve(setup, {}).training.epochs for setup in setups]
+    return {
+        "study": spec.name,
+        "setups": setups,
+        "tuned": list(spec.tune),
+        "trials": spec.search.trials,
+        "trials_per_setup": spec.search.trials / n,
+        "packs": -(-spec.search.trials // spec.search.pack),
+        "pack": spec.search.pack,
+        "teachers": [document["teacher"] for document in teacher_documents(spec)],
+        "student_epochs": round(spec.search.trials * sum(epochs) / n),
+    }
+
+
+COMMANDS = (launch,)

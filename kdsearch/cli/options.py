@@ -1,0 +1,49 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import yaml
+
+from kdsearch.errors import RequestError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+storage_option = click.option(
+    "--storage",
+    envvar="KDSEARCH_STORAGE",
+    default="sqlite:///kdsearch.db",
+    show_default=True,
+    metavar="URL",
+    help="The database; also from KDSEARCH_STORAGE.",
+)
+format_option = click.option(
+    "--format",
+    "output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="json prints one JSON document and nothing else.",
+)
+
+
+def where_option(function: F) -> F:
+    """Add `--where PATH=VALUE`, which may be given several times."""
+    option = click.option(
+        "--where",
+        multiple=True,
+        metavar="PATH=VALUE",
+        callback=lambda context, parameter, texts: parse_where(texts),
+        help="Only setups with this level of a factor; may be given several times.",
+    )
+    return option(function)
+
+
+def parse_where(texts: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return `PATH=VALUE` texts as a mapping, each VALUE read as YAML; None where there are none."""
+    pairs = [text.partition("=") for text in texts]
+    for path, equals, _ in pairs:
+        if not (path and equals):
+            raise RequestError(f"`--where` must be PATH=VALUE, got {path!r}. Example: optimizer.name=sgd.")
+    return {path: yaml.safe_load(value) for path, _, value in pairs} or None

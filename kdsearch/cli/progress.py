@@ -1,0 +1,114 @@
+"""The live display of a running study: trials done, the best trial so far per setup, the time left."""
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from kdsearch.cli.tables import number, percent, short
+from kdsearch.spec import TEMPERATURE, StudySpec, level_label, setup_key
+from kdsearch.storage import TrialRow
+
+REDRAW_S = 0.5
+LINE_S = 10.0
+MAX_SETUPS = 16
+
+
+class Display:
+    """Shows progress on stderr: redrawn in place on a terminal, else a line now and then."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._spec = spec
+        self._console = Console(file=sys.stderr)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._phase = ""
+        self._drawn = 0.0
+        self._start: tuple[float, int] | None = None
+        self._rows: list[TrialRow] = []
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def phase(self, text: str) -> None:
+        """Show what the driver does now."""
+        self._phase = text
+        if self._console.is_terminal:
+            self._live.update(self._picture(), refresh=True)
+        else:
+            self._console.print(f"{self._spec.name}: {text}")
+
+    def update(self, rows: Callable[[], list[TrialRow]]) -> None:
+        """Redraw, if the last drawing is old enough."""
+        interval = REDRAW_S if self._console.is_terminal else LINE_S
+        if time.monotonic() - self._drawn < interval:
+            return
+        self._rows = rows()
+        if self._console.is_terminal:
+            self._live.update(self._picture(), refresh=True)
+        else:
+            self._console.print(self._line())
+        self._drawn = time.monotonic()
+
+    def _finished(self) -> int:
+        return sum(row.state in ("complete", "pruned") or row.reason == "diverged" for row in self._rows)
+
+    def _line(self) -> str:
+        running = sum(row.state == "running" for row in self._rows)
+        total = self._spec.search.trials
+        return f"{self._spec.name}: {self._finished()}/{total} trials, {running} running{self._time_left()}"
+
+    def _time_left(self) -> str:
+        """Return the time left, from the pace since the first trial that finished under our eyes."""
+        now, finished = time.monotonic(), self._finished()
+        if self._start is None:
+            self._start = (now, finished)
+        began, before = self._start
+        if finished == before:
+            return ""
+        seconds = (now - began) / (finished - before) * (self._spec.search.trials - finished)
+        return f", about {_duration(seconds)} left"
+
+    def _picture(self) -> Group:
+        total = self._spec.search.trials
+        bar = ProgressBar(total=total, completed=self._finished(), width=48)
+        line = self._line() if self._rows else f"{self._spec.name}: {self._phase} …"
+        return Group(Text(line), bar, self._setups()) if self._rows else Group(Text(line))
+
+    def _setups(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for column in ("setup", "trials", "best trial %", "its T"):
+            table.add_column(column, justify="left" if column == "setup" else "right")
+        for setup in self._spec.setups()[:MAX_SETUPS]:
+            rows = [row for row in self._rows if setup_key(row.setup) == setup_key(setup)]
+            done = [row for row in rows if row.state == "complete" and row.val_accuracy is not None]
+            top = max(done, key=lambda row: row.val_accuracy or 0.0, default=None)
+            name = ", ".join(f"{short(path)}={level_label(level)}" for path, level in setup.items())
+            temperature = {**top.setup, **top.params}.get(TEMPERATURE) if top else None
+            accuracy = percent(top.val_accuracy) if top else "–"
+            table.add_row(name, str(len(done)), accuracy, number(temperature, 2))
+        hidden = len(self._spec.setups()) - MAX_SETUPS
+        if hidden > 0:
+            table.add_row(f"… and {hidden} more")
+        return table
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,171 @@
+"""Documents as tables for a person; every number stands beside its doubt."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from kdsearch.spec import level_label
+from kdsearch.storage import StudySummary, TeacherRow, TrialRow
+
+
+def print_table(table: Table) -> None:
+    """Print a table; where the output is no terminal, as wide as it needs to be."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, 200))
+    console.print(table)
+
+
+def _table(title: str | None, columns: Sequence[str], right: Sequence[str] = ()) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number with so many significant digits, or a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}g}"
+
+
+def percent(fraction: float | None) -> str:
+    """Return a fraction as a percentage, or a dash where there is none."""
+    return "–" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def _span(pair: Sequence[float] | None, digits: int = 2) -> str:
+    return "–" if pair is None else f"{number(pair[0], digits)} … {number(pair[1], digits)}"
+
+
+def short(path: str) -> str:
+    """Return a dotted path without its first section, as a column's heading."""
+    return path.split(".", 1)[-1] if path.count(".") > 1 else path
+
+
+def print_answer(document: Mapping[str, Any]) -> None:
+    """Print the answer of `best`."""
+    setups = document["setups"]
+    factors = list(setups[0]["setup"]) if setups else []
+    tuned = list(next((s["params"] for s in setups if s["params"]), {}))
+    level = f"{100 * document['level']:.0f}%"
+    columns = [
+        *map(short, factors),
+        *("best T", level, "near-optimal", "accuracy %"),
+        *map(short, tuned),
+        *("lost at T=1", "at T=4", "trials"),
+    ]
+    table = _table(f"Best temperature per setup of {document['study']}", columns, columns[len(factors) :])
+    for setup in setups:
+        table.add_row(*_answer_cells(setup, factors, tuned))
+    print_table(table)
+    for setup in setups:
+        _print_notes(setup)
+
+
+def _answer_cells(setup: Mapping[str, Any], factors: Sequence[str], tuned: Sequence[str]) -> list[str]:
+    regret = setup["regret_of"] or {}
+    params = setup["params"] or {}
+    near = "anywhere" if setup.get("flat") else _span(setup["near_optimal"])
+    interval = setup["accuracy_interval"]
+    doubt = f" ±{50 * (interval[1] - interval[0]):.1f}" if interval else ""
+    return [
+        *(level_label(setup["setup"][factor]) for factor in factors),
+        number(setup["temperature"], 2),
+        _span(setup["interval"]),
+        near,
+        percent(setup["accuracy"]) + doubt,
+        *(number(v) if isinstance(v := params.get(path), float) else level_label(v) for path in tuned),
+        percent(regret.get("1")),
+        percent(regret.get("4")),
+        _counts(setup),
+    ]
+
+
+def _counts(setup: Mapping[str, Any]) -> str:
+    extra = [f"{setup[kind]} {kind}" for kind in ("failed", "pruned") if setup[kind]]
+    return f"{setup['trials']}" + (f" ({', '.join(extra)})" if extra else "")
+
+
+def _print_notes(setup: Mapping[str, Any]) -> None:
+    name = ", ".join(f"{short(path)}={level_label(level)}" for path, level in setup["setup"].items())
+    notes = [setup["reason"]] if setup.get("reason") else []
+    for note in (*notes, *setup.get("warnings", ())):
+        click.echo(f"{name or 'the study'}: {note}")
+
+
+def print_comparison(document: Mapping[str, Any]) -> None:
+    """Print what `compare` found: every pair of levels, its shift and how sure it is."""
+    columns = ["levels", "T ratio", f"{100 * document['level']:.0f}%", "P(differs)"]
+    table = _table(f"{document['study']}: does {document['factor']} move the best temperature?", columns)
+    for pair in document["pairs"]:
+        table.add_row(
+            " → ".join(map(level_label, pair["levels"])),
+            number(pair["ratio"], 2),
+            _span(pair["ratio_interval"]),
+            number(pair["probability"], 2),
+        )
+    print_table(table)
+    click.echo(document["statement"])
+
+
+def studies_table(studies: Sequence[StudySummary]) -> Table:
+    """Return the list of studies."""
+    columns = ["study", "state", "finished", "trials", "running", "failed", "setups", "created", "driver"]
+    table = _table(None, columns, columns[2:7])
+    for study in studies:
+        counts = (study.finished, study.trials, study.running, study.failed, study.setups)
+        table.add_row(
+            study.name, study.state, *map(str, counts), f"{study.created:%Y-%m-%d %H:%M}", study.driver or "–"
+        )
+    return table
+
+
+def trials_table(trials: Sequence[TrialRow]) -> Table:
+    """Return the list of trials, the setup and parameters in a column each."""
+    paths = list(dict.fromkeys(path for t in trials for path in (*t.setup, *t.params)))
+    columns = ["#", "state", *map(short, paths), "epochs", "val %", "test %", "s", "reason"]
+    table = _table(None, columns, columns[-5:-1])
+    for trial in trials:
+        values = {**trial.setup, **trial.params}
+        cells = [number(v) if isinstance(v := values.get(p), float) else level_label(v) for p in paths]
+        table.add_row(
+            *(str(trial.number), trial.state, *cells, "–" if trial.epochs is None else str(trial.epochs)),
+            *(percent(trial.val_accuracy), percent(trial.test_accuracy), number(trial.seconds, 2)),
+            trial.reason or "",
+        )
+    return table
+
+
+def teachers_table(teachers: Sequence[TeacherRow]) -> Table:
+    """Return the list of teachers."""
+    columns = ["digest", "arch", "finetune epochs", "val %", "test %", "calibration error", "path"]
+    table = _table(None, columns, columns[2:6])
+    for teacher in teachers:
+        document = teacher.to_dict()
+        recipe = document["recipe"]["teacher"]
+        table.add_row(
+            *(document["digest"][:12], recipe["arch"], str(recipe["finetune"]["epochs"])),
+            *(percent(document["val_accuracy"]), percent(document["test_accuracy"])),
+            *(number(document["calibration_error"], 2), document["path"]),
+        )
+    return table
+
+
+def print_plan(plan: Mapping[str, Any]) -> None:
+    """Print what a launch would do."""
+    factors = list(plan["setups"][0])
+    table = _table(f"{plan['study']}: {len(plan['setups'])} setups", list(map(short, factors)))
+    for setup in plan["setups"]:
+        table.add_row(*(level_label(setup[factor]) for factor in factors))
+    if factors:
+        print_table(table)
+    click.echo(f"tuned in each: {', '.join(plan['tuned'])}")
+    click.echo(
+        f"{plan['trials']} trials ({plan['trials_per_setup']:.3g} a setup) in {plan['packs']} packs of up to "
+        f"{plan['pack']}, {plan['student_epochs']} student epochs in all"
+    )
+    click.echo(f"{len(plan['teachers'])} teachers are trained first, each once")

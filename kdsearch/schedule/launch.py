@@ -1,0 +1,189 @@
+"""A study from its spec to its last trial."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, Protocol, TypeAlias
+
+from kdsearch.errors import RunError
+from kdsearch.schedule.resources import check_local_resources
+from kdsearch.schedule.trainers import load_trainer
+from kdsearch.search import PackAsker, build_proposer
+from kdsearch.spec import StudySpec, spec_document
+from kdsearch.storage import StudyRecord, TrialRow, hold_lease, open_database
+
+Ending: TypeAlias = Literal["finished", "stopped", "interrupted"]
+
+
+class Watch(Protocol):
+    """Whoever shows a running study to a person."""
+
+    def phase(self, text: str) -> None:
+        """Take what the driver does now, in a few words."""
+
+    def update(self, rows: Callable[[], list[TrialRow]]) -> None:
+        """Take that something may have changed; `rows` reads the trials."""
+
+
+class Unwatched:
+    """Shows nothing."""
+
+    def phase(self, text: str) -> None:
+        """Ignore it."""
+
+    def update(self, rows: Callable[[], list[TrialRow]]) -> None:
+        """Ignore it."""
+
+
+def artifacts_folder(spec: StudySpec) -> Path:
+    """Return where teachers and soft targets are kept."""
+    chosen = spec.artifacts or os.environ.get("KDSEARCH_ARTIFACTS") or "~/.cache/kdsearch"
+    return Path(chosen).expanduser().resolve()
+
+
+def launch_study(
+    spec: StudySpec,
+    storage: str,
+    *,
+    address: str | None = None,
+    takeover: bool = False,
+    watch: Watch | None = None,
+) -> Ending:
+    """Run a study to its budget, or go on with an interrupted one.
+
+    Args:
+        spec: The checked spec.
+        storage: The database's URL.
+        address: A running Ray cluster; without one, an embedded cluster is started and stopped.
+        takeover: Take the study from a driver that seems alive.
+        watch: Is told about phases and progress.
+
+    Raises:
+        RequestError: The spec asks for what the cluster or the machine does not have.
+        LiveDriverError: The study has a live driver elsewhere.
+        RunError: A teacher or most trials failed.
+    """
+    watch = watch or Unwatched()
+    artifacts = artifacts_folder(spec)
+    _import_from_working_directory()
+    load_trainer(spec.trainer, artifacts)
+    if address is None:
+        check_local_resources(spec)
+    watch.phase("starting Ray")
+    from kdsearch.schedule.cluster import connect
+
+    with _sigterm_as_sigint(), connect(address) as cluster:
+        slots = cluster.slots(spec)
+        with (
+            open_database(storage, create=True) as database,
+            hold_lease(database, spec.name, takeover=takeover) as lease,
+        ):
+            record = StudyRecord.open(database, spec)
+            record.recover()
+            try:
+                ending = _drive(spec, record, lease, artifacts, cluster.scratch, slots, watch)
+            except BaseException as error:
+                if not lease.lost:
+                    record.recover()
+                    record.set_state("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+                raise
+            record.recover()
+            record.set_state(ending)
+            return ending
+
+
+def _drive(
+    spec: StudySpec,
+    record: StudyRecord,
+    lease: Any,
+    artifacts: Path,
+    scratch: Path,
+    slots: int,
+    watch: Watch,
+) -> Ending:
+    from kdsearch.schedule.run import StudyRun
+    from kdsearch.schedule.teachers import train_teachers
+
+    asker = PackAsker(spec, record, build_proposer(spec))
+    run = StudyRun(spec, record, asker, lease, lambda: watch.update(record.trials))
+    if run.budget_spent:
+        return "finished"
+    record.set_state("running")
+    watch.phase("training teachers")
+    train_teachers(spec, record, artifacts)
+    watch.phase("searching")
+    _tune(run, spec, artifacts, scratch, slots)
+    if run.budget_spent:
+        return "finished"
+    return "stopped" if run.stopping else "interrupted"
+
+
+def _tune(run: Any, spec: StudySpec, artifacts: Path, scratch: Path, slots: int) -> None:
+    """Let Ray Tune run packs until the study is finished, stopped or interrupted."""
+    # Nobody reads Tune's own files and tables; the database and our display replace them.
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    from ray import tune
+
+    from kdsearch.schedule.searcher import PackSearcher
+    from kdsearch.schedule.trainable import run_pack
+
+    trainable = tune.with_parameters(run_pack, document=spec_document(spec), artifacts=str(artifacts))
+    needs = {"cpu": spec.resources.cpus_per_pack, "gpu": spec.resources.gpus_per_pack}
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, needs),
+        tune_config=tune.TuneConfig(
+            search_alg=PackSearcher(run),
+            num_samples=-1,
+            max_concurrent_trials=slots,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(name=spec.name, storage_path=str(scratch / "tune"), verbose=0),
+    )
+    try:
+        tuner.fit()
+    except tune.TuneError as error:
+        raise _cause(error) from error
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the error of ours that Tune wrapped, if there is one."""
+    from kdsearch.errors import KDSearchError
+
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, KDSearchError):
+            return inner
+        inner = inner.__cause__ or inner.__context__
+    return RunError(f"Ray Tune ended: {error}")
+
+
+def _import_from_working_directory() -> None:
+    """Let a user's modules be found, here and (Ray sends `sys.path` along) on the workers."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+@contextmanager
+def _sigterm_as_sigint() -> Iterator[None]:
+    """Treat a service manager's SIGTERM as Ctrl-C: stop cleanly, go on later."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: its signals are its owner's
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

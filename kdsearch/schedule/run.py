@@ -1,0 +1,109 @@
+"""A study while it runs: asks packs within the budget and records what comes back."""
+
+from collections import Counter
+from collections.abc import Callable
+
+from kdsearch.errors import LiveDriverError, RunError
+from kdsearch.search import Pack, PackAsker
+from kdsearch.spec import StudySpec
+from kdsearch.storage import Lease, StudyRecord
+from kdsearch.trial import Metrics, TrialResult
+
+MAX_FAILURES = 10
+
+
+class StudyRun:
+    """The driver's side of a study: what Tune asks for and reports goes through here.
+
+    The budget counts trials that are complete, pruned or diverged. Others that failed are replaced,
+    until more than `MAX_FAILURES` failed and more failed than finished.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        record: StudyRecord,
+        asker: PackAsker,
+        lease: Lease,
+        watch: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._spec = spec
+        self._record = record
+        self._asker = asker
+        self._lease = lease
+        self._watch = watch
+        self._open: set[int] = set()
+        self._finished = record.finished_count()
+        self._failures: Counter[str] = Counter()
+        self._pack_index = record.pack_count()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is spent, or a stop was asked for, and nothing runs."""
+        return not self._open and (self._room() == 0 or self.stopping)
+
+    @property
+    def budget_spent(self) -> bool:
+        """Whether as many trials as asked for are finished."""
+        return self._finished >= self._spec.search.trials
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a user asked the study to stop."""
+        return self._lease.stop_requested
+
+    def next_pack(self) -> Pack | None:
+        """Return the next pack, or None while the budget is spent but for what still runs."""
+        self._check_lease()
+        self._check_failures()
+        self._watch()
+        room = self._room()
+        if room == 0 or self.stopping:
+            return None
+        self._pack_index += 1
+        pack = self._asker.ask(f"p{self._pack_index:05d}", room)
+        self._open |= {trial.number for trial in pack.trials}
+        return pack
+
+    def take_epoch(self, epoch: int, metrics: dict[int, Metrics]) -> None:
+        """Record one epoch of running trials."""
+        self._check_lease()
+        self._record.report(epoch, {n: values for n, values in metrics.items() if n in self._open})
+        self._watch()
+
+    def take_result(self, result: TrialResult) -> None:
+        """Record how a trial ended; one that has ended before changes nothing."""
+        if result.number not in self._open:
+            return
+        self._check_lease()
+        self._record.finish(result)
+        self._open.discard(result.number)
+        if result.state != "failed" or result.reason == "diverged":
+            self._finished += 1
+        else:
+            self._failures[result.reason or "unknown"] += 1
+        self._watch()
+
+    def lose_pack(self, pack: Pack, reason: str) -> None:
+        """Record trials that ended without a result as lost; their parameters are run again."""
+        lost = [trial.number for trial in pack.trials if trial.number in self._open]
+        if lost:
+            self._check_lease()
+            self._record.lose(lost, reason)
+            self._open -= set(lost)
+            self._failures[reason] += len(lost)
+
+    def _room(self) -> int:
+        return max(0, self._spec.search.trials - self._finished - len(self._open))
+
+    def _check_lease(self) -> None:
+        if self._lease.lost:
+            raise LiveDriverError(
+                f"The study {self._spec.name!r} was taken over by another driver; this one stops."
+            )
+
+    def _check_failures(self) -> None:
+        failed = self._failures.total()
+        if failed >= MAX_FAILURES and failed > self._finished:
+            reason, count = self._failures.most_common(1)[0]
+            raise RunError(f"{failed} trials failed and {self._finished} finished. {count} of them: {reason}")

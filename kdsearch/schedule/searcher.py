@@ -1,0 +1,78 @@
+"""The Tune searcher: it only translates between Ray trials and packs."""
+
+from typing import Any, Protocol
+
+from ray.tune.search import Searcher
+
+from kdsearch.schedule.trainable import pack_config
+from kdsearch.search import Pack
+from kdsearch.trial import Metrics, TrialResult
+
+
+class PackSource(Protocol):
+    """Where packs come from and where their results go."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more is to be asked or awaited."""
+
+    def next_pack(self) -> Pack | None:
+        """Return the next pack, or None while there is nothing to start."""
+
+    def take_epoch(self, epoch: int, metrics: dict[int, Metrics]) -> None:
+        """Take what running trials reported of one epoch."""
+
+    def take_result(self, result: TrialResult) -> None:
+        """Take how a trial ended."""
+
+    def lose_pack(self, pack: Pack, reason: str) -> None:
+        """Take that a pack's worker is gone; trials that have a result keep it."""
+
+
+class PackSearcher(Searcher):  # type: ignore[misc]  # Ray ships no types for Searcher
+    """One Ray trial carries one pack. The state is in the database: nothing here is saved."""
+
+    def __init__(self, source: PackSource) -> None:
+        super().__init__()
+        self._source = source
+        self._packs: dict[str, Pack] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next pack as a config; FINISHED once nothing runs that could need a replacement."""
+        if self._source.finished:
+            return str(Searcher.FINISHED)
+        pack = self._source.next_pack()
+        if pack is None:
+            return None
+        self._packs[trial_id] = pack
+        trials = list(pack.trials)
+        return {"pack": pack_config(trials[0].setup, trials, pack.floors)}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Take a batch of epochs and ended trials; a batch that comes twice changes nothing."""
+        if trial_id not in self._packs:
+            return
+        for epoch, metrics in result.get("epochs", ()):
+            self._source.take_epoch(epoch, metrics)
+        for ended in result.get("results", ()):
+            self._source.take_result(TrialResult.from_dict(ended))
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Take the last batch; whatever has no result then was lost with its worker."""
+        if result:
+            self.on_trial_result(trial_id, result)
+        if pack := self._packs.pop(trial_id, None):
+            self._source.lose_pack(pack, "its worker ended" if error else "it was stopped")
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing: Tune's own experiment state is disposable."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Refuse: a new run goes on from the database."""
+        raise NotImplementedError("Launch the study again; it goes on from the database.")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing: Tune pickles its searcher, and no database belongs into that file."""
+        return {}

@@ -1,0 +1,59 @@
+"""Teachers, each trained once as a Ray task before the search begins."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+
+from kdsearch.errors import KDSearchError, RunError
+from kdsearch.spec import StudySpec, TrainingSpec
+from kdsearch.storage import StudyRecord
+
+
+def train_teachers(spec: StudySpec, record: StudyRecord, artifacts: Path) -> None:
+    """Train or find the teacher of every setup and record it.
+
+    Raises:
+        RequestError: A teacher's data or weights can't be had; the message says why.
+        RunError: A teacher's training failed.
+    """
+    needs = spec.resources
+    task = ray.remote(num_cpus=needs.cpus_per_pack, num_gpus=needs.gpus_per_pack)(_train)
+    pending = [task.remote(document, str(artifacts)) for document in teacher_documents(spec)]
+    for reference in pending:
+        try:
+            record.save_teacher(ray.get(reference))
+        except RayTaskError as error:
+            if isinstance(error.cause, KDSearchError):
+                raise error.cause from error
+            raise RunError(f"A teacher could not be trained: {error.cause!r}.") from error
+
+
+def teacher_documents(spec: StudySpec) -> list[dict[str, Any]]:
+    """Return the training documents whose teachers the setups need, each teacher once."""
+    unique: dict[str, dict[str, Any]] = {}
+    for training in _distilling(spec):
+        document = training.model_dump(mode="json")
+        key = json.dumps([document[section] for section in ("dataset", "augment", "teacher")], sort_keys=True)
+        unique.setdefault(key, document)
+    return list(unique.values())
+
+
+def _distilling(spec: StudySpec) -> Iterator[TrainingSpec]:
+    if spec.trainer != "distill":
+        return
+    for setup in spec.setups():
+        training = spec.resolve(setup, {})
+        if training.objective.alpha > 0 or "objective.alpha" in spec.tune:
+            yield training
+
+
+def _train(document: dict[str, Any], artifacts: str) -> dict[str, Any]:
+    from kdsearch.distill.teachers import ensure_teacher, recipe_of
+
+    recipe = recipe_of(TrainingSpec.model_validate(document))
+    record: dict[str, Any] = ensure_teacher(recipe, Path(artifacts)).to_dict()
+    return record

@@ -1,0 +1,143 @@
+"""The training loop that a spec names: ours, or a user's own."""
+
+import inspect
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from kdsearch.errors import RequestError
+from kdsearch.trial import Metrics, PackReport, Trial, TrialResult
+
+PackTrainer: TypeAlias = Callable[[Sequence[Trial], PackReport], list[TrialResult]]
+
+
+def load_trainer(name: str, artifacts: Path) -> PackTrainer:
+    """Return the function that trains a pack.
+
+    Args:
+        name: `distill`, or `package.module:function` of a user. A function whose first parameter is
+            called `trials` trains a whole pack, any other one trial.
+        artifacts: Where teachers and soft targets are kept.
+
+    Raises:
+        RequestError: The user's function can't be imported.
+    """
+    if name == "distill":
+        return _distill(artifacts)
+    function = _import_function(name)
+    first = next(iter(inspect.signature(function).parameters), "")
+    return _whole_pack(function) if first == "trials" else _one_by_one(function)
+
+
+def _import_function(name: str) -> Callable[..., Any]:
+    module_name, _, function_name = name.partition(":")
+    try:
+        function = getattr(import_module(module_name), function_name)
+    except ImportError as error:
+        raise RequestError(
+            f"`trainer` must name an importable function, got {name!r}: {error}. "
+            "Run from the folder that holds the module, or install its package."
+        ) from error
+    except AttributeError as error:
+        raise RequestError(
+            f"`trainer` must name a function, but {module_name!r} has no {function_name!r}."
+        ) from error
+    if not callable(function):
+        raise RequestError(f"`trainer` must name a function, got {name!r}, a {type(function).__name__}.")
+    return function  # type: ignore[no-any-return]  # callable() was checked
+
+
+def _distill(artifacts: Path) -> PackTrainer:
+    def train(trials: Sequence[Trial], report: PackReport) -> list[TrialResult]:
+        from kdsearch.distill import Member, train_pack
+
+        spec = trials[0].spec.with_values(trials[0].setup)
+        members = [Member(trial.number, trial.seed, trial.params) for trial in trials]
+        return train_pack(spec, members, artifacts=artifacts, report=report)
+
+    return train
+
+
+def _one_by_one(function: Callable[..., Any]) -> PackTrainer:
+    def train(trials: Sequence[Trial], report: PackReport) -> list[TrialResult]:
+        return [_train_one(function, trial, report) for trial in trials]
+
+    return train
+
+
+def _train_one(function: Callable[..., Any], trial: Trial, report: PackReport) -> TrialResult:
+    last = TrialResult(trial.number, "complete", 0)
+
+    def report_one(epoch: int, metrics: Metrics) -> bool:
+        nonlocal last
+        last = replace(last, epochs=epoch, metrics=_checked(metrics))
+        stop = _diverged(metrics) or trial.number in report(epoch, {trial.number: last.metrics})
+        last = replace(last, state="pruned" if stop else "complete")
+        return stop
+
+    start = time.perf_counter()
+    try:
+        final = _checked(function(trial, report_one))
+    except Exception as error:
+        result = _failed(last, error)
+    else:
+        result = _ended(last, final, trial.epochs)
+    return replace(result, seconds=time.perf_counter() - start)
+
+
+def _whole_pack(function: Callable[..., Any]) -> PackTrainer:
+    def train(trials: Sequence[Trial], report: PackReport) -> list[TrialResult]:
+        last = {trial.number: TrialResult(trial.number, "complete", 0) for trial in trials}
+
+        def report_pack(epoch: int, metrics: Mapping[int, Metrics]) -> set[int]:
+            stop = set(report(epoch, metrics)) | {n for n, m in metrics.items() if _diverged(m)}
+            for number, values in metrics.items():
+                state = "pruned" if number in stop else "complete"
+                last[number] = replace(last[number], epochs=epoch, metrics=values, state=state)
+            return stop
+
+        start = time.perf_counter()
+        try:
+            finals = function(trials, report_pack)
+            if len(finals) != len(trials):
+                raise ValueError(f"The trainer must return {len(trials)} results, got {len(finals)}.")
+            pairs = zip(trials, finals, strict=True)
+            results = [_ended(last[t.number], _checked(final), t.epochs) for t, final in pairs]
+        except Exception as error:
+            results = [_failed(last[trial.number], error) for trial in trials]
+        seconds = (time.perf_counter() - start) / len(trials)
+        return [replace(result, seconds=seconds) for result in results]
+
+    return train
+
+
+def _checked(metrics: Any) -> Metrics:
+    if not isinstance(metrics, Mapping) or "val_accuracy" not in metrics:
+        raise ValueError(
+            f"A trainer's metrics must be a mapping with `val_accuracy`, got {metrics!r}. "
+            "Return it from the function and pass it to `report`."
+        )
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _diverged(metrics: Metrics) -> bool:
+    return not math.isfinite(metrics["val_accuracy"])
+
+
+def _ended(last: TrialResult, final: Metrics, epochs: int) -> TrialResult:
+    if _diverged(final) or (last.epochs and _diverged(last.metrics)):
+        return replace(last, state="failed", reason="diverged", metrics=last.metrics | final)
+    if last.state == "pruned":
+        return replace(last, metrics=last.metrics | final, reason=f"hopeless at epoch {last.epochs}")
+    return replace(last, epochs=epochs, metrics=last.metrics | final)
+
+
+def _failed(last: TrialResult, error: Exception) -> TrialResult:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+    return replace(last, state="failed", reason=reason)

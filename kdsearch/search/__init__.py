@@ -1,0 +1,23 @@
+"""The search: which setup and which parameters come next, and when a trial is given up."""
+
+from kdsearch.search.asker import Pack, PackAsker
+from kdsearch.search.designs import DESIGNS, DesignProposer, build_design
+from kdsearch.search.proposer import Proposal, Proposer
+from kdsearch.search.pruning import under_floor
+from kdsearch.spec import StudySpec
+
+__all__ = ["Pack", "PackAsker", "Proposal", "Proposer", "build_proposer", "under_floor"]
+
+
+def build_proposer(spec: StudySpec) -> Proposer:
+    """Return the proposer that `search.sampler` names; `auto` is `profile`."""
+    name = spec.search.sampler
+    if name in DESIGNS:
+        return DesignProposer(spec, build_design(name, spec))
+    if name in ("tpe", "gp"):
+        from kdsearch.search.optuna_proposers import SAMPLERS, OptunaProposer
+
+        return OptunaProposer(spec, SAMPLERS[name])
+    from kdsearch.search.profile import ProfileProposer
+
+    return ProfileProposer(spec, spec.search.seed)

@@ -1,0 +1,67 @@
+"""From the record of a study to its next pack."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kdsearch.search.balance import trials_of
+from kdsearch.search.proposer import Proposer
+from kdsearch.search.pruning import Floors, hopeless_floors
+from kdsearch.spec import Params, Setup, StudySpec
+from kdsearch.storage import TrialRow
+from kdsearch.trial import Trial
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Trials of one setup that are trained together, and the accuracy floors that prune them."""
+
+    name: str
+    trials: Sequence[Trial]
+    floors: Floors = field(default_factory=dict)
+
+
+class Record(Protocol):
+    """What asking needs of a study's record."""
+
+    def trials(self) -> list[TrialRow]:
+        """Return every trial so far."""
+
+    def curves(self, numbers: Sequence[int]) -> Mapping[int, Mapping[int, float]]:
+        """Return the validation accuracy by epoch of the trials with these numbers."""
+
+    def take_waiting(self, size: int, pack: str) -> list[Trial]:
+        """Start up to `size` trials of one setup that wait to be run, maybe none."""
+
+    def start(self, setup: Setup, params: Sequence[Params], pack: str) -> list[Trial]:
+        """Start new trials of one setup."""
+
+
+class PackAsker:
+    """Asks for packs: first the trials that wait to be run again, then what the proposer says."""
+
+    def __init__(self, spec: StudySpec, record: Record, proposer: Proposer) -> None:
+        self._spec = spec
+        self._record = record
+        self._proposer = proposer
+
+    def ask(self, name: str, room: int) -> Pack:
+        """Start the trials of the next pack, at most `room` of them.
+
+        Args:
+            name: The pack's name, unique in the study.
+            room: How many trials the budget still allows; at least 1.
+        """
+        size = min(self._spec.search.pack, room)
+        started = self._record.take_waiting(size, name)
+        rows = self._record.trials()
+        if not started:
+            proposal = self._proposer.propose(rows, size)
+            started = self._record.start(proposal.setup, proposal.params, name)
+        return Pack(name, started, self._floors(started[0], rows))
+
+    def _floors(self, trial: Trial, rows: Sequence[TrialRow]) -> Floors:
+        if self._spec.search.pruner == "none":
+            return {}
+        complete = [row.number for row in trials_of(trial.setup, rows) if row.state == "complete"]
+        return hopeless_floors(list(self._record.curves(complete).values()), trial.epochs)

@@ -1,0 +1,27 @@
+"""Which setup is served next: the one with the fewest trials, so that none starves."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from kdsearch.spec import Setup, StudySpec, setup_key
+from kdsearch.storage import TrialRow
+
+
+def is_evidence(trial: TrialRow) -> bool:
+    """Return whether a trial says, or will say, something about its setup.
+
+    A lost worker or a broken trainer says nothing; a diverged student does.
+    """
+    return trial.state != "failed" or trial.reason == "diverged"
+
+
+def next_setup(spec: StudySpec, trials: Iterable[TrialRow]) -> Setup:
+    """Return the setup with the fewest trials done, running or waiting; the first of equals."""
+    counts = Counter(setup_key(trial.setup) for trial in trials if is_evidence(trial))
+    return min(spec.setups(), key=lambda setup: counts[setup_key(setup)])
+
+
+def trials_of(setup: Setup, trials: Iterable[TrialRow]) -> Sequence[TrialRow]:
+    """Return the trials of one setup that say something about it."""
+    key = setup_key(setup)
+    return [trial for trial in trials if setup_key(trial.setup) == key and is_evidence(trial)]

@@ -1,0 +1,95 @@
+"""Optuna's own samplers, one setup at a time.
+
+An Optuna sampler that sees all setups at once converges on the best of them and starves the others.
+So each proposal is made in a throw-away study in memory that holds one setup's trials: nothing is
+kept between proposals, and a study that goes on after a crash samples as one that never stopped.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from kdsearch.search.balance import next_setup, trials_of
+from kdsearch.search.proposer import Proposal
+from kdsearch.spec import Choices, Range, StudySpec, setup_key
+from kdsearch.storage import TrialRow
+
+MakeSampler: TypeAlias = Callable[[int], BaseSampler]
+
+SAMPLERS: dict[str, MakeSampler] = {
+    "tpe": lambda seed: TPESampler(seed=seed, n_startup_trials=8, multivariate=True, constant_liar=True),
+    "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=8, deterministic_objective=False),
+}
+
+
+class OptunaProposer:
+    """Proposes what an Optuna sampler would, in the setup that has the fewest trials."""
+
+    def __init__(self, spec: StudySpec, make_sampler: MakeSampler) -> None:
+        self._spec = spec
+        self._make_sampler = make_sampler
+
+    def propose(self, trials: Sequence[TrialRow], size: int) -> Proposal:
+        """Return `size` parameter sets of one setup; those still running count as asked for."""
+        setup = next_setup(self._spec, trials)
+        known = trials_of(setup, trials)
+        space = {path: distribution_of(dimension) for path, dimension in self._spec.dimensions(setup).items()}
+        study = optuna.create_study(
+            direction="maximize", sampler=self._make_sampler(self._seed(setup_key(setup), len(known)))
+        )
+        study.add_trials(list(_frozen(known, space)))
+        asked = [study.ask(space).params for _ in range(size)]
+        return Proposal(setup=setup, params=asked)
+
+    def _seed(self, *name: str | int) -> int:
+        digest = hashlib.sha256(repr((self._spec.search.seed, *name)).encode()).digest()
+        return int.from_bytes(digest[:4], "big")
+
+
+def distribution_of(dimension: Range | Choices) -> BaseDistribution:
+    """Return Optuna's distribution for a tuned parameter."""
+    if isinstance(dimension, Choices):
+        return CategoricalDistribution(dimension.choices)
+    if dimension.integer:
+        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def _frozen(trials: Sequence[TrialRow], space: dict[str, BaseDistribution]) -> Iterator[FrozenTrial]:
+    """Yield one setup's trials as Optuna's; a diverged one counts as the worst that was seen."""
+    finite = [t.val_accuracy for t in trials if t.val_accuracy is not None and t.state == "complete"]
+    worst = min(finite, default=0.0)
+    for trial in trials:
+        if not _fits(trial.params, space):
+            continue
+        if trial.state == "complete" and trial.val_accuracy is not None:
+            yield create_trial(params=trial.params, distributions=space, value=trial.val_accuracy)
+        elif trial.state == "failed":
+            yield create_trial(params=trial.params, distributions=space, value=worst)
+        elif trial.state in ("running", "waiting"):
+            yield create_trial(params=trial.params, distributions=space, state=TrialState.RUNNING)
+
+
+def _fits(params: dict[str, Any], space: dict[str, BaseDistribution]) -> bool:
+    """Return whether a trial, maybe enqueued by hand, has a value in each range."""
+    if params.keys() != space.keys():
+        return False
+    return all(_contains(space[path], value) for path, value in params.items())
+
+
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, FloatDistribution | IntDistribution)  # noqa: S101 - our own mistake
+    return math.isfinite(value) and distribution.low <= value <= distribution.high

@@ -1,0 +1,150 @@
+"""Specs: what is accepted, and the one message that each mistake gets."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdsearch.errors import RequestError, SpecError
+from kdsearch.spec import TEMPERATURE, load_spec, setup_key, spec_document
+
+BASE: dict[str, Any] = {
+    "name": "study",
+    "setup": {"optimizer.name": ["sgd", "adamw"], "teacher.finetune.epochs": [2, 20]},
+    "tune": {
+        "objective.temperature": {"low": 1, "high": 40, "log": True},
+        "optimizer.lr": {
+            "by": "optimizer.name",
+            "sgd": {"low": 0.01, "high": 1.0, "log": True},
+            "adamw": {"low": 1e-4, "high": 1e-2, "log": True},
+        },
+    },
+}
+
+
+def problem(document: dict[str, Any], *overrides: str) -> str:
+    with pytest.raises(SpecError) as caught:
+        load_spec(document, overrides=overrides)
+    assert len(caught.value.problems) == 1, caught.value.problems
+    return caught.value.problems[0]
+
+
+def test_setups_are_all_combinations_and_ranges_follow_their_factor() -> None:
+    spec = load_spec(BASE)
+    assert [tuple(setup.values()) for setup in spec.setups()] == [
+        ("sgd", 2),
+        ("sgd", 20),
+        ("adamw", 2),
+        ("adamw", 20),
+    ]
+    highs = [spec.dimensions(setup)["optimizer.lr"].high for setup in spec.setups()]  # type: ignore[union-attr]
+    assert highs == [1.0, 1.0, 0.01, 0.01]
+
+
+def test_resolving_fills_in_levels_and_parameters() -> None:
+    spec = load_spec(BASE)
+    training = spec.resolve(spec.setups()[2], {TEMPERATURE: 7.0, "optimizer.lr": 0.003})
+    assert (training.optimizer.name, training.objective.temperature) == ("adamw", 7.0)
+    assert (training.optimizer.lr, training.teacher.finetune.epochs) == (0.003, 2)
+
+
+def test_a_spec_survives_its_document() -> None:
+    spec = load_spec(BASE)
+    assert load_spec(spec_document(spec)) == spec
+
+
+def test_a_recipe_may_be_a_level() -> None:
+    recipe = {"dataset": "FashionMNIST", "epochs": 3}
+    spec = load_spec(
+        {
+            **BASE,
+            "setup": {"teacher.pretraining": ["none", recipe]},
+            "tune": {TEMPERATURE: {"low": 1, "high": 40}},
+        }
+    )
+    trained = spec.resolve(spec.setups()[1], {}).teacher.pretraining
+    assert trained != "none"
+    assert trained.epochs == 3
+    assert setup_key(spec.setups()[1]) == '{"teacher.pretraining":{"dataset":"FashionMNIST","epochs":3}}'
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "finding", "rule"),
+    [
+        ("optimizer.lrr=3", "`optimizer.lrr`", "not a known key", "Did you mean `lr`?"),
+        ("optimizer.lr=fast", "`optimizer.lr`", "'fast'", "number"),
+        ("training.epochs=2.5", "`training.epochs`", "2.5", "integer"),
+        ("setup.optimizer.name=[]", "`setup.optimizer.name`", "[]", "must not be empty"),
+        ("tune.optimizer.lr={low: 3, high: 1}", "`tune.optimizer.lr`", "3 and 1", "below `high`"),
+        ("tune.training.batch_size={low: 1.5, high: 8, integer: true}", "`tune.training.batch_size`", "1.5", "whole"),
+        ("tune.optimizer.momentum={low: 0, high: 2}", "`tune.optimizer.momentum.high`", "2.0", "less than 1"),
+        ("tune.optimizer.weight_decay={choices: []}", "`tune.optimizer.weight_decay.choices`", "[]", "must not be empty"),
+        ("tune.optimizer.weight_decay={choices: [-1]}", "`tune.optimizer.weight_decay.choices.0`", "-1", "greater"),
+        ("tune.optimizer.lrr={low: 1, high: 2}", "`tune.optimizer.lrr`", "not a value", "`optimizer.lr`"),
+        ("setup.objective.temperature=[1, 4]", "`tune.objective.temperature`", "also a factor", "one of the two"),
+        ("student.arch=resnet9", "`student.arch`", "'resnet9'", "Did you mean 'resnet8'?"),
+        ("student.arch=torchvision:resnet19", "`student.arch`", "'resnet19'", "Did you mean 'resnet18'?"),
+        ("dataset.name=cifar10", "`dataset.name`", "'cifar10'", "Did you mean 'CIFAR10'?"),
+        ("setup.optimizer.name=[sgd, adamm]", "`setup.optimizer.name.1`", "'adamm'", "Did you mean 'adam'?"),
+        ("setup.optimizer.name=[sgd, adamw, sgd]", "`setup.optimizer.name`", "sgd again", "twice"),
+        ("teacher.pretraining={chekpoint: x}", "`teacher.pretraining.chekpoint`", "not a known key", "`checkpoint`"),
+        ("objective.options={beta: 2}", "`objective`", "`options.beta`", "Known: student_temperature"),
+        ("training.warmup_epochs=20", "`training`", "20 and 20", "below `epochs`"),
+        ("name=a b", "`name`", "'a b'", "letters, digits"),
+    ],
+)  # fmt: skip
+def test_each_mistake_has_one_message(override: str, path: str, finding: str, rule: str) -> None:
+    message = problem(BASE, override)
+    assert message.startswith(path)
+    assert finding in message
+    assert rule in message
+
+
+def test_a_range_is_needed_for_each_level_of_its_factor() -> None:
+    message = problem(BASE, "setup.optimizer.name=[sgd, adamw, adam]")
+    assert message.startswith("`tune.optimizer.lr`")
+    assert "adam" in message
+
+
+def test_contradicting_levels_are_named_with_their_setup() -> None:
+    message = problem(BASE, "setup.training.epochs=[2, 20]", "training.warmup_epochs=5")
+    assert message.startswith("`training`")
+    assert "training.epochs=2" in message
+
+
+def test_a_study_must_search_the_temperature() -> None:
+    message = problem({**BASE, "tune": {"optimizer.weight_decay": {"low": 0, "high": 0.1}}})
+    assert message.startswith("`tune.objective.temperature` is missing")
+
+
+def test_messages_name_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "name: s\noptimizer:\n  name: sgd\n  learning_rate: 0.1\ntune: {objective.temperature: {low: 1, high: 9}}\n"
+    )
+    with pytest.raises(SpecError, match=r"`optimizer.learning_rate` \(line 4\) is not a known key"):
+        load_spec(file)
+
+
+def test_a_key_written_twice_is_a_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("name: s\noptimizer: {lr: 1.0}\noptimizer: {lr: 2.0}\n")
+    with pytest.raises(SpecError, match=r"line 3: .*`optimizer` stands twice"):
+        load_spec(file)
+
+
+def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("name: s\noptimizer: {lr: 1e-3}\ntune: {objective.temperature: {low: 1e0, high: 4e+1}}\n")
+    assert load_spec(file).optimizer.lr == 1e-3
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"nowhere\.yaml can't be read"):
+        load_spec(tmp_path / "nowhere.yaml")
+
+
+def test_every_study_of_the_repository_loads() -> None:
+    studies = sorted(Path("studies").glob("*.yaml"))
+    assert studies
+    assert {load_spec(study).name for study in studies} == {study.stem for study in studies}
