@@ -1,0 +1,22 @@
+"""Distillation objectives: one meaning each, for one student or for a pack of K."""
+
+from kdsearch.distill.objectives.registry import (
+    OBJECTIVES,
+    DistillationTerm,
+    PackTerm,
+    at_least_float32,
+    objective,
+    pack_term,
+)
+from kdsearch.distill.objectives.softened import Term, learned_temperature
+
+__all__ = [
+    "OBJECTIVES",
+    "DistillationTerm",
+    "PackTerm",
+    "Term",
+    "at_least_float32",
+    "learned_temperature",
+    "objective",
+    "pack_term",
+]
