@@ -93,4 +93,5 @@ def _correlation(a: Tensor, b: Tensor, dim: int) -> Tensor:
     a = a - a.mean(dim, keepdim=True)
     b = b - b.mean(dim, keepdim=True)
     norms = torch.linalg.vector_norm(a, dim=dim) * torch.linalg.vector_norm(b, dim=dim)
-    return (a * b).sum(dim) / (norms + _EPSILON)
+    correlation: Tensor = (a * b).sum(dim) / (norms + _EPSILON)
+    return correlation

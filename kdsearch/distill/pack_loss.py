@@ -1,0 +1,115 @@
+"""The loss of a pack: each member's `alpha * term + (1 - alpha) * cross-entropy`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from kdsearch.distill.objectives import at_least_float32, learned_temperature, pack_term
+from kdsearch.distill.views import Batch
+from kdsearch.spec.sections import Objective
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a batch is learned from: its labels, and the teacher's logits where a member needs them."""
+
+    batch: Batch
+    teacher_logits: Float[Tensor, "B C"] | None
+    epoch: int
+
+
+class PackLoss:
+    """The losses of K members, with temperature, alpha and options of their own as vectors [K].
+
+    Where images are mixed, cross-entropy mixes both labels, the teacher has seen the mixed image, and
+    a term that depends on the target takes the label of the larger share.
+    """
+
+    def __init__(
+        self,
+        objectives: Sequence[Objective],
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        def vector(values: Sequence[float]) -> Tensor:
+            return torch.tensor(values, device=device, dtype=dtype)
+
+        first = objectives[0]
+        numbers = {name: v for name, v in first.options.items() if not isinstance(v, str)}
+        self._term = pack_term(first.name, numbers, base=first.options.get("base"))
+        self._temperature = vector([o.temperature for o in objectives])
+        self._alpha = vector([o.alpha for o in objectives])
+        given = [{**self._term.defaults, **o.options} for o in objectives]
+        names = (*self._term.defaults, *(name for name in self._term.optional if name in numbers))
+        self._options = {name: vector([float(own[name]) for own in given]) for name in names}
+        self._learned = {
+            name: [value.clone().requires_grad_() for value in self._options.pop(name)]
+            for name in self._term.learned
+        }
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any member weighs the distillation term at all."""
+        return bool((self._alpha > 0).any())
+
+    def temperatures(self) -> Float[Tensor, " K"]:
+        """Return each member's temperature; the learned one where it is learned."""
+        if "theta" in self._learned:
+            return learned_temperature(torch.stack(self._learned["theta"]).detach())
+        return self._temperature
+
+    def member_parameters(self) -> list[list[Tensor]]:
+        """Return the parameters that each member learns beside its network's."""
+        return [[values[k] for values in self._learned.values()] for k in range(len(self._alpha))]
+
+    def keep(self, kept: Sequence[int]) -> None:
+        """Go on with the kept members alone."""
+        index = torch.tensor(kept, device=self._alpha.device)
+        self._temperature, self._alpha = self._temperature[index], self._alpha[index]
+        self._options = {name: values[index] for name, values in self._options.items()}
+        self._learned = {name: [values[k] for k in kept] for name, values in self._learned.items()}
+
+    def __call__(
+        self, targets: Targets, logits: Float[Tensor, "k B C"], members: slice = slice(None)
+    ) -> Float[Tensor, " k"]:
+        """Return the loss of the members whose logits these are."""
+        logits = at_least_float32(logits)
+        supervised = _cross_entropy(logits, targets.batch)
+        if targets.teacher_logits is None:
+            return supervised
+        alpha = self._alpha[members]
+        distilled = self._term.term(
+            logits,
+            targets.teacher_logits.to(logits.dtype)[None],
+            _dominant_labels(targets.batch),
+            self._temperature[members],
+            epoch=targets.epoch,
+            **{name: values[members] for name, values in self._options.items()},
+            **{name: torch.stack(values[members]) for name, values in self._learned.items()},
+        )
+        distilled = distilled if distilled.ndim == 1 else distilled.mean(1)
+        return alpha * distilled + (1 - alpha) * supervised
+
+
+def _cross_entropy(logits: Float[Tensor, "k B C"], batch: Batch) -> Float[Tensor, " k"]:
+    log_probabilities = F.log_softmax(logits, dim=-1)
+    own = _at(log_probabilities, batch.labels)
+    if batch.partner_labels is None or batch.mix is None:
+        return -own.mean(1)
+    partner = _at(log_probabilities, batch.partner_labels)
+    return -(batch.mix * own + (1 - batch.mix) * partner).mean(1)
+
+
+def _at(values: Float[Tensor, "k B C"], labels: Tensor) -> Float[Tensor, "k B"]:
+    return values.gather(-1, labels[None, :, None].expand(values.shape[0], -1, 1)).squeeze(-1)
+
+
+def _dominant_labels(batch: Batch) -> Tensor:
+    if batch.partner_labels is None or batch.mix is None:
+        return batch.labels
+    return torch.where(batch.mix >= 0.5, batch.labels, batch.partner_labels)

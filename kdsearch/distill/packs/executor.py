@@ -1,0 +1,41 @@
+"""What an executor of a pack does, whichever way it does it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+MemberLoss: TypeAlias = Callable[[Float[Tensor, "k B C"], slice], Float[Tensor, " k"]]
+"""The losses of the members at a slice of the pack, from their logits."""
+
+
+class Executor(Protocol):
+    """K students of one architecture that see the same batches.
+
+    Every member goes its own way exactly as it would alone; what differs is how the work is done.
+    """
+
+    @property
+    def parameters(self) -> list[list[Tensor]]:
+        """Each member's parameters; after `backward` they hold gradients."""
+        ...
+
+    def backward(self, images: Float[Tensor, "B ..."], loss: MemberLoss) -> Float[Tensor, " K"]:
+        """Return every member's loss in training mode and leave fresh gradients in its parameters."""
+        ...
+
+    def logits(self, images: Float[Tensor, "B ..."]) -> Float[Tensor, "K B C"]:
+        """Return every member's logits in evaluation mode, without gradients."""
+        ...
+
+    def keep(self, kept: Sequence[int]) -> None:
+        """Go on with the members at these places alone; `parameters` may be new tensors."""
+        ...
+
+    def state_dicts(self) -> list[dict[str, Any]]:
+        """Return each member's parameters and buffers by name."""
+        ...
+
+
+BuildExecutor: TypeAlias = Callable[[Sequence[nn.Module]], Executor]
