@@ -1,0 +1,15 @@
+"""Answers from a study's trials: best temperatures, comparisons, curves. Neither torch nor Ray is needed."""
+
+from kdsearch.analysis.answers import BestAnswer, SetupAnswer, best
+from kdsearch.analysis.comparison import Comparison, compare
+from kdsearch.analysis.response import ResponseCurve, response_curves
+
+__all__ = [
+    "BestAnswer",
+    "Comparison",
+    "ResponseCurve",
+    "SetupAnswer",
+    "best",
+    "compare",
+    "response_curves",
+]

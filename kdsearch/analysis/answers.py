@@ -1,0 +1,231 @@
+"""The answer: which temperature is best in each setup, and how sure that is."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kdsearch.analysis.axes import FloatArray, IntArray
+from kdsearch.analysis.observations import Tally
+from kdsearch.analysis.profiles import Interval, TemperatureProfile
+from kdsearch.analysis.response import Response, fit_response
+from kdsearch.analysis.selection import group_setups, select_setups
+from kdsearch.spec import TEMPERATURE, Params, Range, Setup, StudySpec
+from kdsearch.storage import TrialRow
+
+COMMON_DEFAULTS = (1.0, 4.0)
+_NEAR = 0.15
+_N_NEAREST = 5
+_EDGE = 0.05
+
+
+@dataclass(frozen=True)
+class SetupAnswer:
+    """One setup's answer; where `reason` tells why there is none, the numbers are None.
+
+    Attributes:
+        setup: The setup; for a marginal answer, its levels of the factors that were asked `by`.
+        temperature: The temperature with the highest expected accuracy, the others at their best.
+        interval: Holds the best temperature with the asked probability.
+        near_optimal: Temperatures around `temperature` of which each is, with the asked probability,
+            within the tolerance of the best accuracy; None where not even one is.
+        accuracy: Expected validation accuracy at the recommended temperature and parameters.
+        accuracy_interval: Holds that accuracy with the asked probability.
+        test_accuracy: The mean observed test accuracy of the nearest (at most 5) complete trials within 15%
+            of every range from the recommendation; None where there is none.
+        params: The other tuned parameters at the recommendation; None for a marginal answer.
+        trials: Complete trials that have a say.
+        failed: Failed trials, those that diverged included.
+        pruned: Pruned trials.
+        regret_of: Expected accuracy lost by common temperatures that lie in the range.
+        flat: Whether the temperature hardly matters: none in the range is likely to cost the tolerance.
+        warnings: What to know before the answer is believed.
+        reason: Why there is no answer.
+    """
+
+    setup: Setup
+    temperature: float | None = None
+    interval: Interval | None = None
+    near_optimal: Interval | None = None
+    accuracy: float | None = None
+    accuracy_interval: Interval | None = None
+    test_accuracy: float | None = None
+    params: Params | None = None
+    trials: int = 0
+    failed: int = 0
+    pruned: int = 0
+    regret_of: dict[str, float] | None = None
+    flat: bool | None = None
+    warnings: tuple[str, ...] = ()
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer as a JSON document."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in self.__dict__.items()}
+
+
+@dataclass(frozen=True)
+class BestAnswer:
+    """The best temperature of every setup of a study."""
+
+    study: str
+    level: float
+    tolerance: float
+    setups: list[SetupAnswer] = field(default_factory=list)
+    metric: str = "val_accuracy"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answers as the JSON document of `kdsearch best --format json`."""
+        return {
+            "study": self.study,
+            "metric": self.metric,
+            "level": self.level,
+            "tolerance": self.tolerance,
+            "setups": [answer.to_dict() for answer in self.setups],
+        }
+
+
+def best(
+    spec: StudySpec,
+    trials: Sequence[TrialRow],
+    *,
+    by: Sequence[str] | None = None,
+    where: Mapping[str, Any] | None = None,
+    level: float = 0.9,
+    tolerance: float = 0.005,
+    seed: int = 0,
+) -> BestAnswer:
+    """Return the best temperature per setup, or per combination of levels of some factors.
+
+    Args:
+        spec: The study's spec.
+        trials: Its trials so far; all of them inform every answer.
+        by: Factors to answer for, averaging the accuracy over the others.
+        where: Levels of factors to which the answers are restricted.
+        level: Probability of the intervals, between 0 and 1.
+        tolerance: What counts as near the best, as a fraction of accuracy.
+        seed: Fixes the draws that the answers are computed from.
+
+    Raises:
+        RequestError: A factor or a level does not belong to the study.
+    """
+    response = fit_response(spec, trials, seed=seed)
+    groups = group_setups(response.space.setups, select_setups(response.space.setups, where), by)
+    judge = _Judge(response, level, tolerance)
+    answers = [judge.answer(setup, members, is_marginal=by is not None) for setup, members in groups]
+    return BestAnswer(spec.name, level, tolerance, answers)
+
+
+class _Judge:
+    """Answers for groups of setups from one response."""
+
+    def __init__(self, response: Response, level: float, tolerance: float) -> None:
+        self._response = response
+        self._level = level
+        self._tolerance = tolerance
+
+    def answer(self, setup: Setup, members: Sequence[int], *, is_marginal: bool) -> SetupAnswer:
+        reasons = [self._response.silence(s) for s in members]
+        answered = [s for s, reason in zip(members, reasons, strict=True) if reason is None]
+        tallies = [self._response.tallies[s] for s in members]
+        known: dict[str, Any] = {
+            "setup": setup,
+            "trials": sum(len(tally.complete) for tally in tallies),
+            "failed": sum(tally.failed for tally in tallies),
+            "pruned": sum(tally.pruned for tally in tallies),
+        }
+        warnings = [note for tally in tallies for note in _exclusions(tally)]
+        if not answered:
+            return SetupAnswer(**known, warnings=tuple(warnings), reason=reasons[0])
+        if silent := len(members) - len(answered):
+            warnings.append(f"{silent} of {len(members)} setups have too few trials and are left out.")
+        profile = self._response.profile(answered)
+        known |= self._about_temperature(profile)
+        details = [self._at_the_recommendation(s, profile) for s in answered]
+        known |= self._about_accuracy(details)
+        if not is_marginal:
+            known["params"] = details[0].params
+            warnings += self._edges(answered[0], details[0].nodes, profile)
+        return SetupAnswer(**known, warnings=tuple(warnings))
+
+    def _about_temperature(self, profile: TemperatureProfile) -> dict[str, Any]:
+        regrets = {f"{default:g}": profile.regret_at(default) for default in COMMON_DEFAULTS}
+        return {
+            "temperature": profile.temperature,
+            "interval": profile.interval(self._level),
+            "near_optimal": profile.near_optimal(self._level, self._tolerance),
+            "regret_of": {name: regret for name, regret in regrets.items() if regret is not None},
+            "flat": profile.is_flat(self._tolerance),
+        }
+
+    def _at_the_recommendation(self, setup: int, profile: TemperatureProfile) -> "_Recommendation":
+        response = self._response
+        nodes = response.recommended_nodes(setup, profile.temperature)
+        site = response.space.site_at(setup, int(nodes[0]))
+        params = response.space.values(site, list(nodes))
+        params.pop(TEMPERATURE)
+        accuracies = response.at(setup, nodes[None])[:, 0]
+        return _Recommendation(nodes, params, accuracies, _test_accuracy_near(response, setup, nodes))
+
+    def _about_accuracy(self, details: Sequence["_Recommendation"]) -> dict[str, Any]:
+        accuracies = np.mean([detail.accuracies for detail in details], axis=0)
+        low, high = np.quantile(accuracies, [(1 - self._level) / 2, (1 + self._level) / 2])
+        measured = [d.test_accuracy for d in details if d.test_accuracy is not None]
+        return {
+            "accuracy": float(accuracies.mean()),
+            "accuracy_interval": (float(low), float(high)),
+            "test_accuracy": float(np.mean(measured)) if len(measured) == len(details) else None,
+        }
+
+    def _edges(self, setup: int, nodes: IntArray, profile: TemperatureProfile) -> Iterator[str]:
+        """Yield a warning for each logarithmic range at whose end the best value lies."""
+        space = self._response.space
+        site = space.site_at(setup, int(nodes[0]))
+        if profile.half_step and not profile.is_flat(self._tolerance):
+            for end, word in ((0, "below"), (len(profile.temperatures) - 1, "above")):
+                if profile.best == end:
+                    yield (
+                        "The best temperature lies at the edge of its range and may be "
+                        f"{word} {profile.temperatures[end]:.3g}."
+                    )
+        for axis, node in zip(space.axes[1:], nodes[1:], strict=True):
+            dimension = site.dimensions[axis.path]
+            if not isinstance(dimension, Range) or not dimension.log:
+                continue
+            position = axis.positions[node]
+            if min(position, 1 - position) <= _EDGE:
+                edge = dimension.low if position < 0.5 else dimension.high
+                yield (
+                    f"The best `{axis.path}` lies at the edge of its range ({edge:g}): an effect of "
+                    f"temperature may be an effect of `{axis.path}`. Widen the range."
+                )
+
+
+@dataclass(frozen=True)
+class _Recommendation:
+    nodes: IntArray
+    params: Params
+    accuracies: FloatArray
+    test_accuracy: float | None
+
+
+def _exclusions(tally: Tally) -> Iterator[str]:
+    if tally.other_length:
+        yield (
+            f"{tally.other_length} complete trials trained for another number of epochs than asked "
+            "and do not compete."
+        )
+    if tally.outside:
+        yield f"{tally.outside} complete trials lie outside the ranges and have no say."
+
+
+def _test_accuracy_near(response: Response, setup: int, nodes: IntArray) -> float | None:
+    distances = [axis.distances() for axis in response.space.axes]
+    measured = []
+    for place, trial in response.places(setup):
+        if trial.test_accuracy is not None:
+            apart = max(d[a, b] for d, a, b in zip(distances, place, nodes, strict=True))
+            measured.append((float(apart), trial.test_accuracy))
+    near = sorted(pair for pair in measured if pair[0] <= _NEAR)[:_N_NEAREST]
+    return float(np.mean([accuracy for _, accuracy in near])) if near else None

@@ -1,0 +1,139 @@
+"""A tuned parameter as an axis of a few dozen nodes, on which the model of accuracy lives."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdsearch.spec import Choices, Range
+
+FloatArray: TypeAlias = NDArray[np.float64]
+IntArray: TypeAlias = NDArray[np.intp]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """A tuned parameter's nodes.
+
+    The positions of an ordered parameter lie in [0, 1], on `scale` where all setups share one, else
+    within each setup's own range. Unordered choices are 0, 1, 2, … and equally far from one another.
+    """
+
+    path: str
+    positions: FloatArray
+    continuous: bool
+    scale: Range | None = None
+    choices: tuple[Any, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def half_step(self) -> float:
+        """Half the distance between neighbours on a continuous axis, else 0."""
+        return 0.5 / (len(self) - 1) if self.continuous else 0.0
+
+    def distances(self) -> FloatArray:
+        """Return the distance between each two nodes."""
+        apart = np.abs(self.positions[:, None] - self.positions)
+        return (apart > 0).astype(float) if self.choices else apart
+
+    def allowed(self, dimension: Range | Choices) -> BoolArray:
+        """Return which nodes lie in a setup's range."""
+        legal = self._legal(dimension)
+        if legal is not None:
+            apart = np.abs(self.positions[:, None] - np.array(legal)).min(axis=1)
+            return np.asarray(apart <= max(self.half_step, _ROUNDING))
+        low, high = (self._position(dimension, end) for end in _ends(dimension))
+        return (self.positions >= low - self.half_step) & (self.positions <= high + self.half_step)
+
+    def node(self, dimension: Range | Choices, value: Any) -> int | None:
+        """Return the node in a setup's range that is nearest to a value; None outside the range."""
+        if not _holds(dimension, value):
+            return None
+        apart = np.abs(self.positions - self._position(dimension, value))
+        return int(np.where(self.allowed(dimension), apart, np.inf).argmin())
+
+    def value(self, dimension: Range | Choices, node: int) -> Any:
+        """Return the value of the setup's range that is nearest to a node."""
+        if self.choices:
+            return self.choices[node]
+        position = float(self.positions[node])
+        if isinstance(dimension, Choices):
+            return min(dimension.choices, key=lambda c: abs(self._position(dimension, c) - position))
+        unit = position if self.scale is None else dimension.to_unit(self.scale.from_unit(position))
+        return dimension.from_unit(unit)
+
+    def _position(self, dimension: Range | Choices, value: Any) -> float:
+        if self.choices:
+            return float(self.choices.index(value))
+        if self.scale is not None:
+            return self.scale.to_unit(value)
+        if isinstance(dimension, Choices):
+            return (dimension.choices.index(value) + 0.5) / len(dimension.choices)
+        return dimension.to_unit(value)
+
+    def _legal(self, dimension: Range | Choices) -> list[float] | None:
+        values = discrete_values(dimension, len(self))
+        return None if values is None else [self._position(dimension, value) for value in values]
+
+
+def temperature_axis(path: str, dimensions: Sequence[Range | Choices], n_nodes: int) -> Axis:
+    """Return the axis of log temperature that all setups share."""
+    ends = [float(value) for dimension in dimensions for value in _ends(dimension)]
+    low, high = min(ends), max(ends)
+    scale = Range(low=low, high=high if high > low else 2 * low, log=True)
+    return _ordered(path, dimensions, n_nodes, scale)
+
+
+def parameter_axis(path: str, dimensions: Sequence[Range | Choices], n_nodes: int) -> Axis:
+    """Return the axis of any other parameter, scaled within each setup's own range."""
+    if all(isinstance(dimension, Choices) for dimension in dimensions):
+        choices = tuple(dict.fromkeys(c for d in dimensions if isinstance(d, Choices) for c in d.choices))
+        return Axis(path, np.arange(len(choices), dtype=float), continuous=False, choices=choices)
+    return _ordered(path, dimensions, n_nodes, None)
+
+
+def discrete_values(dimension: Range | Choices, limit: int) -> list[Any] | None:
+    """Return a dimension's values where it has at most `limit`, else None."""
+    if isinstance(dimension, Choices):
+        return list(dimension.choices)
+    if dimension.integer and dimension.high - dimension.low < limit:
+        return list(range(int(dimension.low), int(dimension.high) + 1))
+    return None
+
+
+def _ordered(path: str, dimensions: Sequence[Range | Choices], n_nodes: int, scale: Range | None) -> Axis:
+    even = Axis(path, np.linspace(0.0, 1.0, n_nodes), continuous=True, scale=scale)
+    legal = [even._legal(dimension) for dimension in dimensions]
+    listed = [positions for positions in legal if positions is not None]
+    union = sorted({round(position, 9) for positions in listed for position in positions})
+    if len(listed) < len(legal) or len(union) > n_nodes:
+        return even
+    return Axis(path, np.array(union), continuous=False, scale=scale)
+
+
+def _ends(dimension: Range | Choices) -> tuple[Any, Any]:
+    if isinstance(dimension, Choices):
+        return min(dimension.choices, key=_number), max(dimension.choices, key=_number)
+    return dimension.low, dimension.high
+
+
+def _number(value: Any) -> float:
+    return float(value)
+
+
+def _holds(dimension: Range | Choices, value: Any) -> bool:
+    if isinstance(dimension, Choices):
+        return value in dimension.choices
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return False
+    if dimension.log and value <= 0:
+        return False
+    return -_ROUNDING <= dimension.to_unit(value) <= 1 + _ROUNDING

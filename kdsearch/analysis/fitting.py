@@ -1,0 +1,163 @@
+"""Hyper-parameters: their most probable values with outliers set aside, and draws around those."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from kdsearch.analysis.axes import FloatArray, IntArray
+from kdsearch.analysis.kernels import Kernel
+from kdsearch.analysis.observations import SOFT_FLOOR, Evidence, Observations, pool, weigh
+from kdsearch.analysis.process import Posterior, Process
+
+_OUTLIER_VARIANCE = 1e4
+_OUTLIER_SDS = 4.0
+_ENOUGH_FOR_OUTLIERS = 20
+_FIT_CELLS = 240
+_SOLVE_CELLS = 700
+_ITERATIONS = (30, 10, 10)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Fitted hyper-parameters, the cells they were fitted on, and all the evidence, pooled."""
+
+    kernel: Kernel
+    theta: FloatArray
+    fitted_on: Evidence
+    evidence: Evidence
+
+    def process(self, theta: FloatArray | None = None) -> Process:
+        """Return the process given all the evidence."""
+        return Process(self.kernel, self.theta if theta is None else theta, self.evidence)
+
+
+def fit(kernel: Kernel, observations: Observations) -> Fit:
+    """Return the most probable hyper-parameters and the evidence with its outliers down-weighted.
+
+    At most 240 observations, the newest and a fixed sample of the older ones of each setup, decide the
+    hyper-parameters. All of them enter the evidence, as at most about 700 cells.
+    """
+    everything = weigh(observations, kernel.n_setups)
+    subset = _subset(observations, kernel.n_setups)
+    theta, fitted_on = _fit_robustly(kernel, everything.take(subset))
+    variance = everything.variance.copy()
+    variance[subset] = fitted_on.variance
+    rest = np.setdiff1d(np.arange(len(everything)), subset)
+    if len(rest):
+        process = Process(kernel, theta, fitted_on)
+        variance[rest[_are_outliers(process, everything.take(rest))]] = _OUTLIER_VARIANCE
+    weighed = everything.with_variance(variance)
+    return Fit(kernel, theta, pool(fitted_on, [1] * len(kernel.axes)), _pool_to_fit(kernel, weighed))
+
+
+def _subset(observations: Observations, n_setups: int) -> IntArray:
+    """Return which observations are fitted: per setup the newest half and an even sample of the rest."""
+    if len(observations) <= _FIT_CELLS:
+        return np.arange(len(observations))
+    share = max(4, _FIT_CELLS // n_setups)
+    chosen = []
+    for s in range(n_setups):
+        own = np.flatnonzero(observations.setup == s)
+        newest, older = own[-(share // 2) :], own[: -(share // 2)]
+        n_older = min(len(older), share - len(newest))
+        spaced = older[np.linspace(0, len(older) - 1, n_older).astype(int)] if n_older else older
+        chosen.append(np.union1d(spaced, newest))
+    return np.concatenate(chosen)
+
+
+def _fit_robustly(kernel: Kernel, evidence: Evidence) -> tuple[FloatArray, Evidence]:
+    theta = kernel.prior_mean
+    if len(evidence) < 3:
+        return theta, evidence
+    watch = len(evidence) > _ENOUGH_FOR_OUTLIERS
+    if watch:
+        evidence = _flag_outliers(kernel, theta, evidence)
+    for iterations in _ITERATIONS:
+        theta = _most_probable(kernel, theta, pool(evidence, [1] * len(kernel.axes)), iterations)
+        before = evidence.variance
+        if watch:
+            evidence = _flag_outliers(kernel, theta, evidence)
+        if np.array_equal(before, evidence.variance):
+            break
+    return theta, evidence
+
+
+def _most_probable(kernel: Kernel, start: FloatArray, evidence: Evidence, iterations: int) -> FloatArray:
+    found = minimize(
+        Posterior(kernel, evidence).value_and_gradient,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=kernel.bounds(),
+        options={"maxiter": iterations},
+    )
+    return np.asarray(found.x)
+
+
+def _flag_outliers(kernel: Kernel, theta: FloatArray, evidence: Evidence) -> Evidence:
+    """Give cells far below what the others predict a huge variance, and only those.
+
+    The residuals' scale is their median deviation, not the fitted noise: a few broken trials inflate that
+    one and would hide behind it.
+    """
+    base = np.where(evidence.variance == _OUTLIER_VARIANCE, 1.0, evidence.variance)
+    process = Process(kernel, theta, evidence)
+    residual, variance = process.leave_one_out()
+    noise = process.tables.noise[evidence.setup]
+    model_variance = np.maximum(variance - noise * evidence.variance, 0)
+    relative = np.sqrt(noise / np.exp(np.log(process.tables.noise).mean()))
+    plain = base == 1.0
+    scale = 1.4826 * np.median(np.abs(residual / relative)[plain]) * relative if plain.any() else relative
+    low = residual < -_OUTLIER_SDS * np.sqrt(model_variance + scale**2 * base)
+    return evidence.with_variance(np.where(low & plain, _OUTLIER_VARIANCE, base))
+
+
+def _are_outliers(process: Process, evidence: Evidence) -> FloatArray:
+    """Return which cells, none of which the process has seen, lie far below its prediction."""
+    mean, variance = process.believe_each(evidence.setup, evidence.nodes)
+    noise = process.tables.noise[evidence.setup]
+    far = _OUTLIER_SDS * np.sqrt(variance + noise) + SOFT_FLOOR
+    return np.asarray((evidence.y < mean - far) & (evidence.variance == 1.0))
+
+
+def _pool_to_fit(kernel: Kernel, evidence: Evidence) -> Evidence:
+    """Pool replicates; where too many cells are left, neighbours on the ordered axes too."""
+    for step in (1, 2, 4, 8):
+        steps = [step if axis.continuous else 1 for axis in kernel.axes]
+        pooled = pool(evidence, steps)
+        if len(pooled) <= _SOLVE_CELLS:
+            break
+    return pooled
+
+
+def hyperparameter_draws(found: Fit, n_draws: int, rng: np.random.Generator) -> list[FloatArray]:
+    """Return draws of the hyper-parameters: a Laplace approximation, reweighted by importance.
+
+    The noise profile of the setups stays at its most probable values.
+    """
+    posterior = Posterior(found.kernel, found.fitted_on)
+    free = np.arange(found.kernel.layout.profile.start)
+    curvature, directions = np.linalg.eigh(_hessian(posterior, found.theta, free))
+    curvature = np.maximum(curvature, 1 / found.kernel.prior_sd.max() ** 2)
+    n_tried = 4 * n_draws
+    normal = rng.standard_normal((n_tried, len(free)))
+    tried = np.tile(found.theta, (n_tried, 1))
+    tried[:, free] += (normal / np.sqrt(curvature)) @ directions.T
+    tried = np.clip(tried, *np.array(found.kernel.bounds()).T)
+    log_weight = np.array([-posterior.value(theta) for theta in tried]) + 0.5 * (normal**2).sum(axis=1)
+    weight = np.exp(log_weight - log_weight.max())
+    weight = np.minimum(weight, np.sqrt(n_tried) * weight.mean())
+    return list(tried[rng.choice(n_tried, n_draws, p=weight / weight.sum())])
+
+
+def _hessian(posterior: Posterior, theta: FloatArray, free: IntArray, step: float = 1e-3) -> FloatArray:
+    """Return the curvature among the free hyper-parameters, by differences of the gradient."""
+    centre = posterior.value_and_gradient(theta)[1][free]
+    rows = []
+    for index in free:
+        moved = theta.copy()
+        moved[index] += step
+        rows.append((posterior.value_and_gradient(moved)[1][free] - centre) / step)
+    matrix = np.array(rows)
+    return 0.5 * (matrix + matrix.T)

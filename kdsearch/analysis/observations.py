@@ -1,0 +1,214 @@
+"""What trials say about accuracy, as arrays: in percentage points, floored softly, replicates pooled."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from kdsearch.analysis.axes import FloatArray, IntArray
+from kdsearch.analysis.space import ResponseSpace
+from kdsearch.spec import StudySpec
+from kdsearch.storage import TrialRow
+
+POINTS = 100.0
+SOFT_FLOOR = 3.0
+_DIVERGED_BELOW_TOP = 20.0
+_DIVERGED_VARIANCE = 40.0
+_LENGTH = "training.epochs"
+
+
+@dataclass
+class Tally:
+    """How a setup's trials ended, and which of them have a say in its answer."""
+
+    complete: list[TrialRow] = field(default_factory=list)
+    diverged: list[TrialRow] = field(default_factory=list)
+    failed: int = 0
+    pruned: int = 0
+    other_length: int = 0
+    outside: int = 0
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Measured accuracies: setup [N], node on each axis [N, P], points [N] (NaN: diverged)."""
+
+    setup: IntArray
+    nodes: IntArray
+    points: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.setup)
+
+    def take(self, which: IntArray) -> "Observations":
+        """Return some of the observations."""
+        return Observations(self.setup[which], self.nodes[which], self.points[which])
+
+
+def observe(
+    spec: StudySpec, space: ResponseSpace, trials: Sequence[TrialRow]
+) -> tuple[Observations, list[Tally]]:
+    """Return what the trials say, in the order of their numbers, and a tally for each setup.
+
+    A trial competes where it is complete and trained for as many epochs as were asked for. Diverged trials
+    are information; pruned ones and those that failed for another reason are only counted.
+    """
+    tallies = [Tally() for _ in space.setups]
+    rows: list[tuple[int, tuple[int, ...], float]] = []
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        site = space.site(trial.setup)
+        if site is None:
+            continue
+        place = space.locate(trial.setup, trial.params)
+        points = _count(tallies[site.index], trial, _asked_epochs(spec, trial), place is not None)
+        if points is not None and place is not None:
+            rows.append((*place, points))
+    observations = Observations(
+        setup=np.array([row[0] for row in rows], dtype=np.intp),
+        nodes=np.array([row[1] for row in rows], dtype=np.intp).reshape(-1, len(space.axes)),
+        points=np.array([row[2] for row in rows], dtype=float),
+    )
+    return observations, tallies
+
+
+def _count(tally: Tally, trial: TrialRow, asked_epochs: int, is_inside: bool) -> float | None:
+    """Add a trial to the tally; return its accuracy in points, NaN if diverged, None if it has no say."""
+    if trial.state == "failed":
+        tally.failed += 1
+        if trial.reason != "diverged" or not is_inside:
+            return None
+        tally.diverged.append(trial)
+        return float("nan")
+    if trial.state == "pruned":
+        tally.pruned += 1
+    if trial.state != "complete" or trial.val_accuracy is None:
+        return None
+    if trial.epochs not in (None, 0, asked_epochs):
+        tally.other_length += 1
+    elif not is_inside:
+        tally.outside += 1
+    else:
+        tally.complete.append(trial)
+        return POINTS * trial.val_accuracy
+    return None
+
+
+def _asked_epochs(spec: StudySpec, trial: TrialRow) -> int:
+    asked = {**trial.setup, **trial.params}.get(_LENGTH, spec.training.epochs)
+    return int(asked)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Observations as the model takes them.
+
+    Attributes:
+        setup: Setup of each cell [N].
+        nodes: Node on each axis [N, P].
+        y: Softly floored points, centred by `centre` [N].
+        variance: Noise variance of a cell as a multiple of one trial's [N].
+        centre: The mean of the setups' means.
+        tops: Each setup's top, from which its soft floor hangs [S].
+        n_spare: Observations of a setup beyond one for each of its cells [S].
+        spread: Weighted squared deviations of the observations from their cell's mean [S].
+    """
+
+    setup: IntArray
+    nodes: IntArray
+    y: FloatArray
+    variance: FloatArray
+    centre: float
+    tops: FloatArray
+    n_spare: FloatArray
+    spread: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.setup)
+
+    def with_variance(self, variance: FloatArray) -> "Evidence":
+        """Return the same evidence under other noise multiples."""
+        return replace(self, variance=variance)
+
+    def take(self, which: IntArray) -> "Evidence":
+        """Return some of the cells."""
+        return replace(
+            self,
+            setup=self.setup[which],
+            nodes=self.nodes[which],
+            y=self.y[which],
+            variance=self.variance[which],
+        )
+
+    def to_accuracy(self, y: FloatArray, setup: int) -> FloatArray:
+        """Return accuracies, as fractions, of values on the model's scale."""
+        below = self.tops[setup] - (y + self.centre)
+        deep = SOFT_FLOOR * (1 + np.expm1(np.maximum(below / SOFT_FLOOR - 1, 0)))
+        raised = self.tops[setup] - np.where(below > SOFT_FLOOR, deep, below)
+        return np.asarray(np.clip(raised / POINTS, 0.0, 1.0))
+
+
+def weigh(observations: Observations, n_setups: int) -> Evidence:
+    """Return one cell for each observation, with the soft floor applied."""
+    tops = _tops(observations, n_setups)
+    diverged = np.isnan(observations.points)
+    below = np.where(diverged, _DIVERGED_BELOW_TOP, tops[observations.setup] - observations.points)
+    deep = SOFT_FLOOR * (1 + np.log1p(np.maximum(below / SOFT_FLOOR - 1, 0)))
+    floored = tops[observations.setup] - np.where(below > SOFT_FLOOR, deep, below)
+    present = np.unique(observations.setup)
+    centre = (
+        float(np.mean([floored[observations.setup == s].mean() for s in present])) if len(present) else 0.0
+    )
+    return Evidence(
+        setup=observations.setup,
+        nodes=observations.nodes,
+        y=floored - centre,
+        variance=np.where(diverged, _DIVERGED_VARIANCE, 1.0),
+        centre=centre,
+        tops=tops,
+        n_spare=np.zeros(n_setups),
+        spread=np.zeros(n_setups),
+    )
+
+
+def _tops(observations: Observations, n_setups: int) -> FloatArray:
+    """Return the mean of each setup's best few observations (at most three)."""
+    tops = np.full(n_setups, np.nan)
+    for s in range(n_setups):
+        points = observations.points[(observations.setup == s) & ~np.isnan(observations.points)]
+        if len(points):
+            tops[s] = np.sort(points)[-min(3, len(points) // 3 + 1) :].mean()
+    known = tops[~np.isnan(tops)]
+    return np.where(np.isnan(tops), known.mean() if len(known) else 0.0, tops)
+
+
+def pool(evidence: Evidence, steps: Sequence[int]) -> Evidence:
+    """Return the evidence with one cell for all observations at the same nodes.
+
+    Exact: what the replicates say about the noise is kept in `n_spare` and `spread`.
+
+    Args:
+        evidence: Cells as `weigh` returns them, outliers already down-weighted.
+        steps: How many neighbouring nodes of each axis count as the same; 1 pools replicates alone.
+    """
+    stride = np.array(steps)
+    coarse = (evidence.nodes + stride // 2) // stride
+    keys = np.column_stack([evidence.setup, coarse])
+    _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    group = group.reshape(-1)
+    weight = 1 / evidence.variance
+    total = np.bincount(group, weight)
+    mean = np.bincount(group, weight * evidence.y) / total
+    centres = [np.bincount(group, weight * nodes) / total for nodes in evidence.nodes.T]
+    nodes = np.rint(np.column_stack(centres)).astype(np.intp) if stride.max() > 1 else evidence.nodes[first]
+    n_setups = len(evidence.tops)
+    cells = np.bincount(evidence.setup[first], minlength=n_setups)
+    off = weight * (evidence.y - mean[group]) ** 2
+    return replace(
+        evidence,
+        setup=evidence.setup[first],
+        nodes=nodes,
+        y=mean,
+        variance=1 / total,
+        n_spare=evidence.n_spare + np.bincount(evidence.setup, minlength=n_setups) - cells,
+        spread=evidence.spread + np.bincount(evidence.setup, off, n_setups),
+    )

@@ -1,0 +1,88 @@
+"""Accuracy over temperature with the other parameters at their best, as draws, and what follows from it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+
+from kdsearch.analysis.axes import FloatArray
+
+Interval: TypeAlias = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class TemperatureProfile:
+    """Draws of accuracy over temperature, for one setup or averaged over several.
+
+    Attributes:
+        temperatures: Temperatures in rising order [U].
+        draws: Accuracies, as fractions [Q, U].
+        half_step: Half the log ratio of neighbouring temperatures; 0 where only these can be chosen.
+    """
+
+    temperatures: FloatArray
+    draws: FloatArray
+    half_step: float
+
+    @cached_property
+    def mean(self) -> FloatArray:
+        """The expected accuracy at each temperature [U]."""
+        return np.asarray(self.draws.mean(axis=0))
+
+    @cached_property
+    def regret(self) -> FloatArray:
+        """What each temperature loses against the draw's best [Q, U]."""
+        return np.asarray(self.draws.max(axis=1, keepdims=True) - self.draws)
+
+    @property
+    def best(self) -> int:
+        """The index of the recommended temperature: the one with the least expected regret."""
+        return int(self.mean.argmax())
+
+    @property
+    def temperature(self) -> float:
+        """The recommended temperature."""
+        return float(self.temperatures[self.best])
+
+    @cached_property
+    def log_best(self) -> FloatArray:
+        """The log of each draw's best temperature [Q]."""
+        return np.asarray(np.log(self.temperatures)[self.draws.argmax(axis=1)])
+
+    def interval(self, level: float) -> Interval:
+        """Return an interval that holds the best temperature with a probability."""
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        if self.half_step:
+            low, high = np.quantile(self.log_best, tails)
+        else:
+            low, high = np.quantile(self.log_best, tails, method="inverted_cdf")
+        return (
+            float(max(np.exp(low - self.half_step), self.temperatures[0])),
+            float(min(np.exp(high + self.half_step), self.temperatures[-1])),
+        )
+
+    def near_optimal(self, level: float, tolerance: float) -> Interval | None:
+        """Return the range around the best of temperatures that are, each with a probability, near the best.
+
+        None where not even the recommended temperature is.
+        """
+        near = (self.regret <= tolerance).mean(axis=0) >= level
+        if not near[self.best]:
+            return None
+        far = np.flatnonzero(~near)
+        first = int(max(far[far < self.best], default=-1)) + 1
+        last = int(min(far[far > self.best], default=len(near))) - 1
+        return float(self.temperatures[first]), float(self.temperatures[last])
+
+    def regret_at(self, temperature: float) -> float | None:
+        """Return the expected accuracy lost by a temperature; None where it can't be chosen."""
+        if self.half_step and self.temperatures[0] <= temperature <= self.temperatures[-1]:
+            at = np.interp(np.log(temperature), np.log(self.temperatures), self.regret.mean(axis=0))
+            return float(at)
+        same = np.isclose(self.temperatures, temperature)
+        return float(self.regret[:, same].mean()) if same.any() else None
+
+    def is_flat(self, tolerance: float) -> bool:
+        """Return whether, more likely than not, no temperature costs more than the tolerance."""
+        return bool((self.regret.max(axis=1) <= tolerance).mean() >= 0.5)

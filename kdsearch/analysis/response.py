@@ -1,0 +1,224 @@
+"""The response of accuracy to temperature in each setup, with its doubt: joint draws from the model."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from scipy.stats import qmc
+
+from kdsearch.analysis.axes import FloatArray, IntArray
+from kdsearch.analysis.fitting import Fit, fit, hyperparameter_draws
+from kdsearch.analysis.kernels import Kernel
+from kdsearch.analysis.observations import Evidence, Tally, observe
+from kdsearch.analysis.profiles import TemperatureProfile
+from kdsearch.analysis.selection import select_setups
+from kdsearch.analysis.space import ResponseSpace
+from kdsearch.analysis.surfaces import Surfaces, draw_surfaces, mean_surface
+from kdsearch.spec import TEMPERATURE, Setup, StudySpec
+from kdsearch.storage import TrialRow
+
+ENOUGH_POINTS = 4
+_HYPERPARAMETER_DRAWS = 8
+_DRAWS_EACH = 32
+_MAX_CANDIDATES = 128
+_SEARCHED = 1024
+
+
+@dataclass(frozen=True)
+class SetupDraws:
+    """Draws of one setup's surface over all its temperatures and the candidates of the other parameters.
+
+    Attributes:
+        temperature_nodes: The setup's nodes on the temperature axis [U].
+        candidates: Nodes of the other parameters [C, P - 1].
+        profile: Each draw's best value at each temperature, in the model's points [Q, U].
+        mean: The mean over the draws [U, C].
+    """
+
+    temperature_nodes: IntArray
+    candidates: IntArray
+    profile: FloatArray
+    mean: FloatArray
+
+    def nodes_at(self, temperature: int) -> IntArray:
+        """Return the node on each axis of what is best on average at the setup's n-th temperature."""
+        best = self.candidates[self.mean[temperature].argmax()]
+        return np.concatenate([[self.temperature_nodes[temperature]], best]).astype(np.intp)
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a study's trials say about accuracy, for every setup; `draws` is empty without trials."""
+
+    spec: StudySpec
+    space: ResponseSpace
+    tallies: list[Tally]
+    evidence: Evidence | None
+    surfaces: list[Surfaces]
+    draws: list[SetupDraws]
+
+    def at(self, setup: int, nodes: IntArray) -> FloatArray:
+        """Return draws of the accuracy [Q, N], as fractions, at nodes [N, P] of one setup."""
+        assert self.evidence is not None  # noqa: S101 - only setups with an answer are asked
+        values = np.concatenate([surfaces.at(setup, nodes) for surfaces in self.surfaces])
+        return self.evidence.to_accuracy(values, setup)
+
+    def profile(self, members: Sequence[int]) -> TemperatureProfile:
+        """Return the profile of one setup, or the mean over several at the temperatures that all allow."""
+        assert self.evidence is not None  # noqa: S101 - only setups with an answer are asked
+        own = [self.draws[s] for s in members]
+        nodes = reduce(np.intersect1d, [draws.temperature_nodes for draws in own])
+        curves = [
+            self.evidence.to_accuracy(draws.profile[:, np.isin(draws.temperature_nodes, nodes)], s)
+            for s, draws in zip(members, own, strict=True)
+        ]
+        axis, temperatures = self.space.axes[0], self.space.temperatures()
+        half_step = axis.half_step * np.log(temperatures[-1] / temperatures[0])
+        return TemperatureProfile(temperatures[nodes], np.mean(curves, axis=0), float(half_step))
+
+    def recommended_nodes(self, setup: int, temperature: float) -> IntArray:
+        """Return the node on each axis of what is best on average at a temperature of the setup."""
+        own = self.space.temperatures()[self.draws[setup].temperature_nodes]
+        return self.draws[setup].nodes_at(int(np.abs(np.log(own / temperature)).argmin()))
+
+    def places(self, setup: int) -> list[tuple[tuple[int, ...], TrialRow]]:
+        """Return the complete trials that have a say about a setup, each with its node on every axis."""
+        placed = [(self.space.locate(t.setup, t.params), t) for t in self.tallies[setup].complete]
+        return [(place[1], trial) for place, trial in placed if place is not None]
+
+    def silence(self, setup: int) -> str | None:
+        """Return why a setup can't be answered, or None where it can."""
+        sites = [site for site in self.space.sites if site.index == setup]
+        n_possible = sum(math.prod(int(nodes.sum()) for nodes in site.allowed) for site in sites)
+        n_needed = min(ENOUGH_POINTS, n_possible)
+        n_points = len({nodes for nodes, _ in self.places(setup)})
+        if n_points >= n_needed:
+            return None
+        plural = "" if n_points == 1 else "s"
+        return (
+            f"too few trials: complete ones at {n_points} distinct point{plural}, "
+            f"at least {n_needed} are needed."
+        )
+
+
+@dataclass(frozen=True)
+class ResponseCurve:
+    """Accuracy over temperature in one setup, with the other parameters at their best for each.
+
+    `mean`, `low` and `high` are expected accuracies and a credible band; all are empty where the setup
+    has too few trials to say. `points` are the observed (temperature, accuracy) of the complete trials.
+    """
+
+    setup: Setup
+    temperatures: list[float]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+    points: list[tuple[float, float]]
+
+
+def response_curves(
+    spec: StudySpec,
+    trials: Sequence[TrialRow],
+    *,
+    where: Mapping[str, Any] | None = None,
+    level: float = 0.9,
+    seed: int = 0,
+) -> list[ResponseCurve]:
+    """Return the curve of every setup, or of those with some levels, from the draws behind `best`.
+
+    Raises:
+        RequestError: A factor or a level does not belong to the study.
+    """
+    response = fit_response(spec, trials, seed=seed)
+    return [_curve(response, s, level) for s in select_setups(response.space.setups, where)]
+
+
+def _curve(response: Response, setup: int, level: float) -> ResponseCurve:
+    points = [
+        (float({**trial.setup, **trial.params}[TEMPERATURE]), float(trial.val_accuracy or 0.0))
+        for _, trial in response.places(setup)
+    ]
+    if response.silence(setup) is not None:
+        return ResponseCurve(response.space.setups[setup], [], [], [], [], points)
+    profile = response.profile([setup])
+    low, high = np.quantile(profile.draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return ResponseCurve(
+        setup=response.space.setups[setup],
+        temperatures=profile.temperatures.tolist(),
+        mean=profile.mean.tolist(),
+        low=low.tolist(),
+        high=high.tolist(),
+        points=points,
+    )
+
+
+def fit_response(spec: StudySpec, trials: Sequence[TrialRow], *, seed: int = 0) -> Response:
+    """Return the response that the trials tell, the same for the same trials and seed."""
+    space = ResponseSpace(spec)
+    observations, tallies = observe(spec, space, trials)
+    if not len(observations):
+        return Response(spec, space, tallies, None, [], [])
+    rng = np.random.default_rng(seed)
+    found = fit(Kernel(space.axes, space.distances), observations)
+    surfaces = _all_surfaces(found, rng)
+    mean = mean_surface(found.process())
+    setups = range(len(space.setups))
+    draws = [_draws_of(space, s, surfaces, _candidates(space, s, mean, found, rng)) for s in setups]
+    return Response(spec, space, tallies, found.evidence, surfaces, draws)
+
+
+def _all_surfaces(found: Fit, rng: np.random.Generator) -> list[Surfaces]:
+    thetas = hyperparameter_draws(found, _HYPERPARAMETER_DRAWS, rng)
+    return [draw_surfaces(found.process(theta), _DRAWS_EACH, rng) for theta in thetas]
+
+
+def _draws_of(
+    space: ResponseSpace, setup: int, surfaces: Sequence[Surfaces], candidates: IntArray
+) -> SetupDraws:
+    temperature_nodes = np.flatnonzero(space.allowed(setup, 0))
+    shape = (len(temperature_nodes), len(candidates))
+    nodes = product_nodes(temperature_nodes, candidates)
+    values = [surface.at(setup, nodes).reshape(-1, *shape) for surface in surfaces]
+    profile = np.concatenate([value.max(axis=2) for value in values])
+    mean = np.mean([value.mean(axis=0) for value in values], axis=0)
+    return SetupDraws(temperature_nodes, candidates, profile, mean)
+
+
+def product_nodes(temperature_nodes: IntArray, candidates: IntArray) -> IntArray:
+    """Return every temperature with every candidate: nodes [U * C, P], the candidates running fastest."""
+    return np.column_stack(
+        [
+            np.repeat(temperature_nodes, len(candidates)),
+            np.tile(candidates, (len(temperature_nodes), 1)),
+        ]
+    )
+
+
+def _candidates(
+    space: ResponseSpace, setup: int, mean: Surfaces, found: Fit, rng: np.random.Generator
+) -> IntArray:
+    """Return the values of the other parameters among which the best is sought, as nodes [C, P - 1].
+
+    All combinations where they are few; else those that the mean surface likes best at some temperature,
+    out of many spread evenly and all that were tried.
+    """
+    others = [np.flatnonzero(space.allowed(setup, axis)) for axis in range(1, len(space.axes))]
+    sizes = [len(nodes) for nodes in others]
+    if np.prod(sizes, initial=1) <= _MAX_CANDIDATES:
+        every = np.indices(sizes).reshape(len(sizes), -1).T if sizes else np.zeros((1, 0), dtype=np.intp)
+        return np.column_stack([nodes[i] for nodes, i in zip(others, every.T, strict=True)] or [every])
+    even = qmc.Sobol(len(sizes), rng=rng).random(_SEARCHED)
+    spread = np.column_stack(
+        [nodes[(unit * len(nodes)).astype(int)] for nodes, unit in zip(others, even.T, strict=True)]
+    )
+    tried = found.evidence.nodes[found.evidence.setup == setup, 1:]
+    searched = np.unique(np.concatenate([spread, tried]), axis=0)
+    temperature_nodes = np.flatnonzero(space.allowed(setup, 0))
+    coarse = temperature_nodes[:: max(1, len(temperature_nodes) // 6)]
+    liked = mean.at(setup, product_nodes(coarse, searched)).reshape(len(coarse), -1)
+    best = np.argsort(-liked, axis=1)[:, : _MAX_CANDIDATES // len(coarse)]
+    return np.asarray(searched[np.unique(best)])
