@@ -1,0 +1,44 @@
+"""A study in its SQL database: read by anyone, written by its driver alone.
+
+Imports neither Optuna, Ray nor torch; `StudyRecord.open` imports Optuna.
+"""
+
+from kdsearch.storage.database import (
+    Database,
+    connect_database,
+    open_database,
+    parse_url,
+    schema_status,
+    upgrade,
+)
+from kdsearch.storage.lease import Lease, hold_lease, request_stop
+from kdsearch.storage.queries import list_studies, load_epochs, load_spec_of, load_teachers, load_trials
+from kdsearch.storage.record import StudyRecord
+from kdsearch.storage.rows import DIVERGED, Driver, EpochRow, Progress, StudySummary, TeacherRow, TrialRow
+from kdsearch.storage.schema import SchemaStatus
+
+__all__ = [
+    "DIVERGED",
+    "Database",
+    "Driver",
+    "EpochRow",
+    "Lease",
+    "Progress",
+    "SchemaStatus",
+    "StudyRecord",
+    "StudySummary",
+    "TeacherRow",
+    "TrialRow",
+    "connect_database",
+    "hold_lease",
+    "list_studies",
+    "load_epochs",
+    "load_spec_of",
+    "load_teachers",
+    "load_trials",
+    "open_database",
+    "parse_url",
+    "request_stop",
+    "schema_status",
+    "upgrade",
+]

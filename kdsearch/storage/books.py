@@ -1,0 +1,71 @@
+"""Both halves of a study's record: our rows, which are the truth, and Optuna's, which follow."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from kdsearch.spec import StudySpec
+from kdsearch.storage.database import Database
+from kdsearch.storage.lease import Lease
+from kdsearch.storage.mirror import OptunaMirror
+from kdsearch.storage.patience import patiently
+from kdsearch.storage.trials import StoredTrial, read_stored
+
+_Result = TypeVar("_Result")
+
+
+def write(database: Database, change: Callable[[Connection], _Result], lease: Lease | None) -> _Result:
+    """Do a change in one transaction; with a lease, only while it holds.
+
+    Raises:
+        LiveDriverError: Another driver has the study; the change was not made.
+    """
+
+    def once() -> _Result:
+        with database.write() as connection:
+            if lease is not None:
+                lease.check(connection)
+            return change(connection)
+
+    return patiently(once)
+
+
+@dataclass(frozen=True)
+class Books:
+    """A study's rows (`study` is their id) and its mirror in Optuna."""
+
+    database: Database
+    spec: StudySpec
+    study: int
+    mirror: OptunaMirror
+    lease: Lease | None
+
+    def write(self, change: Callable[[Connection], _Result]) -> _Result:
+        """Do a change of our rows in one transaction."""
+        return write(self.database, change, self.lease)
+
+    def read(self, query: Callable[[Connection], _Result]) -> _Result:
+        """Return what a query finds."""
+
+        def once() -> _Result:
+            with self.database.read() as connection:
+                return query(connection)
+
+        return patiently(once)
+
+    def complete_pairs(self, *numbers: int) -> None:
+        """End trials in Optuna too that have ended in our rows."""
+        for trial in self.read(lambda c: read_stored(c, self.study, numbers=numbers)):
+            if trial.state not in ("running", "waiting"):
+                self._end(trial)
+
+    def _end(self, trial: StoredTrial) -> None:
+        self.mirror.finish(
+            trial.number,
+            trial.state,
+            epoch=trial.epochs,
+            accuracy=trial.val_accuracy,
+            reason=trial.reason,
+        )

@@ -1,0 +1,236 @@
+"""A database under one URL: SQLite in WAL mode, or PostgreSQL through psycopg 3."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from kdsearch.errors import RequestError
+from kdsearch.storage.filesystems import network_filesystem
+from kdsearch.storage.schema import SchemaStatus, check_schema, create_schema, read_schema
+
+BUSY_TIMEOUT_S = 60
+CONNECT_TIMEOUT_S = 10
+_WRITES = "kdsearch_writes"
+
+
+@dataclass(frozen=True)
+class Database:
+    """An open database. `read` and `write` give a connection inside one transaction."""
+
+    url: URL
+    engine: Engine
+
+    @property
+    def name(self) -> str:
+        """The URL without its password, for people."""
+        return self.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection that sees one state of the database."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Give a connection whose writes all hold at the end, or none where the block raises."""
+        with self._writer.begin() as connection:
+            yield connection
+
+    @cached_property
+    def _writer(self) -> Engine:
+        # SQLite: the write lock is taken at once; a later upgrade of a read lock could only fail.
+        # PostgreSQL: nothing more than its own transaction.
+        writes: Engine = self.engine.execution_options(**{_WRITES: True})
+        return writes
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_database(url: str, *, create: bool = False) -> Database:
+    """Open the database of a URL, its tables as this kdsearch knows them.
+
+    Args:
+        url: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`.
+        create: Make the SQLite file and the tables where they are missing.
+
+    Raises:
+        RequestError: The URL is wrong, its driver is missing, there is no such database, it can't be
+            reached, it lies on a network file system, or its tables are of an older or newer kdsearch.
+    """
+    database = connect_database(url, create=create)
+    try:
+        if create and schema_status(database).state == "empty":
+            _prepare_file(database)
+            upgrade(database)
+        check_schema(schema_status(database), database.name)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def connect_database(url: str, *, create: bool = False) -> Database:
+    """Connect to the database of a URL, whatever its tables; `schema_status` tells about them.
+
+    Raises:
+        RequestError: As for `open_database`, but for the tables.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        _check_file(parsed, create=create)
+    database = Database(parsed, _engine(parsed))
+    try:
+        with database.read() as connection:
+            connection.execute(select(1))
+            if parsed.get_backend_name() == "sqlite":
+                connection.exec_driver_sql("PRAGMA schema_version")
+    except DBAPIError as error:
+        database.close()
+        cause = str(error.orig).strip().splitlines()[0]
+        raise RequestError(f"The database {database.name} can't be opened: {cause}") from error
+    return database
+
+
+def schema_status(database: Database) -> SchemaStatus:
+    """Return which kdsearch's tables a database has."""
+    with database.read() as connection:
+        return read_schema(connection)
+
+
+def upgrade(database: Database) -> SchemaStatus:
+    """Bring a database's tables to this kdsearch's revision; all of it holds, or nothing.
+
+    Raises:
+        RequestError: The tables are of a newer kdsearch.
+    """
+    with database.write() as connection:
+        return create_schema(connection)
+
+
+def engine_options(url: URL) -> dict[str, Any]:
+    """Return the options that every engine on this database takes, ours and Optuna's."""
+    if url.get_backend_name() == "sqlite":
+        return {
+            "connect_args": {"timeout": BUSY_TIMEOUT_S},
+            "pool_events": [(_set_pragmas, "connect")],
+        }
+    return {"connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}, "pool_pre_ping": True}
+
+
+def database_now(connection: Connection) -> datetime:
+    """Return the database's time; every host of a cluster compares with the same clock."""
+    if connection.dialect.name == "sqlite":  # its file and its users share one machine
+        return datetime.now(UTC)
+    now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return now.astimezone(UTC)
+
+
+def parse_url(url: str) -> URL:
+    """Return a database URL with its driver, found to be one that we can use.
+
+    Raises:
+        RequestError: It is none, or its driver is missing.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise RequestError(
+            "`storage` must be a database URL, and this one can't be read. "
+            "Examples: sqlite:///kdsearch.db, postgresql://user:password@host/name."
+        ) from error
+    backend, _, driver = parsed.drivername.partition("+")
+    if backend in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername=f"postgresql+{driver or 'psycopg'}")
+    elif backend != "sqlite":
+        raise RequestError(
+            f"`storage` must be a URL of SQLite or PostgreSQL, got {backend!r}. "
+            "Use sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME."
+        )
+    _check_driver(parsed)
+    return parsed
+
+
+def _check_driver(url: URL) -> None:
+    shown = url.render_as_string(hide_password=True)
+    try:
+        driver = url.get_dialect().driver
+    except NoSuchModuleError as error:
+        raise RequestError(f"`storage` names an unknown driver: {shown}. Use postgresql://.") from error
+    if url.get_backend_name() == "postgresql" and find_spec(driver) is None:
+        raise RequestError(
+            f"`storage` needs the driver {driver} for {shown}. "
+            "Install it: pip install 'kdsearch-hpo[postgres]'."
+        )
+
+
+def _check_file(url: URL, *, create: bool) -> None:
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise RequestError("`storage` must name a file for SQLite, for example sqlite:///kdsearch.db.")
+    path = Path(url.database).resolve()
+    if not path.parent.is_dir():
+        raise RequestError(f"`storage` must lie in an existing folder, got {path}. Create {path.parent}.")
+    if not (create or path.exists()):
+        raise RequestError(
+            f"There is no database {path}. Launch a study first, or name another with --storage."
+        )
+    if kind := network_filesystem(path):
+        raise RequestError(
+            f"`storage` must be on a local disk for SQLite, got {path} on a network file system ({kind}), "
+            "whose locks and shared memory SQLite can't trust. Use PostgreSQL: postgresql://…."
+        )
+
+
+def _engine(url: URL) -> Engine:
+    engine = create_engine(url, **engine_options(url))
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _leave_transactions_to_us)
+        event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _leave_transactions_to_us(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # the driver's own BEGIN comes too late, and never before DDL
+
+
+def _begin(connection: Connection) -> None:
+    options: Mapping[str, Any] = connection.get_execution_options()
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITES) else "BEGIN")
+
+
+def _prepare_file(database: Database) -> None:
+    """Let readers and the writer of a SQLite file work side by side; the file remembers it."""
+    if database.url.get_backend_name() != "sqlite":
+        return
+    with database.engine.connect() as connection:
+        dbapi = connection.connection.dbapi_connection
+        assert isinstance(dbapi, sqlite3.Connection)  # noqa: S101 - our own mistake
+        dbapi.execute("PRAGMA journal_mode=WAL")

@@ -1,0 +1,167 @@
+"""One live driver a study: a row with a heartbeat, held by a token of the owner's."""
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from types import TracebackType
+
+from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from kdsearch.errors import LiveDriverError, RequestError
+from kdsearch.storage.database import Database, database_now
+from kdsearch.storage.processes import is_dead, process_mark
+from kdsearch.storage.rows import Driver
+from kdsearch.storage.tables import LeaseTable
+
+HEARTBEAT_S = 3.0
+EXPIRY_S = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class Lease:
+    """A study that this process drives. `lost` tells that another driver has taken it over."""
+
+    def __init__(self, database: Database, study: str) -> None:
+        self.study = study
+        self.owner = uuid.uuid4().hex
+        self._database = database
+        self._ended = threading.Event()
+        self._lost = threading.Event()
+        self._stop_requested = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"lease of {study}", daemon=True)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the study is another driver's now."""
+        return self._lost.is_set()
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether someone asked this driver to finish its packs and stop."""
+        return self._stop_requested.is_set()
+
+    def check(self, connection: Connection) -> None:
+        """Hold the lease until the connection's transaction ends.
+
+        Raises:
+            LiveDriverError: Another driver has the study; nothing of this transaction holds.
+        """
+        query = select(LeaseTable.owner).where(LeaseTable.study == self.study).with_for_update(read=True)
+        if connection.scalar(query) != self.owner:
+            self._lost.set()
+            raise LiveDriverError(
+                f"The study {self.study!r} was taken over by another driver; this one stops. "
+                "Nothing that the other needs was lost."
+            )
+
+    def __enter__(self) -> "Lease":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        try:
+            with self._database.write() as connection:
+                connection.execute(delete(LeaseTable).where(LeaseTable.owner == self.owner))
+        except DBAPIError as failure:  # it expires by itself, and a cause must not be hidden
+            _log.warning("The lease of %r could not be given back: %s", self.study, failure.orig)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(HEARTBEAT_S):
+            try:
+                self._renew()
+            except DBAPIError as error:  # nobody can take the study over while the database is away
+                _log.warning("The heartbeat of %r failed: %s", self.study, error.orig)
+
+    def _renew(self) -> None:
+        mine = LeaseTable.owner == self.owner
+        with self._database.write() as connection:
+            beat = update(LeaseTable).where(mine).values(heartbeat=database_now(connection))
+            if connection.execute(beat).rowcount == 0:
+                self._lost.set()
+                self._ended.set()
+            if connection.scalar(select(LeaseTable.stop_requested).where(mine)):
+                self._stop_requested.set()
+
+
+@contextmanager
+def hold_lease(database: Database, study: str, *, takeover: bool = False) -> Iterator[Lease]:
+    """Drive a study alone, until the block ends.
+
+    A lease whose process is dead, or that was not renewed for half a minute, is free.
+
+    Args:
+        database: Where the study is, or will be.
+        study: Its name.
+        takeover: Take it from a driver that seems alive; that one notices and stops.
+
+    Raises:
+        LiveDriverError: Another process drives it.
+    """
+    lease = Lease(database, study)
+    with database.write() as connection:
+        if connection.dialect.name == "postgresql":  # of two that come at once, one waits
+            connection.execute(text("LOCK TABLE kd_lease IN SHARE ROW EXCLUSIVE MODE"))
+        if not takeover:
+            _refuse_second_driver(connection, study)
+        now = database_now(connection)
+        connection.execute(delete(LeaseTable).where(LeaseTable.study == study))
+        connection.execute(
+            insert(LeaseTable).values(
+                study=study,
+                owner=lease.owner,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                process=process_mark(),
+                since=now,
+                heartbeat=now,
+                stop_requested=False,
+            )
+        )
+    with lease:
+        yield lease
+
+
+def request_stop(database: Database, study: str) -> Driver:
+    """Ask a study's live driver to finish its running packs and stop; return who was asked.
+
+    Raises:
+        RequestError: The study has no live driver.
+    """
+    with database.write() as connection:
+        driver = live_drivers(connection, study).get(study)
+        if driver is None:
+            raise RequestError(f"`study` must have a live driver, got {study!r}, which has none to stop.")
+        connection.execute(update(LeaseTable).where(LeaseTable.study == study).values(stop_requested=True))
+    return driver
+
+
+def live_drivers(connection: Connection, study: str | None = None) -> dict[str, Driver]:
+    """Return the live driver by study, of every study or of one."""
+    query = select(LeaseTable.__table__)
+    if study is not None:
+        query = query.where(LeaseTable.study == study)
+    oldest = database_now(connection) - timedelta(seconds=EXPIRY_S)
+    return {
+        row.study: Driver(row.host, row.pid, row.since, row.heartbeat, row.stop_requested)
+        for row in connection.execute(query)
+        if row.heartbeat > oldest and not is_dead(row.process)
+    }
+
+
+def _refuse_second_driver(connection: Connection, study: str) -> None:
+    if driver := live_drivers(connection, study).get(study):
+        raise LiveDriverError(
+            f"The study {study!r} has a live driver: {driver}. "
+            f"Stop it with `kdsearch stop {study}`, or take the study over with --takeover."
+        )

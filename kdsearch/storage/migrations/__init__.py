@@ -1,0 +1,1 @@
+"""The history of kdsearch's tables, for alembic."""

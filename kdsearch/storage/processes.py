@@ -1,0 +1,48 @@
+"""Which process holds a lease, told so that a later process with its pid is not taken for it."""
+
+import os
+from pathlib import Path
+
+
+def process_mark(pid: int | None = None) -> str:
+    """Return a text that no other process of any machine, container or boot has."""
+    number = os.getpid() if pid is None else pid
+    return f"{_namespace()}:{number}:{_start_ticks(number)}"
+
+
+def is_dead(mark: str) -> bool:
+    """Return whether the process of a mark is known to be gone; one elsewhere is never known."""
+    namespace, _, rest = mark.rpartition(":")[0].rpartition(":")
+    if namespace != _namespace() or not rest.isdigit():
+        return False
+    return process_mark(int(rest)) != mark
+
+
+def _namespace() -> str:
+    """Return what pids are counted in: this boot of this machine, and this container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return f"{os.uname().nodename}"
+
+
+def _start_ticks(pid: int) -> str:
+    """Return when a process started; empty for none, and for one that ended and waits to be reaped."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return "alive" if not Path("/proc/self").exists() and _is_alive(pid) else ""
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

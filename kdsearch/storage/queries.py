@@ -1,0 +1,216 @@
+"""Reading studies: SQL in, plain rows out. Imports neither Optuna nor torch."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from kdsearch.errors import RequestError
+from kdsearch.spec import Setup, StudySpec, load_spec
+from kdsearch.storage.database import Database
+from kdsearch.storage.lease import live_drivers
+from kdsearch.storage.rows import (
+    DIVERGED,
+    EpochRow,
+    Progress,
+    StudyState,
+    StudySummary,
+    TeacherRow,
+    TrialRow,
+)
+from kdsearch.storage.tables import (
+    EpochTable,
+    SetupTable,
+    StudyTable,
+    StudyTeacherTable,
+    TeacherTable,
+    TrialTable,
+)
+
+_TRIAL_COLUMNS = (
+    TrialTable.number,
+    TrialTable.state,
+    TrialTable.reason,
+    TrialTable.setup,
+    TrialTable.params,
+    TrialTable.seed,
+    TrialTable.epochs,
+    TrialTable.val_accuracy,
+    TrialTable.test_accuracy,
+    TrialTable.val_loss,
+    TrialTable.train_loss,
+    TrialTable.teacher_entropy,
+    TrialTable.student_entropy,
+    TrialTable.teacher_agreement,
+    TrialTable.seconds,
+    TrialTable.device,
+    TrialTable.pack,
+)
+_EPOCH_COLUMNS = (
+    EpochTable.number,
+    EpochTable.epoch,
+    EpochTable.val_accuracy,
+    EpochTable.val_loss,
+    EpochTable.train_loss,
+)
+_NUMBERS_AT_ONCE = 500
+
+
+def list_studies(database: Database) -> list[StudySummary]:
+    """Return every study by name; one that runs without a live driver was interrupted."""
+    with database.read() as connection:
+        studies = connection.execute(select(StudyTable.__table__).order_by(StudyTable.name)).all()
+        counts = _counts(connection)
+        by_study = select(SetupTable.study_id, func.count()).group_by(SetupTable.study_id)
+        setups: dict[int, int] = {row: count for row, count in connection.execute(by_study)}  # noqa: C416 - typed
+        drivers = live_drivers(connection)
+    return [
+        StudySummary(
+            name=study.name,
+            state=_state(study.state, live=study.name in drivers),
+            setups=setups.get(study.id, 0),
+            progress=Progress(target=study.trials, **counts.get(study.id, {})),
+            created=study.created,
+            updated=study.updated,
+            driver=drivers.get(study.name),
+        )
+        for study in studies
+    ]
+
+
+def load_spec_of(database: Database, study: str) -> StudySpec:
+    """Return the spec that a study was last launched with.
+
+    Raises:
+        RequestError: There is no such study.
+    """
+    with database.read() as connection:
+        document = connection.scalar(
+            select(StudyTable.spec).where(StudyTable.id == study_id(connection, study))
+        )
+    return load_spec(document or {})
+
+
+def load_trials(database: Database, study: str) -> list[TrialRow]:
+    """Return a study's trials by number.
+
+    Raises:
+        RequestError: There is no such study.
+    """
+    with database.read() as connection:
+        return read_trials(connection, study_id(connection, study))
+
+
+def load_epochs(database: Database, study: str, numbers: Sequence[int] | None = None) -> list[EpochRow]:
+    """Return what a study's trials, or some of them, reported; by number and epoch.
+
+    Raises:
+        RequestError: There is no such study.
+    """
+    with database.read() as connection:
+        return read_epochs(connection, study_id(connection, study), numbers)
+
+
+def load_teachers(database: Database, study: str | None = None) -> list[TeacherRow]:
+    """Return the trained teachers, of one study or of all, the oldest first.
+
+    Raises:
+        RequestError: There is no such study.
+    """
+    with database.read() as connection:
+        users: defaultdict[str, list[str]] = defaultdict(list)
+        links = select(StudyTeacherTable.digest, StudyTable.name).join(
+            StudyTable, StudyTable.id == StudyTeacherTable.study_id
+        )
+        for digest, name in connection.execute(links.order_by(StudyTable.name)):
+            users[digest].append(name)
+        if study is not None:
+            study_id(connection, study)
+        query = select(TeacherTable.__table__).order_by(TeacherTable.created, TeacherTable.digest)
+        return [
+            TeacherRow(**row._mapping, studies=tuple(users[row.digest]))
+            for row in connection.execute(query)
+            if study is None or study in users[row.digest]
+        ]
+
+
+def study_id(connection: Connection, study: str) -> int:
+    """Return the id of a study's rows; an unknown name is answered with the known ones."""
+    found = connection.scalar(select(StudyTable.id).where(StudyTable.name == study))
+    if found is None:
+        names = connection.scalars(select(StudyTable.name).order_by(StudyTable.name)).all()
+        known = f"Known: {', '.join(names)}." if names else "There is none yet; launch one first."
+        raise RequestError(f"`study` must be a study of this database, got {study!r}. {known}")
+    return found
+
+
+def read_trials(connection: Connection, study: int) -> list[TrialRow]:
+    """Return the trials of a study's id by number; trials of one setup share its mapping."""
+    setups = read_setups(connection, study)
+    query = select(*_TRIAL_COLUMNS).where(TrialTable.study_id == study).order_by(TrialTable.number)
+    return [
+        TrialRow(number, state, reason, setups[setup], *rest)
+        for number, state, reason, setup, *rest in connection.execute(query)
+    ]
+
+
+def read_epochs(connection: Connection, study: int, numbers: Sequence[int] | None = None) -> list[EpochRow]:
+    """Return what the trials of a study's id, or some of them, reported; by number and epoch."""
+    query = select(*_EPOCH_COLUMNS).where(EpochTable.study_id == study).order_by(*_EPOCH_COLUMNS[:2])
+    if numbers is None:
+        return [EpochRow(*values) for values in connection.execute(query)]
+    wanted = sorted(set(numbers))
+    parts = (wanted[at : at + _NUMBERS_AT_ONCE] for at in range(0, len(wanted), _NUMBERS_AT_ONCE))
+    return [
+        EpochRow(*values)
+        for part in parts
+        for values in connection.execute(query.where(EpochTable.number.in_(part)))
+    ]
+
+
+def read_progress(connection: Connection, study: int) -> Progress:
+    """Return how many trials of a study's id are in each state."""
+    target = connection.scalar(select(StudyTable.trials).where(StudyTable.id == study)) or 0
+    return Progress(target=target, **_counts(connection, study).get(study, {}))
+
+
+def read_setups(connection: Connection, study: int) -> dict[int, Setup]:
+    """Return the setups of a study's id by their number."""
+    query = select(SetupTable.number, SetupTable.levels).where(SetupTable.study_id == study)
+    rows = connection.execute(query.order_by(SetupTable.number))
+    return {number: levels for number, levels in rows}  # noqa: C416 - rows are no pairs to mypy
+
+
+def _counts(connection: Connection, study: int | None = None) -> dict[int, dict[str, int]]:
+    """Return the trials by state (diverged beside failed) of every study, or of one."""
+    diverged = (TrialTable.reason == DIVERGED).label("diverged")
+    query = select(TrialTable.study_id, TrialTable.state, diverged, func.count())
+    if study is not None:
+        query = query.where(TrialTable.study_id == study)
+    query = query.group_by(TrialTable.study_id, TrialTable.state, diverged)
+    counts: dict[int, dict[str, int]] = {}
+    for row, state, is_diverged, count in connection.execute(query):
+        name = "diverged" if state == "failed" and is_diverged else state
+        of_study = counts.setdefault(row, {})
+        of_study[name] = of_study.get(name, 0) + count
+    return counts
+
+
+def _state(stored: str, *, live: bool) -> StudyState:
+    return "interrupted" if stored == "running" and not live else stored  # type: ignore[return-value]
+
+
+def curves_of(epochs: Iterable[EpochRow]) -> dict[int, dict[int, float]]:
+    """Return the validation accuracy by epoch of each trial."""
+    curves: defaultdict[int, dict[int, float]] = defaultdict(dict)
+    for row in epochs:
+        if row.val_accuracy is not None:
+            curves[row.number][row.epoch] = row.val_accuracy
+    return dict(curves)
+
+
+def finite(value: Any) -> float | None:
+    """Return a finite number, or None: databases differ in what they make of NaN."""
+    number = None if value is None else float(value)
+    return number if number is not None and abs(number) < float("inf") else None

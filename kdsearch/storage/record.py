@@ -1,0 +1,200 @@
+"""The record of a running study. Only its driver writes it.
+
+Every change is written to our tables first, in one transaction; Optuna's follow. A kill between the
+two leaves a pair that `recover` completes.
+"""
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from kdsearch.spec import Params, Setup, StudySpec
+from kdsearch.storage import recovery
+from kdsearch.storage.books import Books, write
+from kdsearch.storage.database import Database, database_now
+from kdsearch.storage.distributions import within_range
+from kdsearch.storage.lease import Lease
+from kdsearch.storage.mirror import NewTrial, OptunaMirror
+from kdsearch.storage.queries import curves_of, finite, read_epochs, read_progress, read_trials
+from kdsearch.storage.rows import Progress, StudyState, TrialRow
+from kdsearch.storage.study import ensure_study, set_study_state
+from kdsearch.storage.tables import TrialTable
+from kdsearch.storage.teachers import save_teacher
+from kdsearch.storage.trials import (
+    as_recorded,
+    finish_trial,
+    insert_epoch,
+    insert_trials,
+    seed_of,
+    take_waiting,
+)
+from kdsearch.trial import Metrics, Trial, TrialResult
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.samplers import BaseSampler
+
+CURVE_POINTS = 10
+"""Optuna gets about so many points of a trial's curve; `kd_epoch` has them all."""
+
+_log = logging.getLogger(__name__)
+
+
+class StudyRecord:
+    """One study in the database, as its driver sees and writes it. Made by `open`."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._lengths: dict[int, int] = {}
+
+    @classmethod
+    def open(
+        cls,
+        database: Database,
+        spec: StudySpec,
+        sampler: "BaseSampler | None" = None,
+        *,
+        lease: Lease | None = None,
+        source: Path | None = None,
+    ) -> "StudyRecord":
+        """Create a study, or go on with it.
+
+        Args:
+            database: An open database.
+            spec: The checked spec.
+            sampler: What `optuna` shall sample with, if anyone asks it.
+            lease: With it, nothing is written any more once another driver has the study.
+            source: The folder whose git commit is recorded; the working directory by default.
+
+        Raises:
+            RequestError: A study of this name exists and asks for something else.
+            LiveDriverError: The lease is lost.
+        """
+        folder = source or Path.cwd()
+        study, uid = write(database, lambda c: ensure_study(c, spec, folder), lease)
+        return cls(Books(database, spec, study, OptunaMirror(database, spec, uid, sampler), lease))
+
+    @property
+    def optuna(self) -> "Study":
+        """The plain Optuna study."""
+        return self._books.mirror.study
+
+    def start(
+        self, setup: Setup, params: Sequence[Params], pack: str, *, seeds: Sequence[int] | None = None
+    ) -> list[Trial]:
+        """Start new trials of one setup.
+
+        Args:
+            setup: One of the spec's setups.
+            params: A value for each tuned parameter, for each trial.
+            pack: The pack that trains them.
+            seeds: One for each trial; by default a seed follows from the search's and the trial's number.
+
+        Raises:
+            ValueError: A parameter is missing, unknown or outside its range.
+        """
+        books = self._books
+        chosen: Sequence[int | None] = seeds if seeds is not None else [None] * len(params)
+        new = [
+            NewTrial(setup=setup, params=within_range(books.spec, setup, values), seed=seed, pack=pack)
+            for values, seed in zip(params, chosen, strict=True)
+        ]
+        made = dict(zip(books.mirror.add(new, state="running"), new, strict=True))
+        books.write(lambda c: insert_trials(c, books.study, books.spec, made, "running"))
+        return [
+            self._started(number, trial.setup, trial.params, seed_of(books.spec, number, trial))
+            for number, trial in made.items()
+        ]
+
+    def take_waiting(self, size: int, pack: str) -> list[Trial]:
+        """Start up to `size` trials of one setup that wait to be run, maybe none.
+
+        Trials that someone enqueued through Optuna are among them.
+        """
+        books = self._books
+        recovery.adopt_enqueued(books)
+        taken = books.write(lambda c: take_waiting(c, books.study, size, pack))
+        for trial in taken:
+            books.mirror.start(trial.number)
+        return [self._started(trial.number, trial.setup, trial.params, trial.seed) for trial in taken]
+
+    def waiting(self) -> list[TrialRow]:
+        """Return the trials that wait to be run."""
+        return [row for row in self.trials() if row.state == "waiting"]
+
+    def report(self, epoch: int, metrics: Mapping[int, Metrics]) -> None:
+        """Record one epoch of running trials; what comes twice changes nothing."""
+        books = self._books
+        running = books.write(lambda c: insert_epoch(c, books.study, epoch, metrics))
+        if late := sorted(metrics.keys() - running):
+            _log.info("Trials %s reported epoch %d after their end; it is ignored.", late, epoch)
+        points = {n: finite(metrics[n].get("val_accuracy")) for n in running if self._is_point(n, epoch)}
+        books.mirror.report(epoch, {n: accuracy for n, accuracy in points.items() if accuracy is not None})
+
+    def finish(self, result: TrialResult) -> None:
+        """Record how a trial ended; a trial that has ended before stays as it was."""
+        books = self._books
+        ended = as_recorded(result)
+        if not books.write(lambda c: finish_trial(c, books.study, ended)):
+            _log.info("Trial %d ended a second time; it is ignored.", result.number)
+        self._lengths.pop(result.number, None)
+        books.complete_pairs(result.number)
+
+    def lose(self, numbers: Collection[int], reason: str) -> None:
+        """Record running trials as failed for no fault of theirs; they wait to be run again.
+
+        One that was lost too often fails for good.
+        """
+        recovery.lose(self._books, numbers, reason)
+
+    def recover(self) -> None:
+        """Bring to order what a dead driver left: no trial stays running, none is lost.
+
+        Trials that ran have failed and wait to be run again, with the same parameters and seed.
+        What was half written is completed. To be called while the lease is held.
+        """
+        recovery.recover(self._books)
+
+    def trials(self) -> list[TrialRow]:
+        """Return every trial by number."""
+        books = self._books
+        return books.read(lambda c: read_trials(c, books.study))
+
+    def curves(self, numbers: Sequence[int]) -> dict[int, dict[int, float]]:
+        """Return the validation accuracy by epoch of the trials with these numbers."""
+        books = self._books
+        return curves_of(books.read(lambda c: read_epochs(c, books.study, numbers)))
+
+    def progress(self) -> Progress:
+        """Return how many trials are in each state."""
+        books = self._books
+        return books.read(lambda c: read_progress(c, books.study))
+
+    def finished_count(self) -> int:
+        """Return how many trials count against the budget."""
+        return self.progress().finished
+
+    def pack_count(self) -> int:
+        """Return how many packs the study has had."""
+        query = select(func.count(TrialTable.pack.distinct())).where(TrialTable.study_id == self._books.study)
+        return self._books.read(lambda c: c.scalar(query)) or 0
+
+    def save_teacher(self, teacher: Mapping[str, Any]) -> None:
+        """Record a trained teacher, told in plain values, and that this study uses it."""
+        self._books.write(lambda c: save_teacher(c, self._books.study, teacher))
+
+    def set_state(self, state: StudyState) -> None:
+        """Record how the study is."""
+        self._books.write(lambda c: set_study_state(c, self._books.study, state, database_now(c)))
+
+    def _started(self, number: int, setup: Setup, params: Params, seed: int) -> Trial:
+        training = self._books.spec.resolve(setup, params)
+        self._lengths[number] = training.training.epochs
+        return Trial(number=number, seed=seed, setup=setup, params=params, spec=training)
+
+    def _is_point(self, number: int, epoch: int) -> bool:
+        stride = -(-self._lengths.get(number, 0) // CURVE_POINTS)
+        return stride > 0 and epoch % stride == 0

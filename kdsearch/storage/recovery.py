@@ -1,0 +1,114 @@
+"""Bringing a study to order after its driver, a worker or a writing was lost halfway."""
+
+import logging
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+
+from kdsearch.storage.books import Books
+from kdsearch.storage.mirror import TRIAL_ATTRIBUTE, NewTrial
+from kdsearch.storage.trials import (
+    StoredTrial,
+    fail_trials,
+    insert_trials,
+    known_numbers,
+    read_stored,
+)
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+INTERRUPTED = "interrupted: its driver ended"
+MAX_ATTEMPTS = 3
+
+_log = logging.getLogger(__name__)
+
+
+def recover(books: Books) -> None:
+    """Leave no trial running: each is finished as its results say, or failed and waits again."""
+    _adopt_strays(books)
+    running = books.read(lambda c: read_stored(c, books.study, state="running"))
+    lose(books, [trial.number for trial in running], INTERRUPTED)
+    books.complete_pairs(*books.mirror.open_trials())
+
+
+def lose(books: Books, numbers: Collection[int], reason: str) -> None:
+    """Fail running trials for a reason that is not theirs, and let them wait to be run again."""
+    stored = books.read(lambda c: read_stored(c, books.study, numbers=numbers, state="running"))
+    again = [_again(trial) for trial in stored if trial.attempt < MAX_ATTEMPTS]
+    made = dict(zip(books.mirror.add(again, state="waiting"), again, strict=True))
+    reasons = {trial.number: _reason(trial, reason) for trial in stored}
+
+    def change(connection: Connection) -> None:
+        fail_trials(connection, books.study, reasons)
+        insert_trials(connection, books.study, books.spec, made, "waiting")
+
+    books.write(change)
+    books.complete_pairs(*reasons)
+
+
+def adopt_enqueued(books: Books) -> None:
+    """Take trials into our rows that someone enqueued through Optuna."""
+    for number, trial in _without_row(books, books.mirror.waiting_trials()).items():
+        if TRIAL_ATTRIBUTE not in trial.user_attrs:
+            _adopt_enqueued(books, number, trial)
+
+
+def _again(trial: StoredTrial) -> NewTrial:
+    return NewTrial(
+        setup=trial.setup,
+        params=trial.params,
+        seed=trial.seed,
+        attempt=trial.attempt + 1,
+        retry_of=trial.number,
+    )
+
+
+def _reason(trial: StoredTrial, reason: str) -> str:
+    if trial.attempt < MAX_ATTEMPTS:
+        return reason
+    return f"interrupted {MAX_ATTEMPTS} times; the last time: {reason}"
+
+
+def _adopt_strays(books: Books) -> None:
+    """Take trials into our rows that a kill left in Optuna alone, and end what nobody runs."""
+    for number, trial in _without_row(books, books.mirror.open_trials()).items():
+        attribute = trial.user_attrs.get(TRIAL_ATTRIBUTE)
+        if attribute is not None:
+            new = NewTrial.from_attribute(books.mirror.point_of(trial), attribute)
+            _adopt_stray(books, number, new, waits=trial.state.name == "WAITING")
+        elif trial.state.name == "WAITING":
+            _adopt_enqueued(books, number, trial)
+        else:
+            books.mirror.finish(number, "failed", reason="not started by kdsearch")
+
+
+def _adopt_stray(books: Books, number: int, trial: NewTrial, *, waits: bool) -> None:
+    """Do what was left undone: insert the row, and fail the trial that it runs again."""
+
+    def change(connection: Connection) -> None:
+        if waits and trial.retry_of is not None:
+            fail_trials(connection, books.study, {trial.retry_of: INTERRUPTED})
+        insert_trials(connection, books.study, books.spec, {number: trial}, "waiting" if waits else "running")
+
+    books.write(change)
+
+
+def _adopt_enqueued(books: Books, number: int, trial: "FrozenTrial") -> None:
+    try:
+        point = books.mirror.point_of(trial)
+        books.spec.resolve(*point)
+    except ValueError as error:
+        reason = f"enqueued by hand {' '.join(str(error).split())}"
+        _log.warning("Trial %d can't be run: %s", number, reason)
+        books.mirror.finish(number, "failed", reason=reason)
+        return
+    books.mirror.complete_params(number, point)
+    new = NewTrial(setup=point[0], params=point[1])
+    books.write(lambda c: insert_trials(c, books.study, books.spec, {number: new}, "waiting"))
+
+
+def _without_row(books: Books, trials: dict[int, "FrozenTrial"]) -> dict[int, "FrozenTrial"]:
+    known = books.read(lambda c: known_numbers(c, books.study, trials))
+    return {number: trial for number, trial in trials.items() if number not in known}

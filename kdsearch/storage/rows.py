@@ -1,0 +1,140 @@
+"""What is read from the database: plain frozen rows."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from kdsearch.spec import Params, Setup
+
+TrialState: TypeAlias = Literal["complete", "pruned", "failed", "running", "waiting"]
+StudyState: TypeAlias = Literal["new", "running", "finished", "stopped", "interrupted", "failed"]
+
+DIVERGED = "diverged"
+"""The reason of a trial whose loss or accuracy was not finite: a failure that says something."""
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial. Accuracies are fractions, entropies in nats, `seconds` wall time over pack size."""
+
+    number: int
+    state: TrialState
+    reason: str | None
+    setup: Setup
+    params: Params
+    seed: int
+    epochs: int
+    val_accuracy: float | None = None
+    test_accuracy: float | None = None
+    val_loss: float | None = None
+    train_loss: float | None = None
+    teacher_entropy: float | None = None
+    student_entropy: float | None = None
+    teacher_agreement: float | None = None
+    seconds: float | None = None
+    device: str | None = None
+    pack: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the trial as a JSON document."""
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """What a trial reported after one epoch; epochs count from 1."""
+
+    number: int
+    epoch: int
+    val_accuracy: float | None
+    val_loss: float | None
+    train_loss: float | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How many trials of a study are in each state; `failed` is without those that diverged."""
+
+    target: int
+    complete: int = 0
+    pruned: int = 0
+    diverged: int = 0
+    failed: int = 0
+    running: int = 0
+    waiting: int = 0
+
+    @property
+    def finished(self) -> int:
+        """The trials that count against the budget."""
+        return self.complete + self.pruned + self.diverged
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the counts as a JSON document; `trials` is the budget."""
+        counts = {name: count for name, count in self.__dict__.items() if name != "target"}
+        return {"trials": self.target, "finished": self.finished, **counts}
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The process that runs a study; `heartbeat` is when it was last heard of."""
+
+    host: str
+    pid: int
+    since: datetime
+    heartbeat: datetime
+    stop_requested: bool = False
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, since {self.since:%Y-%m-%d %H:%M:%S} UTC"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the driver as a JSON document."""
+        moments = {"since": self.since.isoformat(), "heartbeat": self.heartbeat.isoformat()}
+        return {**self.__dict__, **moments}
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """One study: its state, its progress and its live driver, if it has one."""
+
+    name: str
+    state: StudyState
+    setups: int
+    progress: Progress
+    created: datetime
+    updated: datetime
+    driver: Driver | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the study as a JSON document."""
+        return {
+            "study": self.name,
+            "state": self.state,
+            "setups": self.setups,
+            **self.progress.to_dict(),
+            "created": self.created.isoformat(),
+            "updated": self.updated.isoformat(),
+            "driver": self.driver and self.driver.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class TeacherRow:
+    """One trained teacher recipe; `entropy` is its mean entropy in nats by temperature."""
+
+    digest: str
+    recipe: dict[str, Any]
+    path: str
+    train_accuracy: float | None
+    val_accuracy: float | None
+    test_accuracy: float | None
+    calibration_error: float | None
+    entropy: dict[str, Any] | None
+    seconds: float | None
+    created: datetime
+    studies: tuple[str, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the teacher as a JSON document."""
+        return {**self.__dict__, "created": self.created.isoformat(), "studies": list(self.studies)}

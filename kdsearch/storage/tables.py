@@ -1,0 +1,178 @@
+"""Our tables, beside Optuna's: every `kd_*` row belongs to a study by the study's id.
+
+A trial's number is its number in the Optuna study whose user attribute `kdsearch_study` holds our
+`kd_study.uid`. No foreign key leads into Optuna's tables, which Optuna alone touches.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    String,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC: with its zone in Python and PostgreSQL, without in SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return the moment in UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return the moment with its zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Table(DeclarativeBase):
+    """Base of our tables. JSON is plain `json`: it keeps the order of keys, which `jsonb` does not."""
+
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        datetime: UtcDateTime(),
+        dict[str, Any]: JSON(none_as_null=True),
+        list[Any]: JSON(),
+        float: Float(53),
+    }
+
+
+class StudyTable(Table):
+    """One study: its spec, who ran it with what, and how far it is."""
+
+    __tablename__ = "kd_study"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    uid: Mapped[str] = mapped_column(String(32), unique=True)
+    spec: Mapped[dict[str, Any]]
+    spec_hash: Mapped[str] = mapped_column(String(64))
+    versions: Mapped[list[Any]]
+    git_commit: Mapped[str | None] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    trials: Mapped[int]
+    created: Mapped[datetime]
+    updated: Mapped[datetime]
+
+
+class SetupTable(Table):
+    """One combination of a study's factor levels; `key` is their canonical JSON."""
+
+    __tablename__ = "kd_setup"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("kd_study.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    levels: Mapped[dict[str, Any]]
+    key: Mapped[str] = mapped_column(Text)
+
+
+class TrialTable(Table):
+    """One student. `retry_of` is the number of the interrupted trial that this one runs again."""
+
+    __tablename__ = "kd_trial"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["study_id", "setup"], ["kd_setup.study_id", "kd_setup.number"], ondelete="CASCADE"
+        ),
+        Index("kd_trial_state", "study_id", "state"),
+    )
+
+    study_id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    setup: Mapped[int]
+    params: Mapped[dict[str, Any]]
+    temperature: Mapped[float]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str | None] = mapped_column(Text)
+    retry_of: Mapped[int | None]
+    attempt: Mapped[int]
+    epochs: Mapped[int]
+    val_accuracy: Mapped[float | None]
+    test_accuracy: Mapped[float | None]
+    val_loss: Mapped[float | None]
+    test_loss: Mapped[float | None]
+    train_loss: Mapped[float | None]
+    teacher_entropy: Mapped[float | None]
+    student_entropy: Mapped[float | None]
+    teacher_agreement: Mapped[float | None]
+    metrics: Mapped[dict[str, Any] | None]
+    seconds: Mapped[float | None]
+    device: Mapped[str | None] = mapped_column(String(100))
+    pack: Mapped[str | None] = mapped_column(String(100))
+    started: Mapped[datetime | None]
+    finished: Mapped[datetime | None]
+
+
+class EpochTable(Table):
+    """What a trial reported after one epoch; epochs count from 1."""
+
+    __tablename__ = "kd_epoch"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["study_id", "number"], ["kd_trial.study_id", "kd_trial.number"], ondelete="CASCADE"
+        ),
+    )
+
+    study_id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    val_accuracy: Mapped[float | None]
+    val_loss: Mapped[float | None]
+    train_loss: Mapped[float | None]
+
+
+class TeacherTable(Table):
+    """One teacher recipe that was trained: what it can do, and where its weights are."""
+
+    __tablename__ = "kd_teacher"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    recipe: Mapped[dict[str, Any]]
+    path: Mapped[str] = mapped_column(Text)
+    train_accuracy: Mapped[float | None]
+    val_accuracy: Mapped[float | None]
+    test_accuracy: Mapped[float | None]
+    calibration_error: Mapped[float | None]
+    entropy: Mapped[dict[str, Any] | None]
+    details: Mapped[dict[str, Any]]
+    seconds: Mapped[float | None]
+    created: Mapped[datetime]
+
+
+class StudyTeacherTable(Table):
+    """Which study used which teacher."""
+
+    __tablename__ = "kd_study_teacher"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("kd_study.id", ondelete="CASCADE"), primary_key=True)
+    digest: Mapped[str] = mapped_column(ForeignKey("kd_teacher.digest"), primary_key=True)
+
+
+class LeaseTable(Table):
+    """The live driver of a study, by the study's name: the lease may be older than the study."""
+
+    __tablename__ = "kd_lease"
+
+    study: Mapped[str] = mapped_column(String(100), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(32))
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int]
+    process: Mapped[str] = mapped_column(String(255))
+    since: Mapped[datetime]
+    heartbeat: Mapped[datetime]
+    stop_requested: Mapped[bool]

@@ -1,0 +1,184 @@
+"""The SQL of a study's trials: each function is one step inside its caller's transaction."""
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from kdsearch.spec import Params, Setup, StudySpec, setup_key
+from kdsearch.storage.database import database_now
+from kdsearch.storage.mirror import NewTrial
+from kdsearch.storage.queries import finite, read_setups
+from kdsearch.storage.rows import DIVERGED, TrialState
+from kdsearch.storage.tables import EpochTable, Table, TrialTable
+from kdsearch.trial import Metrics, TrialResult
+
+METRIC_COLUMNS = (
+    *("val_accuracy", "test_accuracy", "val_loss", "test_loss", "train_loss"),
+    *("teacher_entropy", "student_entropy", "teacher_agreement"),
+)
+
+
+@dataclass(frozen=True)
+class StoredTrial:
+    """What of a trial is needed to run it, to run it again, or to end it in Optuna too."""
+
+    number: int
+    setup: Setup
+    params: Params
+    seed: int
+    attempt: int
+    state: TrialState
+    reason: str | None
+    epochs: int
+    val_accuracy: float | None
+
+
+def insert_trials(
+    connection: Connection, study: int, spec: StudySpec, made: Mapping[int, NewTrial], state: TrialState
+) -> None:
+    """Add trials under the numbers that Optuna gave them; those that are there stay as they are."""
+    setups = {setup_key(setup): number for number, setup in read_setups(connection, study).items()}
+    started = database_now(connection) if state == "running" else None
+    rows = [
+        {
+            "study_id": study,
+            "number": number,
+            "setup": setups[setup_key(trial.setup)],
+            "params": trial.params,
+            "temperature": spec.resolve(trial.setup, trial.params).objective.temperature,
+            "seed": seed_of(spec, number, trial),
+            "state": state,
+            "retry_of": trial.retry_of,
+            "attempt": trial.attempt,
+            "epochs": 0,
+            "pack": trial.pack,
+            "started": started,
+        }
+        for number, trial in made.items()
+    ]
+    _insert_new(connection, TrialTable, rows)
+
+
+def seed_of(spec: StudySpec, number: int, trial: NewTrial) -> int:
+    """Return a trial's seed: its own, or the one that follows from the search's and its number."""
+    return trial.seed if trial.seed is not None else spec.search.seed * 1_000_000 + number
+
+
+def read_stored(
+    connection: Connection,
+    study: int,
+    *,
+    numbers: Collection[int] | None = None,
+    state: TrialState | None = None,
+) -> list[StoredTrial]:
+    """Return trials by number: those with these numbers, in this state."""
+    columns = [getattr(TrialTable, name) for name in StoredTrial.__dataclass_fields__]
+    query = select(*columns).where(TrialTable.study_id == study).order_by(TrialTable.number)
+    if numbers is not None:
+        query = query.where(TrialTable.number.in_(numbers))
+    if state is not None:
+        query = query.where(TrialTable.state == state)
+    setups = read_setups(connection, study)
+    return [StoredTrial(**{**row._mapping, "setup": setups[row.setup]}) for row in connection.execute(query)]
+
+
+def take_waiting(connection: Connection, study: int, size: int, pack: str) -> list[StoredTrial]:
+    """Let the trials run that wait longest, up to `size` of one setup; return them."""
+    waiting = read_stored(connection, study, state="waiting")
+    taken = [trial for trial in waiting if trial.setup == waiting[0].setup][:size]
+    change = update(TrialTable).where(TrialTable.study_id == study)
+    connection.execute(
+        change.where(TrialTable.number.in_([trial.number for trial in taken])).values(
+            state="running", pack=pack, started=database_now(connection)
+        )
+    )
+    return taken
+
+
+def insert_epoch(connection: Connection, study: int, epoch: int, metrics: Mapping[int, Metrics]) -> set[int]:
+    """Add what running trials reported of an epoch; return their numbers."""
+    reporting = (TrialTable.study_id == study) & TrialTable.number.in_(list(metrics))
+    query = select(TrialTable.number).where(reporting, TrialTable.state == "running")
+    running = set(connection.scalars(query))
+    names = ("val_accuracy", "val_loss", "train_loss")
+    rows = [
+        {
+            "study_id": study,
+            "number": number,
+            "epoch": epoch,
+            **{name: finite(metrics[number].get(name)) for name in names},
+        }
+        for number in sorted(running)
+    ]
+    _insert_new(connection, EpochTable, rows)
+    connection.execute(
+        update(TrialTable)
+        .where(reporting, TrialTable.state == "running", TrialTable.epochs < epoch)
+        .values(epochs=epoch)
+    )
+    return running
+
+
+def as_recorded(result: TrialResult) -> TrialResult:
+    """Return a result as it is recorded: one that claims success needs a finite accuracy."""
+    accuracy = result.metrics.get("val_accuracy")
+    if result.state == "failed" or (accuracy is not None and math.isfinite(accuracy)):
+        return result
+    if accuracy is not None:
+        return replace(result, state="failed", reason=DIVERGED)
+    if result.state == "complete":
+        return replace(result, state="failed", reason="its trainer gave no val_accuracy")
+    return result
+
+
+def finish_trial(connection: Connection, study: int, result: TrialResult) -> bool:
+    """End a running trial; return whether it ran."""
+    others = {name: finite(v) for name, v in result.metrics.items() if name not in METRIC_COLUMNS}
+    running = TrialTable.state == "running"
+    change = update(TrialTable).where(
+        TrialTable.study_id == study, TrialTable.number == result.number, running
+    )
+    done = connection.execute(
+        change.values(
+            state=result.state,
+            reason=result.reason,
+            epochs=result.epochs,
+            **{name: finite(result.metrics.get(name)) for name in METRIC_COLUMNS},
+            metrics=others or None,
+            seconds=finite(result.seconds),
+            device=result.device,
+            finished=database_now(connection),
+        )
+    )
+    return done.rowcount == 1
+
+
+def fail_trials(connection: Connection, study: int, reasons: Mapping[int, str]) -> None:
+    """End running trials that were lost, each for its reason."""
+    if reasons:
+        change = update(TrialTable.__table__).where(  # type: ignore[arg-type]
+            TrialTable.study_id == study,
+            TrialTable.number == bindparam("of_number"),
+            TrialTable.state == "running",
+        )
+        connection.execute(
+            change.values(state="failed", reason=bindparam("why"), finished=database_now(connection)),
+            [{"of_number": number, "why": reason} for number, reason in reasons.items()],
+        )
+
+
+def known_numbers(connection: Connection, study: int, numbers: Iterable[int]) -> set[int]:
+    """Return those of these numbers that trials have."""
+    query = select(TrialTable.number).where(TrialTable.study_id == study)
+    return set(connection.scalars(query.where(TrialTable.number.in_(list(numbers)))))
+
+
+def _insert_new(connection: Connection, table: type[Table], rows: list[dict[str, Any]]) -> None:
+    """Insert the rows whose keys are not there yet."""
+    if rows:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
