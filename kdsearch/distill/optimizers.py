@@ -48,32 +48,21 @@ def clip_gradients(parameters: Parameters, norms: Sequence[float | None]) -> Non
             torch.nn.utils.clip_grad_norm_(own, norm)
 
 
-def keep_members(
-    optimizer: torch.optim.Optimizer, kept: Sequence[int], parameters: Parameters
-) -> torch.optim.Optimizer:
-    """Return an optimizer of the kept members alone, going on exactly where the given one stands.
+def keep_members(optimizer: torch.optim.Optimizer, kept: Sequence[int], parameters: Parameters) -> None:
+    """Let an optimizer go on with the kept members alone, exactly where they stand.
 
     Args:
-        optimizer: The optimizer of the whole pack; not to be used afterwards.
+        optimizer: The optimizer of the whole pack.
         kept: The places of the members that stay, ascending.
         parameters: The parameters of the members that stay; they may be new tensors.
     """
     groups = [optimizer.param_groups[k] for k in kept]
     states = [[optimizer.state.get(p, {}) for p in group["params"]] for group in groups]
-    settings = [{key: value for key, value in group.items() if key != "params"} for group in groups]
-    fresh = type(optimizer)(
-        [{"params": list(own), **group} for own, group in zip(parameters, settings, strict=True)],
-        **_constructor_settings(optimizer),
-    )
-    for own, of_member in zip(parameters, states, strict=True):
-        for parameter, state in zip(own, of_member, strict=True):
-            if state:
-                fresh.state[parameter] = state
-    return fresh
-
-
-def _constructor_settings(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    return {"lr": optimizer.defaults["lr"], **{key: optimizer.defaults[key] for key in ("fused", "foreach")}}
+    optimizer.state.clear()
+    optimizer.param_groups[:] = groups
+    for group, own, of_member in zip(groups, parameters, states, strict=True):
+        group["params"] = list(own)
+        optimizer.state.update({p: state for p, state in zip(own, of_member, strict=True) if state})
 
 
 def _hyperparameters(section: OptimizerSection) -> dict[str, Any]:

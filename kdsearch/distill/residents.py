@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdsearch.distill.data import ImageData, load_dataset
-from kdsearch.distill.teachers import TeacherRecipe, ensure_teacher, load_teacher, recipe_of
 from kdsearch.distill.views import Batch, Views
 from kdsearch.spec import TrainingSpec
 from kdsearch.spec.sections import Augment
@@ -54,8 +53,10 @@ class TeacherSide:
     """A teacher's logits on the training views of any epoch and on the validation split."""
 
     def __init__(
-        self, recipe: TeacherRecipe, surroundings: Surroundings, artifacts: Path, device: torch.device
+        self, recipe: Any, surroundings: Surroundings, artifacts: Path, device: torch.device
     ) -> None:
+        from kdsearch.distill.teachers import ensure_teacher, load_teacher
+
         record = ensure_teacher(recipe, artifacts, device)
         self._model = load_teacher(record).to(device).eval()
         self._views = surroundings.views
@@ -88,6 +89,8 @@ def surroundings_of(spec: TrainingSpec, device: torch.device) -> Surroundings:
 
 def teacher_side_of(spec: TrainingSpec, artifacts: Path, device: torch.device) -> TeacherSide:
     """Return the teacher of a spec beside its data, trained first where nobody has trained it."""
+    from kdsearch.distill.teachers import recipe_of
+
     recipe = recipe_of(spec)
     key = (recipe.digest, spec.augment.model_dump_json(), str(artifacts), str(device))
     surroundings = surroundings_of(spec, device)

@@ -71,8 +71,8 @@ def _cosine(step: int, steps: int) -> float:
 def _one_cycle(step: int, steps: int, rise: float) -> float:
     """Follow two half cosines: up to 1 until `rise`, then down to the last step."""
     start, end = 1 / _START_DIVISOR, 1 / (_START_DIVISOR * _END_DIVISOR)
-    top = rise - 1
-    if step <= top:
+    top = max(rise - 1, 0)
+    if step < top:
         return _between(start, 1.0, step / top)
     return _between(1.0, end, (step - top) / max(steps - 1 - top, 1))
 

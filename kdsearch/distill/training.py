@@ -168,7 +168,7 @@ class PackTraining:
         if kept:
             self._pack.keep(kept)
             self._loss.keep(kept)
-            self._optimizer = keep_members(self._optimizer, kept, self._parameters())
+            keep_members(self._optimizer, kept, self._parameters())
 
     def _final_metrics(self) -> dict[int, Metrics]:
         test, validation = self._surroundings.test, self._surroundings.validation

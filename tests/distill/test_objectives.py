@@ -240,7 +240,7 @@ def test_a_users_factory_is_an_objective_alone_and_in_a_pack():
         ("kd", {"beta": 1.0}, "`objective.options.beta` is not an option of 'kd'"),
         ("logit_standardization", {"base": "nkd"}, "`objective.options.base` must be one of kd, dkd, mlkd"),
         ("kd", {"base": "dkd"}, "`objective.options.base` must be absent for 'kd'"),
-        ("nowhere.at_all:factory", {}, "`objective.name` must name an importable factory"),
+        ("nowhere.at_all:factory", {}, "`objective.name` must be importable"),
     ],
 )
 def test_mistakes_are_named(name, options, message):

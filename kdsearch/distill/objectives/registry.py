@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib import import_module
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+from kdsearch.distill.factories import load_factory
 from kdsearch.distill.objectives.decoupled import dkd, nkd
 from kdsearch.distill.objectives.relational import dist, mlkd
 from kdsearch.distill.objectives.softened import Term, ctkd, kd, mse, standardized
@@ -150,13 +150,5 @@ def _looped(
 
 
 def _from_factory(name: str, options: Mapping[str, Any]) -> DistillationTerm:
-    module, _, attribute = name.partition(":")
-    try:
-        factory = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise RequestError(
-            f"`objective.name` must name an importable factory, got {name!r} ({error}). "
-            "Check that its module is on the Python path."
-        ) from error
-    term: DistillationTerm = factory(**options)
+    term: DistillationTerm = load_factory(name, "objective.name")(**options)
     return term
