@@ -2,21 +2,26 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from kdsearch.distill.images import Form, ImageFiles, StreamedImages
+from kdsearch.distill.labels import merge_labels
+from kdsearch.distill.sources import Source, load_source
 from kdsearch.distill.splits import split_indices
-from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Dataset
+
+MEMORY_LIMIT_BYTES = 4 * 2**30
+_N_MEASURED = 10_000
+_MEASURED_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images and their labels."""
+    """Images and their labels; a set too large for memory is streamed."""
 
-    images: UInt8[Tensor, "N C H W"]
+    images: UInt8[Tensor, "N C H W"] | StreamedImages
     labels: Int64[Tensor, " N"]
 
     def __len__(self) -> int:
@@ -35,27 +40,75 @@ class ImageData:
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    classes: tuple[str, ...]
 
 
-def load_dataset(dataset: Dataset) -> ImageData:
-    """Return the data set that a spec names, split as it says."""
-    if dataset.name != "digits":
-        raise RequestError(f"`dataset.name` must be 'digits', got {dataset.name!r}.")
-    from sklearn.datasets import load_digits
+def load_dataset(
+    dataset: Dataset, *, in_channels: int | None = None, memory_limit_bytes: int = MEMORY_LIMIT_BYTES
+) -> ImageData:
+    """Return the data set that a spec names, split as it says.
 
-    digits = load_digits()
-    images = torch.from_numpy(np.rint(digits.images * (255 / 16)).astype(np.uint8))[:, None]
-    labels = torch.from_numpy(digits.target.astype(np.int64))
-    parts = split_indices(labels, None, dataset)
-    train, validation, test = (Split(images[part], labels[part]) for part in parts)
-    pixels = train.images.double() / 255
+    Images of mixed or oblong sizes are resized by their shorter side and cut to the middle square of
+    `dataset.image_size` (224 where the spec gives none and the sizes differ).
+
+    Args:
+        dataset: The spec's section.
+        in_channels: 1 or 3 to convert the images; None leaves them as they are.
+        memory_limit_bytes: A set of more bytes than this is decoded anew each time it is asked for.
+
+    Raises:
+        RequestError: The files are missing, the sizes don't fit the data, or labels can't be merged.
+    """
+    source = load_source(dataset)
+    labels, classes = merge_labels(source.labels, source.classes, dataset)
+    parts = split_indices(labels, source.n_test, dataset)
+    native = source.images.native_form()
+    form = Form(in_channels or native.n_channels, dataset.image_size or native.size)
+    n_bytes = sum(len(part) for part in parts) * form.n_channels * form.size**2
+    streamed = n_bytes > memory_limit_bytes
+    train, validation, test = (_split(source, labels, part, form, streamed) for part in parts)
+    mean, std = _pixel_statistics(train.images)
     return ImageData(
         train=train,
         validation=validation,
         test=test,
-        num_classes=10,
-        in_channels=1,
-        image_size=8,
-        mean=tuple(pixels.mean((0, 2, 3)).tolist()),
-        std=tuple(pixels.std((0, 2, 3)).tolist()),
+        num_classes=len(classes),
+        in_channels=form.n_channels,
+        image_size=form.size,
+        mean=mean,
+        std=std,
+        classes=classes,
     )
+
+
+def _split(
+    source: Source, labels: Int64[Tensor, " N"], index: Int64[Tensor, " M"], form: Form, streamed: bool
+) -> Split:
+    if streamed and isinstance(source.images, ImageFiles):
+        return Split(StreamedImages(source.images, index, form), labels[index])
+    return Split(source.images.load(index, form), labels[index])
+
+
+def _pixel_statistics(
+    images: UInt8[Tensor, "N C H W"] | StreamedImages,
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return each channel's mean and deviation in [0, 1], of 10,000 evenly spaced images where more."""
+    step = max(1, len(images) // _N_MEASURED)
+    chunks = torch.split(torch.arange(0, len(images), step), _MEASURED_AT_ONCE)
+    loaded = (
+        images.batches(chunks) if isinstance(images, StreamedImages) else (images[chunk] for chunk in chunks)
+    )
+    histogram = sum((_histogram(pixels) for pixels in loaded), torch.zeros(()))
+    values = torch.arange(256, dtype=torch.float64) / 255
+    shares = histogram / histogram.sum(1, keepdim=True)
+    mean = shares @ values
+    variance = shares @ values**2 - mean**2
+    # A channel that is constant is left at its value: dividing by 1 is as good as anything.
+    std = torch.where(variance > 1e-12, variance.clamp(min=0).sqrt(), torch.ones_like(variance))
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _histogram(pixels: UInt8[Tensor, "B C H W"]) -> Tensor:
+    """Return how often each channel has each of the 256 values: exact, whatever the batches."""
+    by_channel = pixels.transpose(0, 1).flatten(1).long()
+    return torch.stack([torch.bincount(values, minlength=256) for values in by_channel]).double()

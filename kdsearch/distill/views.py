@@ -1,36 +1,62 @@
-"""Random views of images: a pure function of (view seed, epoch, sample index)."""
+"""Random views of images: a pure function of (view seed, epoch, sample index).
 
-from collections.abc import Iterator
+Batch order, batch size, device and number of workers decide nothing, so that a teacher's logits for a
+view can be stored once and used by every student.
+"""
+
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from kdsearch.distill.data import Split
-from kdsearch.distill.randomness import hash_key, hashed, hashed_order, uniform_integers
+from kdsearch.distill.images import StreamedImages
+from kdsearch.distill.randomness import hash_key, hashed_order
+from kdsearch.distill.view_draws import Drawer, Draws, Stream
+from kdsearch.distill.view_rendering import BorderedImages, Normalisation, mixed, rendered
 from kdsearch.spec.sections import Augment
 
-ORDER, TOP, LEFT, FLIP = range(4)
+_RENDERED_AT_ONCE = 2**21  # values; of small images many batches are rendered at a time
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch of views; where images are mixed, `mix` is the weight of `labels`."""
+    """One batch of normalised images.
 
-    images: Float[Tensor, "B C H W"]
+    Where images are mixed, `mix` is the weight of `labels` and `1 - mix` that of `partner_labels`;
+    elsewhere both are None. `index` says which samples they are.
+    """
+
+    images: Float[Tensor, "B C S S"]
     labels: Int64[Tensor, " B"]
     partner_labels: Int64[Tensor, " B"] | None
     mix: Float[Tensor, " B"] | None
     index: Int64[Tensor, " B"]
 
+    def part(self, start: int, stop: int) -> "Batch":
+        """Return the samples from `start` to before `stop`, without copying them."""
+        return Batch(
+            images=self.images[start:stop],
+            labels=self.labels[start:stop],
+            partner_labels=None if self.partner_labels is None else self.partner_labels[start:stop],
+            mix=None if self.mix is None else self.mix[start:stop],
+            index=self.index[start:stop],
+        )
+
 
 class Views:
     """The views of one split, made in batches on a device.
 
-    Minimal for now: crop and flip of images in memory.
+    Args:
+        split: The images and labels; they are held on the device, or streamed to it.
+        augment: What is random about a view.
+        mean: Each channel's mean, of pixels in [0, 1].
+        std: Each channel's standard deviation.
+        device: Where views are made.
+        dtype: Their floating-point type.
     """
 
     def __init__(
@@ -45,22 +71,25 @@ class Views:
     ) -> None:
         self.device = torch.device(device)
         self.labels = split.labels.to(self.device)
-        self._augment = augment
-        self._size = split.images.shape[-1]
-        self._pad = augment.crop_padding
-        self._padded = F.pad(split.images.to(self.device), (self._pad,) * 4)
-        self._windows = self._padded.unfold(2, self._size, 1).unfold(3, self._size, 1)
-        deviation = torch.tensor(std, dtype=torch.float64)
-        shape = (1, -1, 1, 1)
-        self._scale = (1 / (255 * deviation)).to(self.device, dtype).view(shape)
-        self._bias = (-torch.tensor(mean, dtype=torch.float64) / deviation).to(self.device, dtype).view(shape)
+        self._border = augment.crop_padding
+        self._images: BorderedImages | StreamedImages
+        if isinstance(split.images, StreamedImages):
+            self._images, size = split.images, split.images.form.size
+            self._n_values = split.images.form.n_channels * size**2
+        else:
+            self._images = BorderedImages(split.images.to(self.device), self._border)
+            size = split.images.shape[-1]
+            self._n_values = split.images[0].numel()
+        self._normalise = Normalisation.of(mean, std, self.device, dtype)
+        self._drawer = Drawer(augment, len(split), size, self.device, dtype)
+        self._drawn: tuple[tuple[int, int], Draws] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def order(self, view_seed: int, epoch: int) -> Int64[Tensor, " N"]:
         """Return the order of an epoch, the same whatever the batch size."""
-        return hashed_order(hash_key(view_seed, epoch, ORDER), len(self)).to(self.device)
+        return hashed_order(hash_key(view_seed, epoch, Stream.ORDER), len(self)).to(self.device)
 
     def n_batches(self, batch_size: int) -> int:
         """Return how many batches an epoch has."""
@@ -69,32 +98,70 @@ class Views:
     def batch(self, view_seed: int, epoch: int, index: Int64[Tensor, " B"]) -> Batch:
         """Return the views of the samples at `index`."""
         index = index.to(self.device)
-        n_offsets = 2 * self._pad + 1
-        top = uniform_integers(hashed(hash_key(view_seed, epoch, TOP), index), n_offsets)
-        left = uniform_integers(hashed(hash_key(view_seed, epoch, LEFT), index), n_offsets)
-        pixels = self._windows[index, :, top, left]
-        if self._augment.flip:
-            flipped = hashed(hash_key(view_seed, epoch, FLIP), index) >> 31 == 1
-            pixels = torch.where(flipped[:, None, None, None], pixels.flip(-1), pixels)
-        return Batch(self._normalised(pixels), self.labels[index], None, None, index)
+        draws = self._draws(view_seed, epoch)
+        if isinstance(self._images, BorderedImages):
+            return self._render(draws, index, self._images)
+        return self._render(draws, index, self._images.gather(_needed(draws, index)))
 
     def batches(self, view_seed: int, epoch: int, batch_size: int) -> Iterator[Batch]:
-        """Yield an epoch's batches in its order; a single sample left over joins the last batch."""
-        order = self.order(view_seed, epoch)
-        bounds = self._bounds(batch_size)
-        for start, stop in pairwise(bounds):
-            yield self.batch(view_seed, epoch, order[start:stop])
+        """Yield an epoch's batches in its order; a single sample left over joins the batch before it.
 
-    def plain(self, index: Int64[Tensor, " B"]) -> Float[Tensor, "B C H W"]:
+        The same as `batch` on slices of `order`, but faster: of small images many batches are rendered
+        at a time, streamed ones are decoded ahead.
+        """
+        order = self.order(view_seed, epoch)
+        draws = self._draws(view_seed, epoch)
+        bounds = self._bounds(batch_size)
+        if isinstance(self._images, StreamedImages):
+            batches = [order[start:stop] for start, stop in pairwise(bounds)]
+            loaded = self._images.batches([_needed(draws, index) for index in batches])
+            for index, pixels in zip(batches, loaded, strict=True):
+                yield self._render(draws, index, pixels)
+            return
+        at_once = max(1, _RENDERED_AT_ONCE // (self._n_values * batch_size))
+        for first in range(0, len(bounds) - 1, at_once):
+            chunk = bounds[first : first + at_once + 1]
+            views = self._render(draws, order[chunk[0] : chunk[-1]], self._images)
+            for start, stop in pairwise(chunk):
+                yield views.part(start - chunk[0], stop - chunk[0])
+
+    def plain(self, index: Int64[Tensor, " B"]) -> Float[Tensor, "B C S S"]:
         """Return the samples at `index` as they are, normalised."""
-        index = index.to(self.device)
-        pad, size = self._pad, self._size
-        return self._normalised(self._padded[index, :, pad : pad + size, pad : pad + size])
+        if isinstance(self._images, BorderedImages):
+            return self._normalise(self._images.plain(index.to(self.device)))
+        return self._normalise(self._images.gather(index).to(self.device))
 
     def plain_batches(self, batch_size: int) -> Iterator[Batch]:
-        """Yield all samples as they are, in their order."""
-        for index in torch.arange(len(self), device=self.device).split(batch_size):
-            yield Batch(self.plain(index), self.labels[index], None, None, index)
+        """Yield all samples as they are, normalised, in their order."""
+        everything = torch.arange(len(self), device=self.device)
+        indices = list(torch.split(everything, batch_size))
+        if isinstance(self._images, BorderedImages):
+            loaded: Iterable[Tensor] = map(self._images.plain, indices)
+        else:
+            loaded = self._images.batches(indices)
+        for index, pixels in zip(indices, loaded, strict=True):
+            views = self._normalise(pixels.to(self.device))
+            yield Batch(views, self.labels[index], None, None, index)
+
+    def _draws(self, view_seed: int, epoch: int) -> Draws:
+        """Return an epoch's draws; the last epoch's are kept, since its batches come one by one."""
+        if self._drawn is None or self._drawn[0] != (view_seed, epoch):
+            self._drawn = ((view_seed, epoch), self._drawer.epoch(view_seed, epoch))
+        return self._drawn[1]
+
+    def _render(self, draws: Draws, index: Tensor, pixels: BorderedImages | Tensor) -> Batch:
+        """Return views of images on the device, or of images that were loaded for this batch."""
+        needed = _needed(draws, index)
+        rows = needed
+        if isinstance(pixels, Tensor):
+            pixels = BorderedImages(pixels.to(self.device), self._border)
+            rows = torch.arange(len(needed), device=self.device)
+        views = rendered(pixels, rows, draws.at(needed), self._normalise)
+        own = draws.at(index)
+        if own.partner is None or own.share is None:
+            return Batch(views, self.labels[index], None, None, index)
+        views = mixed(views[: len(index)], views[len(index) :], own.share, own.patch)
+        return Batch(views, self.labels[index], self.labels[own.partner], own.share, index)
 
     def _bounds(self, batch_size: int) -> list[int]:
         bounds = [*range(0, len(self), batch_size), len(self)]
@@ -102,5 +169,7 @@ class Views:
             del bounds[-2]
         return bounds
 
-    def _normalised(self, pixels: Tensor) -> Tensor:
-        return pixels.to(self._scale.dtype).mul_(self._scale).add_(self._bias)
+
+def _needed(draws: Draws, index: Tensor) -> Tensor:
+    """Return the samples whose images a batch takes: its own, then their partners."""
+    return index if draws.partner is None else torch.cat([index, draws.partner[index]])

@@ -1,0 +1,74 @@
+"""Weights that torchvision and timm publish."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.error import URLError
+
+import torchvision
+from torch import Tensor, nn
+
+from kdsearch.distill.data import ImageData
+from kdsearch.distill.starts import load_weights
+from kdsearch.errors import RequestError, RunError
+
+_VIT_POSITIONS = "encoder.pos_embedding"
+
+
+def load_published(
+    model: nn.Module, arch: str, weights: str, data: ImageData, *, new_stem: bool = False
+) -> None:
+    """Load published weights into a network of `torchvision:NAME` or `timm:NAME`.
+
+    Args:
+        model: The network; its head stays as it is where the classes differ in number.
+        arch: Its name.
+        weights: torchvision's name of the weights (`IMAGENET1K_V1`), or timm's tag (`a1_in1k`);
+            `DEFAULT` stands for each library's own choice.
+        data: The images that the network is for.
+        new_stem: The first convolution may differ in size; it then stays as it is.
+
+    Raises:
+        RequestError: There are no such weights.
+        RunError: They can't be downloaded.
+    """
+    library, _, name = arch.partition(":")
+    readers = {"torchvision": _torchvision_state, "timm": _timm_state}
+    if library not in readers:
+        raise RequestError(
+            f"`pretraining.weights` must go with torchvision:NAME or timm:NAME, got {arch!r}. "
+            "Use {checkpoint: PATH} or {dataset: NAME, epochs: N} for other architectures."
+        )
+    state = readers[library](name, weights, data)
+    load_weights(model, state, source=f"{arch} {weights}", new_stem=new_stem)
+
+
+def _torchvision_state(name: str, weights: str, data: ImageData) -> Mapping[str, Tensor]:
+    published = torchvision.models.get_model_weights(name)
+    known = [*published.__members__, "DEFAULT"]
+    if weights not in known:
+        raise RequestError(
+            f"`pretraining.weights` must be one of torchvision's for {name}, got {weights!r}. "
+            f"Choose one of {', '.join(known)}."
+        )
+    try:
+        state: dict[str, Tensor] = published[weights].get_state_dict(progress=False, check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise RunError(f"torchvision's weights {weights} of {name} can't be had: {error}.") from error
+    if _VIT_POSITIONS in state:
+        patch = state["conv_proj.weight"].shape[-1]
+        state = dict(
+            torchvision.models.vision_transformer.interpolate_embeddings(data.image_size, patch, state)
+        )
+    return state
+
+
+def _timm_state(name: str, weights: str, data: ImageData) -> Mapping[str, Tensor]:
+    from kdsearch.distill.models.library import build_timm
+
+    tagged = name if weights == "DEFAULT" else f"{name}.{weights}"
+    try:
+        model: Any = build_timm(tagged, data.num_classes, data.in_channels, data.image_size, pretrained=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise RunError(f"timm's weights {weights} of {name} can't be had: {error}.") from error
+    state: Mapping[str, Tensor] = model.state_dict()
+    return state

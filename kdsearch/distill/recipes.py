@@ -1,0 +1,111 @@
+"""Recipes: everything that decides a trained network's weights, and the digest it is kept under."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from kdsearch.errors import RequestError
+from kdsearch.spec import TrainingSpec
+from kdsearch.spec.catalogue import TORCHVISION_DATASETS
+from kdsearch.spec.sections import Augment, Dataset, Finetune, Pretraining, Teacher
+
+_VERSION = 1  # raise it when the same recipe begins to give other weights
+_USES_MOMENTUM = ("sgd", "rmsprop")
+
+
+@dataclass(frozen=True)
+class TeacherRecipe:
+    """How a network is made: its data, its views, its start and its finetuning.
+
+    A student's starting weights that are trained beforehand are made by a recipe too. `in_channels`
+    converts the data set's images; None leaves them as they are.
+    """
+
+    dataset: Dataset
+    augment: Augment
+    teacher: Teacher
+    in_channels: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as plain values, with what files hold beside their paths."""
+        trained = self.teacher.finetune.epochs + self.teacher.finetune.head_epochs > 0
+        return {
+            "version": _VERSION,
+            "dataset": _dataset_values(self.dataset),
+            "in_channels": self.in_channels,
+            "augment": self.augment.model_dump(mode="json") if trained else None,
+            "teacher": {
+                **self.teacher.model_dump(mode="json"),
+                "pretraining": _pretraining_values(self.teacher.pretraining),
+                "finetune": _finetune_values(self.teacher.finetune),
+            },
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of all that decides the weights; where a file lies does not."""
+        values = self.to_dict()
+        if isinstance(values["teacher"]["pretraining"], dict):
+            values["teacher"]["pretraining"].pop("checkpoint")
+        if "labels_sha256" in values["dataset"]:
+            values["dataset"].pop("labels")
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def with_epochs(self, epochs: int) -> "TeacherRecipe":
+        """Return the same recipe finetuned for another number of epochs."""
+        finetune = self.teacher.finetune.model_copy(update={"epochs": epochs})
+        return replace(self, teacher=self.teacher.model_copy(update={"finetune": finetune}))
+
+
+def recipe_of(spec: TrainingSpec) -> TeacherRecipe:
+    """Return the recipe of a spec's teacher."""
+    return TeacherRecipe(spec.dataset, spec.augment, spec.teacher)
+
+
+def _dataset_values(dataset: Dataset) -> dict[str, Any]:
+    """Return what decides the data; the root does only where the name alone does not."""
+    values = dataset.model_dump(mode="json", exclude={"download"})
+    if dataset.name in ("digits", *TORCHVISION_DATASETS):
+        del values["root"]
+    if dataset.labels not in ("fine", "coarse"):
+        values["labels_sha256"] = _sha256_of(dataset.labels, "dataset.labels")
+    return values
+
+
+def _pretraining_values(pretraining: str | Pretraining) -> str | dict[str, Any]:
+    if not isinstance(pretraining, Pretraining):
+        return pretraining
+    values = pretraining.model_dump(mode="json")
+    if pretraining.checkpoint is not None:
+        values["sha256"] = _sha256_of(pretraining.checkpoint, "pretraining.checkpoint")
+    return values
+
+
+def _finetune_values(finetune: Finetune) -> dict[str, Any]:
+    values = finetune.model_dump(mode="json")
+    if finetune.epochs + finetune.head_epochs == 0:
+        return {"epochs": 0, "head_epochs": 0}
+    if finetune.optimizer not in _USES_MOMENTUM:
+        del values["momentum"]
+    return values
+
+
+def _sha256_of(path: str, setting: str) -> str:
+    file = Path(path).expanduser()
+    try:
+        status = file.stat()
+        return _sha256(file, status.st_mtime_ns, status.st_size)
+    except OSError as error:
+        raise RequestError(
+            f"`{setting}` must be a readable file, got {path!r} ({error.strerror})."
+        ) from error
+
+
+@lru_cache
+def _sha256(file: Path, mtime_ns: int, size_bytes: int) -> str:  # noqa: ARG001 - they tell a changed file
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

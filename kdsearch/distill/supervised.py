@@ -1,0 +1,127 @@
+"""Training a network on labels alone: teachers, and students' starting weights."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdsearch.distill.models import head_of
+from kdsearch.distill.optimizers import build_optimizer, set_learning_rates
+from kdsearch.distill.randomness import hash_key, seeded
+from kdsearch.distill.schedules import schedule
+from kdsearch.distill.views import Batch, Views
+from kdsearch.errors import RunError
+from kdsearch.spec.sections import Finetune, Optimizer
+
+_HEAD, _WHOLE = range(2)
+
+
+def default_finetune(model: nn.Module, epochs: int, *, pretrained: bool = False) -> Finetune:
+    """Return how weights are trained here where the spec leaves no choice.
+
+    SGD at the usual rate for networks with BatchNorm, a tenth of it for those already trained; AdamW
+    for the others, which such a rate would break.
+    """
+    share = 0.1 if pretrained else 1.0
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        return Finetune(epochs=epochs, lr=0.1 * share)
+    return Finetune(epochs=epochs, optimizer="adamw", lr=1e-3 * share)
+
+
+class SupervisedTraining:
+    """The training of one network on one split's views, resumable after any epoch.
+
+    Args:
+        model: The network, on the views' device.
+        views: The training split's views.
+        finetune: How it is trained.
+        seed: Decides the views, their order and dropout.
+    """
+
+    def __init__(self, model: nn.Module, views: Views, finetune: Finetune, *, seed: int) -> None:
+        self.model = model.to(memory_format=torch.channels_last)
+        self.finetune = finetune
+        self._views = views
+        self._seed = seed
+        self._optimizer = _optimizer(list(model.parameters()), finetune)
+        self._epochs_done = 0
+
+    def train_head(self) -> None:
+        """Train the linear head on the frozen body, whose BatchNorm statistics stay too."""
+        head = list(head_of(self.model).parameters())
+        optimizer = _optimizer(head, self.finetune)
+        self.model.requires_grad_(False).eval()
+        for parameter in head:
+            parameter.requires_grad_(True)
+        for epoch in range(1, self.finetune.head_epochs + 1):
+            self._epoch(epoch, self.finetune.head_epochs, optimizer, _HEAD)
+        self.model.requires_grad_(True)
+
+    def train(self) -> None:
+        """Train the whole network to the end of its schedule, from where it stands."""
+        self.model.train()
+        while self._epochs_done < self.finetune.epochs:
+            self._epoch(self._epochs_done + 1, self.finetune.epochs, self._optimizer, _WHOLE)
+            self._epochs_done += 1
+        self.model.eval()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a later training needs to go on from here."""
+        return {
+            "epochs": self._epochs_done,
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from another training's state; the schedules must agree up to there."""
+        self._epochs_done = state["epochs"]
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def _epoch(self, epoch: int, epochs: int, optimizer: torch.optim.Optimizer, phase: int) -> None:
+        n_steps = self._views.n_batches(self.finetune.batch_size)
+        factor = schedule(self.finetune.schedule, steps=epochs * n_steps)
+        first = (epoch - 1) * n_steps
+        with seeded(hash_key(self._seed, epoch, phase), self._views.device):
+            losses = [
+                self._step(batch, optimizer, factor(first + step))
+                for step, batch in enumerate(self._views.batches(self._seed, epoch, self.finetune.batch_size))
+            ]
+        if not math.isfinite(float(torch.stack(losses).sum())):
+            raise RunError(
+                f"The training of a teacher or of starting weights diverged in epoch {epoch}. "
+                f"Lower its learning rate, which is {self.finetune.lr:g}."
+            )
+
+    def _step(self, batch: Batch, optimizer: torch.optim.Optimizer, factor: float) -> Tensor:
+        set_learning_rates(optimizer, [self.finetune.lr], factor)
+        optimizer.zero_grad()
+        logits = self.model(batch.images.contiguous(memory_format=torch.channels_last))
+        loss = _cross_entropy(logits, batch, self.finetune.label_smoothing)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        return loss.detach()
+
+
+def _optimizer(parameters: Sequence[Tensor], finetune: Finetune) -> torch.optim.Optimizer:
+    section = Optimizer(
+        name=finetune.optimizer,
+        lr=finetune.lr,
+        momentum=finetune.momentum,
+        weight_decay=finetune.weight_decay,
+    )
+    return build_optimizer([parameters], [section])
+
+
+def _cross_entropy(logits: Tensor, batch: Batch, label_smoothing: float) -> Tensor:
+    if batch.partner_labels is None or batch.mix is None:
+        return F.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
+    own, partner = (
+        F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
+        for labels in (batch.labels, batch.partner_labels)
+    )
+    return (batch.mix * own + (1 - batch.mix) * partner).mean()

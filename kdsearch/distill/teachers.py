@@ -1,0 +1,204 @@
+"""Teachers: each recipe trained once, kept under its digest, and measured."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdsearch.distill.artifacts import exclusive, published
+from kdsearch.distill.calibration import accuracy, calibration_error, soft_target_entropy
+from kdsearch.distill.data import ImageData, Split, load_dataset
+from kdsearch.distill.models import build_model
+from kdsearch.distill.published_weights import load_published
+from kdsearch.distill.randomness import stream
+from kdsearch.distill.recipes import TeacherRecipe, recipe_of
+from kdsearch.distill.starts import load_checkpoint, load_weights
+from kdsearch.distill.supervised import SupervisedTraining, default_finetune
+from kdsearch.distill.teacher_records import (
+    RECORD_FILE,
+    WEIGHTS_FILE,
+    TeacherRecord,
+    load_record,
+    load_teacher,
+    load_weights_of,
+    teacher_folder,
+)
+from kdsearch.distill.views import Views
+from kdsearch.errors import RunError
+from kdsearch.spec.sections import Augment, Dataset, Finetune, Pretraining, Teacher
+
+__all__ = [
+    "TeacherRecipe",
+    "TeacherRecord",
+    "ensure_teacher",
+    "load_start",
+    "load_teacher",
+    "load_weights_of",
+    "recipe_of",
+]
+
+TEMPERATURES = (1, 2, 4, 8, 16, 40)
+_RESUME_FILE = "resume.pt"
+_EVALUATION_BATCH = 512
+
+
+def ensure_teacher(
+    recipe: TeacherRecipe, artifacts: Path, device: torch.device | str | None = None
+) -> TeacherRecord:
+    """Return a recipe's teacher, trained now if it never was; of processes that ask at once, one trains.
+
+    Args:
+        recipe: What decides the weights.
+        artifacts: The folder of the artifact store.
+        device: Where to train; None stands for CUDA where there is one.
+
+    Raises:
+        RequestError: The recipe's data or weights can't be had.
+        RunError: The training diverged, or what is stored is damaged.
+    """
+    folder = teacher_folder(artifacts, recipe.digest)
+    record = load_record(folder)
+    if record is None:
+        with exclusive(folder):
+            record = load_record(folder)
+            if record is None:
+                where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+                _Making(recipe, artifacts, where).run(folder)
+                record = load_record(folder)
+    if record is None:
+        raise RunError(f"The teacher in {folder} has vanished. Let nothing else write there.")
+    return record
+
+
+def load_start(
+    model: nn.Module, recipe: TeacherRecipe, data: ImageData, artifacts: Path, device: torch.device | str
+) -> None:
+    """Load the weights that a recipe's pretraining gives, trained here first where it says so.
+
+    Args:
+        model: The network, freshly initialised; a head of other classes stays so.
+        recipe: Names the pretraining.
+        data: The images that the network is for.
+        artifacts: The folder of the artifact store.
+        device: Where a pretraining is run.
+    """
+    pretraining = recipe.teacher.pretraining
+    if not isinstance(pretraining, Pretraining):
+        return
+    small_stem = recipe.teacher.stem == "small"
+    if pretraining.weights is not None:
+        load_published(model, recipe.teacher.arch, pretraining.weights, data, new_stem=small_stem)
+    elif pretraining.checkpoint is not None:
+        load_checkpoint(model, pretraining.checkpoint, new_stem=small_stem)
+    else:
+        first = _first_recipe(pretraining, recipe, data, default_finetune(model, pretraining.epochs or 0))
+        record = ensure_teacher(first, artifacts, device)
+        load_weights(model, load_weights_of(record), source=record.path, new_head=True)
+
+
+def _first_recipe(
+    pretraining: Pretraining, recipe: TeacherRecipe, data: ImageData, finetune: Finetune
+) -> TeacherRecipe:
+    """Return the recipe of a pretraining on another data set, its images made like the study's."""
+    teacher = recipe.teacher
+    dataset = Dataset(
+        name=pretraining.dataset or recipe.dataset.name,
+        root=recipe.dataset.root,
+        download=recipe.dataset.download,
+        image_size=data.image_size,
+    )
+    first = Teacher(arch=teacher.arch, stem=teacher.stem, seed=teacher.seed, finetune=finetune)
+    return TeacherRecipe(dataset, recipe.augment, first, data.in_channels)
+
+
+class _Making:
+    """The making of one recipe's teacher, from its data to its record."""
+
+    def __init__(self, recipe: TeacherRecipe, artifacts: Path, device: torch.device) -> None:
+        self._recipe = recipe
+        self._artifacts = artifacts
+        self._device = device
+        self._data = load_dataset(recipe.dataset, in_channels=recipe.in_channels)
+
+    def run(self, folder: Path) -> None:
+        """Train the teacher, measure it and put both into its folder."""
+        start = time.perf_counter()
+        training = self._trained()
+        record = {**self._measured(training.model), "seconds": time.perf_counter() - start}
+        with published(folder) as temporary:
+            weights = {name: value.cpu() for name, value in training.model.state_dict().items()}
+            torch.save(weights, temporary / WEIGHTS_FILE)
+            if _can_go_on(self._recipe):
+                torch.save(training.state_dict(), temporary / _RESUME_FILE)
+            (temporary / RECORD_FILE).write_text(json.dumps(record, indent=1))
+
+    def _trained(self) -> SupervisedTraining:
+        recipe, data = self._recipe, self._data
+        model = self._fresh_model().to(self._device)
+        views = Views(data.train, recipe.augment, data.mean, data.std, self._device)
+        training = SupervisedTraining(model, views, recipe.teacher.finetune, seed=recipe.teacher.seed)
+        shorter = self._shorter_training()
+        if shorter is not None:
+            training.load_state_dict(torch.load(shorter, map_location=self._device, weights_only=True))
+        else:
+            load_start(model, recipe, data, self._artifacts, self._device)
+            training.train_head()
+        training.train()
+        return training
+
+    def _fresh_model(self) -> nn.Module:
+        teacher, data = self._recipe.teacher, self._data
+        return build_model(
+            teacher.arch,
+            data.num_classes,
+            data.in_channels,
+            image_size=data.image_size,
+            stem=teacher.stem,
+            generator=stream(teacher.seed, "teacher"),
+        )
+
+    def _shorter_training(self) -> Path | None:
+        """Return the state of the longest shorter training that this one only has to continue."""
+        if not _can_go_on(self._recipe):
+            return None
+        for epochs in range(self._recipe.teacher.finetune.epochs - 1, 0, -1):
+            digest = self._recipe.with_epochs(epochs).digest
+            state = teacher_folder(self._artifacts, digest) / _RESUME_FILE
+            if state.exists():
+                return state
+        return None
+
+    def _measured(self, model: nn.Module) -> dict[str, Any]:
+        data = self._data
+        splits = (data.train, data.validation, data.test)
+        train, validation, test = (self._logits(model, split) for split in splits)
+        entropy = {str(t): soft_target_entropy(train, t) for t in TEMPERATURES}
+        return {
+            "digest": self._recipe.digest,
+            "recipe": self._recipe.to_dict(),
+            "num_classes": data.num_classes,
+            "in_channels": data.in_channels,
+            "image_size": data.image_size,
+            "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "train_accuracy": accuracy(train, data.train.labels),
+            "val_accuracy": accuracy(validation, data.validation.labels),
+            "test_accuracy": accuracy(test, data.test.labels),
+            "calibration_error": calibration_error(validation, data.validation.labels),
+            "entropy": entropy,
+            "relative_entropy": {t: nats / math.log(data.num_classes) for t, nats in entropy.items()},
+        }
+
+    @torch.no_grad()
+    def _logits(self, model: nn.Module, split: Split) -> Tensor:
+        views = Views(split, Augment(), self._data.mean, self._data.std, self._device)
+        batches = views.plain_batches(_EVALUATION_BATCH)
+        return torch.cat([model(batch.images).float().cpu() for batch in batches])
+
+
+def _can_go_on(recipe: TeacherRecipe) -> bool:
+    """Return whether a longer training begins exactly as a shorter one: with a constant schedule."""
+    return recipe.teacher.finetune.schedule == "constant" and recipe.teacher.finetune.epochs > 0
