@@ -5,14 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from kdsearch.analysis.axes import FloatArray, IntArray
+from kdsearch.analysis.axes import BoolArray, FloatArray, IntArray
 from kdsearch.analysis.kernels import Kernel
 from kdsearch.analysis.observations import SOFT_FLOOR, Evidence, Observations, pool, weigh
 from kdsearch.analysis.process import Posterior, Process
 
 _OUTLIER_VARIANCE = 1e4
 _OUTLIER_SDS = 4.0
+_SD_OF_MEDIAN_DEVIATION = 1.4826
 _ENOUGH_FOR_OUTLIERS = 20
+_ENOUGH_TO_FIT = 3
 _FIT_CELLS = 240
 _SOLVE_CELLS = 700
 _ITERATIONS = (30, 10, 10)
@@ -20,11 +22,11 @@ _ITERATIONS = (30, 10, 10)
 
 @dataclass(frozen=True)
 class Fit:
-    """Fitted hyper-parameters, the cells they were fitted on, and all the evidence, pooled."""
+    """Hyper-parameters, the sample of the evidence that they were fitted on, and all the evidence, pooled."""
 
     kernel: Kernel
     theta: FloatArray
-    fitted_on: Evidence
+    sample: Evidence
     evidence: Evidence
 
     def process(self, theta: FloatArray | None = None) -> Process:
@@ -32,26 +34,34 @@ class Fit:
         return Process(self.kernel, self.theta if theta is None else theta, self.evidence)
 
 
-def fit(kernel: Kernel, observations: Observations) -> Fit:
+def fit(kernel: Kernel, observations: Observations, theta: FloatArray | None = None) -> Fit:
     """Return the most probable hyper-parameters and the evidence with its outliers down-weighted.
 
-    At most 240 observations, the newest and a fixed sample of the older ones of each setup, decide the
+    At most 240 observations, the newest and an even sample of the older ones of each setup, decide the
     hyper-parameters. All of them enter the evidence, as at most about 700 cells.
+
+    Args:
+        kernel: The covariance of the study.
+        observations: What was measured; at least one.
+        theta: Hyper-parameters that are known already.
     """
     everything = weigh(observations, kernel.n_setups)
-    subset = _subset(observations, kernel.n_setups)
-    theta, fitted_on = _fit_robustly(kernel, everything.take(subset))
+    chosen = _sample(observations, kernel.n_setups)
+    sample = everything.take(chosen)
+    if theta is None:
+        theta = _most_probable(kernel, sample)
+    sample = _without_outliers(kernel, theta, sample)
     variance = everything.variance.copy()
-    variance[subset] = fitted_on.variance
-    rest = np.setdiff1d(np.arange(len(everything)), subset)
+    variance[chosen] = sample.variance
+    rest = np.setdiff1d(np.arange(len(everything)), chosen)
     if len(rest):
-        process = Process(kernel, theta, fitted_on)
-        variance[rest[_are_outliers(process, everything.take(rest))]] = _OUTLIER_VARIANCE
-    weighed = everything.with_variance(variance)
-    return Fit(kernel, theta, pool(fitted_on, [1] * len(kernel.axes)), _pool_to_fit(kernel, weighed))
+        are_outliers = _are_outliers(Process(kernel, theta, sample), everything.take(rest))
+        variance[rest[are_outliers]] = _OUTLIER_VARIANCE
+    evidence = _pool_to_fit(kernel, everything.with_variance(variance))
+    return Fit(kernel, theta, _pool_replicates(sample), evidence)
 
 
-def _subset(observations: Observations, n_setups: int) -> IntArray:
+def _sample(observations: Observations, n_setups: int) -> IntArray:
     """Return which observations are fitted: per setup the newest half and an even sample of the rest."""
     if len(observations) <= _FIT_CELLS:
         return np.arange(len(observations))
@@ -66,59 +76,59 @@ def _subset(observations: Observations, n_setups: int) -> IntArray:
     return np.concatenate(chosen)
 
 
-def _fit_robustly(kernel: Kernel, evidence: Evidence) -> tuple[FloatArray, Evidence]:
+def _most_probable(kernel: Kernel, evidence: Evidence) -> FloatArray:
+    """Return the most probable hyper-parameters, fitted again where that tells other outliers."""
     theta = kernel.prior_mean
-    if len(evidence) < 3:
-        return theta, evidence
-    watch = len(evidence) > _ENOUGH_FOR_OUTLIERS
-    if watch:
-        evidence = _flag_outliers(kernel, theta, evidence)
+    if len(evidence) < _ENOUGH_TO_FIT:
+        return theta
+    evidence = _without_outliers(kernel, theta, evidence)
     for iterations in _ITERATIONS:
-        theta = _most_probable(kernel, theta, pool(evidence, [1] * len(kernel.axes)), iterations)
-        before = evidence.variance
-        if watch:
-            evidence = _flag_outliers(kernel, theta, evidence)
+        found = minimize(
+            Posterior(kernel, _pool_replicates(evidence)).value_and_gradient,
+            theta,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=kernel.bounds(),
+            options={"maxiter": iterations},
+        )
+        theta, before = np.asarray(found.x), evidence.variance
+        evidence = _without_outliers(kernel, theta, evidence)
         if np.array_equal(before, evidence.variance):
             break
-    return theta, evidence
+    return theta
 
 
-def _most_probable(kernel: Kernel, start: FloatArray, evidence: Evidence, iterations: int) -> FloatArray:
-    found = minimize(
-        Posterior(kernel, evidence).value_and_gradient,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=kernel.bounds(),
-        options={"maxiter": iterations},
-    )
-    return np.asarray(found.x)
-
-
-def _flag_outliers(kernel: Kernel, theta: FloatArray, evidence: Evidence) -> Evidence:
-    """Give cells far below what the others predict a huge variance, and only those.
+def _without_outliers(kernel: Kernel, theta: FloatArray, evidence: Evidence) -> Evidence:
+    """Give observations far below what the others predict a huge variance, and only those.
 
     The residuals' scale is their median deviation, not the fitted noise: a few broken trials inflate that
     one and would hide behind it.
     """
+    if len(evidence) < _ENOUGH_FOR_OUTLIERS:
+        return evidence
     base = np.where(evidence.variance == _OUTLIER_VARIANCE, 1.0, evidence.variance)
+    plain = base == 1.0
     process = Process(kernel, theta, evidence)
     residual, variance = process.leave_one_out()
     noise = process.tables.noise[evidence.setup]
     model_variance = np.maximum(variance - noise * evidence.variance, 0)
     relative = np.sqrt(noise / np.exp(np.log(process.tables.noise).mean()))
-    plain = base == 1.0
-    scale = 1.4826 * np.median(np.abs(residual / relative)[plain]) * relative if plain.any() else relative
-    low = residual < -_OUTLIER_SDS * np.sqrt(model_variance + scale**2 * base)
+    spread = np.median(np.abs(residual / relative)[plain]) if plain.any() else 1.0
+    scale = _SD_OF_MEDIAN_DEVIATION * spread * relative
+    low = residual < -_OUTLIER_SDS * np.sqrt(model_variance + scale**2)
     return evidence.with_variance(np.where(low & plain, _OUTLIER_VARIANCE, base))
 
 
-def _are_outliers(process: Process, evidence: Evidence) -> FloatArray:
+def _are_outliers(process: Process, evidence: Evidence) -> BoolArray:
     """Return which cells, none of which the process has seen, lie far below its prediction."""
     mean, variance = process.believe_each(evidence.setup, evidence.nodes)
     noise = process.tables.noise[evidence.setup]
     far = _OUTLIER_SDS * np.sqrt(variance + noise) + SOFT_FLOOR
     return np.asarray((evidence.y < mean - far) & (evidence.variance == 1.0))
+
+
+def _pool_replicates(evidence: Evidence) -> Evidence:
+    return pool(evidence, [1] * evidence.nodes.shape[1])
 
 
 def _pool_to_fit(kernel: Kernel, evidence: Evidence) -> Evidence:
@@ -136,7 +146,7 @@ def hyperparameter_draws(found: Fit, n_draws: int, rng: np.random.Generator) -> 
 
     The noise profile of the setups stays at its most probable values.
     """
-    posterior = Posterior(found.kernel, found.fitted_on)
+    posterior = Posterior(found.kernel, found.sample)
     free = np.arange(found.kernel.layout.profile.start)
     curvature, directions = np.linalg.eigh(_hessian(posterior, found.theta, free))
     curvature = np.maximum(curvature, 1 / found.kernel.prior_sd.max() ** 2)

@@ -44,6 +44,10 @@ class Observations:
         """Return some of the observations."""
         return Observations(self.setup[which], self.nodes[which], self.points[which])
 
+    def arrays(self) -> tuple[IntArray, IntArray, FloatArray]:
+        """Return all that decides what a model makes of the observations."""
+        return self.setup, self.nodes, self.points
+
 
 def observe(
     spec: StudySpec, space: ResponseSpace, trials: Sequence[TrialRow]
@@ -137,6 +141,16 @@ class Evidence:
             nodes=self.nodes[which],
             y=self.y[which],
             variance=self.variance[which],
+        )
+
+    def joined(self, setup: IntArray, nodes: IntArray, y: FloatArray) -> "Evidence":
+        """Return the evidence with more cells, each as noisy as one trial."""
+        return replace(
+            self,
+            setup=np.concatenate([self.setup, setup]),
+            nodes=np.concatenate([self.nodes, nodes]),
+            y=np.concatenate([self.y, y]),
+            variance=np.concatenate([self.variance, np.ones(len(y))]),
         )
 
     def to_accuracy(self, y: FloatArray, setup: int) -> FloatArray:

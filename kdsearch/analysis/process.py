@@ -119,8 +119,8 @@ class Posterior:
     def _add_noise_slopes(self, slopes: FloatArray, tables: Tables, gain: FloatArray) -> None:
         at, evidence = self._kernel.layout, self._evidence
         diagonal = tables.noise[evidence.setup] * evidence.variance * np.diag(gain)
-        per_setup = np.bincount(evidence.setup, diagonal, self._kernel.n_setups)
-        per_setup = per_setup + evidence.spread / tables.noise - evidence.n_spare
+        per_setup = np.asarray(np.bincount(evidence.setup, diagonal, self._kernel.n_setups), dtype=float)
+        per_setup += evidence.spread / tables.noise - evidence.n_spare
         slopes[at.noise] = per_setup.sum()
         if at.profile.stop > at.profile.start:
             slopes[at.profile] = self._kernel.profile_root.T @ per_setup

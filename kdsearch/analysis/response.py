@@ -7,9 +7,9 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from scipy.stats import qmc
 
 from kdsearch.analysis.axes import FloatArray, IntArray
+from kdsearch.analysis.candidates import candidates, product_nodes
 from kdsearch.analysis.fitting import Fit, fit, hyperparameter_draws
 from kdsearch.analysis.kernels import Kernel
 from kdsearch.analysis.observations import Evidence, Tally, observe
@@ -23,8 +23,6 @@ from kdsearch.storage import TrialRow
 ENOUGH_POINTS = 4
 _HYPERPARAMETER_DRAWS = 8
 _DRAWS_EACH = 32
-_MAX_CANDIDATES = 128
-_SEARCHED = 1024
 
 
 @dataclass(frozen=True)
@@ -167,7 +165,7 @@ def fit_response(spec: StudySpec, trials: Sequence[TrialRow], *, seed: int = 0) 
     surfaces = _all_surfaces(found, rng)
     mean = mean_surface(found.process())
     setups = range(len(space.setups))
-    draws = [_draws_of(space, s, surfaces, _candidates(space, s, mean, found, rng)) for s in setups]
+    draws = [_draws_of(space, s, surfaces, candidates(space, s, mean, found.evidence, rng)) for s in setups]
     return Response(spec, space, tallies, found.evidence, surfaces, draws)
 
 
@@ -176,49 +174,11 @@ def _all_surfaces(found: Fit, rng: np.random.Generator) -> list[Surfaces]:
     return [draw_surfaces(found.process(theta), _DRAWS_EACH, rng) for theta in thetas]
 
 
-def _draws_of(
-    space: ResponseSpace, setup: int, surfaces: Sequence[Surfaces], candidates: IntArray
-) -> SetupDraws:
+def _draws_of(space: ResponseSpace, setup: int, surfaces: Sequence[Surfaces], others: IntArray) -> SetupDraws:
     temperature_nodes = np.flatnonzero(space.allowed(setup, 0))
-    shape = (len(temperature_nodes), len(candidates))
-    nodes = product_nodes(temperature_nodes, candidates)
+    shape = (len(temperature_nodes), len(others))
+    nodes = product_nodes(temperature_nodes, others)
     values = [surface.at(setup, nodes).reshape(-1, *shape) for surface in surfaces]
     profile = np.concatenate([value.max(axis=2) for value in values])
     mean = np.mean([value.mean(axis=0) for value in values], axis=0)
-    return SetupDraws(temperature_nodes, candidates, profile, mean)
-
-
-def product_nodes(temperature_nodes: IntArray, candidates: IntArray) -> IntArray:
-    """Return every temperature with every candidate: nodes [U * C, P], the candidates running fastest."""
-    return np.column_stack(
-        [
-            np.repeat(temperature_nodes, len(candidates)),
-            np.tile(candidates, (len(temperature_nodes), 1)),
-        ]
-    )
-
-
-def _candidates(
-    space: ResponseSpace, setup: int, mean: Surfaces, found: Fit, rng: np.random.Generator
-) -> IntArray:
-    """Return the values of the other parameters among which the best is sought, as nodes [C, P - 1].
-
-    All combinations where they are few; else those that the mean surface likes best at some temperature,
-    out of many spread evenly and all that were tried.
-    """
-    others = [np.flatnonzero(space.allowed(setup, axis)) for axis in range(1, len(space.axes))]
-    sizes = [len(nodes) for nodes in others]
-    if np.prod(sizes, initial=1) <= _MAX_CANDIDATES:
-        every = np.indices(sizes).reshape(len(sizes), -1).T if sizes else np.zeros((1, 0), dtype=np.intp)
-        return np.column_stack([nodes[i] for nodes, i in zip(others, every.T, strict=True)] or [every])
-    even = qmc.Sobol(len(sizes), rng=rng).random(_SEARCHED)
-    spread = np.column_stack(
-        [nodes[(unit * len(nodes)).astype(int)] for nodes, unit in zip(others, even.T, strict=True)]
-    )
-    tried = found.evidence.nodes[found.evidence.setup == setup, 1:]
-    searched = np.unique(np.concatenate([spread, tried]), axis=0)
-    temperature_nodes = np.flatnonzero(space.allowed(setup, 0))
-    coarse = temperature_nodes[:: max(1, len(temperature_nodes) // 6)]
-    liked = mean.at(setup, product_nodes(coarse, searched)).reshape(len(coarse), -1)
-    best = np.argsort(-liked, axis=1)[:, : _MAX_CANDIDATES // len(coarse)]
-    return np.asarray(searched[np.unique(best)])
+    return SetupDraws(temperature_nodes, others, profile, mean)

@@ -1,0 +1,49 @@
+"""Among which values of the other tuned parameters the best is sought, at each temperature."""
+
+import numpy as np
+from scipy.stats import qmc
+
+from kdsearch.analysis.axes import IntArray
+from kdsearch.analysis.observations import Evidence
+from kdsearch.analysis.space import ResponseSpace
+from kdsearch.analysis.surfaces import Surfaces
+
+_MOST_COMBINATIONS = 128
+_N_SPREAD = 32
+_N_LIKED = 96
+_N_SEARCHED = 1024
+
+
+def candidates(
+    space: ResponseSpace, setup: int, mean: Surfaces, evidence: Evidence, rng: np.random.Generator
+) -> IntArray:
+    """Return nodes of the other parameters [C, P - 1] among which a setup's best is sought.
+
+    All combinations where they are few; else some that are spread evenly, and those that the mean surface
+    likes best at some temperature, out of many more and all that were tried.
+    """
+    others = [np.flatnonzero(space.allowed(setup, axis)) for axis in range(1, len(space.axes))]
+    if not others:
+        return np.zeros((1, 0), dtype=np.intp)
+    sizes = [len(nodes) for nodes in others]
+    if np.prod(sizes) <= _MOST_COMBINATIONS:
+        return _pick(others, np.indices(sizes).reshape(len(sizes), -1).T)
+    even = qmc.Sobol(len(sizes), rng=rng).random(_N_SEARCHED)
+    spread = _pick(others, (even * sizes).astype(np.intp))
+    tried = evidence.nodes[evidence.setup == setup, 1:]
+    searched = np.unique(np.concatenate([spread, tried]), axis=0)
+    temperature_nodes = np.flatnonzero(space.allowed(setup, 0))
+    coarse = temperature_nodes[:: max(1, len(temperature_nodes) // 6)]
+    values = mean.at(setup, product_nodes(coarse, searched)).reshape(len(coarse), -1)
+    liked = np.argsort(-values, axis=1)[:, : _N_LIKED // len(coarse)]
+    return np.unique(np.concatenate([spread[:_N_SPREAD], searched[np.unique(liked)]]), axis=0)
+
+
+def product_nodes(temperature_nodes: IntArray, others: IntArray) -> IntArray:
+    """Return every temperature with every candidate: nodes [U * C, P], the candidates running fastest."""
+    temperatures = np.repeat(temperature_nodes, len(others))
+    return np.column_stack([temperatures, np.tile(others, (len(temperature_nodes), 1))])
+
+
+def _pick(nodes: list[IntArray], indices: IntArray) -> IntArray:
+    return np.column_stack([own[column] for own, column in zip(nodes, indices.T, strict=True)])

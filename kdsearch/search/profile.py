@@ -1,0 +1,127 @@
+"""The default sampler: learns the response of accuracy to temperature, and asks where it is in doubt."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from kdsearch.analysis.axes import FloatArray, IntArray
+from kdsearch.analysis.candidates import candidates, product_nodes
+from kdsearch.analysis.fitting import Fit, fit
+from kdsearch.analysis.kernels import Kernel
+from kdsearch.analysis.observations import Observations, observe
+from kdsearch.analysis.process import Process
+from kdsearch.analysis.space import ResponseSpace, Site
+from kdsearch.analysis.surfaces import mean_surface
+from kdsearch.search.balance import next_setup, trials_of
+from kdsearch.search.knowledge import knowledge_gradient_pack, plausible_maximisers
+from kdsearch.search.proposer import Proposal
+from kdsearch.search.start import (
+    AROUND_DEFAULT,
+    ENOUGH_TRIALS,
+    covering_setups,
+    default_unit,
+    start_points,
+)
+from kdsearch.spec import Params, Setup, StudySpec
+from kdsearch.storage import TrialRow
+
+_REFIT_GROWTH = 1.15
+
+
+class ProfileProposer:
+    """Serves the setups in turn, each with the pack that teaches most about its best accuracy.
+
+    The search starts like a grid: temperature in strata, the other parameters around their defaults, in a
+    part of the setups that covers all factor levels where packs are large. From then on a model of all
+    setups says what is believed, trials still running included, and the knowledge gradient picks the pack.
+    """
+
+    def __init__(self, spec: StudySpec, seed: int) -> None:
+        self._spec = spec
+        self._seed = seed
+        self._space = ResponseSpace(spec)
+        self._kernel = Kernel(self._space.axes, self._space.distances)
+        self._fitted: tuple[bytes, FloatArray] = (b"", self._kernel.prior_mean)
+
+    def propose(self, trials: Sequence[TrialRow], size: int) -> Proposal:
+        """Return the next pack: a setup and `size` parameter sets."""
+        observations, tallies = observe(self._spec, self._space, trials)
+        n_complete = sum(len(tally.complete) for tally in tallies)
+        setup = self._setup_to_start(trials, size)
+        if setup is None:
+            setup = next_setup(self._spec, trials)
+            if n_complete >= max(ENOUGH_TRIALS, size):
+                return Proposal(setup, self._learn(setup, observations, trials, size))
+        first = len(trials_of(setup, trials))
+        return Proposal(setup, start_points(self._spec, setup, first, size, self._seed))
+
+    def _setup_to_start(self, trials: Sequence[TrialRow], size: int) -> Setup | None:
+        """Return the setup of the start design that has the fewest trials; None once all have enough."""
+        first = covering_setups(self._spec.setups(), size)
+        counts = [len(trials_of(setup, trials)) for setup in first]
+        fewest = int(np.argmin(counts))
+        return first[fewest] if counts[fewest] < ENOUGH_TRIALS else None
+
+    def _learn(
+        self, setup: Setup, observations: Observations, trials: Sequence[TrialRow], size: int
+    ) -> list[Params]:
+        site = self._space.site(setup)
+        assert site is not None  # noqa: S101 - it is one of the spec's setups
+        rng = np.random.default_rng([self._seed, len(trials)])
+        process = self._with_pending(self._fit(observations), trials)
+        places = self._places(site, process, rng, is_new=not trials_of(setup, trials))
+        setups = np.full(len(places), site.index, dtype=np.intp)
+        mean, variance = process.believe_each(setups, places)
+        kept = plausible_maximisers(mean, variance, rng)
+        mean, covariance = process.believe(setups[kept], places[kept])
+        noise = float(process.tables.noise[site.index])
+        pack = knowledge_gradient_pack(mean, covariance, noise, size, rng)
+        return [self._params(site, places[kept[index]]) for index in pack]
+
+    def _fit(self, observations: Observations) -> Fit:
+        """Return the model; its hyper-parameters are fitted anew with every 15% more observations."""
+        n_fitted = 1
+        while n_fitted * _REFIT_GROWTH + 1 <= len(observations):
+            n_fitted = int(n_fitted * _REFIT_GROWTH) + 1
+        earlier = observations.take(np.arange(n_fitted))
+        digest = hashlib.sha256(b"".join(array.tobytes() for array in earlier.arrays())).digest()
+        if self._fitted[0] != digest:
+            self._fitted = (digest, fit(self._kernel, earlier).theta)
+        return fit(self._kernel, observations, self._fitted[1])
+
+    def _with_pending(self, found: Fit, trials: Sequence[TrialRow]) -> Process:
+        """Return the process in which the trials that run or wait are as good as measured at its mean."""
+        running = [t for t in trials if t.state in ("running", "waiting")]
+        places = [p for t in running if (p := self._space.locate(t.setup, t.params)) is not None]
+        process = found.process()
+        if not places:
+            return process
+        setup = np.array([index for index, _ in places], dtype=np.intp)
+        nodes = np.array([nodes for _, nodes in places], dtype=np.intp)
+        believed = found.evidence.joined(setup, nodes, process.believe_each(setup, nodes)[0])
+        return Process(self._kernel, found.theta, believed)
+
+    def _places(self, site: Site, process: Process, rng: np.random.Generator, *, is_new: bool) -> IntArray:
+        """Return the nodes [N, P] among which the pack is chosen; near the defaults in a new setup."""
+        others = candidates(self._space, site.index, mean_surface(process), process.evidence, rng)
+        for axis, allowed in enumerate(site.allowed[1:]):
+            others = others[allowed[others[:, axis]]]
+        if is_new:
+            near = self._near_defaults(site, others)
+            others = others[near] if near.any() else others
+        temperatures = np.flatnonzero(site.allowed[0])
+        step = 2 if self._space.axes[0].continuous and len(temperatures) > 2 else 1
+        return product_nodes(temperatures[::step], others)
+
+    def _near_defaults(self, site: Site, others: IntArray) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+        near = np.ones(len(others), dtype=bool)
+        for axis, nodes in zip(self._space.axes[1:], others.T, strict=True):
+            centre = default_unit(self._spec, axis.path, site.dimensions[axis.path])
+            if centre is not None and not axis.choices:
+                near &= np.abs(axis.positions[nodes] - centre) <= 3 * AROUND_DEFAULT
+        return near
+
+    def _params(self, site: Site, nodes: IntArray) -> Params:
+        values = self._space.values(site, list(nodes))
+        return {path: values[path] for path in self._spec.tune if path in values}
