@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-    from kdsearch.schedule import Watch
+    from kdsearch.schedule.launch import Watch
 
 DEFAULT_STORAGE = "sqlite:///kdsearch.db"
 
@@ -43,7 +43,7 @@ def launch(
     Raises:
         KeyboardInterrupt: The study was interrupted; the same call goes on.
     """
-    from kdsearch.schedule import launch_study
+    from kdsearch.schedule.launch import launch_study
 
     checked = spec if isinstance(spec, StudySpec) else load_spec(spec)
     url = storage_url(storage)

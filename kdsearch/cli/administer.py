@@ -7,6 +7,13 @@ import click
 from kdsearch.cli.ask import print_json
 from kdsearch.cli.options import format_option, storage_option
 
+SENTENCES = {
+    "empty": "no tables of kdsearch yet; `kdsearch launch` makes them.",
+    "current": "revision {0.revision}, this kdsearch's own.",
+    "older": "revision {0.revision}, older than this kdsearch's {0.head}. Migrate: kdsearch db upgrade",
+    "newer": "revision {0.revision}, newer than this kdsearch's {0.head}. Install a newer kdsearch.",
+}
+
 
 @click.command()
 @storage_option
@@ -40,22 +47,27 @@ def db() -> None:
 @format_option
 def status(storage: str, output: str) -> None:
     """Tell the schema's version and whether this kdsearch can use it."""
-    from kdsearch.storage import schema_status
+    from kdsearch.storage import connect_database, schema_status
 
-    found = schema_status(storage)
+    with connect_database(storage) as database:
+        found = schema_status(database)
+        name = database.name
     if output == "json":
-        print_json(found.to_dict())
+        print_json({"database": name, **found.__dict__})
     else:
-        click.echo(found.sentence())
+        click.echo(f"{name}: {SENTENCES[found.state].format(found)}")
 
 
 @db.command()
 @storage_option
 def upgrade(storage: str) -> None:
     """Migrate the database to this kdsearch's schema."""
-    from kdsearch.storage import upgrade_schema
+    from kdsearch.storage import connect_database
+    from kdsearch.storage import upgrade as upgrade_tables
 
-    click.echo(upgrade_schema(storage).sentence())
+    with connect_database(storage) as database:
+        found = upgrade_tables(database)
+        click.echo(f"{database.name}: {SENTENCES[found.state].format(found)}")
 
 
 @click.command()

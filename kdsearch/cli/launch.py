@@ -37,11 +37,11 @@ def launch(
     output: str,
 ) -> None:
     """Run the study in the file SPEC to its budget, or go on with it where it stopped."""
-    from kdsearch.storage import check_url
+    from kdsearch.storage import parse_url
 
     texts = [*overrides, *([f"search.trials={trials}"] if trials else [])]
     checked = load_spec(spec, overrides=texts)
-    check_url(storage)
+    parse_url(storage)
     if dry_run:
         _show_plan(checked, address, output)
     elif address and address.startswith(("http://", "https://")):
@@ -53,10 +53,17 @@ def launch(
 
 
 def _run(spec: StudySpec, storage: str, address: str | None, takeover: bool, output: str) -> None:
+    from kdsearch.schedule.resources import check_local_resources
+
+    if address is None:
+        check_local_resources(spec)  # again in launch_study, but here before anything heavy is imported
+    import optuna
+
     from kdsearch.api import open_study
     from kdsearch.cli.progress import Display
-    from kdsearch.schedule import launch_study
+    from kdsearch.schedule.launch import launch_study
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     with Display(spec) as display:
         ending = launch_study(spec, storage, address=address, takeover=takeover, watch=display)
     if ending == "interrupted":

@@ -117,10 +117,10 @@ def studies_table(studies: Sequence[StudySummary]) -> Table:
     columns = ["study", "state", "finished", "trials", "running", "failed", "setups", "created", "driver"]
     table = _table(None, columns, columns[2:7])
     for study in studies:
-        counts = (study.finished, study.trials, study.running, study.failed, study.setups)
-        table.add_row(
-            study.name, study.state, *map(str, counts), f"{study.created:%Y-%m-%d %H:%M}", study.driver or "–"
-        )
+        done = study.progress
+        counts = (done.finished, done.target, done.running, done.failed, study.setups)
+        driver = f"{study.driver.host}, process {study.driver.pid}" if study.driver else "–"
+        table.add_row(study.name, study.state, *map(str, counts), f"{study.created:%Y-%m-%d %H:%M}", driver)
     return table
 
 

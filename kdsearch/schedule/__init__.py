@@ -1,5 +1,1 @@
-"""Ray: the cluster, the teachers as tasks, and Tune running packs."""
-
-from kdsearch.schedule.launch import Unwatched, Watch, artifacts_folder, launch_study
-
-__all__ = ["Unwatched", "Watch", "artifacts_folder", "launch_study"]
+"""Ray: the cluster, the teachers as tasks, and Tune running packs. `launch.launch_study` runs a study."""

@@ -47,8 +47,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
         RequestError: There is no cluster at the address.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # A short path: Ray's sockets lie below it, and a socket's path has at most 107 bytes.
-    scratch = Path(tempfile.mkdtemp(prefix="kds-"))
+    scratch = _make_scratch()
     try:
         _start(address, scratch)
         resources = ray.cluster_resources()
@@ -56,6 +55,18 @@ def connect(address: str | None) -> Iterator[Cluster]:
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _make_scratch() -> Path:
+    """Make a folder of this process, and remove those of processes that were killed.
+
+    Its path is short: Ray's sockets lie below it, and a socket's path has at most 107 bytes.
+    """
+    for left in Path(tempfile.gettempdir()).glob("kds-*-*"):
+        pid = left.name.split("-")[1]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"kds-{os.getpid()}-"))
 
 
 def _start(address: str | None, scratch: Path) -> None:

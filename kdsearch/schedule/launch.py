@@ -4,17 +4,21 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-from kdsearch.errors import RunError
+from kdsearch.errors import KDSearchError, RunError
 from kdsearch.schedule.resources import check_local_resources
 from kdsearch.schedule.trainers import load_trainer
 from kdsearch.search import PackAsker, build_proposer
 from kdsearch.spec import StudySpec, spec_document
-from kdsearch.storage import StudyRecord, TrialRow, hold_lease, open_database
+from kdsearch.storage import Lease, StudyRecord, TrialRow, hold_lease, open_database
+
+if TYPE_CHECKING:
+    from kdsearch.schedule.cluster import Cluster
+    from kdsearch.schedule.run import StudyRun
 
 Ending: TypeAlias = Literal["finished", "stopped", "interrupted"]
 
@@ -71,38 +75,50 @@ def launch_study(
     artifacts = artifacts_folder(spec)
     _import_from_working_directory()
     load_trainer(spec.trainer, artifacts)
-    if address is None:
-        check_local_resources(spec)
-    watch.phase("starting Ray")
-    from kdsearch.schedule.cluster import connect
-
-    with _sigterm_as_sigint(), connect(address) as cluster:
-        slots = cluster.slots(spec)
-        with (
-            open_database(storage, create=True) as database,
-            hold_lease(database, spec.name, takeover=takeover) as lease,
-        ):
-            record = StudyRecord.open(database, spec)
-            record.recover()
-            try:
-                ending = _drive(spec, record, lease, artifacts, cluster.scratch, slots, watch)
-            except BaseException as error:
-                if not lease.lost:
-                    record.recover()
-                    record.set_state("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
-                raise
+    with _sigterm_as_sigint(), ExitStack() as stack:
+        if address is None:
+            check_local_resources(spec)
+        else:
+            cluster = stack.enter_context(_connect(address, watch))
+            cluster.slots(spec)
+        database = stack.enter_context(open_database(storage, create=True))
+        lease = stack.enter_context(hold_lease(database, spec.name, takeover=takeover))
+        record = StudyRecord.open(database, spec, lease=lease)
+        with _ended_cleanly(record, lease):
+            if address is None:
+                cluster = stack.enter_context(_connect(None, watch))
+            ending = _drive(spec, record, lease, artifacts, cluster, watch)
             record.recover()
             record.set_state(ending)
-            return ending
+    return ending
+
+
+def _connect(address: str | None, watch: Watch) -> AbstractContextManager["Cluster"]:
+    watch.phase("starting Ray" if address is None else f"joining Ray at {address}")
+    from kdsearch.schedule.cluster import connect
+
+    return connect(address)
+
+
+@contextmanager
+def _ended_cleanly(record: StudyRecord, lease: Lease) -> Iterator[None]:
+    """Leave no trial running, whatever ends the driver; what was running is asked again later."""
+    record.recover()
+    try:
+        yield
+    except BaseException as error:
+        if not lease.lost:
+            record.recover()
+            record.set_state("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        raise
 
 
 def _drive(
     spec: StudySpec,
     record: StudyRecord,
-    lease: Any,
+    lease: Lease,
     artifacts: Path,
-    scratch: Path,
-    slots: int,
+    cluster: "Cluster",
     watch: Watch,
 ) -> Ending:
     from kdsearch.schedule.run import StudyRun
@@ -116,13 +132,13 @@ def _drive(
     watch.phase("training teachers")
     train_teachers(spec, record, artifacts)
     watch.phase("searching")
-    _tune(run, spec, artifacts, scratch, slots)
+    _tune(run, spec, artifacts, cluster)
     if run.budget_spent:
         return "finished"
     return "stopped" if run.stopping else "interrupted"
 
 
-def _tune(run: Any, spec: StudySpec, artifacts: Path, scratch: Path, slots: int) -> None:
+def _tune(run: "StudyRun", spec: StudySpec, artifacts: Path, cluster: "Cluster") -> None:
     """Let Ray Tune run packs until the study is finished, stopped or interrupted."""
     # Nobody reads Tune's own files and tables; the database and our display replace them.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
@@ -139,12 +155,12 @@ def _tune(run: Any, spec: StudySpec, artifacts: Path, scratch: Path, slots: int)
         tune_config=tune.TuneConfig(
             search_alg=PackSearcher(run),
             num_samples=-1,
-            max_concurrent_trials=slots,
+            max_concurrent_trials=cluster.slots(spec),
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
-        run_config=tune.RunConfig(name=spec.name, storage_path=str(scratch / "tune"), verbose=0),
+        run_config=tune.RunConfig(name=spec.name, storage_path=str(cluster.scratch / "tune"), verbose=0),
     )
     try:
         tuner.fit()
@@ -154,8 +170,6 @@ def _tune(run: Any, spec: StudySpec, artifacts: Path, scratch: Path, slots: int)
 
 def _cause(error: BaseException) -> BaseException:
     """Return the error of ours that Tune wrapped, if there is one."""
-    from kdsearch.errors import KDSearchError
-
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, KDSearchError):

@@ -25,7 +25,9 @@ def random_design(seed: int, index: int, n_parameters: int) -> Sequence[float]:
 def sobol_design(seed: int, index: int, n_parameters: int) -> Sequence[float]:
     """Return a point of a scrambled Sobol sequence."""
     sequence = qmc.Sobol(n_parameters, scramble=True, rng=np.random.default_rng(seed))
-    return list(sequence.fast_forward(index).random(1)[0])
+    if index > 0:  # SciPy can't fast-forward by nothing
+        sequence.fast_forward(index)
+    return list(sequence.random(1)[0])
 
 
 def grid_design(n_points: int) -> Design:

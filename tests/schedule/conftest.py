@@ -1,0 +1,117 @@
+"""A study whose trainer only waits, launched as a user would: by the command, in its own process."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kdsearch.storage import TrialRow, load_trials, open_database
+
+TRAINER = """
+import math, time
+
+def train(trial, report):
+    T = trial.params["objective.temperature"]
+    for epoch in range(1, trial.epochs + 1):
+        time.sleep(trial.spec.options["seconds"] / trial.epochs)
+        accuracy = 0.9 - 0.05 * math.log(T / 6) ** 2 - 0.3 / epoch
+        if report(epoch, {"val_accuracy": accuracy, "val_loss": 1.0, "train_loss": 1.0}):
+            break
+    if trial.spec.options["fault"] == "diverge" and T > 20:
+        return {"val_accuracy": math.nan}
+    if trial.spec.options["fault"] == "raise":
+        raise ValueError("the trainer is broken")
+    return {"val_accuracy": accuracy, "test_accuracy": accuracy - 0.01}
+"""
+SPEC = """
+name: waiting
+trainer: waiting_trainer:train
+options: {seconds: 0.2, fault: none}
+training: {epochs: 4}
+setup: {optimizer.name: [sgd, adamw]}
+tune: {objective.temperature: {low: 1, high: 40, log: true}}
+search: {trials: 16, pack: 4, sampler: qmc}
+"""
+
+
+class Launches:
+    """Launches the study in a folder of its own and looks into its database."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.storage = f"sqlite:///{folder / 'study.db'}"
+        (folder / "waiting_trainer.py").write_text(TRAINER)
+        (folder / "study.yaml").write_text(SPEC)
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def start(self, *options: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "kdsearch", "launch", "study.yaml", *options]
+        environment = {**os.environ, "KDSEARCH_STORAGE": self.storage}
+        process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self._processes.append(process)
+        return process
+
+    def run(self, *options: str) -> tuple[int, str, str]:
+        process = self.start(*options)
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    def rows(self) -> list[TrialRow]:
+        with open_database(self.storage) as database:
+            return load_trials(database, "waiting")
+
+    def await_finished(self, count: int, process: "subprocess.Popen[str]") -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            assert process.poll() is None, process.communicate()
+            if (self.folder / "study.db").exists() and self._finished() >= count:
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"{count} trials did not finish in a minute")
+
+    def _finished(self) -> int:
+        try:
+            return sum(row.state == "complete" for row in self.rows())
+        except ValueError:  # the tables, or the study, are being made
+            return 0
+
+    def end(self) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+
+
+@pytest.fixture
+def launches(tmp_path: Path) -> Iterator[Launches]:
+    launched = Launches(tmp_path)
+    yield launched
+    launched.end()
+
+
+@pytest.fixture
+def ray_processes() -> Callable[[int], list[str]]:
+    """Return the processes of the Ray that a driver of this pid embedded."""
+    import psutil
+
+    def find(pid: int) -> list[str]:
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            command = " ".join(process.info["cmdline"] or [])
+            if f"kds-{pid}-" in command:
+                found.append(command)
+        return found
+
+    return find

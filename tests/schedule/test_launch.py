@@ -1,0 +1,130 @@
+"""The whole way on an embedded Ray: budgets, faults, interruptions and kills."""
+
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from kdsearch.storage import TrialRow, list_studies, open_database
+
+pytestmark = pytest.mark.ray
+
+
+def assert_clean(rows: Sequence[TrialRow], budget: int) -> None:
+    """Nothing runs or waits, the budget is filled exactly, and no seed was counted twice."""
+    states = Counter(row.state for row in rows)
+    assert states["running"] == states["waiting"] == 0
+    finished = [r for r in rows if r.state in ("complete", "pruned") or r.reason == "diverged"]
+    assert len(finished) == budget
+    assert len({row.seed for row in finished}) == budget
+
+
+def gone(find: Callable[[int], list[str]], pid: int) -> bool:
+    deadline = time.monotonic() + 20
+    while find(pid) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return not find(pid)
+
+
+def test_a_study_runs_to_its_budget_and_leaves_nothing_behind(
+    launches: Any, ray_processes: Callable[[int], list[str]]
+) -> None:
+    process = launches.start("--format", "json")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    rows = launches.rows()
+    assert_clean(rows, 16)
+    assert Counter(row.setup["optimizer.name"] for row in rows) == {"sgd": 8, "adamw": 8}
+    assert {row.epochs for row in rows} == {4}
+    assert out.startswith("{")
+    assert ray_processes(process.pid) == []
+    code, _, _ = launches.run("--trials", "20")  # the same study goes on to a larger budget
+    assert code == 0
+    assert_clean(launches.rows(), 20)
+
+
+def test_diverged_trials_are_results(launches: Any) -> None:
+    code, _, err = launches.run("--set", "options.fault=diverge", "--set", "options.seconds=0")
+    assert code == 0, err
+    rows = launches.rows()
+    assert_clean(rows, 16)
+    for row in rows:
+        diverged = row.params["objective.temperature"] > 20
+        assert (row.state, row.reason) == (("failed", "diverged") if diverged else ("complete", None))
+
+
+def test_a_broken_trainer_ends_the_study_with_its_reason(launches: Any) -> None:
+    code, _, err = launches.run("--set", "options.fault=raise", "--set", "options.seconds=0")
+    assert code == 1
+    assert "ValueError: the trainer is broken (waiting_trainer.py:" in err
+    assert not [row for row in launches.rows() if row.state == "running"]
+
+
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(
+    launches: Any, ray_processes: Callable[[int], list[str]]
+) -> None:
+    process = launches.start("--set", "options.seconds=1.5")
+    launches.await_finished(2, process)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 10
+    assert gone(ray_processes, process.pid)
+    before = {row.number for row in launches.rows() if row.state == "complete"}
+    assert not [row for row in launches.rows() if row.state == "running"]
+    code, _, err = launches.run("--set", "options.seconds=1.5")
+    assert code == 0, err
+    assert_clean(launches.rows(), 16)
+    assert before <= {row.number for row in launches.rows() if row.state == "complete"}
+
+
+def test_stop_lets_running_packs_finish(launches: Any) -> None:
+    from kdsearch.storage import request_stop
+
+    process = launches.start("--set", "options.seconds=1", "--trials", "60")
+    launches.await_finished(1, process)
+    with open_database(launches.storage) as database:
+        request_stop(database, "waiting")
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert list_studies(database)[0].state == "stopped"
+    states = Counter(row.state for row in launches.rows())
+    assert set(states) == {"complete"}
+    assert states["complete"] < 60
+
+
+def test_a_second_driver_is_refused_by_name(launches: Any) -> None:
+    process = launches.start("--set", "options.seconds=3")
+    launches.await_finished(1, process)
+    code, _, err = launches.run("--set", "options.seconds=3")
+    assert code == 3
+    assert f"process {process.pid} on " in err
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_lose_nothing(
+    launches: Any, ray_processes: Callable[[int], list[str]]
+) -> None:
+    chance = random.Random(7)
+    options = ("--trials", "40", "--set", "options.seconds=0.5")
+    finished: set[int] = set()
+    for _ in range(10):
+        process = launches.start(*options)
+        time.sleep(chance.uniform(1.0, 9.0))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert gone(ray_processes, process.pid)
+        if (launches.folder / "study.db").exists() and process.returncode == -signal.SIGKILL:
+            now = {row.number for row in launches.rows() if row.state == "complete"}
+            assert finished <= now
+            finished = now
+    code, _, err = launches.run(*options)
+    assert code == 0, err
+    rows = launches.rows()
+    assert_clean(rows, 40)
+    assert finished <= {row.number for row in rows if row.state == "complete"}

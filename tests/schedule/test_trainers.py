@@ -1,0 +1,118 @@
+"""User's own training loops: what they are given, and how each way to end is recorded."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from kdsearch.errors import RequestError
+from kdsearch.schedule.trainers import load_trainer
+from kdsearch.spec import TEMPERATURE, load_spec
+from kdsearch.trial import Trial, TrialResult
+
+SPEC = load_spec(
+    {
+        "name": "own",
+        "training": {"epochs": 4},
+        "setup": {"optimizer.name": ["sgd", "adamw"]},
+        "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
+    }
+)
+SOURCE = """
+import math
+
+def steady(trial, report):
+    for epoch in range(1, trial.epochs + 1):
+        if report(epoch, {"val_accuracy": epoch / 10, "train_loss": 1.0 / epoch}):
+            break
+    return {"val_accuracy": epoch / 10, "test_accuracy": trial.params["objective.temperature"] / 100}
+
+def raises(trial, report):
+    report(1, {"val_accuracy": 0.1})
+    raise ValueError("no such layer")
+
+def diverges(trial, report):
+    report(1, {"val_accuracy": 0.1})
+    report(2, {"val_accuracy": math.nan})
+    return {"val_accuracy": math.nan}
+
+def forgets(trial, report):
+    return {"accuracy": 1.0}
+
+def whole_pack(trials, report):
+    stopped = report(1, {trial.number: {"val_accuracy": trial.seed / 10} for trial in trials})
+    return [{"val_accuracy": trial.seed / 10 + (trial.number not in stopped)} for trial in trials]
+
+answer = 42
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    (tmp_path / "own_trainers.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    sys.modules.pop("own_trainers", None)
+
+
+def pack(size: int = 2) -> list[Trial]:
+    setup = SPEC.setups()[1]
+    params = [{TEMPERATURE: 2.0 + k} for k in range(size)]
+    return [Trial(10 + k, k + 1, setup, p, SPEC.resolve(setup, p)) for k, p in enumerate(params)]
+
+
+def train(name: str, stop: Sequence[int] = ()) -> list[TrialResult]:
+    trainer = load_trainer(f"own_trainers:{name}", Path("unused"))
+    return trainer(pack(), lambda epoch, metrics: stop if epoch == 2 or name == "whole_pack" else ())
+
+
+def test_each_trial_is_trained_with_its_own_parameters() -> None:
+    first, second = train("steady")
+    assert (first.number, first.state, first.epochs) == (10, "complete", 4)
+    assert first.metrics == {"val_accuracy": 0.4, "train_loss": 0.25, "test_accuracy": 0.02}
+    assert second.metrics["test_accuracy"] == 0.03
+
+
+def test_a_stopped_trial_is_pruned_at_its_epoch_and_its_neighbour_goes_on() -> None:
+    first, second = train("steady", stop=[10])
+    assert (first.state, first.epochs, first.reason) == ("pruned", 2, "hopeless at epoch 2")
+    assert (second.state, second.epochs) == ("complete", 4)
+
+
+def test_an_error_fails_its_trial_with_the_place_in_words() -> None:
+    result = train("raises")[0]
+    assert (result.state, result.epochs) == ("failed", 1)
+    assert result.reason is not None
+    assert result.reason.startswith("ValueError: no such layer (own_trainers.py:")
+
+
+def test_not_a_number_is_a_divergence() -> None:
+    result = train("diverges")[0]
+    assert (result.state, result.reason, result.epochs) == ("failed", "diverged", 2)
+
+
+def test_missing_accuracy_is_told() -> None:
+    result = train("forgets")[0]
+    assert result.state == "failed"
+    assert result.reason is not None
+    assert "must be a mapping with `val_accuracy`" in result.reason
+
+
+def test_a_function_of_trials_trains_the_pack() -> None:
+    first, second = train("whole_pack", stop=[11])
+    assert (first.state, first.metrics["val_accuracy"]) == ("complete", 1.1)
+    assert (second.state, second.metrics["val_accuracy"]) == ("pruned", 0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("own_trainers:stedy", "has no 'stedy'"),
+        ("own_trainer:steady", "No module named 'own_trainer'"),
+        ("own_trainers:answer", "must name a function"),
+    ],
+)
+def test_a_trainer_that_is_not_there_is_a_wrong_request(name: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        load_trainer(name, Path("unused"))

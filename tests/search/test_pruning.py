@@ -1,0 +1,47 @@
+"""The floors that prune: against a brute-force reading of the rule, and never unfair to late risers."""
+
+import numpy as np
+
+from kdsearch.search.pruning import CATCH_UP, MARGIN, MIN_CURVES, hopeless_floors, under_floor
+
+
+def curves(n: int, epochs: int, seed: int = 0) -> list[dict[int, float]]:
+    rng = np.random.default_rng(seed)
+    tops, speeds = rng.uniform(0.8, 0.9, n), rng.uniform(0.1, 1.0, n)
+    return [
+        {e: float(top * (1 - np.exp(-speed * e))) for e in range(1, epochs + 1)}
+        for top, speed in zip(tops, speeds, strict=True)
+    ]
+
+
+def test_a_trial_under_the_floor_could_not_have_come_near() -> None:
+    known = curves(20, 30)
+    floors = hopeless_floors(known, 30)
+    target = float(np.median([curve[30] for curve in known])) - MARGIN
+    for epoch, floor in floors.items():
+        largest_gain = max(curve[30] - curve[epoch] for curve in known)
+        assert floor + CATCH_UP * largest_gain <= target + 1e-12
+
+
+def test_no_complete_trial_would_have_been_pruned_unless_it_ended_low() -> None:
+    known = curves(40, 30, seed=1)
+    floors = hopeless_floors(known, 30)
+    for curve in known:
+        pruned = any(under_floor(floors, e, {"val_accuracy": a}) for e, a in curve.items())
+        assert not pruned or curve[30] < np.median([c[30] for c in known]) - MARGIN
+
+
+def test_chance_level_is_given_up_late_and_not_early() -> None:
+    floors = hopeless_floors(curves(20, 30), 30)
+    stuck = {"val_accuracy": 0.1}
+    assert not under_floor(floors, 1, stuck)
+    assert under_floor(floors, 28, stuck)
+
+
+def test_few_or_shorter_curves_prune_nothing() -> None:
+    assert hopeless_floors(curves(MIN_CURVES - 1, 30), 30) == {}
+    assert hopeless_floors(curves(20, 10), 30) == {}
+
+
+def test_the_last_epoch_has_no_floor() -> None:
+    assert 30 not in hopeless_floors(curves(20, 30), 30)
