@@ -1,0 +1,79 @@
+"""The weights that a student starts from, by its seed."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kdsearch.distill.data import ImageData
+from kdsearch.distill.models import build_model
+from kdsearch.distill.randomness import stream
+from kdsearch.distill.recipes import TeacherRecipe
+from kdsearch.distill.supervised import default_finetune
+from kdsearch.distill.teachers import ensure_teacher, load_start, load_weights_of
+from kdsearch.spec import TrainingSpec
+from kdsearch.spec.sections import Finetune, Pretraining, Teacher
+
+N_SHARED_STARTS = 4
+
+
+def initial_student(
+    spec: TrainingSpec, seed: int, *, data: ImageData, artifacts: Path, device: torch.device | str
+) -> nn.Module:
+    """Return a student as it is before its first step, on the CPU.
+
+    Its own seed draws what is not loaded: all of it, or a new head. Weights that are trained here first
+    are kept like a teacher's, so that trials share them: a pretraining on another data set once, and
+    training on the study's own data (`init: {epochs: N}` or `finetune_epochs`) once for each of four
+    seeds, `seed` modulo 4, so that replicates differ.
+
+    Args:
+        spec: How the student is trained; `student.init` says where it starts.
+        seed: The student's own.
+        data: The study's images.
+        artifacts: The folder of the artifact store.
+        device: Where weights are trained that must be.
+
+    Raises:
+        RequestError: The weights can't be had, or belong to another architecture.
+        RunError: Their training failed.
+    """
+    model = build_model(
+        spec.student.arch,
+        data.num_classes,
+        data.in_channels,
+        image_size=data.image_size,
+        stem=spec.student.stem,
+        generator=stream(seed, "student"),
+    )
+    recipe = starting_recipe(spec, model, seed)
+    if recipe is None:
+        return model
+    if recipe.teacher.finetune.epochs:
+        record = ensure_teacher(recipe, artifacts, device)
+        model.load_state_dict(load_weights_of(record))
+    else:
+        load_start(model, recipe, data, artifacts, device)
+    return model
+
+
+def starting_recipe(spec: TrainingSpec, model: nn.Module, seed: int) -> TeacherRecipe | None:
+    """Return the recipe of a student's starting weights, or None where it starts at random."""
+    init = spec.student.init
+    if not isinstance(init, Pretraining):
+        return None
+    trained_on_target = init.epochs is not None and init.dataset is None
+    if trained_on_target:
+        finetune = default_finetune(model, (init.epochs or 0) + init.finetune_epochs)
+    elif init.finetune_epochs:
+        finetune = default_finetune(model, init.finetune_epochs, pretrained=True)
+    else:
+        finetune = Finetune(epochs=0)
+    start = Teacher(
+        arch=spec.student.arch,
+        stem=spec.student.stem,
+        pretraining="none" if trained_on_target else init.model_copy(update={"finetune_epochs": 0}),
+        finetune=finetune,
+        seed=seed % N_SHARED_STARTS if finetune.epochs else 0,
+    )
+    return TeacherRecipe(spec.dataset, spec.augment, start)

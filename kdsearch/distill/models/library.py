@@ -1,0 +1,147 @@
+"""Networks of torchvision, of timm, and of the user's own modules."""
+
+import inspect
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+
+from kdsearch.distill.factories import load_factory
+from kdsearch.distill.models.heads import adapt_input_channels, head_name
+from kdsearch.errors import RequestError
+
+# Auxiliary heads would change what a forward pass gives back while training.
+_TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {
+    "googlenet": {"aux_logits": False, "init_weights": True},
+    "inception_v3": {"aux_logits": False, "init_weights": True},
+}
+
+
+def build_torchvision(name: str, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    """Return a torchvision network for images of a size, freshly initialised."""
+    options = dict(_TORCHVISION_OPTIONS.get(name, {}))
+    if name.startswith("vit_"):
+        options["image_size"] = image_size
+    try:
+        model: nn.Module = torchvision.models.get_model(
+            name, weights=None, num_classes=num_classes, **options
+        )
+    except (ValueError, RuntimeError) as error:
+        raise RequestError(
+            f"`arch` must be a torchvision model that fits, got {name!r} ({error})."
+        ) from error
+    _set_input_channels(model, in_channels)
+    return model
+
+
+def build_timm(
+    name: str, num_classes: int, in_channels: int, image_size: int, *, pretrained: bool = False
+) -> nn.Module:
+    """Return a timm network for images of a size."""
+    try:
+        import timm
+    except ImportError as error:
+        raise RequestError(
+            f"`arch` needs timm, got 'timm:{name}'. Install it: pip install 'kdsearch-hpo[timm]'."
+        ) from error
+    base = name.partition(".")[0]
+    if not timm.is_model(base):
+        close = ", ".join(timm.list_models(f"*{base}*")[:5]) or "none that is like it"
+        raise RequestError(f"`arch` must be a timm model, got {name!r}. timm has {close}.")
+    options: dict[str, Any] = {
+        "num_classes": num_classes,
+        "in_chans": in_channels,
+        "pretrained": pretrained,
+    }
+    try:
+        model: nn.Module = timm.create_model(name, img_size=image_size, **options)
+    except TypeError:  # networks of no fixed size take no `img_size`
+        model = timm.create_model(name, **options)
+    return model
+
+
+def build_from_factory(name: str, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    """Return the network of `package.module:factory`.
+
+    The factory is called with those of `num_classes`, `in_channels` and `image_size` that it takes, by
+    name, and returns an `nn.Module` that maps images [B, C, H, W] to logits; a last linear layer of
+    another number of classes is replaced.
+    """
+    factory = load_factory(name, "arch")
+    offered = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+    parameters = inspect.signature(factory).parameters
+    takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    model = factory(**{key: value for key, value in offered.items() if takes_all or key in parameters})
+    if not isinstance(model, nn.Module):
+        raise RequestError(f"`arch` {name!r} must return an nn.Module, got {type(model).__name__}.")
+    _set_head(model, num_classes)
+    return model
+
+
+def use_small_stem(model: nn.Module, arch: str) -> None:
+    """Give an ImageNet residual network a 3×3 first convolution of stride 1, and no pooling after it.
+
+    Raises:
+        RequestError: The network is not one of those.
+    """
+    stem, pool = getattr(model, "conv1", None), getattr(model, "maxpool", None)
+    if not (isinstance(stem, nn.Conv2d) and stem.stride == (2, 2) and isinstance(pool, nn.Module)):
+        raise RequestError(
+            f"`stem` must be standard for {arch!r}, got 'small'. Only ImageNet's residual networks "
+            "(torchvision:resnet18, timm:resnet18, …) have a stem to make smaller."
+        )
+    convolution = nn.Conv2d(stem.in_channels, stem.out_channels, 3, padding=1, bias=stem.bias is not None)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    model.conv1, model.maxpool = convolution, nn.Identity()
+
+
+def check_fits(model: nn.Module, arch: str, num_classes: int, in_channels: int, image_size: int) -> None:
+    """Raise RequestError unless the network gives logits for images of this kind."""
+    training = model.training
+    try:
+        with torch.no_grad():
+            logits = model.eval()(torch.zeros(1, in_channels, image_size, image_size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise RequestError(
+            f"`arch` must be a network for images of {in_channels}×{image_size}×{image_size}, got {arch!r} "
+            f"({error}). Set a larger `dataset.image_size`, or choose another."
+        ) from error
+    model.train(training)
+    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if shape != (1, num_classes):
+        raise RequestError(
+            f"`arch` must give one logit for each of {num_classes} classes, got {arch!r}, "
+            f"whose output for one image is {shape}."
+        )
+
+
+def _set_input_channels(model: nn.Module, in_channels: int) -> None:
+    """Replace a first convolution of other channels, its weights fitted to the images'."""
+    name, first = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    if first.in_channels == in_channels:
+        return
+    fitted = nn.Conv2d(
+        in_channels,
+        first.out_channels,
+        first.kernel_size,  # type: ignore[arg-type]  # torch types it as a tuple of any length
+        first.stride,  # type: ignore[arg-type]
+        first.padding,  # type: ignore[arg-type]
+        bias=first.bias is not None,
+    )
+    fitted.weight = nn.Parameter(adapt_input_channels(first.weight.detach(), in_channels))
+    if first.bias is not None:
+        fitted.bias = first.bias
+    _replace(model, name, fitted)
+
+
+def _set_head(model: nn.Module, num_classes: int) -> None:
+    name = head_name(model)
+    head = model.get_submodule(name)
+    if isinstance(head, nn.Linear) and head.out_features != num_classes:
+        _replace(model, name, nn.Linear(head.in_features, num_classes, bias=head.bias is not None))
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, module)
