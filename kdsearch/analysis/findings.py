@@ -1,0 +1,259 @@
+"""All that a report or a page tells of one study: its answers, its figures, and words around them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import plotly.graph_objects as go
+from sqlalchemy import select
+
+from kdsearch.analysis.answers import BestAnswer, best
+from kdsearch.analysis.comparison import Comparison, compare
+from kdsearch.analysis.labels import factor_label, setup_names, value_text, varied_factors
+from kdsearch.analysis.panels import belongs_to, temperature_bands, temperature_of, temperature_span
+from kdsearch.analysis.plots import (
+    plot_best_temperatures,
+    plot_learning_curves,
+    plot_outcomes,
+    plot_progress,
+    plot_response,
+)
+from kdsearch.analysis.response import ResponseCurve, response_curves
+from kdsearch.analysis.tables import Table, outcome_table
+from kdsearch.spec import Choices, Range, Setup, StudySpec
+from kdsearch.storage import (
+    Database,
+    TeacherRow,
+    TrialRow,
+    load_epochs,
+    load_spec_of,
+    load_teachers,
+    load_trials,
+)
+from kdsearch.storage.queries import study_id
+from kdsearch.storage.tables import StudyTable
+
+_MOST_CURVES = 600
+_MOST_CURVES_A_SETUP = 40
+_MOST_POINTS_A_CURVE = 60
+
+Curve: TypeAlias = list[tuple[int, float]]
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known of a study.
+
+    Attributes:
+        spec: Its spec.
+        trials: Its trials.
+        answer: The best temperature per setup.
+        curves: Accuracy over temperature per setup.
+        comparisons: Whether the best temperature depends on each factor.
+        learning: (epoch, validation accuracy) by the number of each trial of a sample.
+        teachers: The teachers it used.
+        runs: With which package versions and git commit it ran, the latest last.
+    """
+
+    spec: StudySpec
+    trials: list[TrialRow]
+    answer: BestAnswer
+    curves: list[ResponseCurve]
+    comparisons: list[Comparison]
+    learning: Mapping[int, Curve]
+    teachers: list[TeacherRow]
+    runs: list[dict[str, Any]]
+
+    @property
+    def setups(self) -> list[Setup]:
+        """The setups that are owed an answer."""
+        return [found.setup for found in self.answer.setups]
+
+
+@dataclass(frozen=True)
+class FigureSection:
+    """One figure with its heading, its caption and, where numbers matter, its table."""
+
+    title: str
+    caption: str
+    figure: go.Figure
+    table: Table | None = None
+
+
+def load_findings(
+    database: Database, study: str, *, level: float = 0.9, tolerance: float = 0.005
+) -> Findings:
+    """Return what a database knows of a study.
+
+    Raises:
+        RequestError: There is no such study.
+    """
+    spec, trials = load_spec_of(database, study), load_trials(database, study)
+    answer = best(spec, trials, level=level, tolerance=tolerance)
+    sample = learning_sample([found.setup for found in answer.setups], trials)
+    return Findings(
+        spec,
+        trials,
+        answer,
+        response_curves(spec, trials, level=level),
+        [compare(spec, trials, factor, level=level) for factor in _factors(answer)],
+        _learning_curves(database, study, sample),
+        load_teachers(database, study),
+        _runs(database, study),
+    )
+
+
+def learning_sample(setups: Sequence[Setup], trials: Sequence[TrialRow]) -> list[int]:
+    """Return the numbers of the trials whose learning curves are drawn: some of each setup.
+
+    They are spread evenly over the order of temperatures.
+    """
+    most = max(6, min(_MOST_CURVES_A_SETUP, _MOST_CURVES // max(len(setups), 1)))
+    numbers: list[int] = []
+    for setup in setups:
+        known = [t for t in trials if belongs_to(t, setup) and temperature_of(t) is not None]
+        ordered = sorted(known, key=lambda t: (temperature_of(t) or 0.0, t.number))
+        numbers += [t.number for t in _evenly(ordered, most)]
+    return numbers
+
+
+def figure_sections(findings: Findings) -> list[FigureSection]:
+    """Return the figures of a study, the response of accuracy to temperature first."""
+    sections = [_response_section(findings), _forest_section(findings)]
+    bands = temperature_bands(findings.trials, temperature_span(findings.trials, findings.spec))
+    if any(band.finished for band in bands):
+        sections.append(
+            FigureSection(
+                "What was completed, pruned and lost",
+                "Trials by temperature. Where many were lost, the curve rests on the few that were not.",
+                plot_outcomes(bands),
+                outcome_table(bands),
+            )
+        )
+    if findings.learning:
+        figure = plot_learning_curves(findings.setups, findings.trials, findings.learning, bands)
+        caption = (
+            "Validation accuracy over epochs, coloured by temperature. "
+            "Low temperatures often lead early without winning."
+        )
+        sections.append(FigureSection("Learning curves", caption, figure))
+    if any(trial.state == "complete" for trial in findings.trials):
+        caption = (
+            "The best accuracy observed in each setup after each trial. A best observation is partly luck: "
+            "it shows whether the search still moves, not what to expect."
+        )
+        figure = plot_progress(findings.setups, findings.trials)
+        sections.append(FigureSection("Progress of the search", caption, figure))
+    return sections
+
+
+def summary(findings: Findings) -> list[str]:
+    """Return in a few sentences what was searched, over what, on which budget."""
+    spec, setups = findings.spec, len(findings.setups)
+    owed = f"each of {setups} setups" if setups > 1 else "this setup"
+    return [
+        f"Which distillation temperature is best in {owed}, and how sure is that?",
+        f"{_levels(spec, 'student.arch')} learns from {_levels(spec, 'teacher.arch')} on "
+        f"{_levels(spec, 'dataset.name')}; objective {_levels(spec, 'objective.name')}. "
+        f"Every student was given {_levels(spec, 'training.epochs')} epochs; "
+        "only trials that ran all of them compete.",
+        f"{_progress(spec, findings.trials)} Searched in each setup: {_searched(spec)}.",
+    ]
+
+
+def coupling(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
+    """Return what is known of each factor's effect on the best temperature, as (factor, sentence)."""
+    return [(found.factor, found.statement or found.reason or "") for found in comparisons]
+
+
+def reading(answer: BestAnswer) -> list[str]:
+    """Return how the answers are to be read."""
+    level, points = f"{answer.level:.0%}", f"{100 * answer.tolerance:g}"
+    return [
+        f"The interval holds the best temperature with {level} probability, given these trials. "
+        f"Each temperature in the near-optimal range is, with {level} probability, within {points} points of "
+        "the best accuracy: any of them will do.",
+        "Accuracies are expected ones on the validation split, the other tuned parameters at their best. "
+        "The test split was measured once per trial and took no part in the choice.",
+    ]
+
+
+def _response_section(findings: Findings) -> FigureSection:
+    caption = (
+        "Validation accuracy, the other tuned parameters at their best. Points are trials, which may have "
+        "worse parameters and so lie below the curve. Hover for their numbers."
+    )
+    figure = plot_response(findings.curves, findings.trials, findings.answer)
+    return FigureSection("Accuracy over temperature", caption, figure)
+
+
+def _forest_section(findings: Findings) -> FigureSection:
+    names = setup_names(findings.setups)
+    colored = " One colour for each level of the first factor." if len(names) > 1 else ""
+    caption = f"Where intervals overlap, the setups may well share a best temperature.{colored}"
+    span = temperature_span(findings.trials, findings.spec)
+    return FigureSection(
+        "Best temperatures side by side", caption, plot_best_temperatures(findings.answer, span)
+    )
+
+
+def _learning_curves(database: Database, study: str, numbers: Sequence[int]) -> dict[int, Curve]:
+    curves: dict[int, Curve] = {}
+    for row in load_epochs(database, study, numbers):
+        if row.val_accuracy is not None:
+            curves.setdefault(row.number, []).append((row.epoch, row.val_accuracy))
+    return {number: _evenly(curve, _MOST_POINTS_A_CURVE) for number, curve in curves.items()}
+
+
+def _factors(answer: BestAnswer) -> list[str]:
+    return varied_factors([found.setup for found in answer.setups])
+
+
+def _runs(database: Database, study: str) -> list[dict[str, Any]]:
+    with database.read() as connection:
+        query = select(StudyTable.versions).where(StudyTable.id == study_id(connection, study))
+        return connection.scalar(query) or []
+
+
+def _evenly(items: Sequence[_Item], most: int) -> list[_Item]:
+    """Return at most so many of the items, evenly spread, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
+
+
+def _levels(spec: StudySpec, path: str) -> str:
+    texts = [value_text(level) for level in spec.setup.get(path, (spec.value_at(path),))]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} or {texts[-1]}"
+
+
+def _progress(spec: StudySpec, trials: Sequence[TrialRow]) -> str:
+    diverged = sum(t.reason == "diverged" and t.state == "failed" for t in trials)
+    counts = {
+        "complete": sum(t.state == "complete" for t in trials),
+        "pruned": sum(t.state == "pruned" for t in trials),
+        "diverged": diverged,
+    }
+    failed = sum(t.state == "failed" for t in trials) - diverged
+    finished = sum(counts.values())
+    parts = [f"{count} {kind}" for kind, count in counts.items() if count]
+    also = f" {failed} more failed and were replaced." if failed else ""
+    return f"{finished} of {spec.search.trials} trials finished ({', '.join(parts) or 'none yet'}).{also}"
+
+
+def _searched(spec: StudySpec) -> str:
+    dimensions: dict[str, list[str]] = {}
+    for setup in spec.setups():
+        for path, dimension in spec.dimensions(setup).items():
+            texts = dimensions.setdefault(factor_label(path), [])
+            if (text := _dimension_text(dimension)) not in texts:
+                texts.append(text)
+    return "; ".join(f"{name} {' or '.join(texts)}" for name, texts in dimensions.items())
+
+
+def _dimension_text(dimension: Range | Choices) -> str:
+    if isinstance(dimension, Choices):
+        return f"({', '.join(map(value_text, dimension.choices))})"
+    scale = " (log)" if dimension.log else ""
+    return f"{value_text(dimension.low)} to {value_text(dimension.high)}{scale}"

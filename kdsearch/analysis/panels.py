@@ -1,0 +1,225 @@
+"""The numbers behind the figures: what a panel shows, where its axes end, what was lost where."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kdsearch.analysis.answers import BestAnswer, SetupAnswer
+from kdsearch.analysis.colors import setup_colors
+from kdsearch.analysis.labels import factor_label, setup_names, value_text
+from kdsearch.analysis.response import ResponseCurve
+from kdsearch.spec import TEMPERATURE, Choices, Range, Setup, StudySpec, setup_key
+from kdsearch.storage import DIVERGED, TrialRow
+
+_LEAST_SPREAD = 0.005
+
+
+@dataclass(frozen=True)
+class Point:
+    """A trial in a panel; `text` is what a reader learns of it, in lines."""
+
+    temperature: float
+    accuracy: float
+    is_complete: bool = True
+    text: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One setup's panel: its curve, its answer where there is one, and its trials.
+
+    `window` is the range of accuracies to show; points below it are drawn at its lower edge.
+    """
+
+    name: str
+    color: str
+    curve: ResponseCurve
+    answer: SetupAnswer | None
+    points: list[Point]
+    window: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class TemperatureBand:
+    """How the trials of one range of temperatures ended."""
+
+    low: float
+    high: float
+    complete: int
+    pruned: int
+    diverged: int
+    failed: int
+
+    @property
+    def finished(self) -> int:
+        """All trials of the band that ended."""
+        return self.complete + self.lost
+
+    @property
+    def lost(self) -> int:
+        """The trials that ended without a full training."""
+        return self.pruned + self.diverged + self.failed
+
+
+def temperature_of(trial: TrialRow) -> float | None:
+    """Return a trial's temperature, or None where it was neither tuned nor a factor."""
+    value = trial.params.get(TEMPERATURE, trial.setup.get(TEMPERATURE))
+    return None if value is None else float(value)
+
+
+def belongs_to(trial: TrialRow, setup: Setup) -> bool:
+    """Return whether a trial has all the levels of a setup, which may name only some factors."""
+    return all(trial.setup.get(path) == level for path, level in setup.items())
+
+
+def response_panels(
+    curves: Sequence[ResponseCurve], trials: Sequence[TrialRow] = (), answer: BestAnswer | None = None
+) -> list[Panel]:
+    """Return a panel for each curve; where accuracies are alike, all share one window.
+
+    Args:
+        curves: One for each setup.
+        trials: The points to show; without them, the curves' own.
+        answer: What to mark in the panels.
+    """
+    answers = {setup_key(found.setup): found for found in (answer.setups if answer else ())}
+    setups = [curve.setup for curve in curves]
+    points = [_points(curve, trials) for curve in curves]
+    windows = _alike(
+        [
+            accuracy_window([point.accuracy for point in own], curve.mean, curve.high)
+            for own, curve in zip(points, curves, strict=True)
+        ]
+    )
+    columns = zip(setup_names(setups), setup_colors(setups), curves, points, windows, strict=True)
+    return [
+        Panel(name, color, curve, answers.get(setup_key(curve.setup)), own, window)
+        for name, color, curve, own, window in columns
+    ]
+
+
+def _points(curve: ResponseCurve, trials: Sequence[TrialRow]) -> list[Point]:
+    if not trials:
+        return [Point(temperature, accuracy) for temperature, accuracy in curve.points]
+    found = [_point(trial) for trial in trials if belongs_to(trial, curve.setup)]
+    return [point for point in found if point is not None]
+
+
+def _point(trial: TrialRow) -> Point | None:
+    """Return a trial that ended with an accuracy at a temperature, as a point."""
+    temperature, accuracy = temperature_of(trial), trial.val_accuracy
+    has_ended = trial.state in ("complete", "pruned", "failed")
+    if not has_ended or temperature is None or accuracy is None or not math.isfinite(accuracy):
+        return None
+    return Point(temperature, accuracy, trial.state == "complete", trial_text(trial))
+
+
+def trial_text(trial: TrialRow) -> tuple[str, ...]:
+    """Return what a reader learns of one trial, in lines: number, state, accuracy, parameters."""
+    state = outcome(trial) if trial.reason in (None, DIVERGED) else f"{trial.state}: {trial.reason}"
+    accuracy = "no accuracy" if trial.val_accuracy is None else f"{trial.val_accuracy:.2%}"
+    params = [f"{factor_label(path)} {value_text(value)}" for path, value in trial.params.items()]
+    return (
+        f"trial {trial.number} · {state}",
+        f"{accuracy} after {trial.epochs} epochs",
+        *params,
+        f"seed {trial.seed}",
+    )
+
+
+def accuracy_window(
+    accuracies: Sequence[float], mean: Sequence[float], high: Sequence[float]
+) -> tuple[float, float]:
+    """Return the accuracies to show, so that failed and terrible trials don't flatten the curve.
+
+    The whole mean curve is shown, with room for the better half of the trials, unless these would
+    press the curve into less than 40 percent of the height.
+
+    Args:
+        accuracies: The trials'.
+        mean: The mean curve.
+        high: The upper end of its band, of which the best temperature's is shown.
+    """
+    top_of_band = [high[int(np.argmax(mean))]] if len(mean) else []
+    values = [*accuracies, *mean, *top_of_band]
+    if not values:
+        return 0.0, 1.0
+    top = max(values)
+    typical = top - float(np.median(accuracies)) if len(accuracies) else 0.0
+    fall = top - min(mean) if len(mean) else typical
+    spread = max(1.3 * fall, min(1.4 * typical, 2.3 * fall), _LEAST_SPREAD)
+    bottom = max(top - spread, min(values))
+    margin = 0.06 * max(top - bottom, _LEAST_SPREAD)
+    return max(bottom - margin, -0.02), min(top + margin, 1.02)
+
+
+def temperature_bands(
+    trials: Sequence[TrialRow], span: tuple[float, float], *, n_bands: int = 6
+) -> list[TemperatureBand]:
+    """Return how the finished trials ended, over equal steps of log temperature within a span."""
+    finished = [t for t in trials if t.state in ("complete", "pruned", "failed")]
+    at = {t.number: temperature for t in finished if (temperature := temperature_of(t)) is not None}
+    edges = _band_edges(span, n_bands)
+    places = {number: _band_of(temperature, edges) for number, temperature in at.items()}
+    return [
+        _count([t for t in finished if places.get(t.number) == index], edges[index], edges[index + 1])
+        for index in range(len(edges) - 1)
+    ]
+
+
+def band_of(temperature: float, bands: Sequence[TemperatureBand]) -> int:
+    """Return the index of the band that holds a temperature."""
+    return _band_of(temperature, [*(band.low for band in bands), bands[-1].high])
+
+
+def outcome(trial: TrialRow) -> str:
+    """Return how a finished trial ended: complete, pruned, diverged, or failed otherwise."""
+    return DIVERGED if trial.state == "failed" and trial.reason == DIVERGED else trial.state
+
+
+def temperature_span(trials: Sequence[TrialRow], spec: StudySpec) -> tuple[float, float]:
+    """Return the lowest and the highest temperature that the spec allows or a trial had."""
+    ranges = [spec.dimensions(setup).get(TEMPERATURE) for setup in spec.setups()]
+    values = [t for trial in trials if (t := temperature_of(trial)) is not None]
+    for dimension in ranges:
+        if isinstance(dimension, Range):
+            values += [dimension.low, dimension.high]
+        elif isinstance(dimension, Choices):
+            values += [float(choice) for choice in dimension.choices if isinstance(choice, int | float)]
+    values += [float(level) for level in spec.setup.get(TEMPERATURE, ())]
+    return min(values), max(values)
+
+
+def temperature_ticks(low: float, high: float) -> list[float]:
+    """Return the powers of two inside a range of temperatures, the labels of a log axis."""
+    first, last = math.ceil(math.log2(low) - 1e-9), math.floor(math.log2(high) + 1e-9)
+    step = max(1, math.ceil((last - first + 1) / 8))
+    return [2.0**power for power in range(first, last + 1, step)]
+
+
+def _alike(windows: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return one window for all where that costs no panel much of its height."""
+    if not windows:
+        return windows
+    low, high = min(low for low, _ in windows), max(high for _, high in windows)
+    spans = [high - low for low, high in windows]
+    return [(low, high)] * len(windows) if high - low <= 3 * float(np.median(spans)) else windows
+
+
+def _band_edges(span: tuple[float, float], n_bands: int) -> list[float]:
+    low, high = span
+    return [float(edge) for edge in np.geomspace(low, high, n_bands + 1)] if low < high else [low, high]
+
+
+def _band_of(temperature: float, edges: Sequence[float]) -> int:
+    index = int(np.searchsorted(edges, temperature, side="right")) - 1
+    return min(max(index, 0), max(len(edges) - 2, 0))
+
+
+def _count(trials: list[TrialRow], low: float, high: float) -> TemperatureBand:
+    ends: list[Any] = [outcome(trial) for trial in trials]
+    counts = {kind: ends.count(kind) for kind in ("complete", "pruned", "diverged", "failed")}
+    return TemperatureBand(low, high, **counts)

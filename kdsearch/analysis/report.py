@@ -1,0 +1,89 @@
+"""One self-contained HTML file with a study's answers and figures; it opens offline."""
+
+import base64
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from markupsafe import Markup
+
+from kdsearch.analysis.findings import Findings, coupling, figure_sections, load_findings, reading, summary
+from kdsearch.analysis.pages import PLOTLY_JS, TEMPLATES, page_templates
+from kdsearch.analysis.tables import answer_table, teacher_table
+from kdsearch.errors import RequestError
+from kdsearch.spec import spec_document
+from kdsearch.storage import Database
+
+
+def write_report(
+    database: Database, study: str, path: Path, *, level: float = 0.9, tolerance: float = 0.005
+) -> Path:
+    """Write a study's report and return its path.
+
+    The file is written beside `path` and then moved to it, so that no reader sees half of it.
+
+    Raises:
+        RequestError: There is no such study, or the file can't be written.
+    """
+    findings = load_findings(database, study, level=level, tolerance=tolerance)
+    html = report_html(findings, written=datetime.now(UTC))
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(html, encoding="utf-8")
+        os.replace(unfinished, path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise RequestError(f"The report can't be written to {path}: {error.strerror}.") from error
+    return path
+
+
+def report_html(findings: Findings, *, written: datetime) -> str:
+    """Return the report as HTML: style, plotly.js and data inside, no request to anywhere.
+
+    Args:
+        findings: What is known of the study.
+        written: When; shown in the footer.
+    """
+    plotly, drawing = _script(PLOTLY_JS), _script(TEMPLATES / "figures.js")
+    template = page_templates().get_template("report.html")
+    return template.render(
+        study=findings.spec.name,
+        summary=summary(findings),
+        answer=answer_table(findings.answer),
+        reading=reading(findings.answer),
+        coupling=coupling(findings.comparisons),
+        sections=figure_sections(findings),
+        teachers=teacher_table(findings.teachers),
+        spec=yaml.safe_dump(spec_document(findings.spec), sort_keys=False, allow_unicode=True),
+        written=f"{written:%Y-%m-%d %H:%M} UTC",
+        versions=_versions(findings.runs),
+        style=Markup((TEMPLATES / "style.css").read_text()),  # noqa: S704 - ours
+        plotly=plotly,
+        drawing=drawing,
+        policy=_policy(plotly, drawing),
+    )
+
+
+def _script(path: Path) -> Markup:
+    return Markup(path.read_text(encoding="utf-8").strip())  # noqa: S704 - plotly's and ours
+
+
+def _policy(*scripts: str) -> str:
+    """Return a content security policy under which only these scripts run and nothing is fetched."""
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    hashes = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
+
+
+def _versions(runs: Sequence[Mapping[str, Any]]) -> str:
+    if not runs:
+        return ""
+    latest = runs[-1]
+    packages = ", ".join(f"{package} {version}" for package, version in latest["versions"].items())
+    commit = f"; git commit {latest['git_commit'][:12]}" if latest.get("git_commit") else ""
+    more = f"; earlier parts ran with {len(runs) - 1} other set(s) of versions" if len(runs) > 1 else ""
+    return f"Ran with {packages}{commit}{more}."

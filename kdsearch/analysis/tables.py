@@ -1,0 +1,148 @@
+"""The tables of a report or a page: headings and cells as text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from kdsearch.analysis.answers import BestAnswer, SetupAnswer
+from kdsearch.analysis.labels import factor_label, setup_names, temperature_text, value_text
+from kdsearch.analysis.panels import TemperatureBand
+from kdsearch.analysis.profiles import Interval
+from kdsearch.storage import TeacherRow
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A column's heading; `title` is shown on hovering."""
+
+    text: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text; the column at `emphasis` stands out, `notes` are (setup, sentence)."""
+
+    headings: list[Heading]
+    rows: list[list[str]]
+    emphasis: int | None = None
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+
+def answer_table(answer: BestAnswer) -> Table:
+    """Return the answers as a table, with what to know of each setup as notes."""
+    factors = list(answer.setups[0].setup) if answer.setups else []
+    tuned = list(dict.fromkeys(path for found in answer.setups for path in found.params or ()))
+    defaults = list(dict.fromkeys(t for found in answer.setups for t in found.regret_of or ()))
+    level = f"{answer.level:.0%}"
+    headings = [
+        *(Heading(factor_label(path), path) for path in factors),
+        Heading("best T", "the temperature with the highest expected accuracy"),
+        Heading(f"{level} interval", f"holds the best temperature with {level} probability"),
+        Heading("near-optimal T", f"each within {100 * answer.tolerance:g} points of the best, {level} sure"),
+        Heading(f"accuracy ({level})", "expected validation accuracy at the best temperature"),
+        Heading("test accuracy", "mean of the nearest trials; took no part in the choice"),
+        *(Heading(factor_label(path), f"{path} at the best temperature") for path in tuned),
+        *(Heading(f"points lost at T\N{NO-BREAK SPACE}{t}", "expected accuracy lost") for t in defaults),
+        Heading("trials", "complete trials that have a say"),
+        Heading("failed", "diverged ones included"),
+        Heading("pruned"),
+    ]
+    rows = [_answer_row(found, factors, tuned, defaults) for found in answer.setups]
+    return Table(headings, rows, emphasis=len(factors), notes=_notes(answer))
+
+
+def answer_lines(answer: BestAnswer, *, most: int) -> list[str]:
+    """Return the first answers in a line each, and how many more there are."""
+    names = setup_names([found.setup for found in answer.setups])
+    lines = [
+        f"{name}: {temperature_text(found.temperature)} ({_temperatures(found.interval)})"
+        if found.temperature is not None
+        else f"{name}: not known yet"
+        for name, found in zip(names[:most], answer.setups, strict=False)
+    ]
+    return [*lines, f"and {len(names) - most} more"] if len(names) > most else lines
+
+
+def outcome_table(bands: Sequence[TemperatureBand]) -> Table:
+    """Return how the trials of each range of temperatures ended."""
+    kinds = ("complete", "pruned", "diverged", "failed")
+    rows = [
+        [
+            f"{temperature_text(band.low)} to {temperature_text(band.high)}",
+            *(str(getattr(band, kind)) for kind in kinds),
+            f"{band.lost / band.finished:.0%}" if band.finished else NOTHING,
+        ]
+        for band in bands
+    ]
+    return Table([Heading(text) for text in ("temperature", *kinds, "lost")], rows)
+
+
+def teacher_table(teachers: Sequence[TeacherRow]) -> Table:
+    """Return the teachers: what they are and how good."""
+    headings = [
+        "teacher",
+        "finetune epochs",
+        "pretraining",
+        "validation",
+        "test",
+        "calibration error",
+        "digest",
+    ]
+    rows = [
+        [
+            value_text(recipe.get("arch")),
+            value_text((recipe.get("finetune") or {}).get("epochs")),
+            value_text(recipe.get("pretraining")),
+            percent(teacher.val_accuracy),
+            percent(teacher.test_accuracy),
+            NOTHING if teacher.calibration_error is None else f"{teacher.calibration_error:.3f}",
+            teacher.digest[:12],
+        ]
+        for teacher in teachers
+        for recipe in [teacher.recipe.get("teacher") or {}]
+    ]
+    return Table([Heading(text) for text in headings], rows)
+
+
+def percent(fraction: float | None) -> str:
+    """Return a fraction as a percentage, or a dash where there is none."""
+    return NOTHING if fraction is None else f"{fraction:.1%}"
+
+
+def _answer_row(
+    found: SetupAnswer, factors: Sequence[str], tuned: Sequence[str], defaults: Sequence[str]
+) -> list[str]:
+    params, regret = found.params or {}, found.regret_of or {}
+    return [
+        *(value_text(found.setup.get(path)) for path in factors),
+        NOTHING if found.temperature is None else temperature_text(found.temperature),
+        _temperatures(found.interval),
+        "anywhere" if found.flat else _temperatures(found.near_optimal),
+        _accuracy(found),
+        percent(found.test_accuracy),
+        *(value_text(params[path]) if path in params else NOTHING for path in tuned),
+        *(f"{100 * regret[t]:.1f}" if t in regret else NOTHING for t in defaults),
+        *map(str, (found.trials, found.failed, found.pruned)),
+    ]
+
+
+def _temperatures(interval: Interval | None) -> str:
+    return NOTHING if interval is None else " to ".join(map(temperature_text, interval))
+
+
+def _accuracy(found: SetupAnswer) -> str:
+    if found.accuracy_interval is None:
+        return percent(found.accuracy)
+    low, high = found.accuracy_interval
+    return f"{percent(found.accuracy)} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _notes(answer: BestAnswer) -> list[tuple[str, str]]:
+    names = setup_names([found.setup for found in answer.setups])
+    return [
+        (name, note)
+        for name, found in zip(names, answer.setups, strict=True)
+        for note in [*([found.reason] if found.reason else []), *found.warnings]
+    ]
