@@ -1,0 +1,57 @@
+"""The service as an ASGI app: our pages and documents first, the dashboard behind them."""
+
+from collections.abc import Collection
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount
+
+from kdsearch.errors import RequestError
+from kdsearch.service.dashboard import Dashboard
+from kdsearch.service.documents import Documents
+from kdsearch.service.guard import LOOPBACK_NAMES, Guard
+from kdsearch.service.library import Library
+from kdsearch.service.pages import Pages, error_page
+
+_API = "/kdsearch/v1"
+
+
+def build_app(
+    storage_url: str, *, hosts: Collection[str] | None = LOOPBACK_NAMES, token: str | None = None
+) -> Starlette:
+    """Return the service over a database, which need not exist yet.
+
+    Args:
+        storage_url: The database's URL.
+        hosts: The host names under which it may be asked; None for any.
+        token: What every request must carry; None for nothing.
+    """
+    library = Library(storage_url)
+    dashboard = Dashboard(library)
+    return Starlette(
+        routes=[
+            *Pages(library, dashboard).routes(),
+            Mount(_API, routes=Documents(library).routes()),
+            Mount("/", dashboard),
+        ],
+        middleware=[Middleware(Guard, hosts=hosts, token=token)],
+        exception_handlers={HTTPException: _http_error, RequestError: _request_error},
+    )
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as registered
+    return _error(request, error.status_code, error.detail)
+
+
+def _request_error(request: Request, error: Exception) -> Response:
+    return _error(request, 422, str(error))
+
+
+def _error(request: Request, status: int, message: str) -> Response:
+    if request.url.path.startswith((f"{_API}/", "/api/")):
+        return JSONResponse({"error": message}, status_code=status)
+    return error_page(status, message)

@@ -1,0 +1,80 @@
+"""The JSON addresses: the same documents as the commands' `--format json`."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from kdsearch.errors import RequestError
+from kdsearch.service.library import Library
+from kdsearch.service.questions import Question, read_question
+
+
+class Documents:
+    """Answers requests for JSON from a library."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+
+    def routes(self) -> list[Route]:
+        """Return the addresses below the API's prefix."""
+        return [
+            Route("/health", self.health),
+            Route("/studies", self.studies),
+            Route("/studies/{name}", self.study),
+            Route("/studies/{name}/best", self.best),
+            Route("/studies/{name}/compare", self.compare),
+            Route("/studies/{name}/trials", self.trials),
+            Route("/teachers", self.teachers),
+        ]
+
+    def health(self, request: Request) -> JSONResponse:
+        """Tell that the database can be read."""
+        read_question(request.query_params, ())
+        return JSONResponse({"status": "ok", "studies": len(self._library.studies())})
+
+    def studies(self, request: Request) -> JSONResponse:
+        """List the studies."""
+        read_question(request.query_params, ())
+        return JSONResponse([study.to_dict() for study in self._library.studies()])
+
+    def study(self, request: Request) -> JSONResponse:
+        """Tell one study's state and progress."""
+        read_question(request.query_params, ())
+        return JSONResponse(self._library.study(_name(request)).to_dict())
+
+    def best(self, request: Request) -> JSONResponse:
+        """Answer with the best temperature per setup."""
+        name, asked = self._question(request, "by", "where", "level", "tolerance")
+        answer = self._library.best(
+            name, by=asked.by, where=asked.where, level=asked.level, tolerance=asked.tolerance
+        )
+        return JSONResponse(answer.to_dict())
+
+    def compare(self, request: Request) -> JSONResponse:
+        """Answer whether the best temperature depends on a factor."""
+        name, asked = self._question(request, "factor", "where", "level")
+        if asked.factor is None:
+            raise RequestError("`factor` is missing: the factor whose levels are compared, as PATH.")
+        comparison = self._library.compare(name, asked.factor, where=asked.where, level=asked.level)
+        return JSONResponse(comparison.to_dict())
+
+    def trials(self, request: Request) -> JSONResponse:
+        """List a study's trials."""
+        name, _ = self._question(request)
+        return JSONResponse([trial.to_dict() for trial in self._library.trials(name)])
+
+    def teachers(self, request: Request) -> JSONResponse:
+        """List the teachers."""
+        read_question(request.query_params, ())
+        return JSONResponse([teacher.to_dict() for teacher in self._library.teachers()])
+
+    def _question(self, request: Request, *allowed: str) -> tuple[str, Question]:
+        """Return the study that is asked about, which exists, and what is asked."""
+        name = self._library.study(_name(request)).name
+        return name, read_question(request.query_params, allowed)
+
+
+def _name(request: Request) -> Any:
+    return request.path_params["name"]

@@ -1,0 +1,146 @@
+"""The studies behind the service: opens the database when it is there, keeps what took long to compute."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+from starlette.exceptions import HTTPException
+
+from kdsearch.analysis import BestAnswer, Comparison, best, compare
+from kdsearch.analysis.findings import Findings, load_findings
+from kdsearch.errors import RequestError
+from kdsearch.storage import (
+    Database,
+    StudySummary,
+    TeacherRow,
+    TrialRow,
+    list_studies,
+    load_spec_of,
+    load_teachers,
+    load_trials,
+    open_database,
+)
+
+_KEPT = 64
+_Answer = TypeVar("_Answer")
+
+
+class Library:
+    """Reads a database that may appear, grow or be replaced while the service runs; never writes.
+
+    What the answers are computed from is read anew each time. An answer is computed again only when
+    a trial has changed.
+    """
+
+    def __init__(self, storage_url: str) -> None:
+        self._url = storage_url
+        self._database: Database | None = None
+        self._file: object = None
+        self._opening = Lock()
+        self._computing = Lock()
+        self._kept: OrderedDict[Hashable, tuple[Hashable, Any]] = OrderedDict()
+
+    def database(self) -> Database:
+        """Return the open database.
+
+        Raises:
+            HTTPException: It isn't there, or can't be used (503).
+        """
+        with self._opening:
+            try:
+                self._refresh()
+            except RequestError as error:
+                raise HTTPException(503, str(error)) from error
+            assert self._database is not None  # noqa: S101 - `_refresh` opens it or raises
+            return self._database
+
+    def studies(self) -> list[StudySummary]:
+        """Return every study by name."""
+        return list_studies(self.database())
+
+    def study(self, name: str) -> StudySummary:
+        """Return one study.
+
+        Raises:
+            HTTPException: There is none of this name (404).
+        """
+        try:
+            load_spec_of(self.database(), name)
+        except RequestError as error:
+            raise HTTPException(404, str(error)) from error
+        return next(study for study in self.studies() if study.name == name)
+
+    def trials(self, name: str) -> list[TrialRow]:
+        """Return a study's trials by number."""
+        self.study(name)
+        return load_trials(self.database(), name)
+
+    def teachers(self) -> list[TeacherRow]:
+        """Return the trained teachers."""
+        return load_teachers(self.database())
+
+    def best(
+        self,
+        name: str,
+        *,
+        by: Sequence[str] | None,
+        where: Mapping[str, Any] | None,
+        level: float,
+        tolerance: float,
+    ) -> BestAnswer:
+        """Return the best temperature per setup."""
+        trials, spec = self.trials(name), load_spec_of(self.database(), name)
+        question = ("best", name, repr((by, where)), level, tolerance)
+        return self._keep(
+            question, trials, lambda: best(spec, trials, by=by, where=where, level=level, tolerance=tolerance)
+        )
+
+    def compare(self, name: str, factor: str, *, where: Mapping[str, Any] | None, level: float) -> Comparison:
+        """Return whether the best temperature depends on a factor."""
+        trials, spec = self.trials(name), load_spec_of(self.database(), name)
+        question = ("compare", name, factor, repr(where), level)
+        return self._keep(question, trials, lambda: compare(spec, trials, factor, where=where, level=level))
+
+    def findings(self, name: str, *, level: float, tolerance: float) -> Findings:
+        """Return all that a study's page tells."""
+        trials, database = self.trials(name), self.database()
+        question = ("findings", name, level, tolerance)
+        return self._keep(
+            question, trials, lambda: load_findings(database, name, level=level, tolerance=tolerance)
+        )
+
+    def _keep(self, question: Hashable, trials: Sequence[TrialRow], answer: Callable[[], _Answer]) -> _Answer:
+        """Return the kept answer to a question, if the trials are still those it was found from."""
+        evidence = tuple((t.number, t.state, t.epochs, t.val_accuracy) for t in trials)
+        with self._computing:
+            found: _Answer
+            before, found = self._kept.pop(question, (None, None))
+            if before != evidence:
+                found = answer()
+            self._kept[question] = evidence, found
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return found
+
+    def _refresh(self) -> None:
+        """Open the database, again where its file is another one by now."""
+        if self._database is not None and _file_identity(self._database) == self._file:
+            return
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        self._database = open_database(self._url)
+        self._file = _file_identity(self._database)
+
+
+def _file_identity(database: Database) -> object:
+    """Return what tells a SQLite file from another at the same place; None for a server."""
+    if database.url.get_backend_name() != "sqlite" or not database.url.database:
+        return None
+    try:
+        found = Path(database.url.database).stat()
+    except OSError:
+        return "missing"
+    return found.st_dev, found.st_ino

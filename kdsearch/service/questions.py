@@ -1,0 +1,69 @@
+"""What is asked in a URL's query, read strictly: unknown and wrong parameters are named."""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from starlette.datastructures import QueryParams
+
+from kdsearch.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Question:
+    """How answers are asked for; see `kdsearch.analysis.best`."""
+
+    by: tuple[str, ...] | None = None
+    where: dict[str, Any] | None = None
+    level: float = 0.9
+    tolerance: float = 0.005
+    factor: str | None = None
+
+
+def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
+    """Return what a query asks.
+
+    Args:
+        query: The URL's query.
+        allowed: The parameters that this address takes.
+
+    Raises:
+        RequestError: A parameter is unknown or has a wrong value.
+    """
+    for name in query:
+        if name not in allowed:
+            known = f"Known: {', '.join(sorted(allowed))}." if allowed else "There is none here."
+            raise RequestError(f"`{name}` is not a parameter of this address. {known}")
+    by = [path.strip() for text in query.getlist("by") for path in text.split(",") if path.strip()]
+    return Question(
+        by=tuple(by) or None,
+        where=dict(_level(text) for text in query.getlist("where")) or None,
+        level=_number(query, "level", Question.level, low=0.5, high=0.999),
+        tolerance=_number(query, "tolerance", Question.tolerance, low=0.0, high=1.0),
+        factor=query.get("factor"),
+    )
+
+
+def _level(text: str) -> tuple[str, Any]:
+    path, equals, value = text.partition("=")
+    if not (path and equals):
+        raise RequestError(f"`where` must be PATH=VALUE, got {text!r}. Example: where=optimizer.name=sgd.")
+    try:
+        return path, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RequestError(f"`where` must have a YAML value for {path}, got {value!r}.") from error
+
+
+def _number(query: QueryParams, name: str, default: float, *, low: float, high: float) -> float:
+    text = query.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise RequestError(f"`{name}` must be a number from {low:g} to {high:g}, got {text!r}.")
+    return value
