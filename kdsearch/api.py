@@ -93,8 +93,9 @@ class Study:
         """Return the figure of accuracy over temperature, for one setup or for all."""
         from kdsearch.analysis.plots import plot_response
 
-        curves = response_curves(self.spec, self._rows())
-        return plot_response([c for c in curves if setup is None or c.setup == setup])
+        rows = self._rows()
+        curves = response_curves(self.spec, rows)
+        return plot_response([c for c in curves if setup in (None, c.setup)], rows, self.best())
 
     def report(self, path: str | Path) -> Path:
         """Write the report, one self-contained HTML file, and return its path."""

@@ -1,5 +1,6 @@
 """Documents as tables for a person; every number stands beside its doubt."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -99,17 +100,19 @@ def _print_notes(setup: Mapping[str, Any]) -> None:
 
 def print_comparison(document: Mapping[str, Any]) -> None:
     """Print what `compare` found: every pair of levels, its shift and how sure it is."""
-    columns = ["levels", "T ratio", f"{100 * document['level']:.0f}%", "P(differs)"]
+    columns = ["levels", "T times", f"{100 * document['level']:.0f}%", "P(real)", "lost by one T, points"]
     table = _table(f"{document['study']}: does {document['factor']} move the best temperature?", columns)
     for pair in document["pairs"]:
         table.add_row(
             " → ".join(map(level_label, pair["levels"])),
-            number(pair["ratio"], 2),
-            _span(pair["ratio_interval"]),
+            number(math.exp(pair["shift"]), 2),
+            _span([math.exp(end) for end in pair["interval"]]),
             number(pair["probability"], 2),
+            percent(pair["cost"]),
         )
-    print_table(table)
-    click.echo(document["statement"])
+    if document["pairs"]:
+        print_table(table)
+    click.echo(document["statement"] or document["reason"])
 
 
 def studies_table(studies: Sequence[StudySummary]) -> Table:
