@@ -194,10 +194,10 @@ def temperature_span(trials: Sequence[TrialRow], spec: StudySpec) -> tuple[float
 
 
 def temperature_ticks(low: float, high: float) -> list[float]:
-    """Return the powers of two inside a range of temperatures, the labels of a log axis."""
+    """Return at most nine powers of two inside a range of temperatures; where there is none, its ends."""
     first, last = math.ceil(math.log2(low) - 1e-9), math.floor(math.log2(high) + 1e-9)
-    step = max(1, math.ceil((last - first + 1) / 8))
-    return [2.0**power for power in range(first, last + 1, step)]
+    step = max(1, math.ceil((last - first) / 8))
+    return [2.0**power for power in range(first, last + 1, step)] or [low, high]
 
 
 def _alike(windows: list[tuple[float, float]]) -> list[tuple[float, float]]:

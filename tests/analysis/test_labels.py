@@ -1,0 +1,72 @@
+import pytest
+
+from kdsearch.analysis.labels import (
+    factor_label,
+    setup_names,
+    temperature_text,
+    value_text,
+    varied_factors,
+    wrapped,
+)
+
+
+def test_only_what_varies_is_in_a_setups_name():
+    setups = [
+        {"optimizer.name": name, "student.arch": "resnet8", "teacher.finetune.epochs": epochs}
+        for name in ("sgd", "adamw")
+        for epochs in (2, 20)
+    ]
+    assert varied_factors(setups) == ["optimizer.name", "teacher.finetune.epochs"]
+    assert setup_names(setups) == [
+        "sgd · finetune epochs 2",
+        "sgd · finetune epochs 20",
+        "adamw · finetune epochs 2",
+        "adamw · finetune epochs 20",
+    ]
+
+
+def test_a_single_setup_is_named_by_its_levels_and_a_study_without_factors_by_its_trials():
+    assert setup_names([{"student.arch": "resnet8"}]) == ["student resnet8"]
+    assert setup_names([{}]) == ["all trials"]
+    assert setup_names([]) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        ("optimizer.lr", "optimizer lr"),
+        ("teacher.finetune.lr", "finetune lr"),
+        ("teacher.finetune.optimizer", "finetune optimizer"),
+        ("objective.temperature", "temperature"),
+        ("dataset.train_size", "train size"),
+        ("options.depth", "depth"),
+    ],
+)
+def test_a_factors_label_is_the_shortest_that_is_not_another_factors(path, label):
+    assert factor_label(path) == label
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"weights": "IMAGENET1K_V1", "checkpoint": None}, "IMAGENET1K_V1"),
+        ({"dataset": "MNIST", "epochs": 5}, "dataset MNIST, epochs 5"),
+        (0.0316227766, "0.0316"),
+        (20, "20"),
+        (True, "true"),
+        (None, "none"),
+    ],
+)
+def test_values_read_as_a_person_writes_them(value, text):
+    assert value_text(value) == text
+
+
+def test_temperatures_have_the_digits_that_their_uncertainty_deserves():
+    assert [temperature_text(t) for t in (0.5, 6.3246, 12.06)] == ["0.5", "6.3", "12"]
+
+
+def test_long_names_break_between_levels():
+    name = "training epochs 50 · sgd · finetune epochs 2"
+    assert wrapped(name, 100) == [name]
+    assert wrapped(name, 26) == ["training epochs 50 · sgd", "finetune epochs 2"]
+    assert wrapped("a_level_that_is_far_too_long", 10) == ["a_level_t…"]

@@ -1,0 +1,61 @@
+from kdsearch.analysis import BestAnswer, SetupAnswer
+from kdsearch.analysis.panels import TemperatureBand
+from kdsearch.analysis.tables import answer_lines, answer_table, outcome_table
+
+ANSWERED = SetupAnswer(
+    setup={"optimizer.name": "sgd"},
+    temperature=6.32,
+    interval=(4.2, 16.7),
+    near_optimal=(5.3, 7.6),
+    accuracy=0.898,
+    accuracy_interval=(0.891, 0.904),
+    test_accuracy=0.881,
+    params={"optimizer.lr": 0.0421},
+    trials=22,
+    failed=1,
+    pruned=2,
+    regret_of={"1": 0.0288, "4": 0.0048},
+    flat=False,
+    warnings=("The best `optimizer.lr` lies at the edge of its range.",),
+)
+SILENT = SetupAnswer(setup={"optimizer.name": "adamw"}, trials=1, reason="too few trials: 1.")
+
+
+def answer(*setups: SetupAnswer) -> BestAnswer:
+    return BestAnswer("demo", 0.9, 0.005, list(setups))
+
+
+def test_an_answer_stands_with_its_doubt():
+    table = answer_table(answer(ANSWERED))
+    row = dict(zip([heading.text for heading in table.headings], table.rows[0], strict=True))
+    assert row["best T"] == "6.3"
+    assert row["90% interval"] == "4.2 to 17"
+    assert row["near-optimal T"] == "5.3 to 7.6"
+    assert row["accuracy (90%)"] == "89.8% (89.1 to 90.4)"
+    assert row["optimizer lr"] == "0.0421"
+    assert row["points lost at T\N{NO-BREAK SPACE}4"] == "0.5"
+    assert (row["trials"], row["failed"], row["pruned"]) == ("22", "1", "2")
+    assert table.headings[table.emphasis].text == "best T"
+
+
+def test_no_answer_is_a_dash_with_its_reason():
+    table = answer_table(answer(ANSWERED, SILENT))
+    assert table.rows[1][:4] == ["adamw", "–", "–", "–"]
+    assert ("adamw", "too few trials: 1.") in table.notes
+    assert ("sgd", "The best `optimizer.lr` lies at the edge of its range.") in table.notes
+
+
+def test_where_temperature_hardly_matters_any_will_do():
+    flat = SetupAnswer({}, temperature=6.0, interval=(1.0, 40.0), near_optimal=(1.0, 40.0), flat=True)
+    assert "anywhere" in answer_table(answer(flat)).rows[0]
+
+
+def test_lines_name_the_first_answers_and_count_the_rest():
+    lines = answer_lines(answer(ANSWERED, SILENT, ANSWERED), most=2)
+    assert lines == ["sgd: 6.3 (4.2 to 17)", "adamw: not known yet", "and 1 more"]
+
+
+def test_outcomes_tell_the_share_that_was_lost():
+    table = outcome_table([TemperatureBand(1, 2, 6, 1, 1, 0), TemperatureBand(2, 4, 0, 0, 0, 0)])
+    assert table.rows[0] == ["1.0 to 2.0", "6", "1", "1", "0", "25%"]
+    assert table.rows[1][-1] == "–"
