@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
@@ -149,6 +150,7 @@ def _factors(strength: float) -> Tensor:
     return 1 + strength * steps
 
 
+@cache
 def _beta_quantiles(concentration: float) -> Tensor:
     """Return evenly spaced quantiles of the symmetric Beta distribution that mixing draws from."""
     if not concentration:

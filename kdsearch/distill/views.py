@@ -165,7 +165,7 @@ class Views:
 
     def _bounds(self, batch_size: int) -> list[int]:
         bounds = [*range(0, len(self), batch_size), len(self)]
-        if len(bounds) > 2 and bounds[-1] - bounds[-2] == 1:
+        if bounds[-1] - bounds[-2] == 1 < batch_size and len(bounds) > 2:
             del bounds[-2]
         return bounds
 
