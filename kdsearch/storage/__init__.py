@@ -12,6 +12,7 @@ from kdsearch.storage.database import (
     upgrade,
 )
 from kdsearch.storage.lease import Lease, hold_lease, request_stop
+from kdsearch.storage.optuna_store import load_optuna_study
 from kdsearch.storage.queries import list_studies, load_epochs, load_spec_of, load_teachers, load_trials
 from kdsearch.storage.record import StudyRecord
 from kdsearch.storage.rows import DIVERGED, Driver, EpochRow, Progress, StudySummary, TeacherRow, TrialRow
@@ -33,6 +34,7 @@ __all__ = [
     "hold_lease",
     "list_studies",
     "load_epochs",
+    "load_optuna_study",
     "load_spec_of",
     "load_teachers",
     "load_trials",

@@ -11,7 +11,7 @@ from kdsearch.storage.database import Database
 from kdsearch.storage.lease import Lease
 from kdsearch.storage.mirror import OptunaMirror
 from kdsearch.storage.patience import patiently
-from kdsearch.storage.trials import StoredTrial, read_stored
+from kdsearch.storage.trials import read_stored
 
 _Result = TypeVar("_Result")
 
@@ -58,14 +58,5 @@ class Books:
     def complete_pairs(self, *numbers: int) -> None:
         """End trials in Optuna too that have ended in our rows."""
         for trial in self.read(lambda c: read_stored(c, self.study, numbers=numbers)):
-            if trial.state not in ("running", "waiting"):
-                self._end(trial)
-
-    def _end(self, trial: StoredTrial) -> None:
-        self.mirror.finish(
-            trial.number,
-            trial.state,
-            epoch=trial.epochs,
-            accuracy=trial.val_accuracy,
-            reason=trial.reason,
-        )
+            if trial.ending is not None:
+                self.mirror.finish(trial.number, trial.ending)

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.util import find_spec
@@ -30,6 +30,7 @@ class Database:
 
     url: URL
     engine: Engine
+    _others: list[Engine] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -55,9 +56,14 @@ class Database:
         writes: Engine = self.engine.execution_options(**{_WRITES: True})
         return writes
 
+    def keep(self, engine: Engine) -> None:
+        """Close another engine's connections too, in the end."""
+        self._others.append(engine)
+
     def close(self) -> None:
         """Close every connection."""
-        self.engine.dispose()
+        for engine in (self.engine, *self._others):
+            engine.dispose()
 
     def __enter__(self) -> "Database":
         return self

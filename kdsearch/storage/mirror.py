@@ -1,21 +1,23 @@
 """The study as Optuna and its dashboard see it. Our tables are the truth; this follows them."""
 
 import logging
-import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import select
-
-from kdsearch.errors import RequestError
-from kdsearch.spec import Params, Setup, StudySpec
-from kdsearch.storage.database import Database, engine_options
+from kdsearch.errors import RunError
+from kdsearch.spec import StudySpec
+from kdsearch.storage.database import Database
 from kdsearch.storage.distributions import OptunaSpace, Point
+from kdsearch.storage.entries import Ending, NewTrial, StoredTrial
+from kdsearch.storage.frozen import (
+    lost_frozen_trial,
+    new_frozen_trial,
+    optuna_state,
+    stored_frozen_trial,
+)
+from kdsearch.storage.optuna_store import ensure_optuna_study, open_optuna_storage, optuna_name
 from kdsearch.storage.patience import patiently
-from kdsearch.storage.queries import study_id
 from kdsearch.storage.rows import TrialState
-from kdsearch.storage.tables import StudyTable
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -23,38 +25,8 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
-STUDY_ATTRIBUTE = "kdsearch_study"
-TRIAL_ATTRIBUTE = "kdsearch"
-
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class NewTrial:
-    """A trial that is to be made; without a seed it takes the one of its number."""
-
-    setup: Setup
-    params: Params
-    seed: int | None = None
-    pack: str | None = None
-    attempt: int = 1
-    retry_of: int | None = None
-
-    def to_attribute(self) -> dict[str, Any]:
-        """Return what Optuna's parameters don't tell of the trial."""
-        return {
-            "seed": self.seed,
-            "pack": self.pack,
-            "attempt": self.attempt,
-            "retry_of": self.retry_of,
-            "token": uuid.uuid4().hex,
-        }
-
-    @classmethod
-    def from_attribute(cls, point: Point, attribute: Mapping[str, Any]) -> "NewTrial":
-        """Return the trial that `to_attribute` and Optuna's parameters tell of."""
-        told = {name: attribute[name] for name in ("seed", "pack", "attempt", "retry_of")}
-        return cls(setup=point[0], params=point[1], **told)
+_Result = TypeVar("_Result")
 
 
 class OptunaMirror:
@@ -64,14 +36,34 @@ class OptunaMirror:
         self, database: Database, spec: StudySpec, uid: str, sampler: "BaseSampler | None" = None
     ) -> None:
         self._space = OptunaSpace(spec)
-        self._storage = open_optuna_storage(database)
+        self._storage: RDBStorage = open_optuna_storage(database)
+        self._uid = uid
         self._sampler = sampler
-        self.study = self._find_or_create(spec.name, uid)
-        self._study_id = self._storage.get_study_id_from_name(self.study.study_name)
+        self._use(ensure_optuna_study(self._storage, spec.name, uid, sampler))
+
+    @property
+    def study(self) -> "Study":
+        """The plain Optuna study."""
+        return self._study
 
     def add(self, trials: Sequence[NewTrial], *, state: TrialState) -> list[int]:
         """Make trials that run or wait; return their numbers."""
         return [self._add(trial, state) for trial in trials]
+
+    def has(self, number: int) -> bool:
+        """Return whether there is a trial of a number."""
+        try:
+            patiently(lambda: self._trial_id(number))
+        except KeyError:
+            return False
+        return True
+
+    def restore(self, number: int, trial: StoredTrial | None, curve: Mapping[int, float]) -> None:
+        """Make a trial again that Optuna has lost; None for a number that our tables don't know."""
+        frozen = lost_frozen_trial() if trial is None else stored_frozen_trial(self._space, trial, curve)
+        made = patiently(lambda: self._storage.create_new_trial(self._study_id, template_trial=frozen))
+        if self._storage.get_trial_number_from_id(made) != number:
+            raise RunError(f"Optuna can't restore trial {number}: another program writes to its study.")
 
     def open_trials(self) -> dict[int, "FrozenTrial"]:
         """Return the trials that run or wait, by number."""
@@ -95,174 +87,108 @@ class OptunaMirror:
 
     def complete_params(self, number: int, point: Point) -> None:
         """Give a trial that was enqueued by hand its parameters, as values that were chosen."""
-        trial_id = self._trial_id(number)
-        known = self._storage.get_trial(trial_id).params
         distributions = self._space.distributions(point[0])
-        for name, value in self._space.encode(*point).items():
-            if name not in known:
-                distribution = distributions[name]
-                internal = distribution.to_internal_repr(value)
-                self._storage.set_trial_param(trial_id, name, internal, distribution)
+        values = self._space.encode(*point)
+
+        def complete() -> None:
+            trial_id = self._trial_id(number)
+            for name in values.keys() - self._storage.get_trial(trial_id).params.keys():
+                internal = distributions[name].to_internal_repr(values[name])
+                self._storage.set_trial_param(trial_id, name, internal, distributions[name])
+
+        self._do(complete)
 
     def start(self, number: int) -> None:
         """Let a waiting trial run."""
-        from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState as State
 
-        try:
-            trial_id = self._trial_id(number)
-            patiently(lambda: self._storage.set_trial_state_values(trial_id, State.RUNNING))
-        except UpdateFinishedTrialError:
-            _log.warning("Trial %d was ended in Optuna by someone else; it runs all the same.", number)
+        self._unless_ended(
+            number, lambda: self._storage.set_trial_state_values(self._trial_id(number), State.RUNNING)
+        )
 
     def report(self, epoch: int, accuracies: Mapping[int, float]) -> None:
         """Add a point to the curves of running trials."""
-        from optuna.exceptions import UpdateFinishedTrialError
+
+        def add(number: int, accuracy: float) -> None:
+            self._storage.set_trial_intermediate_value(self._trial_id(number), epoch, accuracy)
 
         for number, accuracy in accuracies.items():
-            trial_id = self._trial_id(number)
-            try:
-                patiently(
-                    lambda trial_id=trial_id, accuracy=accuracy: self._storage.set_trial_intermediate_value(  # type: ignore[misc]
-                        trial_id, epoch, accuracy
-                    )
-                )
-            except UpdateFinishedTrialError:
-                _log.warning("Trial %d was ended in Optuna by someone else.", number)
+            self._unless_ended(number, lambda n=number, a=accuracy: add(n, a))  # type: ignore[misc]
 
-    def finish(
-        self,
-        number: int,
-        state: TrialState,
-        *,
-        reason: str | None,
-        accuracy: float | None = None,
-        epoch: int = 0,
-    ) -> None:
-        """End a trial that runs or waits; one that has ended stays as it is.
+    def finish(self, number: int, ending: Ending) -> None:
+        """End a trial that runs or waits; one that has ended stays as it is."""
+        self._do(lambda: self._finish(number, ending))
 
-        Args:
-            number: The trial's number.
-            state: How it ended.
-            reason: Why, for a trial that is not complete.
-            accuracy: Its value, and the last point of its curve.
-            epoch: The epoch of that point.
-        """
-        patiently(lambda: self._finish(number, state, reason, accuracy, epoch))
-
-    def _finish(
-        self, number: int, state: TrialState, reason: str | None, accuracy: float | None, epoch: int
-    ) -> None:
+    def _finish(self, number: int, ending: Ending) -> None:
         from optuna.trial import TrialState as State
 
-        ending = {"complete": State.COMPLETE, "pruned": State.PRUNED, "failed": State.FAIL}[state]
+        state = optuna_state(ending.state)
         trial_id = self._trial_id(number)
         trial = self._storage.get_trial(trial_id)
         if trial.state.is_finished():
             return
         if trial.state == State.WAITING:
             self._storage.set_trial_state_values(trial_id, State.RUNNING)
-        if reason is not None:
-            self._storage.set_trial_user_attr(trial_id, "reason", reason)
-        if accuracy is not None and ending != State.FAIL and epoch not in trial.intermediate_values:
-            self._storage.set_trial_intermediate_value(trial_id, epoch, accuracy)
-        self.study.tell(number, accuracy if ending == State.COMPLETE else None, state=ending)
+        if ending.reason is not None:
+            self._storage.set_trial_user_attr(trial_id, "reason", ending.reason)
+        point = ending.accuracy if state != State.FAIL else None
+        if point is not None and ending.epoch not in trial.intermediate_values:
+            self._storage.set_trial_intermediate_value(trial_id, ending.epoch, point)
+        self._study.tell(number, point if state == State.COMPLETE else None, state=state)
 
     def _add(self, trial: NewTrial, state: TrialState) -> int:
-        from optuna.trial import TrialState as State
-        from optuna.trial import create_trial
-
-        attribute = trial.to_attribute()
-        frozen = create_trial(
-            state={"running": State.RUNNING, "waiting": State.WAITING}[state],
-            params=self._space.encode(trial.setup, trial.params),
-            distributions=self._space.distributions(trial.setup),
-            user_attrs={TRIAL_ATTRIBUTE: attribute},
-        )
-        tries = 0
+        frozen = new_frozen_trial(self._space, trial, state)
+        tried = False
 
         def add_once() -> int:
-            nonlocal tries
-            tries += 1
-            if tries > 1:  # the one before may have been committed, its answer lost
+            nonlocal tried
+            if tried:  # the try before may have been committed, its answer lost
                 for number, made in self.open_trials().items():
-                    if made.user_attrs.get(TRIAL_ATTRIBUTE) == attribute:
+                    if made.user_attrs == frozen.user_attrs:
                         return number
+            tried = True
             trial_id = self._storage.create_new_trial(self._study_id, template_trial=frozen)
             return self._storage.get_trial_number_from_id(trial_id)
 
-        return patiently(add_once)
+        return self._do(add_once)
 
     def _trials(self, *states: Any) -> dict[int, "FrozenTrial"]:
-        trials = patiently(
-            lambda: self._storage.get_all_trials(self._study_id, deepcopy=False, states=states)
-        )
-        return {trial.number: trial for trial in trials}
+        def read() -> dict[int, "FrozenTrial"]:
+            found = self._storage.get_all_trials(self._study_id, deepcopy=False, states=states)
+            return {trial.number: trial for trial in found}
 
-    def _trial_id(self, number: int) -> int:
-        return patiently(
-            lambda: self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
-        )
+        return self._do(read)
 
-    def _find_or_create(self, name: str, uid: str) -> "Study":
+    def _unless_ended(self, number: int, operation: Callable[[], object]) -> None:
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        try:
+            self._do(operation)
+        except UpdateFinishedTrialError:
+            _log.warning("Trial %d was ended in Optuna by someone else; kdsearch goes on with it.", number)
+
+    def _do(self, operation: Callable[[], _Result]) -> _Result:
+        """Return what an operation returns; a dashboard may have renamed the study: all ids differ then."""
+        try:
+            return patiently(operation)
+        except KeyError:
+            self._find_again()
+            return patiently(operation)
+
+    def _find_again(self) -> None:
         import optuna
 
-        for ours in _names(self._storage, uid):
-            return optuna.load_study(study_name=ours, storage=self._storage, sampler=self._sampler)
-        study = optuna.create_study(
-            study_name=name,
-            storage=self._storage,
-            sampler=self._sampler,
-            pruner=optuna.pruners.NopPruner(),
-            direction="maximize",
-            load_if_exists=True,
-        )
-        if study.get_trials(deepcopy=False) or STUDY_ATTRIBUTE in study.user_attrs:
-            raise RequestError(
-                f"`name` must not be that of another Optuna study in this database, got {name!r}. "
-                "Choose another name, or another database."
+        name = patiently(lambda: optuna_name(self._storage, self._uid))
+        if name is None:
+            raise RunError(
+                f"The Optuna study {self._study.study_name!r} was deleted while it ran. "
+                "Launch it again: its trials are restored from kdsearch's own tables."
             )
-        study.set_user_attr(STUDY_ATTRIBUTE, uid)
-        return study
+        self._use(optuna.load_study(study_name=name, storage=self._storage, sampler=self._sampler))
 
+    def _use(self, study: "Study") -> None:
+        self._study = study
+        self._study_id: int = self._storage.get_study_id_from_name(study.study_name)
 
-def load_optuna_study(database: Database, study: str) -> "Study":
-    """Return the plain Optuna study of a study.
-
-    Raises:
-        RequestError: There is no such study, or Optuna has lost it.
-    """
-    import optuna
-
-    with database.read() as connection:
-        row = study_id(connection, study)
-        uid = connection.scalar(select(StudyTable.uid).where(StudyTable.id == row))
-    storage = open_optuna_storage(database)
-    for name in _names(storage, uid or ""):
-        return optuna.load_study(study_name=name, storage=storage)
-    raise RequestError(
-        f"`study` must have its trials in Optuna too, got {study!r}, whose Optuna study was deleted. "
-        "Launch it again: that restores them."
-    )
-
-
-def _names(storage: "RDBStorage", uid: str) -> list[str]:
-    """Return the names of the Optuna studies that are ours, whatever a dashboard renamed them to."""
-    studies = storage.get_all_studies()
-    return [study.study_name for study in studies if study.user_attrs.get(STUDY_ATTRIBUTE) == uid]
-
-
-def open_optuna_storage(database: Database) -> "RDBStorage":
-    """Return Optuna's storage in a database, with the same options as ours.
-
-    Raises:
-        RequestError: Optuna's tables are of another version of Optuna; the message says what to do.
-    """
-    from optuna.storages import RDBStorage
-
-    try:
-        return RDBStorage(
-            database.url.render_as_string(hide_password=False), engine_kwargs=engine_options(database.url)
-        )
-    except RuntimeError as error:
-        raise RequestError(f"Optuna's tables in {database.name} can't be used. {error}") from error
+    def _trial_id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)

@@ -16,8 +16,9 @@ from kdsearch.storage import recovery
 from kdsearch.storage.books import Books, write
 from kdsearch.storage.database import Database, database_now
 from kdsearch.storage.distributions import within_range
+from kdsearch.storage.entries import NewTrial
 from kdsearch.storage.lease import Lease
-from kdsearch.storage.mirror import NewTrial, OptunaMirror
+from kdsearch.storage.mirror import OptunaMirror
 from kdsearch.storage.queries import curves_of, finite, read_epochs, read_progress, read_trials
 from kdsearch.storage.rows import Progress, StudyState, TrialRow
 from kdsearch.storage.study import ensure_study, set_study_state

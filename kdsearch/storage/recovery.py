@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from kdsearch.storage.books import Books
-from kdsearch.storage.mirror import TRIAL_ATTRIBUTE, NewTrial
+from kdsearch.storage.entries import Ending, NewTrial, StoredTrial
+from kdsearch.storage.frozen import TRIAL_ATTRIBUTE
+from kdsearch.storage.queries import curves_of, read_epochs
 from kdsearch.storage.trials import (
-    StoredTrial,
     fail_trials,
     insert_trials,
     known_numbers,
+    last_number,
     read_stored,
 )
 
@@ -27,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 def recover(books: Books) -> None:
     """Leave no trial running: each is finished as its results say, or failed and waits again."""
+    _restore_lost(books)
     _adopt_strays(books)
     running = books.read(lambda c: read_stored(c, books.study, state="running"))
     lose(books, [trial.number for trial in running], INTERRUPTED)
@@ -36,7 +39,7 @@ def recover(books: Books) -> None:
 def lose(books: Books, numbers: Collection[int], reason: str) -> None:
     """Fail running trials for a reason that is not theirs, and let them wait to be run again."""
     stored = books.read(lambda c: read_stored(c, books.study, numbers=numbers, state="running"))
-    again = [_again(trial) for trial in stored if trial.attempt < MAX_ATTEMPTS]
+    again = [trial.once_more() for trial in stored if trial.attempt < MAX_ATTEMPTS]
     made = dict(zip(books.mirror.add(again, state="waiting"), again, strict=True))
     reasons = {trial.number: _reason(trial, reason) for trial in stored}
 
@@ -55,20 +58,23 @@ def adopt_enqueued(books: Books) -> None:
             _adopt_enqueued(books, number, trial)
 
 
-def _again(trial: StoredTrial) -> NewTrial:
-    return NewTrial(
-        setup=trial.setup,
-        params=trial.params,
-        seed=trial.seed,
-        attempt=trial.attempt + 1,
-        retry_of=trial.number,
-    )
-
-
 def _reason(trial: StoredTrial, reason: str) -> str:
     if trial.attempt < MAX_ATTEMPTS:
         return reason
     return f"interrupted {MAX_ATTEMPTS} times; the last time: {reason}"
+
+
+def _restore_lost(books: Books) -> None:
+    """Make the trials again that someone deleted with the Optuna study."""
+    last = books.read(lambda c: last_number(c, books.study))
+    if last is None or books.mirror.has(last):
+        return
+    stored = {trial.number: trial for trial in books.read(lambda c: read_stored(c, books.study))}
+    _log.warning("The Optuna study was deleted; it is restored from kdsearch's own tables.")
+    for number in range(last + 1):
+        if not books.mirror.has(number):
+            curve = curves_of(books.read(lambda c, n=number: read_epochs(c, books.study, [n])))  # type: ignore[misc]
+            books.mirror.restore(number, stored.get(number), curve.get(number, {}))
 
 
 def _adopt_strays(books: Books) -> None:
@@ -81,7 +87,7 @@ def _adopt_strays(books: Books) -> None:
         elif trial.state.name == "WAITING":
             _adopt_enqueued(books, number, trial)
         else:
-            books.mirror.finish(number, "failed", reason="not started by kdsearch")
+            books.mirror.finish(number, Ending("failed", "not started by kdsearch"))
 
 
 def _adopt_stray(books: Books, number: int, trial: NewTrial, *, waits: bool) -> None:
@@ -102,7 +108,7 @@ def _adopt_enqueued(books: Books, number: int, trial: "FrozenTrial") -> None:
     except ValueError as error:
         reason = f"enqueued by hand {' '.join(str(error).split())}"
         _log.warning("Trial %d can't be run: %s", number, reason)
-        books.mirror.finish(number, "failed", reason=reason)
+        books.mirror.finish(number, Ending("failed", reason))
         return
     books.mirror.complete_params(number, point)
     new = NewTrial(setup=point[0], params=point[1])

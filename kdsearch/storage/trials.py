@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from kdsearch.spec import Params, Setup, StudySpec, setup_key
+from kdsearch.spec import StudySpec, setup_key
 from kdsearch.storage.database import database_now
-from kdsearch.storage.mirror import NewTrial
+from kdsearch.storage.entries import NewTrial, StoredTrial
 from kdsearch.storage.queries import finite, read_setups
 from kdsearch.storage.rows import DIVERGED, TrialState
 from kdsearch.storage.tables import EpochTable, Table, TrialTable
@@ -20,21 +20,6 @@ METRIC_COLUMNS = (
     *("val_accuracy", "test_accuracy", "val_loss", "test_loss", "train_loss"),
     *("teacher_entropy", "student_entropy", "teacher_agreement"),
 )
-
-
-@dataclass(frozen=True)
-class StoredTrial:
-    """What of a trial is needed to run it, to run it again, or to end it in Optuna too."""
-
-    number: int
-    setup: Setup
-    params: Params
-    seed: int
-    attempt: int
-    state: TrialState
-    reason: str | None
-    epochs: int
-    val_accuracy: float | None
 
 
 def insert_trials(
@@ -76,7 +61,7 @@ def read_stored(
     state: TrialState | None = None,
 ) -> list[StoredTrial]:
     """Return trials by number: those with these numbers, in this state."""
-    columns = [getattr(TrialTable, name) for name in StoredTrial.__dataclass_fields__]
+    columns = [getattr(TrialTable, column.name) for column in fields(StoredTrial)]
     query = select(*columns).where(TrialTable.study_id == study).order_by(TrialTable.number)
     if numbers is not None:
         query = query.where(TrialTable.number.in_(numbers))
@@ -175,6 +160,11 @@ def known_numbers(connection: Connection, study: int, numbers: Iterable[int]) ->
     """Return those of these numbers that trials have."""
     query = select(TrialTable.number).where(TrialTable.study_id == study)
     return set(connection.scalars(query.where(TrialTable.number.in_(list(numbers)))))
+
+
+def last_number(connection: Connection, study: int) -> int | None:
+    """Return the highest number of a trial, None without trials."""
+    return connection.scalar(select(func.max(TrialTable.number)).where(TrialTable.study_id == study))
 
 
 def _insert_new(connection: Connection, table: type[Table], rows: list[dict[str, Any]]) -> None:

@@ -1,0 +1,394 @@
+"""The record of a study: the same promises on both databases."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from kdsearch.errors import RequestError
+from kdsearch.spec import StudySpec
+from kdsearch.storage import Database, StudyRecord, load_epochs, load_spec_of, load_trials
+from kdsearch.trial import TrialResult
+
+POINT = {"objective.temperature": 3.0, "optimizer.lr": 0.1}
+
+
+@pytest.fixture
+def record(database: Database, spec: StudySpec) -> StudyRecord:
+    return StudyRecord.open(database, spec)
+
+
+def points(count: int) -> list[dict[str, float]]:
+    return [{**POINT, "objective.temperature": 2.0 + number} for number in range(count)]
+
+
+def complete(number: int, accuracy: float = 0.9, **metrics: float) -> TrialResult:
+    return TrialResult(number, "complete", 20, {"val_accuracy": accuracy, **metrics}, seconds=1.5)
+
+
+class TestStart:
+    def test_a_trial_is_running_in_both_halves_before_it_trains(
+        self, record: StudyRecord, spec: StudySpec
+    ) -> None:
+        setup = spec.setups()[1]
+        trials = record.start(setup, points(3), "p1")
+        assert [t.number for t in trials] == [0, 1, 2]
+        assert trials[2].spec == spec.resolve(setup, points(3)[2])
+        assert [(r.state, r.setup, r.params, r.pack) for r in record.trials()] == [
+            ("running", setup, params, "p1") for params in points(3)
+        ]
+        frozen = record.optuna.get_trials()
+        assert {t.state for t in frozen} == {TrialState.RUNNING}
+        assert [t.params for t in frozen] == [{**setup, **params} for params in points(3)]
+
+    def test_values_are_recorded_exactly(self, record: StudyRecord, spec: StudySpec) -> None:
+        odd = {"objective.temperature": 1 / 3 + 1, "optimizer.lr": math.pi / 100}
+        record.start(spec.setups()[0], [odd], "p1")
+        assert record.trials()[0].params == odd
+        assert {k: record.optuna.trials[0].params[k] for k in odd} == odd
+
+    def test_rounding_over_an_edge_is_put_back(self, record: StudyRecord, spec: StudySpec) -> None:
+        over = math.exp(math.log(40)) * (1 + 1e-15)
+        record.start(spec.setups()[0], [{**POINT, "objective.temperature": over}], "p1")
+        assert record.trials()[0].params["objective.temperature"] == 40
+
+    @pytest.mark.parametrize(
+        "wrong", [{"objective.temperature": 3.0}, {**POINT, "optimizer.lr": 2.0}, {**POINT, "x": 1}]
+    )
+    def test_a_wrong_point_writes_nothing(
+        self, record: StudyRecord, spec: StudySpec, wrong: dict[str, float]
+    ) -> None:
+        with pytest.raises(ValueError, match="must"):
+            record.start(spec.setups()[0], [POINT, wrong], "p1")
+        assert record.trials() == []
+        assert record.optuna.get_trials() == []
+
+    def test_seeds_follow_from_the_search_seed_and_the_number(
+        self, database: Database, make_spec: Callable[..., StudySpec]
+    ) -> None:
+        spec = make_spec(search={"trials": 12, "seed": 7})
+        record = StudyRecord.open(database, spec)
+        assert [t.seed for t in record.start(spec.setups()[0], points(2), "p1")] == [7_000_000, 7_000_001]
+        assert [t.seed for t in record.start(spec.setups()[0], points(2), "p1", seeds=[5, 5])] == [5, 5]
+
+    def test_ranges_of_different_kinds_live_beside_each_other(
+        self, database: Database, make_spec: Callable[..., StudySpec]
+    ) -> None:
+        by = {
+            "by": "optimizer.name",
+            "sgd": {"low": 0.01, "high": 1.0, "log": True},
+            "adamw": {"choices": [0.001, 0.002]},
+        }
+        tune = {"objective.temperature": {"low": 1, "high": 40, "log": True}, "optimizer.lr": by}
+        spec = make_spec(tune=tune)
+        record = StudyRecord.open(database, spec)
+        for setup, rate in zip(spec.setups()[1:3], (0.5, 0.002), strict=True):
+            record.start(setup, [{"objective.temperature": 2.0, "optimizer.lr": rate}], "p1")
+        record.recover()
+        taken = record.take_waiting(4, "p2") + record.take_waiting(4, "p3")
+        assert [t.params["optimizer.lr"] for t in taken] == [0.5, 0.002]
+
+    def test_a_level_may_be_a_recipe(self, database: Database, make_spec: Callable[..., StudySpec]) -> None:
+        recipes = ["none", {"dataset": "digits", "epochs": 3}]
+        spec = make_spec(
+            setup={"teacher.pretraining": recipes},
+            tune={"objective.temperature": {"low": 1, "high": 40, "log": True}},
+        )
+        record = StudyRecord.open(database, spec)
+        record.start(spec.setups()[1], [{"objective.temperature": 2.0}], "p1")
+        record.recover()
+        assert record.take_waiting(1, "p2")[0].setup == spec.setups()[1]
+
+
+class TestReportAndFinish:
+    def test_every_epoch_is_kept_and_the_dashboard_gets_a_thinned_curve(
+        self, database: Database, record: StudyRecord, spec: StudySpec
+    ) -> None:
+        (trial,) = record.start(spec.setups()[0], [POINT], "p1")
+        for epoch in range(1, 21):
+            record.report(epoch, {trial.number: {"val_accuracy": epoch / 40, "val_loss": 1.0}})
+        epochs = load_epochs(database, spec.name)
+        assert [(e.epoch, e.val_accuracy, e.train_loss) for e in epochs] == [
+            (n, n / 40, None) for n in range(1, 21)
+        ]
+        assert record.curves([trial.number])[trial.number][20] == 0.5
+        assert list(record.optuna.trials[0].intermediate_values) == list(range(2, 21, 2))
+        assert record.trials()[0].epochs == 20
+
+    def test_a_report_that_comes_twice_changes_nothing(
+        self, database: Database, record: StudyRecord, spec: StudySpec
+    ) -> None:
+        record.start(spec.setups()[0], points(2), "p1")
+        record.report(2, {0: {"val_accuracy": 0.2}, 1: {"val_accuracy": 0.3}})
+        record.report(2, {0: {"val_accuracy": 0.9}, 1: {"val_accuracy": 0.9}})
+        record.report(1, {0: {"val_accuracy": 0.1}})
+        assert record.curves([0, 1]) == {0: {1: 0.1, 2: 0.2}, 1: {2: 0.3}}
+        assert record.trials()[0].epochs == 2
+
+    def test_results_are_recorded_as_what_they_are(self, record: StudyRecord, spec: StudySpec) -> None:
+        record.start(spec.setups()[0], points(4), "p1")
+        record.report(5, {1: {"val_accuracy": 0.4}})
+        record.finish(complete(0, 0.9, test_accuracy=0.8, val_loss=0.1, f1=0.7))
+        record.finish(TrialResult(1, "pruned", 5, {"val_accuracy": 0.4}, reason="hopeless"))
+        record.finish(TrialResult(2, "failed", 3, {"val_accuracy": 0.1}, reason="diverged"))
+        record.finish(TrialResult(3, "failed", 0, reason="out of memory"))
+        rows = record.trials()
+        assert [(r.state, r.reason, r.epochs) for r in rows] == [
+            ("complete", None, 20),
+            ("pruned", "hopeless", 5),
+            ("failed", "diverged", 3),
+            ("failed", "out of memory", 0),
+        ]
+        assert (rows[0].test_accuracy, rows[0].val_loss, rows[0].seconds) == (0.8, 0.1, 1.5)
+        trials = record.optuna.get_trials()
+        states = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL]
+        assert [t.state for t in trials] == states
+        assert [t.value for t in trials] == [0.9, 0.4, None, None]
+        assert trials[2].user_attrs["reason"] == "diverged"
+        progress = record.progress()
+        assert (progress.complete, progress.pruned, progress.diverged, progress.failed) == (1, 1, 1, 1)
+        assert record.finished_count() == 3
+
+    @pytest.mark.parametrize("accuracy", [math.nan, math.inf])
+    def test_an_accuracy_that_is_not_finite_has_diverged(
+        self, record: StudyRecord, spec: StudySpec, accuracy: float
+    ) -> None:
+        record.start(spec.setups()[0], [POINT], "p1")
+        record.report(2, {0: {"val_accuracy": accuracy}})
+        record.finish(complete(0, accuracy, val_loss=math.nan))
+        (row,) = record.trials()
+        assert (row.state, row.reason, row.val_accuracy, row.val_loss) == ("failed", "diverged", None, None)
+        assert record.optuna.trials[0].state == TrialState.FAIL
+
+    def test_a_result_without_accuracy_is_a_failure_in_words(
+        self, record: StudyRecord, spec: StudySpec
+    ) -> None:
+        record.start(spec.setups()[0], [POINT], "p1")
+        record.finish(TrialResult(0, "complete", 20))
+        assert record.trials()[0].reason == "its trainer gave no val_accuracy"
+
+    def test_what_ended_stays_as_it_is(self, record: StudyRecord, spec: StudySpec) -> None:
+        record.start(spec.setups()[0], points(2), "p1")
+        record.finish(complete(0))
+        record.lose([1], "its worker ended")
+        before = record.trials(), record.optuna.get_trials()
+        record.finish(complete(0, 0.1))
+        record.finish(complete(1, 0.1))
+        record.report(3, {0: {"val_accuracy": 0.1}, 1: {"val_accuracy": 0.1}})
+        assert (record.trials(), record.optuna.get_trials()) == before
+
+    def test_a_trial_ended_by_hand_in_optuna_is_still_recorded(
+        self, record: StudyRecord, spec: StudySpec
+    ) -> None:
+        record.start(spec.setups()[0], [POINT], "p1")
+        record.optuna.tell(0, state=TrialState.FAIL)
+        record.report(2, {0: {"val_accuracy": 0.1}})
+        record.finish(complete(0))
+        assert record.trials()[0].state == "complete"
+
+
+class TestGoingOn:
+    def test_running_trials_wait_to_be_run_again_under_their_seed(
+        self, database: Database, spec: StudySpec
+    ) -> None:
+        first = StudyRecord.open(database, spec)
+        first.start(spec.setups()[2], [{**POINT, "optimizer.lr": 0.01}] * 2, "p1")
+        first.finish(complete(0))
+        second = StudyRecord.open(database, spec)
+        second.recover()
+        rows = second.trials()
+        assert [(r.state, r.reason) for r in rows] == [
+            ("complete", None),
+            ("failed", "interrupted: its driver ended"),
+            ("waiting", None),
+        ]
+        assert [row.number for row in second.waiting()] == [2]
+        assert second.optuna.trials[2].state == TrialState.WAITING
+        (again,) = second.take_waiting(4, "p2")
+        assert (again.number, again.seed, again.params) == (2, 1, rows[1].params)
+        second.finish(complete(2))
+        assert second.finished_count() == 2
+        assert not [t for t in second.optuna.get_trials() if not t.state.is_finished()]
+
+    def test_recovering_twice_changes_nothing(self, record: StudyRecord, spec: StudySpec) -> None:
+        record.start(spec.setups()[0], points(3), "p1")
+        record.recover()
+        before = record.trials(), record.optuna.get_trials()
+        record.recover()
+        assert (record.trials(), record.optuna.get_trials()) == before
+
+    def test_a_trial_is_given_up_after_three_attempts(self, record: StudyRecord, spec: StudySpec) -> None:
+        record.start(spec.setups()[0], [POINT], "p1")
+        for attempt in range(3):
+            record.recover()
+            taken = record.take_waiting(1, f"again{attempt}")
+        assert taken == []
+        rows = record.trials()
+        assert [r.state for r in rows] == ["failed"] * 3
+        assert {r.seed for r in rows} == {0}
+        assert rows[2].reason == "interrupted 3 times; the last time: interrupted: its driver ended"
+
+    def test_waiting_trials_of_one_setup_go_together(self, record: StudyRecord, spec: StudySpec) -> None:
+        record.start(spec.setups()[0], points(1), "p1")
+        record.start(spec.setups()[1], points(1), "p2")
+        record.start(spec.setups()[0], points(3), "p3")
+        record.recover()
+        packs = [record.take_waiting(3, f"q{n}") for n in range(4)]
+        assert [[t.setup for t in pack] for pack in packs] == [
+            [spec.setups()[0]] * 3,
+            [spec.setups()[1]],
+            [spec.setups()[0]],
+            [],
+        ]
+        assert record.pack_count() == 6
+
+    def test_what_may_change_changes(self, database: Database, make_spec: Callable[..., StudySpec]) -> None:
+        StudyRecord.open(database, make_spec())
+        more = make_spec(
+            search={"trials": 99, "sampler": "random", "pruner": "none", "pack": 2},
+            resources={"cpus_per_pack": 2},
+            artifacts="elsewhere",
+        )
+        record = StudyRecord.open(database, more)
+        assert record.progress().target == 99
+        assert load_spec_of(database, "tiny") == more
+
+    def test_another_spec_is_refused_by_path(
+        self, database: Database, make_spec: Callable[..., StudySpec]
+    ) -> None:
+        StudyRecord.open(database, make_spec())
+        setup = {"optimizer.name": ["sgd", "adamw"], "teacher.finetune.epochs": [2]}
+        other = make_spec(training={"epochs": 30}, setup=setup, search={"trials": 50})
+        with pytest.raises(RequestError) as caught:
+            StudyRecord.open(database, other)
+        message = str(caught.value)
+        assert "`training.epochs` was 20, is 30" in message
+        assert "`setup.teacher.finetune.epochs` was [2, 20], is [2]" in message
+        assert "search.trials` was" not in message
+        assert load_spec_of(database, "tiny") == make_spec()
+
+    def test_versions_and_commits_are_kept_where_they_change(
+        self, database: Database, spec: StudySpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def versions() -> list[dict[str, Any]]:
+            with database.read() as connection:
+                return list(connection.exec_driver_sql("SELECT git_commit, versions FROM kd_study").one())
+
+        monkeypatch.setattr("kdsearch.storage.study.git_commit", lambda folder: "a" * 40)
+        StudyRecord.open(database, spec)
+        StudyRecord.open(database, spec)
+        monkeypatch.setattr("kdsearch.storage.study.git_commit", lambda folder: "b" * 40 + "+changes")
+        StudyRecord.open(database, spec)
+        commit, runs = versions()
+        assert commit == "b" * 40 + "+changes"
+        assert str(runs).count("git_commit") == 2
+
+
+class TestBesideOptuna:
+    def test_a_trial_enqueued_by_hand_is_run(self, record: StudyRecord, spec: StudySpec) -> None:
+        params = {
+            **POINT,
+            "objective.temperature": 60,
+            "optimizer.name": "sgd",
+            "teacher.finetune.epochs": 20,
+        }
+        record.optuna.enqueue_trial(params)
+        (trial,) = record.take_waiting(4, "p1")
+        assert (trial.setup, trial.params) == (spec.setups()[1], {**POINT, "objective.temperature": 60})
+        assert record.optuna.trials[0].params == params
+        record.finish(complete(trial.number))
+        assert record.optuna.trials[0].state == TrialState.COMPLETE
+
+    @pytest.mark.parametrize(
+        ("enqueued", "reason"),
+        [
+            ({"objective.temperature": 3}, "without a value of optimizer.name, teacher.finetune.epochs"),
+            ({"optimizer.name": "lion", "teacher.finetune.epochs": 2}, "setup that the study does not have"),
+            ({"optimizer.name": "sgd", "teacher.finetune.epochs": 2}, "without a value of objective.temp"),
+        ],
+    )
+    def test_an_incomplete_one_fails_with_its_reason(
+        self, record: StudyRecord, enqueued: dict[str, Any], reason: str
+    ) -> None:
+        record.optuna.enqueue_trial(enqueued)
+        assert record.take_waiting(4, "p1") == []
+        (trial,) = record.optuna.get_trials()
+        assert trial.state == TrialState.FAIL
+        assert reason in trial.user_attrs["reason"]
+
+    def test_a_value_that_the_spec_refuses_fails_with_its_reason(self, record: StudyRecord) -> None:
+        record.optuna.enqueue_trial(
+            {
+                **POINT,
+                "objective.temperature": -1,
+                "optimizer.name": "sgd",
+                "teacher.finetune.epochs": 2,
+            }
+        )
+        assert record.take_waiting(4, "p1") == []
+        assert "objective.temperature" in record.optuna.trials[0].user_attrs["reason"]
+
+    def test_a_rename_in_the_dashboard_breaks_nothing(
+        self, database: Database, record: StudyRecord, spec: StudySpec
+    ) -> None:
+        record.start(spec.setups()[0], points(3), "p1")
+        record.finish(complete(0))
+        rename(record, "renamed")
+        record.report(2, {1: {"val_accuracy": 0.5}})
+        record.finish(complete(1))
+        record.recover()
+        assert record.optuna.study_name == "renamed"
+        again = StudyRecord.open(database, spec)
+        assert again.optuna.study_name == "renamed"
+        assert [t.state.name for t in again.optuna.get_trials()] == [
+            "COMPLETE",
+            "COMPLETE",
+            "FAIL",
+            "WAITING",
+        ]
+        again.start(spec.setups()[1], points(1), "p2")
+        assert [r.number for r in again.trials()] == [0, 1, 2, 3, 4]
+
+    def test_another_optuna_study_of_the_name_is_left_alone(
+        self, database: Database, make_spec: Callable[..., StudySpec]
+    ) -> None:
+        import optuna
+
+        first = StudyRecord.open(database, make_spec())
+        foreign = optuna.create_study(study_name="foreign", storage=first.optuna._storage)
+        foreign.add_trial(optuna.trial.create_trial(value=1.0))
+        with pytest.raises(RequestError, match="must not be that of another Optuna study"):
+            StudyRecord.open(database, make_spec(name="foreign"))
+
+    def test_deleting_the_optuna_study_loses_nothing_of_ours(
+        self, database: Database, record: StudyRecord, spec: StudySpec
+    ) -> None:
+        import optuna
+
+        record.start(spec.setups()[0], points(3), "p1")
+        record.finish(complete(0))
+        rows = load_trials(database, spec.name)
+        optuna.delete_study(study_name=spec.name, storage=record.optuna._storage)
+        assert load_trials(database, spec.name) == rows
+        again = StudyRecord.open(database, spec)
+        again.recover()
+        assert [t.state.name for t in again.optuna.get_trials()] == ["COMPLETE", "FAIL", "FAIL"] + [
+            "WAITING"
+        ] * 2
+        assert again.optuna.trials[0].value == 0.9
+        assert again.optuna.trials[0].params == {**spec.setups()[0], **points(1)[0]}
+
+
+def rename(record: StudyRecord, name: str) -> None:
+    """Rename as the Optuna dashboard does: copy the study, delete the old one."""
+    import optuna
+
+    study = record.optuna
+    storage = study._storage
+    copy = optuna.create_study(study_name=name, storage=storage, directions=study.directions)
+    copy.add_trials(study.get_trials(deepcopy=False))
+    for key, value in study.user_attrs.items():
+        copy.set_user_attr(key, value)
+    optuna.delete_study(study_name=study.study_name, storage=storage)
