@@ -1,6 +1,35 @@
 """Packs: K students trained side by side, looped or fused into one computation."""
 
+from kdsearch.distill.packs.choice import (
+    ChoiceMemory,
+    PackPlan,
+    Way,
+    device_name,
+    fusing_problem,
+    measured_seconds,
+    possible_ways,
+    preferred,
+)
+from kdsearch.distill.packs.dropout import draws_globally, key_dropout
 from kdsearch.distill.packs.executor import Executor, MemberLoss
+from kdsearch.distill.packs.fused import FusedPack
 from kdsearch.distill.packs.looped import LoopedPack
+from kdsearch.distill.packs.precision import Precision
 
-__all__ = ["Executor", "LoopedPack", "MemberLoss"]
+__all__ = [
+    "ChoiceMemory",
+    "Executor",
+    "FusedPack",
+    "LoopedPack",
+    "MemberLoss",
+    "PackPlan",
+    "Precision",
+    "Way",
+    "device_name",
+    "draws_globally",
+    "fusing_problem",
+    "key_dropout",
+    "measured_seconds",
+    "possible_ways",
+    "preferred",
+]

@@ -1,10 +1,10 @@
 """What an executor of a pack does, whichever way it does it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 MemberLoss: TypeAlias = Callable[[Float[Tensor, "k B C"], slice], Float[Tensor, " k"]]
 """The losses of the members at a slice of the pack, from their logits."""
@@ -13,7 +13,7 @@ MemberLoss: TypeAlias = Callable[[Float[Tensor, "k B C"], slice], Float[Tensor, 
 class Executor(Protocol):
     """K students of one architecture that see the same batches.
 
-    Every member goes its own way exactly as it would alone; what differs is how the work is done.
+    Every member goes its own way exactly as it would alone; executors differ in how the work is done.
     """
 
     @property
@@ -21,8 +21,11 @@ class Executor(Protocol):
         """Each member's parameters; after `backward` they hold gradients."""
         ...
 
-    def backward(self, images: Float[Tensor, "B ..."], loss: MemberLoss) -> Float[Tensor, " K"]:
-        """Return every member's loss in training mode and leave fresh gradients in its parameters."""
+    def backward(self, images: Float[Tensor, "B ..."], loss: MemberLoss, step: int) -> Float[Tensor, " K"]:
+        """Return every member's loss in training mode and leave fresh gradients in its parameters.
+
+        The step decides what is random in a network.
+        """
         ...
 
     def logits(self, images: Float[Tensor, "B ..."]) -> Float[Tensor, "K B C"]:
@@ -33,9 +36,10 @@ class Executor(Protocol):
         """Go on with the members at these places alone; `parameters` may be new tensors."""
         ...
 
-    def state_dicts(self) -> list[dict[str, Any]]:
+    def state(self) -> list[dict[str, Tensor]]:
         """Return each member's parameters and buffers by name."""
         ...
 
-
-BuildExecutor: TypeAlias = Callable[[Sequence[nn.Module]], Executor]
+    def load_state(self, states: Sequence[dict[str, Tensor]]) -> None:
+        """Take over what `state` returned."""
+        ...

@@ -1,36 +1,59 @@
 """The executor that trains the members one after the other on each batch."""
 
 from collections.abc import Sequence
-from typing import Any
+from contextlib import nullcontext
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kdsearch.distill.packs.dropout import member_randomness, set_step
 from kdsearch.distill.packs.executor import MemberLoss
+from kdsearch.distill.packs.forward import MemberForward, tensors_of
+from kdsearch.distill.packs.precision import Precision
 
 
 class LoopedPack:
-    """K ordinary modules; the batch is loaded once for all of them."""
+    """K ordinary modules that share each batch.
 
-    def __init__(self, models: Sequence[nn.Module], *, channels_last: bool = False) -> None:
+    Args:
+        models: The members' networks.
+        precision: The forward pass's arithmetic.
+        channels_last: Lay out images and weights with the channels innermost.
+        seeds: Each member's seed, where networks draw from the global generators; else None.
+        compiled: Compile the forward pass, once for all members.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[nn.Module],
+        precision: Precision,
+        *,
+        channels_last: bool = False,
+        seeds: Sequence[int] | None = None,
+        compiled: bool = False,
+    ) -> None:
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._models = [model.train().to(memory_format=self._format) for model in models]
         self._parameters = [list(model.parameters()) for model in models]
+        self._precision = precision
+        self._seeds = None if seeds is None else list(seeds)
+        self._compiled = torch.compile(MemberForward(models[0])) if compiled else None
 
     @property
     def parameters(self) -> list[list[Tensor]]:
         """Each member's parameters."""
         return [list(own) for own in self._parameters]
 
-    def backward(self, images: Float[Tensor, "B ..."], loss: MemberLoss) -> Float[Tensor, " K"]:
+    def backward(self, images: Float[Tensor, "B ..."], loss: MemberLoss, step: int) -> Float[Tensor, " K"]:
         """Return every member's loss and leave its gradients in its parameters."""
         images = images.contiguous(memory_format=self._format)
         losses = []
         for k, model in enumerate(self._models):
             for parameter in self._parameters[k]:
                 parameter.grad = None
-            own = loss(model(images)[None], slice(k, k + 1))
+            set_step(model, step)
+            own = loss(self._train_logits(k, images, step)[None], slice(k, k + 1))
             torch.autograd.backward(own.sum())
             losses.append(own.detach())
         return torch.cat(losses)
@@ -39,7 +62,8 @@ class LoopedPack:
     def logits(self, images: Float[Tensor, "B ..."]) -> Float[Tensor, "K B C"]:
         """Return every member's logits in evaluation mode."""
         images = images.contiguous(memory_format=self._format)
-        found = torch.stack([model.eval()(images) for model in self._models])
+        with self._precision.context():
+            found = torch.stack([model.eval()(images) for model in self._models])
         for model in self._models:
             model.train()
         return found
@@ -48,7 +72,25 @@ class LoopedPack:
         """Go on with the members at these places alone."""
         self._models = [self._models[k] for k in kept]
         self._parameters = [self._parameters[k] for k in kept]
+        self._seeds = None if self._seeds is None else [self._seeds[k] for k in kept]
 
-    def state_dicts(self) -> list[dict[str, Any]]:
+    def state(self) -> list[dict[str, Tensor]]:
         """Return each member's parameters and buffers by name."""
-        return [model.state_dict() for model in self._models]
+        return [tensors_of(model) for model in self._models]
+
+    def load_state(self, states: Sequence[dict[str, Tensor]]) -> None:
+        """Take over what `state` returned."""
+        with torch.no_grad():
+            for model, state in zip(self._models, states, strict=True):
+                for name, tensor in tensors_of(model).items():
+                    tensor.copy_(state[name])
+
+    def _train_logits(self, k: int, images: Tensor, step: int) -> Tensor:
+        own = member_randomness(self._seeds[k], step, images.device) if self._seeds else nullcontext()
+        model = self._models[k]
+        with self._precision.context(), own:
+            if self._compiled is None:
+                logits: Tensor = model(images)
+            else:
+                logits = self._compiled(dict(model.named_parameters()), dict(model.named_buffers()), images)
+        return logits

@@ -1,0 +1,189 @@
+"""Which executor trains a pack: measured briefly on its first batch, and remembered."""
+
+import copy
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from kdsearch.distill.packs.dropout import draws_globally
+from kdsearch.distill.packs.executor import Executor, MemberLoss
+from kdsearch.distill.packs.fused import FusedPack
+from kdsearch.distill.packs.looped import LoopedPack
+from kdsearch.distill.packs.precision import Precision
+
+Way: TypeAlias = Literal["looped", "looped_channels_last", "fused"]
+
+_ROUNDS = 3
+_MARGIN = 0.9  # another way must be this much faster than the first, so that noise rarely decides
+_HOPELESS = 1.5  # a way this much slower on a part of the batch is not measured on the whole
+
+
+@dataclass(frozen=True)
+class PackPlan:
+    """How a pack's executor is to be built.
+
+    Args:
+        precision: The forward pass's arithmetic.
+        seeds: Each member's seed.
+        compiled: Compile the forward pass.
+        random: The networks draw from the global generators, so that only a loop keeps members apart.
+    """
+
+    precision: Precision
+    seeds: Sequence[int]
+    compiled: bool = False
+    random: bool = False
+
+    def build(self, way: Way, models: Sequence[nn.Module]) -> Executor:
+        """Return the executor of a way, made of these networks."""
+        if way == "fused":
+            return FusedPack(models, self.precision, compiled=self.compiled)
+        return LoopedPack(
+            models,
+            self.precision,
+            channels_last=way == "looped_channels_last",
+            seeds=self.seeds if self.random else None,
+            compiled=self.compiled,
+        )
+
+
+def possible_ways(models: Sequence[nn.Module], images: Tensor, plan: PackPlan) -> list[Way]:
+    """Return the ways that can train these networks, the default first."""
+    layered = any(isinstance(module, nn.Conv2d) for module in models[0].modules())
+    ways: list[Way] = ["looped", "looped_channels_last"] if layered else ["looped"]
+    if len(models) > 1 and fusing_problem(models[0], images, plan.precision) is None:
+        ways.append("fused")
+    return ways
+
+
+def fusing_problem(model: nn.Module, images: Tensor, precision: Precision) -> str | None:
+    """Return why networks of this kind can't be fused, or None where they can."""
+    if draws_globally(model, images):
+        return "it draws random numbers of another kind than nn.Dropout's"
+    try:
+        pack = FusedPack([copy.deepcopy(model), copy.deepcopy(model)], precision)
+        pack.backward(images[:2], lambda logits, _: logits.square().mean((1, 2)), 0)
+        pack.logits(images[:2])
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # a foreign network may fail under vmap in any way
+        return f"torch.func can't vectorise it ({type(error).__name__}: {str(error).splitlines()[0]})"
+    return None
+
+
+def measured_seconds(
+    ways: Sequence[Way],
+    models: Sequence[nn.Module],
+    images: Tensor,
+    loss_on: Callable[[int], MemberLoss],
+    plan: PackPlan,
+) -> dict[Way, float]:
+    """Return the best time of one step in each way, in seconds of CPU or GPU; ways take turns, on copies.
+
+    A way that is far behind on an eighth of the batch, or runs out of memory, is left out.
+
+    Args:
+        ways: The ways to measure, the default first.
+        models: The members' networks; they stay untouched.
+        images: A batch.
+        loss_on: Gives the loss on the batch's first n images.
+        plan: How executors are built.
+    """
+    part = max(len(images) // 8, 2)
+    shorter = _measured(ways, models, images[:part], loss_on(part), plan)
+    fastest = min(shorter.values(), default=0.0)
+    promising = [way for way, seconds in shorter.items() if seconds <= _HOPELESS * fastest]
+    if len(promising) <= 1:
+        return {way: shorter[way] for way in promising}
+    return _measured(promising, models, images, loss_on(len(images)), plan)
+
+
+def _measured(
+    ways: Sequence[Way], models: Sequence[nn.Module], images: Tensor, loss: MemberLoss, plan: PackPlan
+) -> dict[Way, float]:
+    packs: dict[Way, Executor] = {}
+    for way in ways:
+        try:
+            pack = plan.build(way, [copy.deepcopy(model) for model in models])
+            pack.backward(images, loss, 0)
+        except torch.OutOfMemoryError:
+            continue
+        packs[way] = pack
+    rounds = [{way: _step_seconds(pack, images, loss) for way, pack in packs.items()} for _ in range(_ROUNDS)]
+    return {way: min(times[way] for times in rounds) for way in packs}
+
+
+def preferred(seconds: Mapping[Way, float]) -> Way:
+    """Return the fastest way, or the first one where none is clearly faster.
+
+    Raises:
+        torch.OutOfMemoryError: No way was measured, for want of memory.
+    """
+    if not seconds:
+        raise torch.OutOfMemoryError("No way of training this pack fits the device's memory.")
+    first = next(iter(seconds))
+    fastest = min(seconds, key=lambda way: seconds[way])
+    return fastest if seconds[fastest] < _MARGIN * seconds[first] else first
+
+
+class ChoiceMemory:
+    """The choices that were measured, kept in a JSON file for all processes.
+
+    Args:
+        path: The file; it is made with the first choice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, Any] = {}
+
+    def get(self, key: str, measure: Callable[[], Way]) -> Way:
+        """Return the choice of a key, measured where nobody has measured it."""
+        if key not in self._known:
+            self._known |= self._read()
+        if key not in self._known:
+            self._known[key] = measure()
+            self._write()
+        way: Way = self._known[key]
+        return way
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _write(self) -> None:
+        """Add to the file; when two processes write at once, one choice may have to be measured again."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        document = json.dumps({**self._read(), **self._known}, indent=1, sort_keys=True)
+        with NamedTemporaryFile("w", dir=self._path.parent, delete=False) as file:
+            file.write(document)
+        os.replace(file.name, self._path)
+
+
+def device_name(device: torch.device) -> str:
+    """Return what decides a device's speed: a GPU's name, or the number of threads on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} with {torch.get_num_threads()} threads"
+
+
+def _step_seconds(pack: Executor, images: Tensor, loss: MemberLoss) -> float:
+    """Return the time of one step: on a GPU from start to end, on a CPU what the process spent."""
+    on_gpu = images.device.type == "cuda"
+    clock = time.perf_counter if on_gpu else time.process_time
+    start = clock()
+    pack.backward(images, loss, 0)
+    if on_gpu:
+        torch.cuda.synchronize(images.device)
+    return clock() - start

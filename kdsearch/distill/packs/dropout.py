@@ -1,0 +1,79 @@
+"""Dropout that depends on the member's seed, the layer and the step, never on the neighbours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from kdsearch.distill.randomness import hash_key, hashed, seeded
+
+_WORDS = 2**32
+_DROPOUT = 0xD0  # sets these keys apart from those of views
+
+
+class KeyedDropout(nn.Module):
+    """Dropout with a mask hashed from a key and a step, the same alone, looped and fused.
+
+    The key is a buffer, so that a fused pack stacks the members' keys like their other buffers.
+    """
+
+    key: Tensor
+
+    def __init__(self, p: float, key: int) -> None:
+        super().__init__()
+        self.p = p
+        self.step = 0
+        self.register_buffer("key", torch.tensor(key), persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the values with a share `p` set to 0 and the rest scaled up, in training mode."""
+        if not self.training or self.p == 0:
+            return values
+        position = torch.arange(values.numel(), device=values.device)
+        words = hashed(hash_key(self.step), hashed(_DROPOUT, position) ^ self.key)
+        kept = (words >= round(self.p * _WORDS)).view(values.shape)
+        return torch.where(kept, values / (1 - self.p), 0.0) if self.p < 1 else torch.zeros_like(values)
+
+
+def key_dropout(model: nn.Module, seed: int) -> None:
+    """Replace every `nn.Dropout` of a network by one that a seed decides."""
+    found = [(name, m) for name, m in model.named_modules() if type(m) is nn.Dropout]
+    for layer, (name, module) in enumerate(found):
+        parent, _, child = name.rpartition(".")
+        keyed = KeyedDropout(module.p, hash_key(seed, layer)).train(module.training)
+        setattr(model.get_submodule(parent), child, keyed)
+
+
+def set_step(model: nn.Module, step: int) -> None:
+    """Tell every keyed dropout of a network which step it is in."""
+    for module in model.modules():
+        if isinstance(module, KeyedDropout):
+            module.step = step
+
+
+def draws_globally(model: nn.Module, images: Tensor) -> bool:
+    """Return whether a network in training mode takes numbers from the global generators.
+
+    It then has randomness of a kind that is not `nn.Dropout` (stochastic depth, dropout of attention).
+    """
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    with seeded(0, images.device), torch.no_grad():
+        before = _generator_states(images.device)
+        model.train()(images)
+        after = _generator_states(images.device)
+        for buffer, value in buffers:
+            buffer.copy_(value)
+    return any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@contextmanager
+def member_randomness(seed: int, step: int, device: torch.device) -> Iterator[None]:
+    """Let the global generators give one member's numbers of one step, and restore them after."""
+    with seeded(hash_key(_DROPOUT, seed, step), device):
+        yield
+
+
+def _generator_states(device: torch.device) -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states

@@ -1,0 +1,27 @@
+"""A network's forward pass as a function of its parameters and buffers."""
+
+import copy
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+
+
+class MemberForward:
+    """The forward pass of one architecture; the weights come from outside."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.skeleton = copy.deepcopy(model).to("meta").train()
+
+    def __call__(
+        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Float[Tensor, "B ..."]
+    ) -> Float[Tensor, "B C"]:
+        """Return logits; BatchNorm's running statistics in `buffers` change in place."""
+        logits: Tensor = functional_call(self.skeleton, (parameters, buffers), (images,))
+        return logits
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return a network's parameters and buffers by name, without gradients, sharing their memory."""
+    named = [*model.named_parameters(), *model.named_buffers()]
+    return {name: tensor.detach() for name, tensor in named}

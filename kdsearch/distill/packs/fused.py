@@ -1,0 +1,101 @@
+"""The executor that trains the members as one computation on stacked weights."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import stack_module_state, vmap
+
+from kdsearch.distill.packs.dropout import set_step
+from kdsearch.distill.packs.executor import MemberLoss
+from kdsearch.distill.packs.forward import MemberForward
+from kdsearch.distill.packs.precision import Precision
+
+
+class FusedPack:
+    """K networks in one: parameters and buffers stacked at dimension 0, one vmapped forward pass.
+
+    The buffers must be contiguous tensors stacked at dimension 0: of others, BatchNorm's running
+    statistics come out wrong without a word.
+
+    Args:
+        models: The members' networks.
+        precision: The forward pass's arithmetic.
+        compiled: Compile the forward pass.
+    """
+
+    def __init__(self, models: Sequence[nn.Module], precision: Precision, *, compiled: bool = False) -> None:
+        parameters, buffers = stack_module_state(list(models))
+        self._forward = MemberForward(models[0])
+        self._precision = precision
+        together = vmap(self._forward, in_dims=(0, 0, None), randomness="error")
+        self._together = torch.compile(together) if compiled else together
+        self._take(parameters, buffers)
+
+    @property
+    def parameters(self) -> list[list[Tensor]]:
+        """Each member's parameters: views of the stacked ones, as their gradients are."""
+        return [list(own) for own in self._members]
+
+    def backward(self, images: Float[Tensor, "B ..."], loss: MemberLoss, step: int) -> Float[Tensor, " K"]:
+        """Return every member's loss and leave its gradients in its parameters."""
+        torch._foreach_zero_(self._gradients)
+        set_step(self._forward.skeleton, step)
+        losses = loss(self._logits(images), slice(None))
+        torch.autograd.backward(losses.sum())
+        return losses.detach()
+
+    @torch.no_grad()
+    def logits(self, images: Float[Tensor, "B ..."]) -> Float[Tensor, "K B C"]:
+        """Return every member's logits in evaluation mode."""
+        self._forward.skeleton.eval()
+        found = self._logits(images)
+        self._forward.skeleton.train()
+        return found
+
+    def keep(self, kept: Sequence[int]) -> None:
+        """Go on with the members at these places alone."""
+        index = torch.tensor(kept, device=self._precision.device)
+        self._take(
+            {name: stacked.detach()[index] for name, stacked in self._parameters.items()},
+            {name: stacked[index] for name, stacked in self._buffers.items()},
+        )
+
+    def state(self) -> list[dict[str, Tensor]]:
+        """Return each member's parameters and buffers by name."""
+        stacked = {**self._parameters, **self._buffers}
+        return [{name: s.detach()[k] for name, s in stacked.items()} for k in range(len(self._members))]
+
+    def load_state(self, states: Sequence[dict[str, Tensor]]) -> None:
+        """Take over what `state` returned."""
+        with torch.no_grad():
+            for own, state in zip(self.state(), states, strict=True):
+                for name, tensor in own.items():
+                    tensor.copy_(state[name])
+
+    def _logits(self, images: Tensor) -> Tensor:
+        with self._precision.vmapped_context():
+            found: Tensor = self._together(self._parameters, self._buffers, images)
+        return found
+
+    def _take(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
+        """Hold these stacked tensors, and gradients that stay in place from step to step."""
+        self._parameters = {
+            name: stacked.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
+            for name, stacked in parameters.items()
+        }
+        self._buffers = {
+            name: stacked.clone(memory_format=torch.contiguous_format) for name, stacked in buffers.items()
+        }
+        self._gradients = [torch.zeros_like(stacked) for stacked in self._parameters.values()]
+        for stacked, gradient in zip(self._parameters.values(), self._gradients, strict=True):
+            stacked.grad = gradient
+        size = len(self._gradients[0])
+        self._members = [[_member_view(s, k) for s in self._parameters.values()] for k in range(size)]
+
+
+def _member_view(stacked: Tensor, k: int) -> Tensor:
+    view = stacked.detach()[k]
+    view.grad = None if stacked.grad is None else stacked.grad[k]
+    return view
