@@ -1,0 +1,63 @@
+import math
+from collections.abc import Callable
+
+import pytest
+from starlette.testclient import TestClient
+
+from kdsearch.service import build_app
+from kdsearch.spec import TEMPERATURE, load_spec
+from kdsearch.storage import StudyRecord, open_database
+from kdsearch.trial import TrialResult
+
+PER_SETUP = 8
+
+
+def store_study(url: str, name: str = "demo", per_setup: int = PER_SETUP) -> None:
+    """Write a study of two setups; accuracy peaks at T = 6, the first trial of each setup diverged."""
+    spec = load_spec(
+        {
+            "name": name,
+            "setup": {"optimizer.name": ["sgd", "adamw"]},
+            "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
+            "search": {"trials": 2 * PER_SETUP},
+        }
+    )
+    with open_database(url, create=True) as database:
+        record = StudyRecord.open(database, spec)
+        for pack, setup in enumerate(spec.setups()):
+            params = [{TEMPERATURE: 40 ** ((i + 0.5) / per_setup)} for i in range(per_setup)]
+            for index, trial in enumerate(record.start(setup, params, f"pack-{pack}")):
+                if index == 0:
+                    record.finish(TrialResult(trial.number, "failed", 3, {}, "diverged"))
+                    continue
+                accuracy = 0.9 - 0.01 * math.log(trial.params[TEMPERATURE] / 6) ** 2
+                for epoch in (5, 10, 15, 20):
+                    record.report(epoch, {trial.number: {"val_accuracy": accuracy * epoch / 20}})
+                metrics = {"val_accuracy": accuracy, "test_accuracy": accuracy - 0.01}
+                record.finish(TrialResult(trial.number, "complete", 20, metrics))
+        record.set_state("finished")
+
+
+@pytest.fixture(scope="session")
+def storage_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = f"sqlite:///{tmp_path_factory.mktemp('service')}/studies.db"
+    store_study(url)
+    return url
+
+
+@pytest.fixture
+def connect() -> Callable[..., TestClient]:
+    def open_client(url: str, **options) -> TestClient:
+        return TestClient(build_app(url, **options), base_url="http://127.0.0.1:8080", follow_redirects=False)
+
+    return open_client
+
+
+@pytest.fixture(scope="session")
+def client(storage_url: str) -> TestClient:
+    return TestClient(build_app(storage_url), base_url="http://127.0.0.1:8080", follow_redirects=False)
+
+
+@pytest.fixture
+def store() -> Callable[..., None]:
+    return store_study

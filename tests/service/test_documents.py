@@ -1,0 +1,89 @@
+import pytest
+
+from kdsearch.analysis import best, compare
+from kdsearch.storage import list_studies, load_spec_of, load_trials, open_database
+
+API = "/kdsearch/v1"
+
+
+@pytest.fixture
+def stored(storage_url):
+    with open_database(storage_url) as database:
+        yield database, load_spec_of(database, "demo"), load_trials(database, "demo")
+
+
+def as_json(document):
+    """Return a document as it reads after a way through JSON."""
+    import json
+
+    return json.loads(json.dumps(document))
+
+
+def test_best_is_the_commands_document(client, stored):
+    _, spec, trials = stored
+    assert client.get(f"{API}/studies/demo/best").json() == as_json(best(spec, trials).to_dict())
+
+
+def test_best_takes_the_commands_options(client, stored):
+    _, spec, trials = stored
+    options = {"by": "optimizer.name", "where": "optimizer.name=sgd", "level": 0.8, "tolerance": 0.01}
+    expected = best(
+        spec, trials, by=["optimizer.name"], where={"optimizer.name": "sgd"}, level=0.8, tolerance=0.01
+    )
+    answer = client.get(f"{API}/studies/demo/best", params=options).json()
+    assert answer == as_json(expected.to_dict())
+    assert len(answer["setups"]) == 1
+
+
+def test_compare_is_the_commands_document(client, stored):
+    _, spec, trials = stored
+    answer = client.get(f"{API}/studies/demo/compare", params={"factor": "optimizer.name"})
+    assert answer.json() == as_json(compare(spec, trials, "optimizer.name").to_dict())
+
+
+def test_trials_and_studies_are_the_commands_documents(client, stored):
+    database, _, trials = stored
+    assert client.get(f"{API}/studies/demo/trials").json() == as_json([t.to_dict() for t in trials])
+    studies = as_json([study.to_dict() for study in list_studies(database)])
+    assert client.get(f"{API}/studies").json() == studies
+    assert client.get(f"{API}/studies/demo").json() == studies[0]
+    assert client.get(f"{API}/teachers").json() == []
+
+
+def test_health_counts_the_studies(client):
+    assert client.get(f"{API}/health").json() == {"status": "ok", "studies": 1}
+
+
+@pytest.mark.parametrize("address", ["", "/best", "/trials", "/compare?factor=optimizer.name"])
+def test_an_unknown_study_is_not_found_and_the_known_ones_are_named(client, address):
+    answer = client.get(f"{API}/studies/other{address}")
+    assert answer.status_code == 404
+    assert "'other'" in answer.json()["error"]
+    assert "demo" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("/best?level=2", "`level` must be a number from 0.5 to 0.999, got '2'"),
+        ("/best?level=high", "`level`"),
+        ("/best?tolerance=nan", "`tolerance`"),
+        ("/best?by=optimizer.lr", "Factors: optimizer.name"),
+        ("/best?where=optimizer.name", "`where` must be PATH=VALUE"),
+        ("/best?where=optimizer.name=lion", "Levels: sgd, adamw"),
+        ("/best?where=optimizer.name=[", "YAML"),
+        ("/best?lvel=0.9", "Known: by, level, tolerance, where."),
+        ("/compare", "`factor` is missing"),
+        ("/compare?factor=optimizer.lr", "Factors: optimizer.name"),
+        ("/trials?state=failed", "There is none here."),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_what_is_allowed(client, address, said):
+    answer = client.get(f"{API}/studies/demo{address}")
+    assert answer.status_code == 422
+    assert said in answer.json()["error"]
+
+
+def test_an_unknown_address_is_not_the_dashboards(client):
+    answer = client.get(f"{API}/nothing")
+    assert (answer.status_code, answer.json()) == (404, {"error": "Not Found"})

@@ -1,0 +1,99 @@
+import json
+import re
+
+import pytest
+from starlette.testclient import TestClient
+
+from kdsearch.service import build_app
+
+SCRIPT = re.compile(r"<script([^>]*)>(.*?)</script>", re.DOTALL)
+
+
+def test_the_first_page_lists_studies_with_progress_and_answers(client):
+    page = client.get("/")
+    assert page.status_code == 200
+    assert '<a href="/studies/demo">demo</a>' in page.text
+    assert "16 of 16" in page.text
+    assert re.search(r"sgd: [3-9]\.\d \(\d", page.text)
+
+
+def test_a_studys_page_has_its_answers_and_figures(client):
+    page = client.get("/studies/demo").text
+    assert "Best temperature per setup" in page
+    assert "Every student was given 20 epochs" in page
+    figures = [json.loads(body) for attributes, body in SCRIPT.findall(page) if "figure-source" in attributes]
+    assert len(figures) == 5
+    assert 'href="/dashboard/studies/1"' in page
+
+
+def test_answers_may_be_averaged_over_factors(client):
+    page = client.get("/studies/demo?by=optimizer.name").text
+    assert "Best temperature by optimizer.name, averaged over the other factors" in page
+
+
+def test_pages_run_no_inline_script_and_load_only_from_here(client):
+    answer = client.get("/studies/demo")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self';" in policy
+    executed = [a for a, body in SCRIPT.findall(answer.text) if "application/json" not in a]
+    assert executed
+    assert all('src="/kdsearch/static/' in attributes for attributes in executed)
+    for address in re.findall(r'(?:src|href)="([^"]+)"', answer.text):
+        assert address.startswith("/") or address == "data:,"
+        assert address.startswith(("/dashboard", "data:")) or client.get(address).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/studies/other", "/kdsearch/static/secret", "/nothing"])
+def test_what_is_not_there_is_not_found(client, path):
+    assert client.get(path).status_code == 404
+
+
+def test_a_wrong_question_is_explained_on_a_page(client):
+    answer = client.get("/studies/demo?level=5")
+    assert answer.status_code == 422
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "`level` must be a number" in answer.text
+
+
+def test_messages_are_escaped(client):
+    answer = client.get("/studies/<script>alert(1)<%2Fscript>")
+    assert answer.status_code == 404
+    assert "<script>alert" not in answer.text
+
+
+def test_a_database_may_appear_grow_and_be_replaced(tmp_path, store):
+    path = tmp_path / "later.db"
+    url = f"sqlite:///{path}"
+    with TestClient(build_app(url), base_url="http://localhost") as client:
+        assert "There is no database" in client.get("/").text
+        assert client.get("/kdsearch/v1/studies").status_code == 503
+        assert client.get("/api/studies").status_code == 503
+        assert not path.exists()
+
+        store(url, "demo", per_setup=2)
+        first = client.get("/kdsearch/v1/studies/demo/best").json()
+        assert first["setups"][0]["reason"]
+        assert len(client.get("/api/studies").json()["study_summaries"]) == 1
+        store(url, "demo")
+        second = client.get("/kdsearch/v1/studies/demo/best").json()
+        assert second["setups"][0]["temperature"]
+
+        for file in tmp_path.glob("later.db*"):
+            file.unlink()
+        store(url, "another")
+        assert [s["study"] for s in client.get("/kdsearch/v1/studies").json()] == ["another"]
+        names = [s["study_name"] for s in client.get("/api/studies").json()["study_summaries"]]
+        assert names == ["another"]
+
+
+def test_an_answer_is_computed_again_only_when_trials_changed(storage_url, monkeypatch):
+    from kdsearch.service import library
+
+    calls = []
+    original = library.best
+    monkeypatch.setattr(library, "best", lambda *a, **k: calls.append(1) or original(*a, **k))
+    with TestClient(build_app(storage_url), base_url="http://localhost") as client:
+        for _ in range(3):
+            client.get("/kdsearch/v1/studies/demo/best")
+        client.get("/kdsearch/v1/studies/demo/best?level=0.8")
+    assert len(calls) == 2
