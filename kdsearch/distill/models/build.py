@@ -72,7 +72,7 @@ def build_model(
     if problem := problem_with_architecture(arch):
         raise RequestError(f"`arch` {problem}")
     generator = torch.Generator().manual_seed(0) if generator is None else generator
-    seed = int(torch.randint(2**62, (), generator=generator))
+    seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
     with seeded(seed):
         if ":" in arch:
             return _from_library(arch, num_classes, in_channels, image_size, stem)

@@ -27,7 +27,7 @@ def build_torchvision(name: str, num_classes: int, in_channels: int, image_size:
         model: nn.Module = torchvision.models.get_model(
             name, weights=None, num_classes=num_classes, **options
         )
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, AssertionError) as error:
         raise RequestError(
             f"`arch` must be a torchvision model that fits, got {name!r} ({error})."
         ) from error
