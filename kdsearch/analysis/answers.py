@@ -39,7 +39,8 @@ class SetupAnswer:
         failed: Failed trials, those that diverged included.
         pruned: Pruned trials.
         regret_of: Expected accuracy lost by common temperatures that lie in the range.
-        flat: Whether the temperature hardly matters: none in the range is likely to cost the tolerance.
+        flat: Whether the temperature hardly matters: more likely than not, none in the range costs more than
+            one and a half times the tolerance.
         warnings: What to know before the answer is believed.
         reason: Why there is no answer.
     """

@@ -1,9 +1,8 @@
 """Among which values of the other tuned parameters the best is sought, at each temperature."""
 
 import numpy as np
-from scipy.stats import qmc
 
-from kdsearch.analysis.axes import IntArray
+from kdsearch.analysis.axes import FloatArray, IntArray
 from kdsearch.analysis.observations import Evidence
 from kdsearch.analysis.space import ResponseSpace
 from kdsearch.analysis.surfaces import Surfaces
@@ -28,8 +27,7 @@ def candidates(
     sizes = [len(nodes) for nodes in others]
     if np.prod(sizes) <= _MOST_COMBINATIONS:
         return _pick(others, np.indices(sizes).reshape(len(sizes), -1).T)
-    even = qmc.Sobol(len(sizes), rng=rng).random(_N_SEARCHED)
-    spread = _pick(others, (even * sizes).astype(np.intp))
+    spread = _pick(others, (even_points(_N_SEARCHED, rng.random(len(sizes))) * sizes).astype(np.intp))
     tried = evidence.nodes[evidence.setup == setup, 1:]
     searched = np.unique(np.concatenate([spread, tried]), axis=0)
     temperature_nodes = np.flatnonzero(space.allowed(setup, 0))
@@ -37,6 +35,18 @@ def candidates(
     values = mean.at(setup, product_nodes(coarse, searched)).reshape(len(coarse), -1)
     liked = np.argsort(-values, axis=1)[:, : _N_LIKED // len(coarse)]
     return np.unique(np.concatenate([spread[:_N_SPREAD], searched[np.unique(liked)]]), axis=0)
+
+
+def even_points(count: int, shift: FloatArray) -> FloatArray:
+    """Return points [count, D] that fill the unit cube evenly, started from a shift [D].
+
+    Multiples of the generalised golden ratio, modulo 1 (Roberts, 2018, extremelearning.com.au).
+    """
+    ratio = 2.0
+    for _ in range(50):
+        ratio = (1 + ratio) ** (1 / (len(shift) + 1))
+    steps = ratio ** -np.arange(1.0, len(shift) + 1)
+    return np.asarray((shift + np.arange(count)[:, None] * steps) % 1.0)
 
 
 def product_nodes(temperature_nodes: IntArray, others: IntArray) -> IntArray:

@@ -14,10 +14,11 @@ _OUTLIER_VARIANCE = 1e4
 _OUTLIER_SDS = 4.0
 _SD_OF_MEDIAN_DEVIATION = 1.4826
 _ENOUGH_FOR_OUTLIERS = 20
+_ENOUGH_FOR_OWN_SCALE = 8
 _ENOUGH_TO_FIT = 3
 _FIT_CELLS = 240
 _SOLVE_CELLS = 700
-_ITERATIONS = (30, 10, 10)
+_ITERATIONS = (30, 15, 30)
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ def fit(kernel: Kernel, observations: Observations, theta: FloatArray | None = N
     chosen = _sample(observations, kernel.n_setups)
     sample = everything.take(chosen)
     if theta is None:
-        theta = _most_probable(kernel, sample)
-    sample = _without_outliers(kernel, theta, sample)
+        theta, sample = _most_probable(kernel, sample)
+    else:
+        sample = _without_outliers(kernel, theta, _without_outliers(kernel, theta, sample))
     variance = everything.variance.copy()
     variance[chosen] = sample.variance
     rest = np.setdiff1d(np.arange(len(everything)), chosen)
@@ -76,13 +78,17 @@ def _sample(observations: Observations, n_setups: int) -> IntArray:
     return np.concatenate(chosen)
 
 
-def _most_probable(kernel: Kernel, evidence: Evidence) -> FloatArray:
-    """Return the most probable hyper-parameters, fitted again where that tells other outliers."""
+def _most_probable(kernel: Kernel, evidence: Evidence) -> tuple[FloatArray, Evidence]:
+    """Return the most probable hyper-parameters and the evidence that they were fitted on.
+
+    They are fitted again where they tell other outliers; the last fit's outliers stay.
+    """
     theta = kernel.prior_mean
     if len(evidence) < _ENOUGH_TO_FIT:
-        return theta
-    evidence = _without_outliers(kernel, theta, evidence)
+        return theta, evidence
+    told = _without_outliers(kernel, theta, evidence)
     for iterations in _ITERATIONS:
+        evidence = told
         found = minimize(
             Posterior(kernel, _pool_replicates(evidence)).value_and_gradient,
             theta,
@@ -91,11 +97,11 @@ def _most_probable(kernel: Kernel, evidence: Evidence) -> FloatArray:
             bounds=kernel.bounds(),
             options={"maxiter": iterations},
         )
-        theta, before = np.asarray(found.x), evidence.variance
-        evidence = _without_outliers(kernel, theta, evidence)
-        if np.array_equal(before, evidence.variance):
+        theta = np.asarray(found.x)
+        told = _without_outliers(kernel, theta, evidence)
+        if np.array_equal(told.variance, evidence.variance):
             break
-    return theta
+    return theta, evidence
 
 
 def _without_outliers(kernel: Kernel, theta: FloatArray, evidence: Evidence) -> Evidence:
@@ -107,16 +113,24 @@ def _without_outliers(kernel: Kernel, theta: FloatArray, evidence: Evidence) -> 
     if len(evidence) < _ENOUGH_FOR_OUTLIERS:
         return evidence
     base = np.where(evidence.variance == _OUTLIER_VARIANCE, 1.0, evidence.variance)
-    plain = base == 1.0
     process = Process(kernel, theta, evidence)
     residual, variance = process.leave_one_out()
-    noise = process.tables.noise[evidence.setup]
-    model_variance = np.maximum(variance - noise * evidence.variance, 0)
-    relative = np.sqrt(noise / np.exp(np.log(process.tables.noise).mean()))
-    spread = np.median(np.abs(residual / relative)[plain]) if plain.any() else 1.0
-    scale = _SD_OF_MEDIAN_DEVIATION * spread * relative
-    low = residual < -_OUTLIER_SDS * np.sqrt(model_variance + scale**2)
-    return evidence.with_variance(np.where(low & plain, _OUTLIER_VARIANCE, base))
+    model_variance = variance - process.tables.noise[evidence.setup] * evidence.variance
+    scale = _typical_residuals(residual, evidence.setup, kernel.n_setups)[evidence.setup]
+    far = -_OUTLIER_SDS * np.sqrt(np.maximum(model_variance, 0) + scale**2)
+    is_outlier = (residual < far) & (base == 1.0)
+    return evidence.with_variance(np.where(is_outlier, _OUTLIER_VARIANCE, base))
+
+
+def _typical_residuals(residual: FloatArray, setup: IntArray, n_setups: int) -> FloatArray:
+    """Return the scale of each setup's residuals [S]: their median deviation, drawn to that of all."""
+    deviation = np.maximum(np.abs(residual), 1e-6)
+    scale = np.full(n_setups, np.log(np.median(deviation)))
+    for s in np.unique(setup):
+        own = deviation[setup == s]
+        share = len(own) / (len(own) + _ENOUGH_FOR_OWN_SCALE)
+        scale[s] += share * (np.log(np.median(own)) - scale[s])
+    return np.asarray(_SD_OF_MEDIAN_DEVIATION * np.exp(scale))
 
 
 def _are_outliers(process: Process, evidence: Evidence) -> BoolArray:

@@ -107,9 +107,9 @@ class Kernel:
         others = len(self.axes) - 1
         mean[at.offset], sd[at.offset] = np.log(9.0), 1.5
         mean[at.noise], sd[at.noise] = np.log(0.35**2), 1.0
-        mean[at.scales], sd[at.scales] = np.log([1.0, *[9.0] * others]), 1.0
+        mean[at.scales], sd[at.scales] = np.log([1.0, *[9.0] * others]), 1.5
         mean[at.lengths], sd[at.lengths] = np.log([0.35, *[0.30] * others]), 0.4
-        mean[at.joint_scale] = np.log(0.25)
+        mean[at.joint_scale], sd[at.joint_scale] = np.log(0.25), 1.5
         if others:
             mean[at.joint_lengths], sd[at.joint_lengths] = np.log([0.5, *[0.4] * others]), 0.3
         for fadings in at.fadings:
