@@ -32,7 +32,7 @@ def load_checkpoint(model: nn.Module, path: str, *, new_stem: bool = False) -> N
         with torch.serialization.safe_globals([argparse.Namespace]):
             found = torch.load(Path(path).expanduser(), map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RequestError(
             f"`pretraining.checkpoint` must be a PyTorch checkpoint of plain tensors, got {path!r} "
             f"({reason}). Save the network's state dict alone."

@@ -1,6 +1,7 @@
 """What is kept of a trained teacher, and how it is read back."""
 
 import json
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +81,8 @@ def load_weights_of(record: TeacherRecord) -> dict[str, Tensor]:
     file = Path(record.path) / WEIGHTS_FILE
     try:
         weights: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError) as error:
-        raise RunError(f"The teacher's weights {file} can't be read ({error}). Delete its folder.") from error
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise RunError(f"The teacher's weights {file} can't be read. Delete its folder.") from error
     return weights
 
 

@@ -1,0 +1,104 @@
+import json
+
+import pytest
+
+from kdsearch.distill.recipes import recipe_of
+from kdsearch.errors import RequestError
+from kdsearch.spec import TrainingSpec
+
+BASE = {
+    "dataset": {"name": "digits", "train_size": 300, "validation_size": 300},
+    "augment": {"crop_padding": 1},
+    "teacher": {"arch": "convnet_32_64_128", "finetune": {"epochs": 20}},
+}
+
+
+def recipe(**changes):
+    document = json.loads(json.dumps(BASE))
+    for path, value in changes.items():
+        section = document
+        *above, last = path.split("__")
+        for key in above:
+            section = section.setdefault(key, {})
+        section[last] = value
+    return recipe_of(TrainingSpec.model_validate(document))
+
+
+def test_the_digest_of_a_recipe_never_changes_by_itself():
+    assert recipe().digest == "2625edd258fbdb4933ad47ceaeb30cb25527d40ea54aa85077547d8223f1150f"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dataset__train_size": 299},
+        {"dataset__split_seed": 1},
+        {"dataset__image_size": 16},
+        {"augment__flip": True},
+        {"teacher__arch": "convnet_8"},
+        {"teacher__seed": 1},
+        {"teacher__finetune__epochs": 21},
+        {"teacher__finetune__label_smoothing": 0.1},
+        {"teacher__pretraining": {"dataset": "MNIST", "epochs": 2}},
+        {"teacher__pretraining": {"weights": "DEFAULT"}},
+    ],
+)
+def test_what_decides_the_weights_changes_the_digest(change):
+    assert recipe(**change).digest != recipe().digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dataset__root": "/elsewhere"},
+        {"dataset__download": True},
+        {"student__arch": "resnet8"},
+        {"objective__temperature": 2.0},
+        {"optimizer__lr": 0.5},
+    ],
+)
+def test_what_does_not_decide_the_weights_leaves_the_digest(change):
+    assert recipe(**change).digest == recipe().digest
+
+
+def test_an_untrained_teacher_does_not_depend_on_how_it_would_be_trained():
+    untrained = recipe(teacher__finetune__epochs=0)
+    assert recipe(teacher__finetune__epochs=0, augment__flip=True, teacher__finetune__lr=1).digest == (
+        untrained.digest
+    )
+    assert recipe(teacher__finetune__epochs=0, teacher__finetune__head_epochs=1).digest != untrained.digest
+
+
+def test_momentum_belongs_to_sgd():
+    adamw = {"teacher__finetune__optimizer": "adamw"}
+    assert recipe(**adamw).digest == recipe(**adamw, teacher__finetune__momentum=0.5).digest
+    assert recipe().digest != recipe(teacher__finetune__momentum=0.5).digest
+
+
+def test_a_file_counts_by_what_it_holds(tmp_path):
+    first, second = tmp_path / "first.pt", tmp_path / "second.pt"
+    first.write_bytes(b"weights")
+    second.write_bytes(b"weights")
+    digests = [recipe(teacher__pretraining={"checkpoint": str(file)}).digest for file in (first, second)]
+    assert digests[0] == digests[1]
+    second.write_bytes(b"other weights")
+    assert recipe(teacher__pretraining={"checkpoint": str(second)}).digest != digests[0]
+
+
+def test_a_label_file_counts_by_what_it_holds(tmp_path):
+    file = tmp_path / "labels.json"
+    file.write_text("{}")
+    before = recipe(dataset__labels=str(file)).digest
+    file.write_text('{"0": "even"}')
+    assert recipe(dataset__labels=str(file)).digest != before
+
+
+def test_a_missing_checkpoint_is_named():
+    with pytest.raises(RequestError, match=r"`pretraining.checkpoint` must be a readable file"):
+        _ = recipe(teacher__pretraining={"checkpoint": "nowhere.pt"}).digest
+
+
+def test_a_recipe_is_plain_values():
+    values = recipe().to_dict()
+    assert json.loads(json.dumps(values)) == values
+    assert values["teacher"]["finetune"]["epochs"] == 20
