@@ -67,6 +67,13 @@ class PackLoss:
         """Return the parameters that each member learns beside its network's."""
         return [[values[k] for values in self._learned.values()] for k in range(len(self._alpha))]
 
+    def load_learned(self, values: Sequence[Sequence[Tensor]]) -> None:
+        """Take over what members have learned, in the form of `member_parameters`."""
+        with torch.no_grad():
+            for own, saved in zip(self.member_parameters(), values, strict=True):
+                for parameter, value in zip(own, saved, strict=True):
+                    parameter.copy_(value)
+
     def keep(self, kept: Sequence[int]) -> None:
         """Go on with the kept members alone."""
         index = torch.tensor(kept, device=self._alpha.device)

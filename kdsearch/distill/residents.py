@@ -1,45 +1,55 @@
 """What stays in memory between the packs of a process: data, views, teachers and their logits."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from kdsearch.distill.data import ImageData, load_dataset
+from kdsearch.distill.soft_targets import SoftTargetStore, TargetsKey, view_fingerprint
+from kdsearch.distill.teachers import TeacherRecipe, ensure_teacher, load_teacher, recipe_of
 from kdsearch.distill.views import Batch, Views
 from kdsearch.spec import TrainingSpec
 from kdsearch.spec.sections import Augment
 
+EVALUATION_BATCH = 512
 _PLAIN = Augment()
-_KEPT = 8
-_EVALUATION_BATCH = 512
+_DATA_SETS, _TEACHERS = 2, 4
+_LOGIT_BYTES = 256 * 2**20
 Value = TypeVar("Value")
 
 
-class Residents:
-    """A bounded memory of what is costly to make; the least recently used goes first."""
+class Residents(Generic[Value]):
+    """A bounded memory of what is costly to make; what was unused for longest goes first.
 
-    def __init__(self, kept: int = _KEPT) -> None:
-        self._kept = kept
-        self._values: OrderedDict[Any, Any] = OrderedDict()
+    Args:
+        bound: The total weight that is kept.
+        weigh: A value's weight; each weighs 1 by default.
+    """
 
-    def get(self, key: Any, make: Callable[[], Value]) -> Value:
+    def __init__(self, bound: int, weigh: Callable[[Value], int] = lambda _: 1) -> None:
+        self._bound = bound
+        self._weigh = weigh
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """Return the value of a key, made only where it is not here."""
         if key not in self._values:
             self._values[key] = make()
         self._values.move_to_end(key)
-        while len(self._values) > self._kept:
+        value = self._values[key]
+        while len(self._values) > 1 and sum(map(self._weigh, self._values.values())) > self._bound:
             self._values.popitem(last=False)
-        value: Value = self._values[key]
         return value
 
 
 class Surroundings:
-    """The data of one training spec on one device."""
+    """The data of one training spec on one device, as views of its three splits."""
 
     def __init__(self, spec: TrainingSpec, device: torch.device) -> None:
         self.data: ImageData = load_dataset(spec.dataset)
@@ -47,51 +57,86 @@ class Surroundings:
         self.views = Views(self.data.train, spec.augment, mean, std, device)
         self.validation = Views(self.data.validation, _PLAIN, mean, std, device)
         self.test = Views(self.data.test, _PLAIN, mean, std, device)
+        self.fingerprint = view_fingerprint(spec, self.data)
 
 
 class TeacherSide:
-    """A teacher's logits on the training views of any epoch and on the validation split."""
+    """A frozen teacher's logits: on the training views of any epoch, and on the validation split.
+
+    Args:
+        recipe: The teacher's recipe; it is trained where nobody has trained it.
+        surroundings: The data.
+        artifacts: The folder of the artifact store.
+        device: Where the teacher and the logits are held.
+        cap_bytes: The bound on the stored logits of all teachers.
+    """
 
     def __init__(
-        self, recipe: Any, surroundings: Surroundings, artifacts: Path, device: torch.device
+        self,
+        recipe: TeacherRecipe,
+        surroundings: Surroundings,
+        *,
+        artifacts: Path,
+        device: torch.device,
+        cap_bytes: int,
     ) -> None:
-        from kdsearch.distill.teachers import ensure_teacher, load_teacher
-
-        record = ensure_teacher(recipe, artifacts, device)
-        self._model = load_teacher(record).to(device).eval()
+        self._model = load_teacher(ensure_teacher(recipe, artifacts, device), device=device)
         self._views = surroundings.views
-        self._epochs: dict[tuple[int, int], Tensor] = {}
-        with torch.no_grad():
-            batches = surroundings.validation.plain_batches(_EVALUATION_BATCH)
-            self.validation_logits: Float[Tensor, "N C"] = torch.cat(
-                [self._model(batch.images) for batch in batches]
-            )
+        self._store = SoftTargetStore(artifacts / "soft_targets", cap_bytes=cap_bytes)
+        shape = (len(self._views), surroundings.data.num_classes)
+        self._key = TargetsKey(recipe.digest, surroundings.fingerprint, 0, shape)
+        self._device = device
+        self._loaded: Residents[Tensor] = Residents(_LOGIT_BYTES, lambda logits: logits.nbytes)
+        self._stored = False
+        images = (batch.images for batch in surroundings.validation.plain_batches(EVALUATION_BATCH))
+        self.validation_logits: Float[Tensor, "N C"] = torch.cat([self._live(part) for part in images])
+
+    def prepare(self, epochs: int) -> None:
+        """Decide for a training of so many epochs whether logits are stored or computed as they come."""
+        self._stored = self._store.has_room_for(self._key, epochs)
+
+    def logits(self, view_seed: int, epoch: int, batch: Batch) -> Float[Tensor, "B C"]:
+        """Return the teacher's logits on a batch of an epoch's views, up to a constant for each example."""
+        if not self._stored:
+            return self._live(batch.images)
+        return self._loaded.get((view_seed, epoch), lambda: self._load(view_seed, epoch))[batch.index]
+
+    def _load(self, view_seed: int, epoch: int) -> Tensor:
+        key = replace(self._key, view_seed=view_seed)
+        return self._store.get(key, epoch, lambda: self._whole_epoch(view_seed, epoch)).to(
+            self._device, torch.float32
+        )
+
+    def _whole_epoch(self, view_seed: int, epoch: int) -> Float[Tensor, "N C"]:
+        parts = torch.split(torch.arange(len(self._views)), EVALUATION_BATCH)
+        return torch.cat([self._live(self._views.batch(view_seed, epoch, part).images) for part in parts])
 
     @torch.no_grad()
-    def logits(self, view_seed: int, epoch: int, batch: Batch) -> Float[Tensor, "B C"]:
-        """Return the teacher's logits on a batch of the training views."""
-        key = (view_seed, epoch)
-        if key not in self._epochs:
-            index = torch.split(torch.arange(len(self._views)), _EVALUATION_BATCH)
-            found = [self._model(self._views.batch(view_seed, epoch, part).images) for part in index]
-            self._epochs[key] = torch.cat(found)
-        return self._epochs[key][batch.index]
+    def _live(self, images: Tensor) -> Tensor:
+        logits: Tensor = self._model.eval()(images)
+        return logits
 
 
-_RESIDENTS = Residents()
+_SURROUNDINGS: Residents[Surroundings] = Residents(_DATA_SETS)
+_TEACHER_SIDES: Residents[TeacherSide] = Residents(_TEACHERS)
 
 
 def surroundings_of(spec: TrainingSpec, device: torch.device) -> Surroundings:
     """Return the data and views of a spec, from memory where they are there."""
     key = (spec.dataset.model_dump_json(), spec.augment.model_dump_json(), str(device))
-    return _RESIDENTS.get(key, lambda: Surroundings(spec, device))
+    return _SURROUNDINGS.get(key, lambda: Surroundings(spec, device))
 
 
-def teacher_side_of(spec: TrainingSpec, artifacts: Path, device: torch.device) -> TeacherSide:
+def teacher_side_of(
+    spec: TrainingSpec, *, artifacts: Path, device: torch.device, cap_bytes: int
+) -> TeacherSide:
     """Return the teacher of a spec beside its data, trained first where nobody has trained it."""
-    from kdsearch.distill.teachers import recipe_of
+    recipe, surroundings = recipe_of(spec), surroundings_of(spec, device)
+    key = (recipe.digest, surroundings.fingerprint, str(artifacts), str(device), cap_bytes)
 
-    recipe = recipe_of(spec)
-    key = (recipe.digest, spec.augment.model_dump_json(), str(artifacts), str(device))
-    surroundings = surroundings_of(spec, device)
-    return _RESIDENTS.get(key, lambda: TeacherSide(recipe, surroundings, artifacts, device))
+    def make() -> TeacherSide:
+        return TeacherSide(recipe, surroundings, artifacts=artifacts, device=device, cap_bytes=cap_bytes)
+
+    side = _TEACHER_SIDES.get(key, make)
+    side.prepare(spec.training.epochs)
+    return side

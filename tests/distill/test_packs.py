@@ -9,6 +9,7 @@ from torch import nn
 from kdsearch.distill.models import build_model
 from kdsearch.distill.optimizers import build_optimizer, keep_members
 from kdsearch.distill.packs import (
+    Choice,
     ChoiceMemory,
     PackPlan,
     Precision,
@@ -293,20 +294,20 @@ def test_a_choice_is_measured_once_for_all_processes(tmp_path):
 
     def measure(way):
         measured.append(way)
-        return way
+        return Choice(way, random=True)
 
     path = tmp_path / "made" / "executors.json"
-    assert ChoiceMemory(path).get("a", lambda: measure("fused")) == "fused"
+    assert ChoiceMemory(path).get("a", lambda: measure("fused")) == Choice("fused", random=True)
     memory = ChoiceMemory(path)
-    assert memory.get("a", lambda: measure("looped")) == "fused"
-    assert memory.get("b", lambda: measure("looped")) == "looped"
+    assert memory.get("a", lambda: measure("looped")) == Choice("fused", random=True)
+    assert memory.get("b", lambda: measure("looped")) == Choice("looped", random=True)
     assert measured == ["fused", "looped"]
 
 
 def test_a_damaged_memory_is_measured_again(tmp_path):
     path = tmp_path / "executors.json"
     path.write_text("{")
-    assert ChoiceMemory(path).get("a", lambda: "looped") == "looped"
+    assert ChoiceMemory(path).get("a", lambda: Choice("looped")) == Choice("looped")
 
 
 @pytest.mark.slow

@@ -1,11 +1,13 @@
 """Packs: K students trained side by side, looped or fused into one computation."""
 
 from kdsearch.distill.packs.choice import (
+    Choice,
     ChoiceMemory,
     PackPlan,
     Way,
     device_name,
     fusing_problem,
+    measured_choice,
     measured_seconds,
     possible_ways,
     preferred,
@@ -17,6 +19,7 @@ from kdsearch.distill.packs.looped import LoopedPack
 from kdsearch.distill.packs.precision import Precision
 
 __all__ = [
+    "Choice",
     "ChoiceMemory",
     "Executor",
     "FusedPack",
@@ -29,6 +32,7 @@ __all__ = [
     "draws_globally",
     "fusing_problem",
     "key_dropout",
+    "measured_choice",
     "measured_seconds",
     "possible_ways",
     "preferred",

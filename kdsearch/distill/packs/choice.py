@@ -5,7 +5,8 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, Literal, TypeAlias
@@ -53,6 +54,37 @@ class PackPlan:
             seeds=self.seeds if self.random else None,
             compiled=self.compiled,
         )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a pack is trained, and whether its networks draw from the global generators."""
+
+    way: Way
+    random: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the choice as plain values."""
+        return dict(self.__dict__)
+
+
+def measured_choice(
+    models: Sequence[nn.Module], images: Tensor, loss_on: Callable[[int], MemberLoss], plan: PackPlan
+) -> Choice:
+    """Return the fastest way of training these networks, measured on copies of them.
+
+    Args:
+        models: The members' networks; they stay untouched.
+        images: A batch.
+        loss_on: Gives the loss on the batch's first n images.
+        plan: How executors are built; they are measured uncompiled.
+    """
+    random = draws_globally(models[0], images[:2])
+    plan = replace(plan, random=random, compiled=False)
+    ways = possible_ways(models, images, plan)
+    if len(ways) == 1:
+        return Choice(ways[0], random)
+    return Choice(preferred(measured_seconds(ways, models, images, loss_on, plan)), random)
 
 
 def possible_ways(models: Sequence[nn.Module], images: Tensor, plan: PackPlan) -> list[Way]:
@@ -145,15 +177,20 @@ class ChoiceMemory:
         self._path = path
         self._known: dict[str, Any] = {}
 
-    def get(self, key: str, measure: Callable[[], Way]) -> Way:
+    @staticmethod
+    @cache
+    def at(path: Path) -> "ChoiceMemory":
+        """Return this process's memory of a file."""
+        return ChoiceMemory(path)
+
+    def get(self, key: str, measure: Callable[[], Choice]) -> Choice:
         """Return the choice of a key, measured where nobody has measured it."""
         if key not in self._known:
             self._known |= self._read()
         if key not in self._known:
-            self._known[key] = measure()
+            self._known[key] = measure().to_dict()
             self._write()
-        way: Way = self._known[key]
-        return way
+        return Choice(**self._known[key])
 
     def _read(self) -> dict[str, Any]:
         try:

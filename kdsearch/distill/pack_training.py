@@ -1,0 +1,275 @@
+"""The training of one pack, epoch by epoch, whose members share everything but their own numbers."""
+
+import json
+import math
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdsearch.distill.checkpoints import Checkpoint
+from kdsearch.distill.evaluation import agreement, mean_entropy, score, split_logits
+from kdsearch.distill.initial_students import initial_student
+from kdsearch.distill.members import ResolvedMember
+from kdsearch.distill.optimizers import build_optimizer, clip_gradients, keep_members, set_learning_rates
+from kdsearch.distill.pack_loss import PackLoss, Targets
+from kdsearch.distill.packs import (
+    Choice,
+    ChoiceMemory,
+    MemberLoss,
+    PackPlan,
+    Precision,
+    device_name,
+    key_dropout,
+    measured_choice,
+)
+from kdsearch.distill.residents import EVALUATION_BATCH, surroundings_of, teacher_side_of
+from kdsearch.distill.schedules import schedule_of
+from kdsearch.distill.views import Views
+from kdsearch.trial import Metrics, Outcome, PackReport, TrialResult
+
+
+class PackTraining:
+    """The state of one pack in training.
+
+    Args:
+        members: The members; they share a pack key.
+        artifacts: The folder of the artifact store.
+        device: Where to train.
+        view_seed: Decides the views and the order of batches.
+        cap_bytes: The bound on stored soft targets.
+        checkpoint: Where the state is kept after each epoch, if anywhere.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[ResolvedMember],
+        *,
+        artifacts: Path,
+        device: torch.device,
+        view_seed: int,
+        cap_bytes: int,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self.results: dict[int, TrialResult] = {}
+        self._spec = members[0].spec
+        self._members = list(members)
+        self._device = device
+        self._view_seed = view_seed
+        self._checkpoint = checkpoint
+        self._surroundings = surroundings_of(self._spec, device)
+        self._loss = PackLoss([m.spec.objective for m in members], device=device)
+        self._teacher = None
+        if self._loss.needs_teacher:
+            self._teacher = teacher_side_of(
+                self._spec, artifacts=artifacts, device=device, cap_bytes=cap_bytes
+            )
+        self._steps_per_epoch = self._surroundings.views.n_batches(self._spec.training.batch_size)
+        self._schedule = schedule_of(self._spec.training, self._steps_per_epoch)
+        self._seconds = dict.fromkeys((m.number for m in members), 0.0)
+        self._latest: dict[int, Metrics] = {}
+        self._epochs_done = 0
+        saved = checkpoint.load(device) if checkpoint else None
+        models = [self._initial_student(member, artifacts) for member in members]
+        self._choice = Choice(**saved["choice"]) if saved else self._chosen(models, artifacts)
+        self._pack = self._plan(self._choice.random).build(self._choice.way, models)
+        self._optimizer = build_optimizer(self._parameters(), [m.spec.optimizer for m in members])
+        if saved:
+            self._resume(saved)
+
+    def run(self, report: PackReport) -> None:
+        """Train to the last epoch; `results` then has every member's."""
+        epochs = self._spec.training.epochs
+        while self._members and self._epochs_done < epochs:
+            self._latest = self._epoch(self._epochs_done + 1)
+            self._epochs_done += 1
+            self._end_diverged()
+            if self._members:
+                stopped = report(self._epochs_done, dict(self._latest))
+                if self._epochs_done < epochs:
+                    self._end_stopped(stopped)
+                else:
+                    self._end_complete()
+            if self._checkpoint is not None:
+                self._checkpoint.save(self._state())
+
+    def _initial_student(self, member: ResolvedMember, artifacts: Path) -> nn.Module:
+        data = self._surroundings.data
+        model = initial_student(member.spec, member.seed, data=data, artifacts=artifacts, device=self._device)
+        key_dropout(model, member.seed)
+        return model.to(self._device)
+
+    def _plan(self, random: bool) -> PackPlan:
+        training = self._spec.training
+        precision = Precision.of(training.precision, self._device)
+        return PackPlan(precision, [m.seed for m in self._members], training.compile, random)
+
+    def _chosen(self, models: Sequence[nn.Module], artifacts: Path) -> Choice:
+        """Return how this pack is trained, measured on its first batch where nobody has measured it."""
+        batch_size = self._spec.training.batch_size
+        student, training = self._spec.student, self._spec.training
+        data = self._surroundings.data
+        key = json.dumps(
+            [
+                *(student.arch, student.stem, data.in_channels, data.image_size, data.num_classes),
+                *(len(models), batch_size, training.precision, self._spec.objective.name),
+                *(device_name(self._device), torch.__version__),
+            ]
+        )
+        return ChoiceMemory.at(artifacts / "executors.json").get(key, partial(self._measured, models))
+
+    def _measured(self, models: Sequence[nn.Module]) -> Choice:
+        views, batch_size = self._surroundings.views, self._spec.training.batch_size
+        batch = views.batch(self._view_seed, 1, views.order(self._view_seed, 1)[:batch_size])
+        teacher = None if self._teacher is None else self._teacher.logits(self._view_seed, 1, batch)
+
+        def loss_on(n: int) -> MemberLoss:
+            part = None if teacher is None else teacher[:n]
+            return partial(self._loss, Targets(batch.part(0, n), part, 1))
+
+        return measured_choice(models, batch.images, loss_on, self._plan(random=False))
+
+    def _epoch(self, epoch: int) -> dict[int, Metrics]:
+        start = time.perf_counter()
+        train_losses = self._train(epoch)
+        validation = self._surroundings.validation
+        scores = score(self._logits(validation), validation.labels)
+        elapsed = time.perf_counter() - start
+        for member in self._members:
+            self._seconds[member.number] += elapsed / len(self._members)
+        return {
+            member.number: {"val_accuracy": accuracy, "val_loss": val_loss, "train_loss": train_loss}
+            for member, accuracy, val_loss, train_loss in zip(
+                self._members, scores.accuracy, scores.loss, train_losses, strict=True
+            )
+        }
+
+    def _train(self, epoch: int) -> list[float]:
+        """Train one epoch and return each member's mean training loss."""
+        views, parameters = self._surroundings.views, self._parameters()
+        peaks = [m.spec.optimizer.lr for m in self._members]
+        norms = [m.spec.training.clip_norm for m in self._members]
+        total = torch.zeros(len(self._members), dtype=torch.float64, device=self._device)
+        step = (epoch - 1) * self._steps_per_epoch
+        for batch in views.batches(self._view_seed, epoch, self._spec.training.batch_size):
+            teacher = None if self._teacher is None else self._teacher.logits(self._view_seed, epoch, batch)
+            self._clear_learned_gradients()
+            loss = partial(self._loss, Targets(batch, teacher, epoch))
+            losses = self._pack.backward(batch.images, loss, step)
+            clip_gradients(parameters, norms)
+            set_learning_rates(self._optimizer, peaks, self._schedule(step))
+            self._optimizer.step()
+            total += losses * len(batch.labels)
+            step += 1
+        mean: list[float] = (total / len(views)).tolist()
+        return mean
+
+    def _parameters(self) -> list[list[Tensor]]:
+        learned = self._loss.member_parameters()
+        return [own + more for own, more in zip(self._pack.parameters, learned, strict=True)]
+
+    def _clear_learned_gradients(self) -> None:
+        for own in self._loss.member_parameters():
+            for parameter in own:
+                parameter.grad = None
+
+    def _end_diverged(self) -> None:
+        for member in self._members:
+            own = self._latest[member.number]
+            if not all(map(math.isfinite, own.values())):
+                finite = {name: value for name, value in own.items() if math.isfinite(value)}
+                self._end(member, "failed", finite, "diverged")
+        self._drop_ended()
+
+    def _end_stopped(self, stopped: Collection[int]) -> None:
+        for member in self._members:
+            if member.number in stopped:
+                reason = f"stopped after epoch {self._epochs_done}"
+                self._end(member, "pruned", self._latest[member.number], reason)
+        self._drop_ended()
+
+    def _end_complete(self) -> None:
+        final = self._final_metrics()
+        for member, own in zip(self._members, final, strict=True):
+            self._end(member, "complete", {**self._latest[member.number], **own}, None)
+        self._members = []
+
+    def _end(self, member: ResolvedMember, state: Outcome, metrics: Metrics, reason: str | None) -> None:
+        self.results[member.number] = TrialResult(
+            number=member.number,
+            state=state,
+            epochs=self._epochs_done,
+            metrics=metrics,
+            reason=reason,
+            seconds=self._seconds[member.number],
+            device=str(self._device),
+        )
+
+    def _drop_ended(self) -> None:
+        self._keep([m.number for m in self._members if m.number not in self.results])
+
+    def _keep(self, numbers: Sequence[int]) -> None:
+        """Go on with the members of these numbers alone."""
+        kept = [k for k, member in enumerate(self._members) if member.number in numbers]
+        if len(kept) == len(self._members):
+            return
+        self._members = [self._members[k] for k in kept]
+        self._latest = {number: self._latest[number] for number in numbers if number in self._latest}
+        if kept:
+            self._pack.keep(kept)
+            self._loss.keep(kept)
+            keep_members(self._optimizer, kept, self._parameters())
+
+    def _final_metrics(self) -> list[Metrics]:
+        """Return what is measured once, of each member that reached the last epoch."""
+        test, validation = self._surroundings.test, self._surroundings.validation
+        on_test = score(self._logits(test), test.labels)
+        logits, temperatures = self._logits(validation), self._loss.temperatures()
+        columns = {
+            "test_accuracy": on_test.accuracy,
+            "test_loss": on_test.loss,
+            "student_entropy": mean_entropy(logits, temperatures),
+        }
+        found = [{name: values[k] for name, values in columns.items()} for k in range(len(logits))]
+        if self._teacher is None:
+            return found
+        teacher = self._teacher.validation_logits
+        entropy = mean_entropy(teacher.expand(len(logits), -1, -1), temperatures)
+        for own, member, its_entropy, same in zip(
+            found, self._members, entropy, agreement(logits, teacher), strict=True
+        ):
+            if member.spec.objective.alpha > 0:  # as alone, where it would have no teacher
+                own |= {"teacher_entropy": its_entropy, "teacher_agreement": same}
+        return found
+
+    def _logits(self, views: Views) -> Tensor:
+        images: Iterable[Tensor] = (batch.images for batch in views.plain_batches(EVALUATION_BATCH))
+        return split_logits(self._pack, images)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "choice": self._choice.to_dict(),
+            "epochs": self._epochs_done,
+            "numbers": [member.number for member in self._members],
+            "pack": self._pack.state(),
+            "learned": [[p.detach() for p in own] for own in self._loss.member_parameters()],
+            "optimizer": self._optimizer.state_dict(),
+            "seconds": self._seconds,
+            "latest": self._latest,
+            "results": [result.to_dict() for result in self.results.values()],
+        }
+
+    def _resume(self, saved: Mapping[str, Any]) -> None:
+        self.results = {r["number"]: TrialResult.from_dict(r) for r in saved["results"]}
+        self._epochs_done, self._seconds = saved["epochs"], saved["seconds"]
+        self._keep(saved["numbers"])
+        self._latest = saved["latest"]
+        if not self._members:
+            return
+        self._pack.load_state(saved["pack"])
+        self._loss.load_learned(saved["learned"])
+        self._optimizer.load_state_dict(saved["optimizer"])
