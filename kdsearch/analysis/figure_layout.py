@@ -65,6 +65,11 @@ class Grid:
         """Return the row and column of a panel, counted from 1 as plotly does."""
         return {"row": index // self.columns + 1, "col": index % self.columns + 1}
 
+    def share_accuracies(self, figure: go.Figure) -> None:
+        """Let all panels have one vertical axis, also when a reader zooms."""
+        for index in range(1, self.count):
+            figure.update_yaxes(matches="y", **self.cell(index))
+
     def name_axes(self, figure: go.Figure, *, x: str, y: str) -> None:
         """Name the vertical axis of the first column and the lowest horizontal axis of each."""
         for index in range(self.count):

@@ -69,7 +69,7 @@ def plot_response(
         figure.update_xaxes(**axis, **grid.cell(index))
         _mark_near_optimal(figure, panel, index, grid)
     if len({panel.window for panel in panels}) == 1:
-        figure.update_yaxes(matches="y")
+        grid.share_accuracies(figure)
     grid.name_axes(figure, x="temperature", y="validation accuracy")
     figure.add_traces(_response_legend(answer))
     return figure
@@ -124,7 +124,7 @@ def plot_learning_curves(
     figure.add_traces(
         [legend_entry(n, mode="lines", line={"color": c}) for n, c in zip(names, colors, strict=True)]
     )
-    figure.update_yaxes(matches="y")
+    grid.share_accuracies(figure)
     grid.name_axes(figure, x="epoch", y="validation accuracy")
     return figure
 

@@ -39,7 +39,7 @@ def browse(address: str, profile: Path) -> tuple[str, list[str]]:
     complaints = [
         line
         for line in done.stderr.splitlines()
-        if "CONSOLE" in line and re.search(r"refused|violat|error|failed", line, re.IGNORECASE)
+        if "CONSOLE" in line and re.search(r"refused|violat|error|failed|warn", line, re.IGNORECASE)
     ]
     return done.stdout, complaints
 
