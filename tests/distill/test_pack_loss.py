@@ -1,0 +1,93 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from kdsearch.distill.objectives import objective
+from kdsearch.distill.pack_loss import PackLoss, Targets
+from kdsearch.distill.views import Batch
+from kdsearch.spec.sections import Objective
+
+K, B, C = 3, 6, 4
+GENERATOR = torch.Generator().manual_seed(0)
+LOGITS = torch.randn(K, B, C, generator=GENERATOR, dtype=torch.float64)
+TEACHER = torch.randn(B, C, generator=GENERATOR, dtype=torch.float64)
+LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
+PARTNERS = torch.tensor([1, 1, 0, 0, 2, 3])
+MIX = torch.tensor([1.0, 0.9, 0.6, 0.4, 0.2, 0.5], dtype=torch.float64)
+IMAGES, INDEX = torch.zeros(B, 1, 2, 2), torch.arange(B)
+PLAIN = Batch(IMAGES, LABELS, None, None, INDEX)
+MIXED = Batch(IMAGES, LABELS, PARTNERS, MIX, INDEX)
+SECTIONS = [
+    Objective(temperature=1.0, alpha=1.0),
+    Objective(temperature=4.0, alpha=0.3),
+    Objective(temperature=9.0, alpha=0.0),
+]
+
+
+def pack_loss(sections):
+    return PackLoss(sections, dtype=torch.float64)
+
+
+def test_alpha_weighs_the_term_against_cross_entropy_for_each_member():
+    losses = pack_loss(SECTIONS)(Targets(PLAIN, TEACHER, 1), LOGITS)
+    for k, section in enumerate(SECTIONS):
+        term = objective("kd")(LOGITS[k], TEACHER, LABELS, section.temperature)
+        expected = section.alpha * term + (1 - section.alpha) * F.cross_entropy(LOGITS[k], LABELS)
+        assert losses[k].item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_a_slice_of_the_pack_has_the_same_losses():
+    loss = pack_loss(SECTIONS)
+    whole = loss(Targets(PLAIN, TEACHER, 1), LOGITS)
+    parts = [loss(Targets(PLAIN, TEACHER, 1), LOGITS[k : k + 1], slice(k, k + 1)) for k in range(K)]
+    assert torch.equal(whole, torch.cat(parts))
+
+
+def test_kept_members_keep_their_own_losses():
+    loss = pack_loss(
+        [s.model_copy(update={"options": {"beta": float(k)}, "name": "dkd"}) for k, s in enumerate(SECTIONS)]
+    )
+    whole = loss(Targets(PLAIN, TEACHER, 1), LOGITS)
+    loss.keep([0, 2])
+    assert torch.equal(loss(Targets(PLAIN, TEACHER, 1), LOGITS[[0, 2]]), whole[[0, 2]])
+    assert loss.temperatures().tolist() == [1.0, 9.0]
+
+
+def test_without_a_teacher_it_is_cross_entropy():
+    sections = [Objective(alpha=0.0)] * K
+    loss = pack_loss(sections)
+    assert not loss.needs_teacher
+    expected = [F.cross_entropy(own, LABELS).item() for own in LOGITS]
+    assert loss(Targets(PLAIN, None, 1), LOGITS).tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_cross_entropy_mixes_both_labels():
+    losses = pack_loss([Objective(alpha=0.0)] * K)(Targets(MIXED, None, 1), LOGITS)
+    for k in range(K):
+        own = F.cross_entropy(LOGITS[k], LABELS, reduction="none")
+        partner = F.cross_entropy(LOGITS[k], PARTNERS, reduction="none")
+        assert losses[k].item() == pytest.approx((MIX * own + (1 - MIX) * partner).mean().item(), rel=1e-12)
+
+
+def test_a_term_of_the_target_takes_the_label_of_the_larger_share():
+    losses = pack_loss([Objective(name="nkd", alpha=1.0)] * K)(Targets(MIXED, TEACHER, 1), LOGITS)
+    dominant = torch.tensor([0, 1, 2, 0, 2, 1])
+    expected = objective("nkd")(LOGITS[1], TEACHER, dominant, 4.0)
+    assert losses[1].item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_ctkd_learns_a_temperature_for_each_member():
+    sections = [Objective(name="ctkd", options={"theta": theta}) for theta in (0.0, 1.0, 2.0)]
+    loss = pack_loss(sections)
+    loss(Targets(PLAIN, TEACHER, 5), LOGITS).sum().backward()
+    thetas = [own[0] for own in loss.member_parameters()]
+    assert all(theta.grad.abs() > 0 for theta in thetas)
+    expected = [1 + 20 * torch.sigmoid(torch.tensor(t)).item() for t in (0.0, 1.0, 2.0)]
+    assert loss.temperatures().tolist() == pytest.approx(expected)
+    loss.keep([2])
+    assert loss.member_parameters()[0][0] is thetas[2]
+
+
+def test_logits_in_bf16_give_losses_in_float32():
+    losses = PackLoss(SECTIONS)(Targets(PLAIN, TEACHER.float(), 1), LOGITS.bfloat16())
+    assert losses.dtype == torch.float32
