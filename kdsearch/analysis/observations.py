@@ -8,7 +8,7 @@ import numpy as np
 from kdsearch.analysis.axes import FloatArray, IntArray
 from kdsearch.analysis.space import ResponseSpace
 from kdsearch.spec import StudySpec
-from kdsearch.storage import TrialRow
+from kdsearch.storage import HOPELESS, TrialRow
 
 POINTS = 100.0
 SOFT_FLOOR = 3.0
@@ -54,8 +54,9 @@ def observe(
 ) -> tuple[Observations, list[Tally]]:
     """Return what the trials say, in the order of their numbers, and a tally for each setup.
 
-    A trial competes where it is complete and trained for as many epochs as were asked for. Diverged trials
-    are information; pruned ones and those that failed for another reason are only counted.
+    A trial competes where it is complete and trained for as many epochs as were asked for. Trials that
+    diverged or were hopeless are information: they end far below the others. Those that failed for another
+    reason are only counted.
     """
     tallies = [Tally() for _ in space.setups]
     rows: list[tuple[int, tuple[int, ...], float]] = []
@@ -85,6 +86,7 @@ def _count(tally: Tally, trial: TrialRow, asked_epochs: int, is_inside: bool) ->
         return float("nan")
     if trial.state == "pruned":
         tally.pruned += 1
+        return float("nan") if is_inside and (trial.reason or "").startswith(HOPELESS) else None
     if trial.state != "complete" or trial.val_accuracy is None:
         return None
     if trial.epochs not in (None, 0, asked_epochs):

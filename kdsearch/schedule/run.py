@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from kdsearch.errors import LiveDriverError, RunError
 from kdsearch.search import Pack, PackAsker
@@ -76,6 +77,8 @@ class StudyRun:
         if result.number not in self._open:
             return
         self._check_lease()
+        if result.state == "pruned":
+            result = replace(result, reason=f"{self._spec.search.pruner} at epoch {result.epochs}")
         self._record.finish(result)
         self._open.discard(result.number)
         if result.state != "failed" or result.reason == "diverged":

@@ -133,7 +133,7 @@ def _ended(last: TrialResult, final: Metrics, epochs: int) -> TrialResult:
     if _diverged(final) or (last.epochs and _diverged(last.metrics)):
         return replace(last, state="failed", reason="diverged", metrics=last.metrics | final)
     if last.state == "pruned":
-        return replace(last, metrics=last.metrics | final, reason=f"hopeless at epoch {last.epochs}")
+        return replace(last, metrics=last.metrics | final)
     return replace(last, epochs=epochs, metrics=last.metrics | final)
 
 

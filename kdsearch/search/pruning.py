@@ -19,7 +19,7 @@ Floors: TypeAlias = dict[int, float]
 
 MIN_CURVES = 8
 CATCH_UP = 1.5
-MARGIN = 0.05
+MARGIN = 0.1
 
 
 def hopeless_floors(curves: Sequence[Curve], epochs: int) -> Floors:

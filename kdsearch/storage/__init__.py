@@ -15,11 +15,13 @@ from kdsearch.storage.lease import Lease, hold_lease, request_stop
 from kdsearch.storage.optuna_store import load_optuna_study
 from kdsearch.storage.queries import list_studies, load_epochs, load_spec_of, load_teachers, load_trials
 from kdsearch.storage.record import StudyRecord
-from kdsearch.storage.rows import DIVERGED, Driver, EpochRow, Progress, StudySummary, TeacherRow, TrialRow
+from kdsearch.storage.rows import DIVERGED, HOPELESS, Driver, EpochRow, Progress, StudySummary, TeacherRow, TrialRow
 from kdsearch.storage.schema import SchemaStatus
+from kdsearch.storage.transfer import export_study, import_study
 
 __all__ = [
     "DIVERGED",
+    "HOPELESS",
     "Database",
     "Driver",
     "EpochRow",
@@ -31,7 +33,9 @@ __all__ = [
     "TeacherRow",
     "TrialRow",
     "connect_database",
+    "export_study",
     "hold_lease",
+    "import_study",
     "list_studies",
     "load_epochs",
     "load_optuna_study",

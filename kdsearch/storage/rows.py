@@ -9,6 +9,9 @@ from kdsearch.spec import Params, Setup
 TrialState: TypeAlias = Literal["complete", "pruned", "failed", "running", "waiting"]
 StudyState: TypeAlias = Literal["new", "running", "finished", "stopped", "interrupted", "failed"]
 
+HOPELESS = "hopeless"
+"""How the reason of a trial begins that was pruned because no catch-up could bring it near the others."""
+
 DIVERGED = "diverged"
 """The reason of a trial whose loss or accuracy was not finite: a failure that says something."""
 
