@@ -91,6 +91,8 @@ def response_panels(
     windows = _alike(
         [
             accuracy_window([point.accuracy for point in own], curve.mean, curve.high)
+            if own or curve.mean
+            else None
             for own, curve in zip(points, curves, strict=True)
         ]
     )
@@ -139,14 +141,12 @@ def accuracy_window(
     press the curve into less than 40 percent of the height.
 
     Args:
-        accuracies: The trials'.
-        mean: The mean curve.
+        accuracies: The trials'; some, unless there is a curve.
+        mean: The mean curve, which may be empty.
         high: The upper end of its band, of which the best temperature's is shown.
     """
     top_of_band = [high[int(np.argmax(mean))]] if len(mean) else []
     values = [*accuracies, *mean, *top_of_band]
-    if not values:
-        return 0.0, 1.0
     top = max(values)
     typical = top - float(np.median(accuracies)) if len(accuracies) else 0.0
     fall = top - min(mean) if len(mean) else typical
@@ -200,13 +200,13 @@ def temperature_ticks(low: float, high: float) -> list[float]:
     return [2.0**power for power in range(first, last + 1, step)] or [low, high]
 
 
-def _alike(windows: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return one window for all where that costs no panel much of its height."""
-    if not windows:
-        return windows
-    low, high = min(low for low, _ in windows), max(high for _, high in windows)
-    spans = [high - low for low, high in windows]
-    return [(low, high)] * len(windows) if high - low <= 3 * float(np.median(spans)) else windows
+def _alike(windows: list[tuple[float, float] | None]) -> list[tuple[float, float]]:
+    """Return one window for all where that costs no panel much of its height; None is an empty panel."""
+    known = [window for window in windows if window is not None] or [(0.0, 1.0)]
+    around = min(low for low, _ in known), max(high for _, high in known)
+    typical = float(np.median([high - low for low, high in known]))
+    share = around[1] - around[0] <= 3 * typical
+    return [around if share or window is None else window for window in windows]
 
 
 def _band_edges(span: tuple[float, float], n_bands: int) -> list[float]:

@@ -63,7 +63,7 @@ def plot_response(
     figure = grid_figure(grid, ["<br>".join(lines) for lines in titles])
     axis = temperature_axis(_temperatures(panels))
     for index, panel in enumerate(panels):
-        for trace in [*_curve_traces(panel), *_point_traces(panel), *_answer_traces(panel)]:
+        for trace in [_frame(), *_curve_traces(panel), *_point_traces(panel), *_answer_traces(panel)]:
             figure.add_trace(trace, **grid.cell(index))
         figure.update_yaxes(range=panel.window, **grid.cell(index))
         figure.update_xaxes(**axis, **grid.cell(index))
@@ -192,6 +192,11 @@ def _temperature_text(found: SetupAnswer) -> str | None:
         return text
     low, high = map(temperature_text, found.interval)
     return f"{text} ({low} to {high})" + (", flat" if found.flat else "")
+
+
+def _frame() -> go.Scatter:
+    """Return a trace without data: plotly leaves out the axes of a panel that has no trace."""
+    return mark(x=[None], y=[None], mode="markers")
 
 
 def _curve_traces(panel: Panel) -> list[go.Scatter]:

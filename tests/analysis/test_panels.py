@@ -41,10 +41,9 @@ def test_no_room_is_left_empty_below_the_lowest_trial():
 def test_without_a_curve_the_better_half_of_the_trials_is_shown():
     low, high = accuracy_window([0.1, 0.8, 0.85, 0.9], [], [])
     assert 0.1 < low < 0.825 < 0.9 < high
-    assert accuracy_window([], [], []) == (0.0, 1.0)
 
 
-@given(st.lists(st.floats(0, 1), max_size=20), st.lists(st.floats(0, 1), max_size=5))
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.lists(st.floats(0, 1), max_size=5))
 def test_a_window_is_never_empty_and_never_far_outside_of_accuracies(accuracies, mean):
     low, high = accuracy_window(accuracies, mean, mean)
     assert -0.02 <= low < high <= 1.02
@@ -75,6 +74,16 @@ def test_alike_panels_share_a_window_and_unlike_ones_do_not(make_spec, make_tria
     ]
     unlike = response_panels(response_curves(spec, worse), worse)
     assert unlike[0].window[1] < unlike[1].window[0]
+
+
+def test_an_empty_panel_takes_the_others_window(make_spec, make_trials):
+    spec = make_spec()
+    half = [t for t in make_trials(spec) if t.setup["optimizer.name"] == "sgd"]
+    panels = response_panels(response_curves(spec, half), half)
+    assert panels[1].points == []
+    assert panels[0].window == panels[1].window
+    nothing = response_panels(response_curves(spec, []))
+    assert [panel.window for panel in nothing] == [(0.0, 1.0)] * 2
 
 
 def test_curves_alone_give_their_points_too(make_spec, make_trials):

@@ -97,3 +97,14 @@ def test_an_answer_is_computed_again_only_when_trials_changed(storage_url, monke
             client.get("/kdsearch/v1/studies/demo/best")
         client.get("/kdsearch/v1/studies/demo/best?level=0.8")
     assert len(calls) == 2
+
+
+def test_a_study_without_a_finished_trial_says_so(tmp_path, store):
+    url = f"sqlite:///{tmp_path}/new.db"
+    store(url, per_setup=0)
+    with TestClient(build_app(url), base_url="http://localhost") as client:
+        assert "sgd: not known yet" in client.get("/").text
+        page = client.get("/studies/demo")
+    assert page.status_code == 200
+    assert "0 of 16 trials finished (none yet)" in page.text
+    assert "too few trials" in page.text
