@@ -17,7 +17,7 @@ from kdsearch.storage import TrialRow
 COMMON_DEFAULTS = (1.0, 4.0)
 _NEAR = 0.15
 _N_NEAREST = 5
-_EDGE = 0.05
+_EDGE = 0.1
 
 
 @dataclass(frozen=True)
@@ -180,27 +180,30 @@ class _Judge:
         }
 
     def _edges(self, setup: int, nodes: IntArray, profile: TemperatureProfile) -> Iterator[str]:
-        """Yield a warning for each logarithmic range at whose end the best value lies."""
-        space = self._response.space
-        site = space.site_at(setup, int(nodes[0]))
+        """Yield a warning for each logarithmic range at whose end the best value probably lies."""
         if profile.half_step and not profile.is_flat(self._tolerance):
-            for end, word in ((0, "below"), (len(profile.temperatures) - 1, "above")):
-                if profile.best == end:
+            for end, word in ((0, "below"), (-1, "above")):
+                if profile.temperature == profile.temperatures[end]:
                     yield (
                         "The best temperature lies at the edge of its range and may be "
-                        f"{word} {profile.temperatures[end]:.3g}."
+                        f"{word} {profile.temperature:.3g}."
                     )
-        for axis, node in zip(space.axes[1:], nodes[1:], strict=True):
+        space = self._response.space
+        site = space.site_at(setup, int(nodes[0]))
+        best_nodes = self._response.best_nodes(setup, int(nodes[0]))
+        for axis, best in zip(space.axes[1:], best_nodes.T, strict=True):
             dimension = site.dimensions[axis.path]
             if not isinstance(dimension, Range) or not dimension.log:
                 continue
-            position = axis.positions[node]
-            if min(position, 1 - position) <= _EDGE:
-                edge = dimension.low if position < 0.5 else dimension.high
-                yield (
-                    f"The best `{axis.path}` lies at the edge of its range ({edge:g}): an effect of "
-                    f"temperature may be an effect of `{axis.path}`. Widen the range."
-                )
+            for edge, is_near in (
+                (dimension.low, axis.positions[best] <= _EDGE),
+                (dimension.high, axis.positions[best] >= 1 - _EDGE),
+            ):
+                if is_near.mean() >= 0.5:
+                    yield (
+                        f"The best `{axis.path}` lies at the edge of its range ({edge:g}): an effect of "
+                        f"temperature may be an effect of `{axis.path}`. Widen the range."
+                    )
 
 
 @dataclass(frozen=True)

@@ -53,10 +53,11 @@ class TemperatureProfile:
     def interval(self, level: float) -> Interval:
         """Return an interval that holds the best temperature with a probability."""
         tails = [(1 - level) / 2, (1 + level) / 2]
-        if self.half_step:
-            low, high = np.quantile(self.log_best, tails)
-        else:
-            low, high = np.quantile(self.log_best, tails, method="inverted_cdf")
+        best = self.temperatures[self.draws.argmax(axis=1)]
+        if not self.half_step:
+            low, high = np.quantile(best, tails, method="inverted_cdf")
+            return float(low), float(high)
+        low, high = np.quantile(np.log(best), tails)
         return (
             float(max(np.exp(low - self.half_step), self.temperatures[0])),
             float(min(np.exp(high + self.half_step), self.temperatures[-1])),

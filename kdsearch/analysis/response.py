@@ -82,6 +82,13 @@ class Response:
         own = self.space.temperatures()[self.draws[setup].temperature_nodes]
         return self.draws[setup].nodes_at(int(np.abs(np.log(own / temperature)).argmin()))
 
+    def best_nodes(self, setup: int, temperature_node: int) -> IntArray:
+        """Return the nodes of the other parameters [Q, P - 1] that each draw likes best at a temperature."""
+        others = self.draws[setup].candidates
+        nodes = product_nodes(np.array([temperature_node]), others)
+        values = np.concatenate([surfaces.at(setup, nodes) for surfaces in self.surfaces])
+        return np.asarray(others[values.argmax(axis=1)])
+
     def places(self, setup: int) -> list[tuple[tuple[int, ...], TrialRow]]:
         """Return the complete trials that have a say about a setup, each with its node on every axis."""
         placed = [(self.space.locate(t.setup, t.params), t) for t in self.tallies[setup].complete]

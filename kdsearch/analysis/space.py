@@ -83,9 +83,11 @@ class ResponseSpace:
 
     def temperatures(self) -> FloatArray:
         """Return the temperature at each node of the first axis."""
-        scale = self.axes[0].scale
-        assert scale is not None  # noqa: S101 - `temperature_axis` gives one
-        return np.array([float(scale.from_unit(position)) for position in self.axes[0].positions])
+        return np.array([self._temperature(node) for node in range(len(self.axes[0]))])
+
+    def _temperature(self, node: int) -> float:
+        site = next((site for site in self.sites if site.allowed[0][node]), self.sites[0])
+        return float(self.axes[0].value(site.dimensions[TEMPERATURE], node))
 
 
 def _axes(spec: StudySpec) -> tuple[Axis, ...]:

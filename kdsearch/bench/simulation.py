@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdsearch.search import Proposer
+from kdsearch.search.balance import is_evidence
 from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, load_spec, setup_key
 from kdsearch.storage import DIVERGED, TrialRow
 
@@ -81,8 +82,8 @@ class SimulatedStudy:
         return row
 
     def search(self, proposer: Proposer, n_trials: int) -> Sequence[TrialRow]:
-        """Run packs that a proposer asks for, until there are so many trials."""
-        while (room := n_trials - len(self.rows)) > 0:
+        """Run packs that a proposer asks for, until so many trials count: lost workers do not."""
+        while (room := n_trials - sum(is_evidence(row) for row in self.rows)) > 0:
             proposal = proposer.propose(self.rows, min(room, self.spec.search.pack))
             for params in proposal.params:
                 self.run(proposal.setup, params)

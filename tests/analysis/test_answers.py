@@ -1,0 +1,263 @@
+"""Answers against simulated truths, and what is said where there is no answer."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kdsearch.analysis import SetupAnswer, best, response_curves
+from kdsearch.bench.simulation import SimulatedStudy, simulated_study
+from kdsearch.errors import RequestError
+from kdsearch.search import build_proposer
+from kdsearch.spec import TEMPERATURE, StudySpec, load_spec
+from kdsearch.storage import TrialRow
+
+LR = "optimizer.lr"
+CONTRACT = {
+    *("setup", "temperature", "interval", "near_optimal", "accuracy", "accuracy_interval"),
+    *("test_accuracy", "params", "trials", "failed", "pruned", "regret_of"),
+}
+
+
+def searched(scenario: Any, seed: int, n_trials: int, **options: Any) -> SimulatedStudy:
+    study = simulated_study(scenario, seed, levels=(2, 2, 1), n_trials=n_trials, **options)
+    study.search(build_proposer(study.spec), n_trials)
+    return study
+
+
+def answers(study: SimulatedStudy) -> list[SetupAnswer]:
+    return best(study.spec, study.rows).setups
+
+
+def trials_of(
+    spec: StudySpec, accuracy: Any, n: int = 24, noise: float = 0.002, seed: int = 0
+) -> list[TrialRow]:
+    """Return n trials for each setup, spread over the ranges; `accuracy(setup, params, units)` is the truth."""
+    rng = np.random.default_rng(seed)
+    rows: list[TrialRow] = []
+    for setup in spec.setups():
+        dimensions = spec.dimensions(setup)
+        for k in range(n):
+            units = {path: rng.random() for path in dimensions}
+            if TEMPERATURE in units:
+                units[TEMPERATURE] = (k + 0.5) / n
+            params = {path: dimensions[path].from_unit(unit) for path, unit in units.items()}
+            value = accuracy(setup, params, units) + noise * rng.normal()
+            rows.append(
+                TrialRow(
+                    number=len(rows),
+                    state="complete",
+                    reason=None,
+                    setup=setup,
+                    params=params,
+                    seed=len(rows),
+                    epochs=spec.training.epochs,
+                    val_accuracy=value,
+                    test_accuracy=value - 0.01,
+                )
+            )
+    return rows
+
+
+def spec_of(tune: dict, setup: dict | None = None, **document: Any) -> StudySpec:
+    return load_spec({"name": "s", "tune": tune, "setup": setup or {}, **document})
+
+
+LOG_T = {"low": 1, "high": 40, "log": True}
+LOG_LR = {"low": 0.01, "high": 1, "log": True}
+
+
+def peak_at_six(setup: dict, params: dict, units: dict) -> float:
+    temperature = {**setup, **params}[TEMPERATURE]
+    return 0.9 - 0.02 * np.log(temperature / 6) ** 2 - 0.1 * (units.get(LR, 0.5) - 0.5) ** 2
+
+
+def test_the_document_is_the_contracts():
+    spec = spec_of({TEMPERATURE: LOG_T, LR: LOG_LR}, {"optimizer.name": ["sgd", "adamw"]})
+    document = json.loads(json.dumps(best(spec, trials_of(spec, peak_at_six)).to_dict()))
+    assert {"study", "metric", "level", "tolerance", "setups"} == document.keys()
+    assert document["metric"] == "val_accuracy"
+    answer = document["setups"][0]
+    assert answer.keys() >= CONTRACT
+    assert answer["setup"] == {"optimizer.name": "sgd"}
+    assert answer["interval"][0] <= answer["temperature"] <= answer["interval"][1]
+    assert answer["near_optimal"][0] <= answer["temperature"] <= answer["near_optimal"][1]
+    assert answer["accuracy_interval"][0] <= answer["accuracy"] <= answer["accuracy_interval"][1]
+    assert answer["test_accuracy"] == pytest.approx(answer["accuracy"] - 0.01, abs=0.01)
+    assert answer["params"].keys() == {LR}
+    assert (answer["trials"], answer["failed"], answer["pruned"]) == (24, 0, 0)
+    assert answer["regret_of"].keys() == {"1", "4"}
+    assert answer["regret_of"]["1"] > answer["regret_of"]["4"] >= 0
+
+
+@pytest.mark.parametrize("n_tuned", [1, 2, 3])
+def test_the_truth_is_found_with_any_number_of_tuned_parameters(n_tuned: int):
+    tune = {
+        TEMPERATURE: LOG_T,
+        LR: LOG_LR,
+        "optimizer.weight_decay": {"low": 1e-5, "high": 1e-2, "log": True},
+    }
+    spec = spec_of(dict(list(tune.items())[:n_tuned]), {"optimizer.name": ["sgd", "adamw"]})
+    for answer in best(spec, trials_of(spec, peak_at_six, n=30)).setups:
+        assert answer.interval is not None
+        assert answer.interval[0] <= 6 <= answer.interval[1]
+        assert answer.temperature == pytest.approx(6, rel=0.35)
+        assert answer.accuracy == pytest.approx(0.9, abs=0.01)
+
+
+def test_choices_and_integers_are_answered_in_their_own_values():
+    tune = {
+        TEMPERATURE: {"choices": [1, 2, 4, 8, 16]},
+        "training.batch_size": {"low": 16, "high": 64, "integer": True, "log": True},
+        "optimizer.nesterov": {"choices": [True, False]},
+    }
+    spec = spec_of(tune)
+
+    def accuracy(setup: dict, params: dict, units: dict) -> float:
+        return 0.9 - 0.02 * np.log(params[TEMPERATURE] / 8) ** 2 - 0.02 * (not params["optimizer.nesterov"])
+
+    [answer] = best(spec, trials_of(spec, accuracy, n=40)).setups
+    assert answer.temperature == 8
+    assert answer.interval == (8, 8)
+    assert answer.params is not None
+    assert answer.params["optimizer.nesterov"] is True
+    assert isinstance(answer.params["training.batch_size"], int)
+
+
+def test_a_temperature_that_is_a_factor_is_answered_by_its_best_level():
+    spec = spec_of({LR: LOG_LR}, {TEMPERATURE: [1, 4, 16], "optimizer.name": ["sgd", "adamw"]})
+    answers = best(spec, trials_of(spec, peak_at_six, n=8)).setups
+    assert [answer.setup for answer in answers] == [{"optimizer.name": "sgd"}, {"optimizer.name": "adamw"}]
+    assert [answer.temperature for answer in answers] == [4, 4]
+    assert answers[0].trials == 24
+
+
+def test_the_same_trials_and_seed_give_the_same_answer():
+    study = searched("shared", 1, 32)
+    once, again = (best(study.spec, rows).to_dict() for rows in (study.rows, study.rows[::-1]))
+    assert once == again
+    assert best(study.spec, study.rows, seed=1).to_dict() != once
+
+
+def test_too_few_trials_give_a_reason_and_no_number():
+    spec = spec_of({TEMPERATURE: LOG_T}, {"optimizer.name": ["sgd", "adamw"]})
+    rows = [row for row in trials_of(spec, peak_at_six) if row.setup["optimizer.name"] == "sgd"]
+    replicate = [replace(rows[0], number=100 + n, setup={"optimizer.name": "adamw"}) for n in range(6)]
+    sgd, adamw = best(spec, [*rows, *replicate]).setups
+    assert sgd.reason is None
+    assert adamw.reason == "too few trials: complete ones at 1 distinct point, at least 4 are needed."
+    assert adamw.trials == 6
+    assert [adamw.temperature, adamw.interval, adamw.accuracy, adamw.params, adamw.regret_of] == [None] * 5
+
+
+def test_a_study_without_trials_answers_every_setup_with_a_reason():
+    spec = spec_of({TEMPERATURE: LOG_T}, {"optimizer.name": ["sgd", "adamw"]})
+    assert all(answer.reason for answer in best(spec, []).setups)
+    assert [curve.temperatures for curve in response_curves(spec, [])] == [[], []]
+
+
+def test_failed_and_pruned_trials_are_counted():
+    spec = spec_of({TEMPERATURE: LOG_T})
+    rows = trials_of(spec, peak_at_six)
+    rows[0] = replace(rows[0], state="failed", reason="diverged", val_accuracy=None)
+    rows[1] = replace(rows[1], state="failed", reason="lost", val_accuracy=None)
+    rows[2] = replace(rows[2], state="pruned", epochs=2)
+    [answer] = best(spec, rows).setups
+    assert (answer.trials, answer.failed, answer.pruned) == (21, 2, 1)
+
+
+def test_trials_of_unequal_budget_do_not_compete():
+    spec = spec_of({TEMPERATURE: LOG_T})
+    rows = trials_of(spec, peak_at_six)
+    short = [
+        replace(row, number=100 + row.number, epochs=1, val_accuracy=0.99, params={TEMPERATURE: 40.0})
+        for row in rows[:5]
+    ]
+    [answer] = best(spec, [*rows, *short]).setups
+    assert answer.temperature == best(spec, rows).setups[0].temperature
+    assert "another number of epochs" in answer.warnings[0]
+
+
+def test_a_best_learning_rate_at_the_edge_of_its_range_is_flagged():
+    spec = spec_of({TEMPERATURE: LOG_T, LR: LOG_LR})
+
+    def accuracy(setup: dict, params: dict, units: dict) -> float:
+        return peak_at_six(setup, params, {}) - 0.05 * (1 - units[LR])
+
+    [answer] = best(spec, trials_of(spec, accuracy)).setups
+    assert any("`optimizer.lr` lies at the edge of its range (1)" in warning for warning in answer.warnings)
+    assert best(spec, trials_of(spec, peak_at_six)).setups[0].warnings == ()
+
+
+def test_marginal_answers_average_over_the_other_factors():
+    spec = spec_of({TEMPERATURE: LOG_T}, {"optimizer.name": ["sgd", "adamw"], "training.epochs": [10, 20]})
+
+    def accuracy(setup: dict, params: dict, units: dict) -> float:
+        best_log = np.log(3) if setup["optimizer.name"] == "sgd" else np.log(12)
+        return 0.9 - 0.02 * (np.log(params[TEMPERATURE]) - best_log) ** 2 + setup["training.epochs"] / 1000
+
+    rows = [replace(row, epochs=row.setup["training.epochs"]) for row in trials_of(spec, accuracy, n=16)]
+    sgd, adamw = best(spec, rows, by=["optimizer.name"]).setups
+    assert (sgd.setup, sgd.trials, sgd.params) == ({"optimizer.name": "sgd"}, 32, None)
+    assert sgd.temperature == pytest.approx(3, rel=0.25)
+    assert adamw.temperature == pytest.approx(12, rel=0.25)
+    assert sgd.accuracy == pytest.approx(0.915, abs=0.005)
+    [whole] = best(spec, rows, by=[]).setups
+    assert (whole.setup, whole.trials) == ({}, 64)
+
+
+def test_where_restricts_the_answers_but_not_the_evidence():
+    study = searched("shared", 2, 32)
+    path, level = "optimizer.name", "adam"
+    some = best(study.spec, study.rows, where={path: level}).setups
+    every = [a for a in best(study.spec, study.rows).setups if a.setup[path] == level]
+    assert some == every
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"by": ["optimizer.lr"]}, {"where": {"student.arch": "x"}}, {"where": {"optimizer.name": "rmsprop"}}],
+)
+def test_a_wrong_factor_or_level_is_named_with_the_right_ones(options: dict):
+    study = searched("shared", 3, 16)
+    with pytest.raises(RequestError, match=r"Factors: optimizer\.name|Levels: sgd, adam"):
+        best(study.spec, study.rows, **options)
+
+
+def coverage(scenario: Any, seeds: Sequence[int], n_trials: int) -> float:
+    covered = []
+    for seed in seeds:
+        study = searched(scenario, seed, n_trials)
+        for answer in best(study.spec, study.rows).setups:
+            assert answer.interval is not None
+            low, high = (study.position(answer.setup, end) for end in answer.interval)
+            covered.append(low <= study.truth(answer.setup).best <= high)
+    return float(np.mean(covered))
+
+
+def test_the_interval_covers_the_truth():
+    assert coverage("unshared", range(4), 40) >= 0.8
+    assert coverage("shared", range(4), 40) >= 0.8
+
+
+def test_flat_is_said_where_the_curve_is_flat_and_only_there():
+    flat = [a.flat for s in range(2) for a in answers(searched("flat", s, 64))]
+    peaked = [a.flat for s in range(2) for a in answers(searched("shared", s, 64))]
+    assert np.mean(flat) >= 0.6
+    assert not any(peaked)
+
+
+def test_curves_pass_through_the_answers():
+    study = searched("shared", 4, 32)
+    for curve, answer in zip(
+        response_curves(study.spec, study.rows), best(study.spec, study.rows).setups, strict=True
+    ):
+        assert curve.setup == answer.setup
+        assert curve.temperatures[int(np.argmax(curve.mean))] == answer.temperature
+        assert all(
+            low <= mean <= high for low, mean, high in zip(curve.low, curve.mean, curve.high, strict=True)
+        )
+        assert len(curve.points) == answer.trials

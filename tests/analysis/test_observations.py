@@ -1,0 +1,107 @@
+"""What trials say: who competes, who is counted, and what pooling keeps."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kdsearch.analysis.kernels import Kernel
+from kdsearch.analysis.observations import Observations, observe, pool, weigh
+from kdsearch.analysis.process import Posterior, Process
+from kdsearch.analysis.space import ResponseSpace
+from kdsearch.spec import TEMPERATURE, load_spec
+from kdsearch.storage import TrialRow
+
+SPEC = load_spec({"name": "s", "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}}})
+
+
+def row(number: int = 0, **changes: Any) -> TrialRow:
+    values: dict[str, Any] = {
+        "number": number,
+        "state": "complete",
+        "reason": None,
+        "setup": {},
+        "params": {TEMPERATURE: 4.0},
+        "seed": 0,
+        "epochs": SPEC.training.epochs,
+        "val_accuracy": 0.9,
+    }
+    return TrialRow(**{**values, **changes})
+
+
+def seen(*rows: TrialRow) -> tuple[list[float], Any]:
+    observations, tallies = observe(SPEC, ResponseSpace(SPEC), rows)
+    return observations.points.tolist(), tallies[0]
+
+
+def test_a_complete_trial_competes():
+    points, tally = seen(row())
+    assert points == pytest.approx([90.0])
+    assert len(tally.complete) == 1
+
+
+def test_a_diverged_trial_is_information_and_a_lost_one_is_not():
+    points, tally = seen(
+        row(0, state="failed", reason="diverged", val_accuracy=None),
+        row(1, state="failed", reason="lost", val_accuracy=None),
+    )
+    assert np.isnan(points).tolist() == [True]
+    assert (tally.failed, len(tally.diverged)) == (2, 1)
+
+
+def test_pruned_and_shorter_trials_do_not_compete():
+    points, tally = seen(row(0, state="pruned", epochs=3), row(1, epochs=3))
+    assert points == []
+    assert (tally.pruned, tally.other_length) == (1, 1)
+
+
+def test_running_and_waiting_trials_say_nothing():
+    states = [row(0, state="running", val_accuracy=None), row(1, state="waiting", val_accuracy=None)]
+    assert seen(*states)[0] == []
+
+
+def test_the_order_of_the_rows_does_not_matter():
+    rows = [row(n, val_accuracy=0.8 + n / 100) for n in range(5)]
+    assert seen(*rows)[0] == seen(*reversed(rows))[0]
+
+
+def random_observations(n: int, rng: np.random.Generator) -> tuple[Kernel, Observations]:
+    space = ResponseSpace(SPEC)
+    nodes = rng.integers(0, 5, size=(n, 1)) * 8
+    points = 90 + rng.normal(size=n)
+    return Kernel(space.axes, space.distances), Observations(np.zeros(n, dtype=np.intp), nodes, points)
+
+
+def test_pooled_replicates_give_the_same_posterior():
+    kernel, observations = random_observations(30, np.random.default_rng(0))
+    single = weigh(observations, 1)
+    pooled = pool(single, [1])
+    assert len(pooled) == 5
+    nodes = np.arange(41)[:, None]
+    setup = np.zeros(41, dtype=np.intp)
+    for a, b in zip(
+        Process(kernel, kernel.prior_mean, single).believe(setup, nodes),
+        Process(kernel, kernel.prior_mean, pooled).believe(setup, nodes),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_pooled_replicates_tell_the_same_of_the_hyperparameters():
+    kernel, observations = random_observations(30, np.random.default_rng(1))
+    single = weigh(observations, 1)
+    losses = []
+    for evidence in (single, pool(single, [1])):
+        posterior = Posterior(kernel, evidence)
+        moved = kernel.prior_mean + 0.3
+        losses.append(posterior.value(moved) - posterior.value(kernel.prior_mean))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_the_soft_floor_is_undone():
+    rng = np.random.default_rng(2)
+    points = 90 - rng.exponential(8, size=200)
+    observations = Observations(np.zeros(200, dtype=np.intp), np.zeros((200, 1), dtype=np.intp), points)
+    evidence = weigh(observations, 1)
+    np.testing.assert_allclose(evidence.to_accuracy(evidence.y, 0), points / 100, atol=1e-12)
+    assert evidence.y.min() > -20

@@ -1,0 +1,100 @@
+"""Trials land on nodes and come back as values of their setup's own ranges."""
+
+import numpy as np
+import pytest
+
+from kdsearch.analysis.space import ResponseSpace
+from kdsearch.spec import TEMPERATURE, StudySpec, load_spec
+
+LOG_T = {"low": 1, "high": 40, "log": True}
+
+
+def study(tune: dict, setup: dict | None = None) -> StudySpec:
+    return load_spec({"name": "s", "tune": tune, "setup": setup or {}})
+
+
+def back_and_forth(space: ResponseSpace, setup: dict, params: dict) -> dict:
+    place = space.locate(setup, params)
+    site = space.site(setup)
+    assert place is not None
+    assert site is not None
+    return space.values(site, place[1])
+
+
+def test_a_value_comes_back_within_half_a_node():
+    space = ResponseSpace(study({TEMPERATURE: LOG_T, "optimizer.lr": {"low": 0.01, "high": 1, "log": True}}))
+    for temperature, lr in [(1, 0.01), (3.3, 0.12), (40, 1)]:
+        values = back_and_forth(space, {}, {TEMPERATURE: temperature, "optimizer.lr": lr})
+        assert abs(np.log(values[TEMPERATURE] / temperature)) <= np.log(40) / 80 + 1e-9
+        assert abs(np.log(values["optimizer.lr"] / lr)) <= np.log(100) / 64 + 1e-9
+
+
+def test_integers_and_choices_come_back_exactly():
+    tune = {
+        TEMPERATURE: LOG_T,
+        "training.batch_size": {"low": 16, "high": 40, "integer": True},
+        "optimizer.nesterov": {"choices": [True, False]},
+    }
+    space = ResponseSpace(study(tune))
+    for size, nesterov in [(16, True), (23, False), (40, True)]:
+        params = {TEMPERATURE: 4, "training.batch_size": size, "optimizer.nesterov": nesterov}
+        values = back_and_forth(space, {}, params)
+        assert (values["training.batch_size"], values["optimizer.nesterov"]) == (size, nesterov)
+
+
+def test_a_conditional_range_is_scaled_by_itself_and_temperature_by_all():
+    tune = {
+        TEMPERATURE: {"by": "optimizer.name", "sgd": LOG_T, "adamw": {"low": 2, "high": 20, "log": True}},
+        "optimizer.lr": {
+            "by": "optimizer.name",
+            "sgd": {"low": 0.01, "high": 1, "log": True},
+            "adamw": {"low": 1e-4, "high": 1e-2, "log": True},
+        },
+    }
+    space = ResponseSpace(study(tune, {"optimizer.name": ["sgd", "adamw"]}))
+    sgd = space.locate({"optimizer.name": "sgd"}, {TEMPERATURE: 4, "optimizer.lr": 0.1})
+    adamw = space.locate({"optimizer.name": "adamw"}, {TEMPERATURE: 4, "optimizer.lr": 1e-3})
+    assert sgd is not None
+    assert adamw is not None
+    assert sgd[1] == adamw[1]
+    allowed = space.temperatures()[space.allowed(1, 0)]
+    assert allowed.min() == pytest.approx(2, rel=0.05)
+    assert allowed.max() == pytest.approx(20, rel=0.05)
+
+
+@pytest.mark.parametrize("params", [{TEMPERATURE: 100.0}, {}, {TEMPERATURE: None}, {TEMPERATURE: "4"}])
+def test_a_trial_outside_the_ranges_has_no_place(params: dict):
+    assert ResponseSpace(study({TEMPERATURE: LOG_T})).locate({}, params) is None
+
+
+def test_a_setup_that_is_not_of_the_study_has_no_place():
+    space = ResponseSpace(study({TEMPERATURE: LOG_T}, {"optimizer.name": ["sgd"]}))
+    assert space.locate({"optimizer.name": "adamw"}, {TEMPERATURE: 4}) is None
+
+
+def test_a_temperature_that_is_a_factor_becomes_an_axis_of_its_levels():
+    setup = {TEMPERATURE: [1, 4, 16], "optimizer.name": ["sgd", "adamw"]}
+    space = ResponseSpace(study({"optimizer.lr": {"low": 0.01, "high": 1, "log": True}}, setup))
+    assert space.setups == [{"optimizer.name": "sgd"}, {"optimizer.name": "adamw"}]
+    assert space.temperatures() == pytest.approx([1, 4, 16])
+    values = back_and_forth(space, {TEMPERATURE: 4, "optimizer.name": "sgd"}, {"optimizer.lr": 0.1})
+    assert values[TEMPERATURE] == 4
+
+
+def test_levels_that_are_numbers_are_as_far_apart_as_their_ranks():
+    space = ResponseSpace(study({TEMPERATURE: LOG_T}, {"training.epochs": [10, 20, 200]}))
+    assert space.distances[:, :, 0] == pytest.approx(np.array([[0, 0.5, 1], [0.5, 0, 0.5], [1, 0.5, 0]]))
+
+
+def test_a_range_for_one_setup_and_choices_for_another_share_an_axis():
+    tune = {
+        TEMPERATURE: LOG_T,
+        "optimizer.lr": {
+            "by": "optimizer.name",
+            "sgd": {"low": 0.01, "high": 1, "log": True},
+            "adamw": {"choices": [1e-3, 1e-2]},
+        },
+    }
+    space = ResponseSpace(study(tune, {"optimizer.name": ["sgd", "adamw"]}))
+    params = {TEMPERATURE: 4, "optimizer.lr": 1e-2}
+    assert back_and_forth(space, {"optimizer.name": "adamw"}, params)["optimizer.lr"] == 1e-2
