@@ -1,0 +1,175 @@
+"""The commands, as a user types them: documents, exit codes, and what they import."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import kdsearch
+from kdsearch.cli.main import run
+
+
+def answer(capsys: pytest.CaptureFixture[str], storage: str, *arguments: str) -> Any:
+    assert run([*arguments, "--storage", storage, "--format", "json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_best_answers_every_setup_in_the_documented_form(
+    capsys: pytest.CaptureFixture[str], storage: str
+) -> None:
+    document = answer(capsys, storage, "best", "made")
+    assert (document["study"], document["metric"], document["level"]) == ("made", "val_accuracy", 0.9)
+    assert [setup["setup"]["optimizer.name"] for setup in document["setups"]] == ["sgd", "adamw"]
+    for setup, truth in zip(document["setups"], (6.0, 3.0), strict=True):
+        low, high = setup["interval"]
+        assert low <= truth <= high
+        assert setup["near_optimal"][0] <= setup["temperature"] <= setup["near_optimal"][1]
+        assert setup["trials"] == 16
+        assert set(setup["regret_of"]) == {"1", "4"}
+        assert set(setup["params"]) == {"optimizer.lr"}
+
+
+def test_python_says_what_the_commands_say(capsys: pytest.CaptureFixture[str], storage: str) -> None:
+    study = kdsearch.open_study("made", storage=storage)
+    assert answer(capsys, storage, "best", "made", "--level", "0.8") == study.best(level=0.8).to_dict()
+    assert (
+        answer(capsys, storage, "compare", "made", "--factor", "optimizer.name")
+        == study.compare("optimizer.name").to_dict()
+    )
+    frame = study.trials()
+    assert len(frame) == 32
+    assert {"optimizer.name", "objective.temperature", "val_accuracy"} <= set(frame.columns)
+    assert len(study.optuna.trials) == 32
+    assert study.plot_response({"optimizer.name": "sgd"}).data
+
+
+def test_where_and_by_narrow_and_pool(capsys: pytest.CaptureFixture[str], storage: str) -> None:
+    narrowed = answer(capsys, storage, "best", "made", "--where", "optimizer.name=adamw")
+    assert [setup["setup"] for setup in narrowed["setups"]] == [{"optimizer.name": "adamw"}]
+    pooled = answer(capsys, storage, "best", "made", "--by", "optimizer.name")
+    assert len(pooled["setups"]) == 2
+
+
+def test_trials_come_in_every_format(
+    capsys: pytest.CaptureFixture[str], storage: str, tmp_path: Path
+) -> None:
+    documents = answer(capsys, storage, "trials", "made")
+    assert set(documents[0]) == {
+        *("number", "state", "reason", "setup", "params", "seed", "epochs", "val_accuracy", "test_accuracy"),
+        *("val_loss", "train_loss", "teacher_entropy", "student_entropy", "teacher_agreement"),
+        *("seconds", "device", "pack"),
+    }
+    assert run(["trials", "made", "--storage", storage, "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [float(row["val_accuracy"]) for row in rows] == [d["val_accuracy"] for d in documents]
+    command = [
+        sys.executable,
+        "-m",
+        "kdsearch",
+        "trials",
+        "made",
+        "--storage",
+        storage,
+        "--format",
+        "parquet",
+    ]
+    output = subprocess.run(command, capture_output=True, check=True).stdout
+    assert len(pd.read_parquet(io.BytesIO(output))) == 32
+
+
+def test_tables_show_the_answer_to_a_person(capsys: pytest.CaptureFixture[str], storage: str) -> None:
+    for arguments, shown in (
+        (["best", "made"], "adamw"),
+        (["studies"], "finished"),
+        (["trials", "made"], "complete"),
+        (["teachers"], "digest"),
+        (["compare", "made", "--factor", "optimizer.name"], "sgd → adamw"),
+        (["db", "status"], "this kdsearch's own"),
+    ):
+        assert run([*arguments, "--storage", storage]) == 0
+        assert shown in capsys.readouterr().out
+
+
+def test_a_report_is_written(capsys: pytest.CaptureFixture[str], storage: str, tmp_path: Path) -> None:
+    out = tmp_path / "made.html"
+    assert run(["report", "made", "--storage", storage, "--out", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    assert "made" in out.read_text()
+
+
+def test_a_study_moves_to_another_database(
+    capsys: pytest.CaptureFixture[str], storage: str, tmp_path: Path
+) -> None:
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    assert run(["export", "made", str(tmp_path / "out"), "--storage", storage]) == 0
+    assert run(["import", str(tmp_path / "out"), "--storage", other]) == 0
+    capsys.readouterr()
+    assert answer(capsys, other, "trials", "made") == answer(capsys, storage, "trials", "made")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["best", "mad"], "Known: made"),
+        (["best", "made", "--where", "optimizer.nam=sgd"], "optimizer.nam"),
+        (["best", "made", "--where", "optimizer.name"], "must be PATH=VALUE"),
+        (["best", "made", "--by", "optimizer.lr"], "optimizer.lr"),
+        (["best", "made", "--level", "2"], "--level"),
+        (["compare", "made", "--factor", "nope"], "nope"),
+        (["stop", "made"], "live driver"),
+        (["report", "made", "--out", "/nowhere/x.html"], "can't be written"),
+        (["best"], "Missing argument"),
+        (["bset"], "No such command"),
+        (["launch", "nowhere.yaml"], "can't be read"),
+    ],
+)
+def test_a_wrong_request_is_told_and_exits_with_2(
+    capsys: pytest.CaptureFixture[str], storage: str, arguments: list[str], message: str
+) -> None:
+    assert run([*arguments, "--storage", storage] if len(arguments) > 1 else arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_reading_makes_no_database(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run(["studies", "--storage", f"sqlite:///{tmp_path / 'none.db'}"]) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_tells_the_work_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'none.db'}"
+    plan = answer(capsys, url, "launch", "studies/quickstart.yaml", "--dry-run", "--trials", "64")
+    assert (len(plan["setups"]), plan["trials"], plan["packs"], len(plan["teachers"])) == (4, 64, 8, 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import kdsearch",
+        "from kdsearch.cli.main import run; run(['--help'])",
+        "from kdsearch.cli.main import run; run(['launch', 'studies/quickstart.yaml', '--set', 'student.arch=x'])",
+        "from kdsearch.cli.main import run; run(['launch', 'studies/quickstart.yaml', '--set', 'resources.gpus_per_pack=99'])",
+        "import kdsearch.analysis, kdsearch.storage, kdsearch.api",
+    ],
+)
+def test_light_commands_import_neither_torch_nor_ray(statement: str) -> None:
+    code = f"{statement}; import sys; heavy = {{'torch', 'ray'}} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_exits_with_2_on_a_missing_database(storage: str, tmp_path: Path) -> None:
+    missing = f"sqlite:///{tmp_path / 'none.db'}"
+    for arguments in (["best", "made"], ["trials", "made"], ["teachers"], ["stop", "made"], ["studies"]):
+        assert run([*arguments, "--storage", missing]) == 2
