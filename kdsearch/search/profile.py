@@ -20,7 +20,7 @@ from kdsearch.search.start import (
     AROUND_DEFAULT,
     ENOUGH_TRIALS,
     covering_setups,
-    default_unit,
+    start_centre,
     start_points,
 )
 from kdsearch.spec import Params, Setup, StudySpec
@@ -117,7 +117,7 @@ class ProfileProposer:
     def _near_defaults(self, site: Site, others: IntArray) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
         near = np.ones(len(others), dtype=bool)
         for axis, nodes in zip(self._space.axes[1:], others.T, strict=True):
-            centre = default_unit(self._spec, axis.path, site.dimensions[axis.path])
+            centre = start_centre(self._spec, axis.path, site.dimensions[axis.path])
             if centre is not None and not axis.choices:
                 near &= np.abs(axis.positions[nodes] - centre) <= 3 * AROUND_DEFAULT
         return near

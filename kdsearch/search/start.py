@@ -3,12 +3,14 @@
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
 from scipy.stats import qmc
 
 from kdsearch.spec import TEMPERATURE, Choices, Params, Range, Setup, StudySpec, level_label, setup_key
+from kdsearch.spec.space import ByFactor
 
 AROUND_DEFAULT = 0.1
 ENOUGH_TRIALS = 4
@@ -34,7 +36,7 @@ def start_points(spec: StudySpec, setup: Setup, first: int, size: int, seed: int
     """Return the points `first`, `first + 1`, … of a setup's start design.
 
     Temperature runs through its range by a scrambled Sobol sequence; the other numbers stay within about
-    10% of their range around the spec's value, or around the middle where that lies outside the range.
+    10% of their range around the place that `start_centre` tells.
     """
     dimensions = spec.dimensions(setup)
     digest = hashlib.sha256(f"{seed}:{setup_key(setup)}".encode()).digest()
@@ -51,24 +53,32 @@ def start_points(spec: StudySpec, setup: Setup, first: int, size: int, seed: int
 
 
 def _start_unit(spec: StudySpec, path: str, dimension: Range | Choices, unit: float) -> float:
-    if path == TEMPERATURE:
+    centre = None if path == TEMPERATURE else start_centre(spec, path, dimension)
+    if centre is None:
         return unit
-    default = default_unit(spec, path, dimension)
     if isinstance(dimension, Choices):
-        return unit if default is None else default
-    centre = 0.5 if default is None else default
+        return centre
     return min(max(centre + AROUND_DEFAULT * float(ndtri(min(max(unit, 0.02), 0.98))), 0.0), 1.0)
 
 
-def default_unit(spec: StudySpec, path: str, dimension: Range | Choices) -> float | None:
-    """Return where the spec's own value of a tuned parameter lies in its range; None where it does not."""
-    try:
-        value = spec.value_at(path)
-    except KeyError:
-        return None
+def start_centre(spec: StudySpec, path: str, dimension: Range | Choices) -> float | None:
+    """Return around which place of its range a parameter is first tried; None for all of its choices.
+
+    That is the spec's own value, if it lies well inside the range and the range is not one for each level of
+    a factor (a learning rate that suits SGD tells nothing of AdamW's); else the middle.
+    """
+    value = None if isinstance(spec.tune[path], ByFactor) else _own_value(spec, path)
     if isinstance(dimension, Choices):
         is_choice = value in dimension.choices
         return (dimension.choices.index(value) + 0.5) / len(dimension.choices) if is_choice else None
-    if isinstance(value, bool | str) or value is None or not dimension.low <= value <= dimension.high:
+    if not isinstance(value, int | float) or not dimension.low <= value <= dimension.high:
+        return 0.5
+    unit = dimension.to_unit(value)
+    return unit if AROUND_DEFAULT <= unit <= 1 - AROUND_DEFAULT else 0.5
+
+
+def _own_value(spec: StudySpec, path: str) -> Any:
+    try:
+        return spec.value_at(path)
+    except KeyError:
         return None
-    return dimension.to_unit(value)

@@ -90,9 +90,21 @@ def test_a_search_starts_in_setups_that_cover_all_levels():
     assert len(covering_setups(setups[:1], 8)) == 1
 
 
-def test_a_default_outside_the_range_gives_way_to_its_middle():
-    spec = spec_of({TEMPERATURE: LOG_T, LR: {"low": 1e-4, "high": 1e-2, "log": True}})
+@pytest.mark.parametrize(
+    "lr",
+    [
+        {"low": 1e-4, "high": 1e-2, "log": True},
+        {"by": "optimizer.name", "sgd": {"low": 1e-4, "high": 1e-2, "log": True}, "adamw": LOG_LR},
+    ],
+)
+def test_a_default_that_says_nothing_of_a_range_gives_way_to_its_middle(lr: dict):
+    spec = spec_of({TEMPERATURE: LOG_T, LR: lr})
     assert all(3e-4 < p[LR] < 3e-3 for p in start_points(spec, spec.setups()[0], 0, 8, seed=0))
+
+
+def test_a_default_at_the_edge_of_a_range_gives_way_to_its_middle():
+    spec = spec_of({TEMPERATURE: LOG_T, LR: {"low": 1e-3, "high": 0.1, "log": True}})
+    assert all(3e-3 < p[LR] < 3e-2 for p in start_points(spec, spec.setups()[0], 0, 8, seed=0))
 
 
 @pytest.mark.parametrize("size", [1, 3, 8])
