@@ -1,7 +1,6 @@
 """A database with one finished study in it, made without Ray: accuracy is highest at T = 6 (sgd) and 3 (adamw)."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ SPEC = {
 
 
 @pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder: Path = tmp_path_factory.mktemp("made")
     url = f"sqlite:///{folder / 'made.db'}"
     rng = np.random.default_rng(0)
@@ -44,4 +43,4 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 record.report(2, {trial.number: {"val_accuracy": accuracy}})
                 record.finish(TrialResult(trial.number, "complete", 2, metrics, seconds=1.0))
         record.set_state("finished")
-    yield url
+    return url
