@@ -15,7 +15,16 @@ from kdsearch.storage.lease import Lease, hold_lease, request_stop
 from kdsearch.storage.optuna_store import load_optuna_study
 from kdsearch.storage.queries import list_studies, load_epochs, load_spec_of, load_teachers, load_trials
 from kdsearch.storage.record import StudyRecord
-from kdsearch.storage.rows import DIVERGED, HOPELESS, Driver, EpochRow, Progress, StudySummary, TeacherRow, TrialRow
+from kdsearch.storage.rows import (
+    DIVERGED,
+    HOPELESS,
+    Driver,
+    EpochRow,
+    Progress,
+    StudySummary,
+    TeacherRow,
+    TrialRow,
+)
 from kdsearch.storage.schema import SchemaStatus
 from kdsearch.storage.transfer import export_study, import_study
 

@@ -17,7 +17,7 @@ from kdsearch.errors import LiveDriverError, RequestError
 from kdsearch.storage.database import Database, database_now
 from kdsearch.storage.processes import is_dead, process_mark
 from kdsearch.storage.rows import Driver
-from kdsearch.storage.tables import LeaseTable
+from kdsearch.storage.tables import LeaseTable, table_of
 
 HEARTBEAT_S = 3.0
 EXPIRY_S = 30.0
@@ -148,7 +148,7 @@ def request_stop(database: Database, study: str) -> Driver:
 
 def live_drivers(connection: Connection, study: str | None = None) -> dict[str, Driver]:
     """Return the live driver by study, of every study or of one."""
-    query = select(LeaseTable.__table__)
+    query = select(table_of(LeaseTable))
     if study is not None:
         query = query.where(LeaseTable.study == study)
     oldest = database_now(connection) - timedelta(seconds=EXPIRY_S)

@@ -26,6 +26,7 @@ from kdsearch.storage.tables import (
     StudyTeacherTable,
     TeacherTable,
     TrialTable,
+    table_of,
 )
 
 _TRIAL_COLUMNS = (
@@ -60,7 +61,7 @@ _NUMBERS_AT_ONCE = 500
 def list_studies(database: Database) -> list[StudySummary]:
     """Return every study by name; one that runs without a live driver was interrupted."""
     with database.read() as connection:
-        studies = connection.execute(select(StudyTable.__table__).order_by(StudyTable.name)).all()
+        studies = connection.execute(select(table_of(StudyTable)).order_by(StudyTable.name)).all()
         counts = _counts(connection)
         by_study = select(SetupTable.study_id, func.count()).group_by(SetupTable.study_id)
         setups: dict[int, int] = {row: count for row, count in connection.execute(by_study)}  # noqa: C416 - typed
@@ -127,7 +128,7 @@ def load_teachers(database: Database, study: str | None = None) -> list[TeacherR
             users[digest].append(name)
         if study is not None:
             study_id(connection, study)
-        query = select(TeacherTable.__table__).order_by(TeacherTable.created, TeacherTable.digest)
+        query = select(table_of(TeacherTable)).order_by(TeacherTable.created, TeacherTable.digest)
         return [
             TeacherRow(**row._mapping, studies=tuple(users[row.digest]))
             for row in connection.execute(query)

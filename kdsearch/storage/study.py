@@ -14,7 +14,7 @@ from kdsearch.errors import RequestError
 from kdsearch.spec import StudySpec, load_spec, setup_key, spec_document
 from kdsearch.storage.database import database_now
 from kdsearch.storage.provenance import git_commit, package_versions
-from kdsearch.storage.tables import SetupTable, StudyTable
+from kdsearch.storage.tables import SetupTable, StudyTable, table_of
 
 CHANGEABLE = ("search.trials", "search.sampler", "search.pruner", "search.pack", "resources", "artifacts")
 """What of a spec may change while its study goes on: nothing that decides a trial's result."""
@@ -31,7 +31,7 @@ def ensure_study(connection: Connection, spec: StudySpec, source: Path) -> tuple
     Raises:
         RequestError: A study of this name asks for something else; the message names the paths.
     """
-    stored = connection.execute(select(StudyTable.__table__).where(StudyTable.name == spec.name)).first()
+    stored = connection.execute(select(table_of(StudyTable)).where(StudyTable.name == spec.name)).first()
     now = database_now(connection)
     document = spec_document(spec)
     run = {"since": now.isoformat(), "versions": package_versions(), "git_commit": git_commit(source)}

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
 )
+from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -49,6 +50,11 @@ class Table(DeclarativeBase):
         list[Any]: JSON(),
         float: Float(53),
     }
+
+
+def table_of(kind: type[Table]) -> SqlTable:
+    """Return the plain SQL table of one of ours."""
+    return kind.metadata.tables[kind.__tablename__]
 
 
 class StudyTable(Table):

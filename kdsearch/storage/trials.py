@@ -13,7 +13,7 @@ from kdsearch.storage.database import database_now
 from kdsearch.storage.entries import NewTrial, StoredTrial
 from kdsearch.storage.queries import finite, read_setups
 from kdsearch.storage.rows import DIVERGED, TrialState
-from kdsearch.storage.tables import EpochTable, Table, TrialTable
+from kdsearch.storage.tables import EpochTable, Table, TrialTable, table_of
 from kdsearch.trial import Metrics, TrialResult
 
 METRIC_COLUMNS = (
@@ -45,7 +45,7 @@ def insert_trials(
         }
         for number, trial in made.items()
     ]
-    _insert_new(connection, TrialTable, rows)
+    insert_new(connection, TrialTable, rows)
 
 
 def seed_of(spec: StudySpec, number: int, trial: NewTrial) -> int:
@@ -99,7 +99,7 @@ def insert_epoch(connection: Connection, study: int, epoch: int, metrics: Mappin
         }
         for number in sorted(running)
     ]
-    _insert_new(connection, EpochTable, rows)
+    insert_new(connection, EpochTable, rows)
     connection.execute(
         update(TrialTable)
         .where(reporting, TrialTable.state == "running", TrialTable.epochs < epoch)
@@ -145,7 +145,7 @@ def finish_trial(connection: Connection, study: int, result: TrialResult) -> boo
 def fail_trials(connection: Connection, study: int, reasons: Mapping[int, str]) -> None:
     """End running trials that were lost, each for its reason."""
     if reasons:
-        change = update(TrialTable.__table__).where(  # type: ignore[arg-type]
+        change = update(table_of(TrialTable)).where(
             TrialTable.study_id == study,
             TrialTable.number == bindparam("of_number"),
             TrialTable.state == "running",
@@ -167,7 +167,7 @@ def last_number(connection: Connection, study: int) -> int | None:
     return connection.scalar(select(func.max(TrialTable.number)).where(TrialTable.study_id == study))
 
 
-def _insert_new(connection: Connection, table: type[Table], rows: list[dict[str, Any]]) -> None:
+def insert_new(connection: Connection, table: type[Table], rows: list[dict[str, Any]]) -> None:
     """Insert the rows whose keys are not there yet."""
     if rows:
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite

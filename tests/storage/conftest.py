@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,16 +35,18 @@ def postgres() -> Iterator[Any]:
     server.psql("SELECT pg_reload_conf();")
     yield server
     os.kill(server.get_pid(), signal.SIGQUIT)  # at once, without writing everything to disk first
+    while Path(f"/proc/{server.get_pid()}").exists():
+        time.sleep(0.05)
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres: Any) -> str:
-    """The name of a database with all tables, to copy."""
+def postgres_prepared(postgres: Any) -> str:
+    """A database with all tables."""
     url = _create(postgres, "prepared")
     _prepare(url)
-    return "prepared"
+    return url
 
 
 @pytest.fixture(scope="session")
@@ -78,8 +81,7 @@ def empty_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> s
 def url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database with kdsearch's and Optuna's tables."""
     if backend == "postgres":
-        template = request.getfixturevalue("postgres_template")
-        return _create(request.getfixturevalue("postgres"), f"study_{next(_names)}", template)
+        return _emptied(request.getfixturevalue("postgres_prepared"))
     shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "studies.db")
     return f"sqlite:///{tmp_path}/studies.db"
 
@@ -121,14 +123,22 @@ def spec(make_spec: Callable[..., StudySpec]) -> StudySpec:
     return make_spec()
 
 
-def _create(server: Any, name: str, template: str = "template1") -> str:
+def _create(server: Any, name: str) -> str:
     admin = sa.create_engine(
         server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1), isolation_level="AUTOCOMMIT"
     )
     with admin.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
     admin.dispose()
     return str(server.get_uri(database=name))
+
+
+def _emptied(url: str) -> str:
+    with open_database(url) as opened, opened.write() as connection:
+        keep = {"kd_alembic_version", "alembic_version", "version_info"}
+        names = ", ".join(set(sa.inspect(connection).get_table_names()) - keep)
+        connection.execute(sa.text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+    return url
 
 
 def _prepare(url: str) -> None:

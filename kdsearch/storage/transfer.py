@@ -1,0 +1,194 @@
+"""A study as a folder of JSON files: from one database to another without loss."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+from sqlalchemy import Connection, Table, insert, select
+
+from kdsearch.errors import LiveDriverError, RequestError
+from kdsearch.storage.database import Database
+from kdsearch.storage.lease import live_drivers
+from kdsearch.storage.optuna_store import open_optuna_storage
+from kdsearch.storage.optuna_transfer import read_optuna, write_optuna
+from kdsearch.storage.queries import study_id
+from kdsearch.storage.tables import (
+    EpochTable,
+    SetupTable,
+    StudyTable,
+    StudyTeacherTable,
+    TeacherTable,
+    TrialTable,
+    UtcDateTime,
+    table_of,
+)
+from kdsearch.storage.trials import insert_new
+
+FORMAT = 1
+MANIFEST = "study.json"
+"""Written last: a folder with it is whole."""
+
+_ROWS_AT_ONCE = 1000
+_PARTS = {"setups": SetupTable, "trials": TrialTable, "epochs": EpochTable}
+
+
+def export_study(database: Database, study: str, directory: Path) -> None:
+    """Write a study, its teachers' records and its Optuna trials to a new folder.
+
+    Raises:
+        RequestError: There is no such study, or the folder holds one already.
+        LiveDriverError: The study is being run.
+    """
+    if (directory / MANIFEST).exists():
+        raise RequestError(f"`directory` must be new, got {directory}, which holds a study. Name another.")
+    directory.mkdir(parents=True, exist_ok=True)
+    with database.read() as connection:
+        row = study_id(connection, study)
+        if driver := live_drivers(connection, study).get(study):
+            raise LiveDriverError(f"The study {study!r} is being run ({driver}). Stop it first.")
+        stored = connection.execute(select(table_of(StudyTable)).where(StudyTable.id == row)).one()
+        counts = {
+            name: _write_lines(directory / f"{name}.jsonl", _rows_of(connection, table_of(table), row))
+            for name, table in _PARTS.items()
+        }
+        teachers = [_document(found) for found in connection.execute(_teachers_of(row))]
+    optuna, trials = read_optuna(open_optuna_storage(database), stored.uid)
+    counts["optuna"] = _write_lines(directory / "optuna.jsonl", trials)
+    manifest = {
+        "format": FORMAT,
+        "study": _document(stored),
+        "teachers": teachers,
+        "optuna": optuna,
+        "counts": counts,
+    }
+    _write(directory / MANIFEST, [json.dumps(manifest, indent=1)])
+
+
+def import_study(database: Database, directory: Path) -> str:
+    """Read a study that `export_study` wrote; return its name.
+
+    Raises:
+        RequestError: The folder holds no whole study, or the database has one of the name.
+    """
+    manifest = _read_manifest(directory)
+    name, uid = manifest["study"]["name"], manifest["study"]["uid"]
+    with database.read() as connection:
+        query = select(StudyTable.name).where((StudyTable.name == name) | (StudyTable.uid == uid))
+        if found := connection.scalar(query):
+            raise RequestError(
+                f"`directory` must hold a study that the database does not have, got {name!r}, "
+                f"which is there as {found!r}. Import it into another database."
+            )
+    optuna_trials = _read_lines(directory / "optuna.jsonl")
+    write_optuna(open_optuna_storage(database), uid, manifest["optuna"], optuna_trials)
+    with database.write() as connection:
+        _import_rows(connection, manifest, directory)
+    return str(name)
+
+
+def _rows_of(connection: Connection, table: Table, study: int) -> Iterator[dict[str, Any]]:
+    query = select(table).where(table.c.study_id == study).order_by(*table.primary_key.columns)
+    for row in connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query):
+        document = _document(row)
+        del document["study_id"]
+        yield document
+
+
+def _teachers_of(study: int) -> Any:
+    return (
+        select(table_of(TeacherTable))
+        .join(StudyTeacherTable, StudyTeacherTable.digest == TeacherTable.digest)
+        .where(StudyTeacherTable.study_id == study)
+        .order_by(TeacherTable.digest)
+    )
+
+
+def _document(row: Any) -> dict[str, Any]:
+    """Return a row as plain values, moments as text."""
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in row._mapping.items()
+    }
+
+
+def _row(table: Table, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a document; the inverse of `_document`."""
+    return {
+        name: datetime.fromisoformat(value)
+        if value and isinstance(table.c[name].type, UtcDateTime)
+        else value
+        for name, value in document.items()
+    }
+
+
+def _import_rows(connection: Connection, manifest: Mapping[str, Any], directory: Path) -> None:
+    study = _row(table_of(StudyTable), manifest["study"])
+    del study["id"]
+    connection.execute(insert(StudyTable).values(**study))
+    row = study_id(connection, study["name"])
+    for name, table in _PARTS.items():
+        documents = _read_lines(directory / f"{name}.jsonl")
+        while batch := list(islice(documents, _ROWS_AT_ONCE)):
+            rows = [{**_row(table_of(table), document), "study_id": row} for document in batch]
+            connection.execute(insert(table), rows)
+    teachers = [_row(table_of(TeacherTable), teacher) for teacher in manifest["teachers"]]
+    insert_new(connection, TeacherTable, teachers)
+    links = [{"study_id": row, "digest": teacher["digest"]} for teacher in teachers]
+    insert_new(connection, StudyTeacherTable, links)
+
+
+def _read_manifest(directory: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((directory / MANIFEST).read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise RequestError(
+            f"`directory` must be a folder that `kdsearch export` wrote to its end, got {directory}."
+        ) from error
+    if manifest.get("format") != FORMAT:
+        raise RequestError(
+            f"`directory` must be of the format {FORMAT}, got {manifest.get('format')!r}. "
+            "Import it with the kdsearch that wrote it, or a newer one."
+        )
+    for name, count in manifest["counts"].items():
+        path = directory / f"{name}.jsonl"
+        found = sum(1 for _ in _read_lines(path)) if path.exists() else 0
+        if found != count:
+            raise RequestError(f"`{path}` must have {count} lines, got {found}. Export the study again.")
+    return manifest
+
+
+def _write_lines(path: Path, documents: Iterable[Mapping[str, Any]]) -> int:
+    count = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal count
+        for document in documents:
+            count += 1
+            yield json.dumps(document) + "\n"
+
+    _write(path, lines())
+    return count
+
+
+def _write(path: Path, texts: Iterable[str]) -> None:
+    """Write a file under a temporary name first: it is there whole, or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w") as file:
+        file.writelines(texts)
+        _flush(file)
+    partial.replace(path)
+
+
+def _flush(file: TextIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open() as file:
+        for line in file:
+            yield json.loads(line)
