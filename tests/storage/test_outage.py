@@ -1,0 +1,93 @@
+"""A database that is locked or away for a while: the driver waits, and nothing is lost or doubled."""
+
+import os
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from kdsearch.errors import RunError
+from kdsearch.spec import StudySpec
+from kdsearch.storage import StudyRecord, hold_lease, open_database
+from kdsearch.storage.patience import patiently
+from kdsearch.trial import TrialResult
+
+
+def run_packs(record: StudyRecord, spec: StudySpec, count: int) -> None:
+    for pack in range(count):
+        points = [{"objective.temperature": 2.0 + pack, "optimizer.lr": 0.1}] * 2
+        trials = record.start(spec.setups()[0], points, f"p{pack}")
+        for epoch in (1, 2):
+            record.report(epoch, {trial.number: {"val_accuracy": 0.5} for trial in trials})
+        for trial in trials:
+            record.finish(TrialResult(trial.number, "complete", 2, {"val_accuracy": 0.5}))
+
+
+@contextmanager
+def restarting(server: Any, times: int) -> Iterator[None]:
+    """Stop the server and start it again while the block runs, some times."""
+
+    def restart() -> None:
+        for _ in range(times):
+            time.sleep(0.3)
+            pid = server.get_pid()
+            os.kill(pid, signal.SIGINT)  # "fast": connections are cut, running statements too
+            while Path(f"/proc/{pid}").exists():
+                time.sleep(0.02)
+            server.ensure_postgres_running()
+
+    thread = threading.Thread(target=restart)
+    thread.start()
+    yield
+    thread.join()
+
+
+@pytest.mark.postgres
+def test_postgres_may_be_restarted_under_a_running_study(
+    postgres: Any, postgres_prepared: str, spec: StudySpec, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_database(postgres_prepared) as database, hold_lease(database, "restarted") as lease:
+        restarted = spec.model_copy(update={"name": "restarted"})
+        record = StudyRecord.open(database, restarted, lease=lease)
+        with restarting(postgres, 2):
+            run_packs(record, restarted, 25)
+        assert "trying again" in caplog.text
+        rows = record.trials()
+        assert [row.number for row in rows] == list(range(50))
+        assert {(row.state, row.epochs) for row in rows} == {("complete", 2)}
+        assert [t.state.name for t in record.optuna.get_trials()] == ["COMPLETE"] * 50
+        assert not lease.lost
+
+
+def test_a_locked_sqlite_file_is_waited_for(tmp_path: Path, spec: StudySpec) -> None:
+    with open_database(f"sqlite:///{tmp_path}/studies.db", create=True) as database:
+        record = StudyRecord.open(database, spec)
+        other = sqlite3.connect(tmp_path / "studies.db", isolation_level=None, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.5, lambda: other.execute("COMMIT")).start()
+        run_packs(record, spec, 2)
+        assert record.finished_count() == 4
+        other.close()
+
+
+def test_patience_ends_in_words() -> None:
+    def fail() -> None:
+        raise sa.exc.OperationalError("SELECT 1", {}, ConnectionError("the server is away"))
+
+    with pytest.raises(RunError, match="could not be used for 0 seconds: the server is away"):
+        patiently(fail, limit_s=0)
+
+
+def test_other_errors_are_not_waited_for() -> None:
+    def fail() -> None:
+        raise sa.exc.IntegrityError("INSERT", {}, ValueError("twice"))
+
+    with pytest.raises(sa.exc.IntegrityError):
+        patiently(fail)

@@ -1,0 +1,184 @@
+"""Reading studies: what is there, and how light it is."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+
+from kdsearch.errors import RequestError
+from kdsearch.spec import StudySpec, setup_key
+from kdsearch.storage import (
+    Database,
+    StudyRecord,
+    hold_lease,
+    list_studies,
+    load_epochs,
+    load_optuna_study,
+    load_spec_of,
+    load_teachers,
+    load_trials,
+)
+from kdsearch.trial import TrialResult
+
+CONTRACT = (
+    *("number", "state", "reason", "setup", "params", "seed", "epochs", "val_accuracy", "test_accuracy"),
+    *("val_loss", "train_loss", "teacher_entropy", "student_entropy", "teacher_agreement", "seconds"),
+    *("device", "pack"),
+)
+TEACHER = {
+    "digest": "d" * 64,
+    "recipe": {"arch": "convnet_8_16", "seed": 0},
+    "path": "/artifacts/teachers/d",
+    "train_accuracy": 1.0,
+    "val_accuracy": 0.9,
+    "test_accuracy": 0.89,
+    "calibration_error": 0.02,
+    "entropy": {"1.0": 0.1, "4.0": 1.7},
+    "seconds": 3.5,
+    "parameters": 1234,
+}
+
+
+@pytest.fixture
+def record(database: Database, spec: StudySpec) -> StudyRecord:
+    return StudyRecord.open(database, spec)
+
+
+def finish(record: StudyRecord, setup: dict[str, object], results: dict[float, float | None]) -> None:
+    rate = 0.1 if setup["optimizer.name"] == "sgd" else 0.001
+    points = [{"objective.temperature": t, "optimizer.lr": rate} for t in results]
+    for trial, accuracy in zip(record.start(setup, points, "p1"), results.values(), strict=True):
+        if accuracy is None:
+            record.finish(TrialResult(trial.number, "failed", 1, reason="diverged"))
+        else:
+            record.finish(TrialResult(trial.number, "complete", 20, {"val_accuracy": accuracy}))
+
+
+class TestTrials:
+    def test_a_trial_has_the_fields_of_the_contract(
+        self, database: Database, record: StudyRecord, spec: StudySpec
+    ) -> None:
+        finish(record, spec.setups()[1], {3.0: 0.9})
+        (row,) = load_trials(database, spec.name)
+        assert tuple(row.to_dict()) == CONTRACT
+        assert json.loads(json.dumps(row.to_dict()))["setup"] == spec.setups()[1]
+        assert row.device == "cpu"
+
+    def test_temperature_is_a_column(self, database: Database, record: StudyRecord, spec: StudySpec) -> None:
+        finish(record, spec.setups()[0], {2.5: 0.9, 30.0: 0.8})
+        with database.read() as connection:
+            found = connection.execute(sa.text("SELECT temperature FROM kd_trial ORDER BY number")).scalars()
+            assert list(found) == [2.5, 30.0]
+
+    def test_epochs_of_some_trials(self, database: Database, record: StudyRecord, spec: StudySpec) -> None:
+        record.start(spec.setups()[0], [{"objective.temperature": 2.0, "optimizer.lr": 0.1}] * 3, "p1")
+        for epoch in (1, 2):
+            record.report(epoch, {n: {"val_accuracy": n / 10, "train_loss": 1.0} for n in range(3)})
+        some = load_epochs(database, spec.name, [2, 0])
+        assert [(e.number, e.epoch, e.val_accuracy) for e in some] == [
+            (0, 1, 0.0),
+            (0, 2, 0.0),
+            (2, 1, 0.2),
+            (2, 2, 0.2),
+        ]
+        assert len(load_epochs(database, spec.name)) == 6
+        assert load_epochs(database, spec.name, []) == []
+
+
+class TestStudies:
+    def test_an_unknown_study_is_answered_with_the_known_ones(
+        self, database: Database, make_spec: Callable[..., StudySpec]
+    ) -> None:
+        reads = (load_trials, load_epochs, load_spec_of, load_teachers, load_optuna_study)
+        for read in reads:
+            with pytest.raises(RequestError, match="There is none yet"):
+                read(database, "nosuch")
+        for name in ("beta", "alpha"):
+            StudyRecord.open(database, make_spec(name=name))
+        for read in reads:
+            with pytest.raises(RequestError, match=r"got 'nosuch'\. Known: alpha, beta"):
+                read(database, "nosuch")
+
+    def test_a_summary_tells_state_progress_and_driver(
+        self, database: Database, record: StudyRecord, spec: StudySpec
+    ) -> None:
+        finish(record, spec.setups()[0], {2.0: 0.9, 3.0: None})
+        with hold_lease(database, spec.name):
+            record.set_state("running")
+            (study,) = list_studies(database)
+            assert study.state == "running"
+            assert study.driver is not None
+        (study,) = list_studies(database)
+        assert (study.name, study.state, study.setups, study.driver) == ("tiny", "interrupted", 4, None)
+        assert study.progress.to_dict() == {
+            "trials": 12,
+            "finished": 2,
+            "complete": 1,
+            "pruned": 0,
+            "diverged": 1,
+            "failed": 0,
+            "running": 0,
+            "waiting": 0,
+        }
+        assert json.loads(json.dumps(study.to_dict()))["finished"] == 2
+
+    def test_the_spec_comes_back_with_its_order(
+        self, database: Database, make_spec: Callable[..., StudySpec]
+    ) -> None:
+        setup = {"teacher.finetune.epochs": [20, 2], "optimizer.name": ["sgd", "adamw"]}
+        spec = make_spec(setup=setup)
+        StudyRecord.open(database, spec)
+        assert load_spec_of(database, "tiny") == spec
+        assert load_spec_of(database, "tiny").setups() == spec.setups()
+
+
+class TestTeachers:
+    def test_a_recipe_is_kept_once_for_every_study_that_uses_it(
+        self, database: Database, make_spec: Callable[..., StudySpec]
+    ) -> None:
+        for name in ("one", "two"):
+            record = StudyRecord.open(database, make_spec(name=name))
+            record.save_teacher(TEACHER)
+            record.save_teacher(TEACHER)
+        (row,) = load_teachers(database)
+        assert row.studies == ("one", "two")
+        assert row.entropy == TEACHER["entropy"]
+        assert row.details == {"parameters": 1234}
+        assert (row.val_accuracy, row.seconds) == (0.9, 3.5)
+        assert json.loads(json.dumps(row.to_dict()))["recipe"] == TEACHER["recipe"]
+        assert load_teachers(database, "one") == [row]
+        StudyRecord.open(database, make_spec(name="three"))
+        assert load_teachers(database, "three") == []
+
+
+class TestBestTemperatureView:
+    def test_it_shows_the_best_complete_trial_of_each_setup(
+        self, database: Database, record: StudyRecord, spec: StudySpec
+    ) -> None:
+        first, second, third, _ = spec.setups()
+        finish(record, first, {2.0: 0.90, 4.0: 0.95, 8.0: 0.95, 16.0: None})
+        finish(record, second, {5.0: 0.5})
+        finish(record, third, {5.0: None})
+        record.start(third, [{"objective.temperature": 2.0, "optimizer.lr": 0.001}], "p2")
+        with database.read() as connection:
+            query = "SELECT study, setup, temperature, val_accuracy, trials FROM kd_best_temperature ORDER BY setup"
+            found = connection.execute(sa.text(query)).all()
+        assert [tuple(row) for row in found] == [
+            ("tiny", setup_key(second), 5.0, 0.5, 1),
+            ("tiny", setup_key(first), 4.0, 0.95, 3),
+        ]
+
+
+def test_reading_imports_neither_optuna_nor_torch_nor_ray(database: Database, url: str) -> None:
+    code = f"""
+import sys
+from kdsearch.storage import list_studies, load_teachers, open_database
+with open_database({url!r}) as database:
+    list_studies(database), load_teachers(database)
+print(sorted({{"optuna", "torch", "ray", "pandas", "alembic"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
