@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as transforms
 
 N_WORKERS = min(4, os.cpu_count() or 1)
-_DECODE_BATCH = 256
+_DECODE_BATCH = 32
+_N_WORTH_WORKERS = 500
 _N_INSPECTED = 32
 _MIXED_SIZES_DEFAULT = 224
 
@@ -27,6 +28,7 @@ class Form:
     size: int
 
 
+@runtime_checkable
 class Labelled(Protocol):
     """A map-style data set of (image, label), the image a PIL image or a uint8 array."""
 
@@ -81,7 +83,12 @@ class ImageFiles:
 
     def load(self, index: Int64[Tensor, " M"], form: Form) -> UInt8[Tensor, "M C S S"]:
         """Return the images at `index` in a form."""
-        return torch.cat(list(StreamedImages(self, index, form).batches(index_chunks(len(index)))))
+        loaded = torch.empty(len(index), form.n_channels, form.size, form.size, dtype=torch.uint8)
+        chunks = torch.split(torch.arange(len(index)), _DECODE_BATCH)
+        decoded = StreamedImages(self, index, form).batches(chunks)
+        for chunk, pixels in zip(chunks, decoded, strict=True):
+            loaded[chunk] = pixels
+        return loaded
 
     def _pixels(self, index: int) -> UInt8[Tensor, "C H W"]:
         part = int(np.searchsorted(self._starts, index, side="right")) - 1
@@ -107,20 +114,15 @@ class StreamedImages(Dataset[Tensor]):
         """Return the images at `index`, decoded in this process."""
         return torch.stack([self[position] for position in index.tolist()])
 
-    def batches(self, batches: Sequence[Int64[Tensor, " B"]]) -> Iterator[UInt8[Tensor, "B C S S"]]:
+    def batches(self, batches: Sequence[Int64[Tensor, " _"]]) -> Iterator[UInt8[Tensor, "_ C S S"]]:
         """Yield the images of each batch of indices, decoded ahead by worker processes."""
         n_images = sum(len(batch) for batch in batches)
         yield from DataLoader(
             self,
             batch_sampler=[batch.tolist() for batch in batches],
-            num_workers=N_WORKERS if n_images > 2 * _DECODE_BATCH else 0,
+            num_workers=N_WORKERS if n_images > _N_WORTH_WORKERS else 0,
             generator=torch.Generator(),  # or the loader would draw from the global one
         )
-
-
-def index_chunks(n_images: int, size: int = _DECODE_BATCH) -> list[Int64[Tensor, " B"]]:
-    """Return all indices in chunks."""
-    return list(torch.split(torch.arange(n_images), size))
 
 
 def fit(images: UInt8[Tensor, "N c H W"], form: Form) -> UInt8[Tensor, "N C S S"]:

@@ -180,7 +180,7 @@ def _array_of(part: Any) -> UInt8[Tensor, "N C H W"] | None:
     return _as_images(np.asarray(data))
 
 
-def _as_images(array: np.ndarray[Any, Any]) -> UInt8[Tensor, "N C H W"]:
+def _as_images(array: UInt8[np.ndarray, "..."]) -> UInt8[Tensor, "N C H W"]:
     images = torch.from_numpy(np.ascontiguousarray(array))
     if images.ndim == 3:
         return images[:, None]

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kdsearch.distill.randomness import hash_key, hashed
 from kdsearch.errors import RequestError
-from kdsearch.spec.sections import Dataset
+from kdsearch.spec.sections import Dataset, Size
 
 _TEST_FRACTION = 0.2
 _TEST_KEY = hash_key(0x7E57)
@@ -59,7 +59,7 @@ def _sizes(dataset: Dataset, n_pool: int) -> tuple[int, int]:
     return n_validation, n_train
 
 
-def _count(size: float, n_pool: int) -> int:
+def _count(size: Size, n_pool: int) -> int:
     return size if isinstance(size, int) else max(1, round(size * n_pool))
 
 

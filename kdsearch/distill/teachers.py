@@ -176,7 +176,7 @@ class _Making:
         data = self._data
         splits = (data.train, data.validation, data.test)
         train, validation, test = (self._logits(model, split) for split in splits)
-        entropy = {str(t): soft_target_entropy(train, t) for t in TEMPERATURES}
+        entropy = {str(t): soft_target_entropy(train, float(t)) for t in TEMPERATURES}
         return {
             "digest": self._recipe.digest,
             "recipe": self._recipe.to_dict(),

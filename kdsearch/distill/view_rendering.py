@@ -120,7 +120,8 @@ def _inside(box: Int64[Tensor, "4 B"], size: int) -> Bool[Tensor, "B 1 S S"]:
     place = torch.arange(size, device=box.device)
     rows = (place >= top) & (place < bottom)
     columns = (place >= left) & (place < right)
-    return (rows[:, :, None] & columns[:, None, :])[:, None]
+    inside: Tensor = (rows[:, :, None] & columns[:, None, :])[:, None]
+    return inside
 
 
 def _per_image(values: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def test_a_certain_and_right_network_is_calibrated():
     assert calibration_error(logits, torch.arange(5)) == 0.0
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1, 4, 40])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0, 40.0])
 def test_entropy_is_that_of_the_softened_distribution(temperature):
     softened = np.exp(LOGITS / temperature)
     softened /= softened.sum(1, keepdims=True)

@@ -104,6 +104,7 @@ def _ask(folder, log, barrier, records):
     records.put(ensure_teacher(recipe(finetune={"epochs": 3}), Path(folder)).to_dict())
 
 
+@pytest.mark.slow
 def test_processes_that_ask_at_once_train_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     barrier, records, log = context.Barrier(2), context.Queue(), tmp_path / "log"
