@@ -8,7 +8,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from kdsearch.distill.objectives import at_least_float32, learned_temperature, pack_term
+from kdsearch.distill.objectives import (
+    at_least_float32,
+    kd_with_cross_entropy,
+    learned_temperature,
+    pack_term,
+)
 from kdsearch.distill.views import Batch
 from kdsearch.spec.sections import Objective
 
@@ -42,6 +47,7 @@ class PackLoss:
         first = objectives[0]
         numbers = {name: v for name, v in first.options.items() if not isinstance(v, str)}
         self._term = pack_term(first.name, numbers, base=first.options.get("base"))
+        self._is_plain_kd = first.name == "kd" and not numbers
         self._temperature = vector([o.temperature for o in objectives])
         self._alpha = vector([o.alpha for o in objectives])
         given = [{**self._term.defaults, **o.options} for o in objectives]
@@ -83,9 +89,26 @@ class PackLoss:
 
     def __call__(
         self, targets: Targets, logits: Float[Tensor, "k B C"], members: slice = slice(None)
-    ) -> Float[Tensor, " k"]:
-        """Return the loss of the members whose logits these are."""
-        logits = at_least_float32(logits)
+    ) -> tuple[Float[Tensor, " k"], Float[Tensor, "k B C"]]:
+        """Return the losses of the members whose logits these are, and their gradients by the logits.
+
+        Gradients of learned temperatures are added to `member_parameters`.
+        """
+        batch, teacher = targets.batch, targets.teacher_logits
+        wide = at_least_float32(logits)
+        if self._is_plain_kd and teacher is not None and batch.mix is None:
+            teacher = teacher.to(wide.dtype)[None]
+            losses, gradient = kd_with_cross_entropy(
+                wide, teacher, batch.labels, self._temperature[members], self._alpha[members]
+            )
+            return losses, gradient.to(logits.dtype)
+        leaf = wide.detach().requires_grad_()
+        losses = self._losses(targets, leaf, members)
+        torch.autograd.backward(losses.sum())
+        gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        return losses.detach(), gradient.to(logits.dtype)
+
+    def _losses(self, targets: Targets, logits: Tensor, members: slice) -> Float[Tensor, " k"]:
         supervised = _cross_entropy(logits, targets.batch)
         if targets.teacher_logits is None:
             return supervised

@@ -29,27 +29,61 @@ def pack_loss(sections):
 
 
 def test_alpha_weighs_the_term_against_cross_entropy_for_each_member():
-    losses = pack_loss(SECTIONS)(Targets(PLAIN, TEACHER, 1), LOGITS)
+    losses, _ = pack_loss(SECTIONS)(Targets(PLAIN, TEACHER, 1), LOGITS)
     for k, section in enumerate(SECTIONS):
         term = objective("kd")(LOGITS[k], TEACHER, LABELS, section.temperature)
         expected = section.alpha * term + (1 - section.alpha) * F.cross_entropy(LOGITS[k], LABELS)
         assert losses[k].item() == pytest.approx(expected.item(), rel=1e-12)
 
 
+@pytest.mark.parametrize("temperature", [0.5, 4.0, 40.0])
+def test_the_closed_form_is_autograds_result(temperature):
+    sections = [Objective(temperature=temperature * (k + 1), alpha=k / 2) for k in range(K)]
+    closed = pack_loss(sections)(Targets(PLAIN, TEACHER, 1), LOGITS)
+    logits = LOGITS.clone().requires_grad_()
+    losses = [
+        section.alpha * objective("kd")(z, TEACHER, LABELS, section.temperature)
+        + (1 - section.alpha) * F.cross_entropy(z, LABELS)
+        for section, z in zip(sections, logits, strict=True)
+    ]
+    sum(losses).backward()
+    torch.testing.assert_close(closed[0], torch.stack(losses).detach(), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(closed[1], logits.grad, rtol=1e-12, atol=1e-14)
+
+
+def test_the_general_way_gives_the_same_gradient():
+    own = [s.model_copy(update={"options": {"student_temperature": s.temperature}}) for s in SECTIONS]
+    for found, expected in zip(
+        pack_loss(own)(Targets(PLAIN, TEACHER, 1), LOGITS),
+        pack_loss(SECTIONS)(Targets(PLAIN, TEACHER, 1), LOGITS),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_the_closed_form_stays_finite_on_extreme_logits():
+    logits = torch.tensor([[[-110.0, 0, 0], [300.0, -300, 0]]])
+    teacher = torch.tensor([[5.0, 0, 0], [-200.0, 200, 100]])
+    batch = Batch(IMAGES[:2], LABELS[:2], None, None, INDEX[:2])
+    found = PackLoss([Objective(temperature=0.5, alpha=0.5)])(Targets(batch, teacher, 1), logits)
+    assert all(part.isfinite().all() for part in found)
+
+
 def test_a_slice_of_the_pack_has_the_same_losses():
     loss = pack_loss(SECTIONS)
     whole = loss(Targets(PLAIN, TEACHER, 1), LOGITS)
     parts = [loss(Targets(PLAIN, TEACHER, 1), LOGITS[k : k + 1], slice(k, k + 1)) for k in range(K)]
-    assert torch.equal(whole, torch.cat(parts))
+    for joined, part in zip(whole, zip(*parts, strict=True), strict=True):
+        assert torch.equal(joined, torch.cat(part))
 
 
 def test_kept_members_keep_their_own_losses():
     loss = pack_loss(
         [s.model_copy(update={"options": {"beta": float(k)}, "name": "dkd"}) for k, s in enumerate(SECTIONS)]
     )
-    whole = loss(Targets(PLAIN, TEACHER, 1), LOGITS)
+    whole, _ = loss(Targets(PLAIN, TEACHER, 1), LOGITS)
     loss.keep([0, 2])
-    assert torch.equal(loss(Targets(PLAIN, TEACHER, 1), LOGITS[[0, 2]]), whole[[0, 2]])
+    assert torch.equal(loss(Targets(PLAIN, TEACHER, 1), LOGITS[[0, 2]])[0], whole[[0, 2]])
     assert loss.temperatures().tolist() == [1.0, 9.0]
 
 
@@ -58,11 +92,11 @@ def test_without_a_teacher_it_is_cross_entropy():
     loss = pack_loss(sections)
     assert not loss.needs_teacher
     expected = [F.cross_entropy(own, LABELS).item() for own in LOGITS]
-    assert loss(Targets(PLAIN, None, 1), LOGITS).tolist() == pytest.approx(expected, rel=1e-12)
+    assert loss(Targets(PLAIN, None, 1), LOGITS)[0].tolist() == pytest.approx(expected, rel=1e-12)
 
 
 def test_cross_entropy_mixes_both_labels():
-    losses = pack_loss([Objective(alpha=0.0)] * K)(Targets(MIXED, None, 1), LOGITS)
+    losses, _ = pack_loss([Objective(alpha=0.0)] * K)(Targets(MIXED, None, 1), LOGITS)
     for k in range(K):
         own = F.cross_entropy(LOGITS[k], LABELS, reduction="none")
         partner = F.cross_entropy(LOGITS[k], PARTNERS, reduction="none")
@@ -70,7 +104,7 @@ def test_cross_entropy_mixes_both_labels():
 
 
 def test_a_term_of_the_target_takes_the_label_of_the_larger_share():
-    losses = pack_loss([Objective(name="nkd", alpha=1.0)] * K)(Targets(MIXED, TEACHER, 1), LOGITS)
+    losses, _ = pack_loss([Objective(name="nkd", alpha=1.0)] * K)(Targets(MIXED, TEACHER, 1), LOGITS)
     dominant = torch.tensor([0, 1, 2, 0, 2, 1])
     expected = objective("nkd")(LOGITS[1], TEACHER, dominant, 4.0)
     assert losses[1].item() == pytest.approx(expected.item(), rel=1e-12)
@@ -79,7 +113,7 @@ def test_a_term_of_the_target_takes_the_label_of_the_larger_share():
 def test_ctkd_learns_a_temperature_for_each_member():
     sections = [Objective(name="ctkd", options={"theta": theta}) for theta in (0.0, 1.0, 2.0)]
     loss = pack_loss(sections)
-    loss(Targets(PLAIN, TEACHER, 5), LOGITS).sum().backward()
+    loss(Targets(PLAIN, TEACHER, 5), LOGITS)
     thetas = [own[0] for own in loss.member_parameters()]
     assert all(theta.grad.abs() > 0 for theta in thetas)
     expected = [1 + 20 * torch.sigmoid(torch.tensor(t)).item() for t in (0.0, 1.0, 2.0)]
@@ -89,5 +123,6 @@ def test_ctkd_learns_a_temperature_for_each_member():
 
 
 def test_logits_in_bf16_give_losses_in_float32():
-    losses = PackLoss(SECTIONS)(Targets(PLAIN, TEACHER.float(), 1), LOGITS.bfloat16())
+    losses, gradient = PackLoss(SECTIONS)(Targets(PLAIN, TEACHER.float(), 1), LOGITS.bfloat16())
     assert losses.dtype == torch.float32
+    assert gradient.dtype == torch.bfloat16

@@ -45,13 +45,6 @@ def key_dropout(model: nn.Module, seed: int) -> None:
         setattr(model.get_submodule(parent), child, keyed)
 
 
-def set_step(model: nn.Module, step: int) -> None:
-    """Tell every keyed dropout of a network which step it is in."""
-    for module in model.modules():
-        if isinstance(module, KeyedDropout):
-            module.step = step
-
-
 def draws_globally(model: nn.Module, images: Tensor) -> bool:
     """Return whether a network in training mode takes numbers from the global generators.
 

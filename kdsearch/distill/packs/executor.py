@@ -6,8 +6,10 @@ from typing import Protocol, TypeAlias
 from jaxtyping import Float
 from torch import Tensor
 
-MemberLoss: TypeAlias = Callable[[Float[Tensor, "k B C"], slice], Float[Tensor, " k"]]
-"""The losses of the members at a slice of the pack, from their logits."""
+MemberLoss: TypeAlias = Callable[
+    [Float[Tensor, "k B C"], slice], tuple[Float[Tensor, " k"], Float[Tensor, "k B C"]]
+]
+"""The losses of the members at a slice of the pack, and their gradients by these logits."""
 
 
 class Executor(Protocol):

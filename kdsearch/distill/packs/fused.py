@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import stack_module_state, vmap
 
-from kdsearch.distill.packs.dropout import set_step
+from kdsearch.distill.packs.dropout import KeyedDropout
 from kdsearch.distill.packs.executor import MemberLoss
 from kdsearch.distill.packs.forward import MemberForward
 from kdsearch.distill.packs.precision import Precision
@@ -28,6 +28,7 @@ class FusedPack:
     def __init__(self, models: Sequence[nn.Module], precision: Precision, *, compiled: bool = False) -> None:
         parameters, buffers = stack_module_state(list(models))
         self._forward = MemberForward(models[0])
+        self._dropouts = [m for m in self._forward.skeleton.modules() if isinstance(m, KeyedDropout)]
         self._precision = precision
         together = vmap(self._forward, in_dims=(0, 0, None), randomness="error")
         self._together = torch.compile(together) if compiled else together
@@ -41,10 +42,12 @@ class FusedPack:
     def backward(self, images: Float[Tensor, "B ..."], loss: MemberLoss, step: int) -> Float[Tensor, " K"]:
         """Return every member's loss and leave its gradients in its parameters."""
         torch._foreach_zero_(self._gradients)
-        set_step(self._forward.skeleton, step)
-        losses = loss(self._logits(images), slice(None))
-        torch.autograd.backward(losses.sum())
-        return losses.detach()
+        for module in self._dropouts:
+            module.step = step
+        logits = self._logits(images)
+        losses, gradients = loss(logits.detach(), slice(None))
+        torch.autograd.backward(logits, gradients)
+        return losses
 
     @torch.no_grad()
     def logits(self, images: Float[Tensor, "B ..."]) -> Float[Tensor, "K B C"]:

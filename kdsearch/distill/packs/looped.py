@@ -7,10 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kdsearch.distill.packs.dropout import member_randomness, set_step
+from kdsearch.distill.packs.dropout import KeyedDropout, member_randomness
 from kdsearch.distill.packs.executor import MemberLoss
 from kdsearch.distill.packs.forward import MemberForward, tensors_of
 from kdsearch.distill.packs.precision import Precision
+
+_SMALL_BATCH = 2**16  # pixels; on more, the loss costs little and the members' graphs much memory
 
 
 class LoopedPack:
@@ -36,6 +38,7 @@ class LoopedPack:
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._models = [model.train().to(memory_format=self._format) for model in models]
         self._parameters = [list(model.parameters()) for model in models]
+        self._dropouts = [[m for m in model.modules() if isinstance(m, KeyedDropout)] for model in models]
         self._precision = precision
         self._seeds = None if seeds is None else list(seeds)
         self._compiled = torch.compile(MemberForward(models[0])) if compiled else None
@@ -46,17 +49,17 @@ class LoopedPack:
         return [list(own) for own in self._parameters]
 
     def backward(self, images: Float[Tensor, "B ..."], loss: MemberLoss, step: int) -> Float[Tensor, " K"]:
-        """Return every member's loss and leave its gradients in its parameters."""
+        """Return every member's loss and leave its gradients in its parameters.
+
+        On small batches the loss is computed once for all members, since there it costs as much as a
+        network; on larger ones each member's graph is freed before the next one's is made.
+        """
         images = images.contiguous(memory_format=self._format)
-        losses = []
-        for k, model in enumerate(self._models):
-            for parameter in self._parameters[k]:
-                parameter.grad = None
-            set_step(model, step)
-            own = loss(self._train_logits(k, images, step)[None], slice(k, k + 1))
-            torch.autograd.backward(own.sum())
-            losses.append(own.detach())
-        return torch.cat(losses)
+        size = len(self._models)
+        at_once = size if images.numel() <= _SMALL_BATCH else 1
+        parts = [slice(k, min(k + at_once, size)) for k in range(0, size, at_once)]
+        losses = [self._backward_part(images, loss, step, part) for part in parts]
+        return losses[0] if len(losses) == 1 else torch.cat(losses)
 
     @torch.no_grad()
     def logits(self, images: Float[Tensor, "B ..."]) -> Float[Tensor, "K B C"]:
@@ -72,6 +75,7 @@ class LoopedPack:
         """Go on with the members at these places alone."""
         self._models = [self._models[k] for k in kept]
         self._parameters = [self._parameters[k] for k in kept]
+        self._dropouts = [self._dropouts[k] for k in kept]
         self._seeds = None if self._seeds is None else [self._seeds[k] for k in kept]
 
     def state(self) -> list[dict[str, Tensor]]:
@@ -85,7 +89,17 @@ class LoopedPack:
                 for name, tensor in tensors_of(model).items():
                     tensor.copy_(state[name])
 
+    def _backward_part(self, images: Tensor, loss: MemberLoss, step: int, part: slice) -> Tensor:
+        outputs = [self._train_logits(k, images, step) for k in range(part.start, part.stop)]
+        losses, gradients = loss(torch.stack([output.detach() for output in outputs]), part)
+        torch.autograd.backward(outputs, list(gradients))
+        return losses
+
     def _train_logits(self, k: int, images: Tensor, step: int) -> Tensor:
+        for parameter in self._parameters[k]:
+            parameter.grad = None
+        for module in self._dropouts[k]:
+            module.step = step
         own = member_randomness(self._seeds[k], step, images.device) if self._seeds else nullcontext()
         model = self._models[k]
         with self._precision.context(), own:
