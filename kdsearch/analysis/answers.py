@@ -11,6 +11,7 @@ from kdsearch.analysis.observations import Tally
 from kdsearch.analysis.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response import Response, fit_response
 from kdsearch.analysis.selection import group_setups, select_setups
+from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.spec import TEMPERATURE, Params, Range, Setup, StudySpec
 from kdsearch.storage import TrialRow
 
@@ -87,6 +88,7 @@ class BestAnswer:
         }
 
 
+@one_blas_thread
 def best(
     spec: StudySpec,
     trials: Sequence[TrialRow],

@@ -13,6 +13,7 @@ from kdsearch.analysis.axes import FloatArray
 from kdsearch.analysis.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response import Response, fit_response
 from kdsearch.analysis.selection import check_factor, group_setups, select_setups
+from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.spec import StudySpec, level_label
 from kdsearch.storage import TrialRow
 
@@ -76,6 +77,7 @@ class Comparison:
         }
 
 
+@one_blas_thread
 def compare(
     spec: StudySpec,
     trials: Sequence[TrialRow],

@@ -17,6 +17,7 @@ from kdsearch.analysis.profiles import TemperatureProfile
 from kdsearch.analysis.selection import select_setups
 from kdsearch.analysis.space import ResponseSpace
 from kdsearch.analysis.surfaces import Surfaces, draw_surfaces, mean_surface
+from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.spec import TEMPERATURE, Setup, StudySpec
 from kdsearch.storage import TrialRow
 
@@ -125,6 +126,7 @@ class ResponseCurve:
     points: list[tuple[float, float]]
 
 
+@one_blas_thread
 def response_curves(
     spec: StudySpec,
     trials: Sequence[TrialRow],
@@ -161,6 +163,7 @@ def _curve(response: Response, setup: int, level: float) -> ResponseCurve:
     )
 
 
+@one_blas_thread
 def fit_response(spec: StudySpec, trials: Sequence[TrialRow], *, seed: int = 0) -> Response:
     """Return the response that the trials tell, the same for the same trials and seed."""
     space = ResponseSpace(spec)

@@ -23,7 +23,7 @@ def serve(storage: str, host: str, port: int) -> None:
     """Serve the explorer at /, JSON under /kdsearch/v1/ and the Optuna dashboard at /dashboard."""
     from kdsearch.service import run
 
-    run(storage, host=host, port=port)
+    run(storage, host=host, port=port, announce=click.echo)
 
 
 @click.command()

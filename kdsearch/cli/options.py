@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-import yaml
 
 from kdsearch.errors import RequestError
+from kdsearch.spec import parse_value
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,4 +46,4 @@ def parse_where(texts: tuple[str, ...]) -> dict[str, Any] | None:
     for path, equals, _ in pairs:
         if not (path and equals):
             raise RequestError(f"`--where` must be PATH=VALUE, got {path!r}. Example: optimizer.name=sgd.")
-    return {path: yaml.safe_load(value) for path, _, value in pairs} or None
+    return {path: parse_value(value) for path, _, value in pairs} or None

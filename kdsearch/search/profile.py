@@ -13,6 +13,7 @@ from kdsearch.analysis.observations import Observations, observe
 from kdsearch.analysis.process import Process
 from kdsearch.analysis.space import ResponseSpace, Site
 from kdsearch.analysis.surfaces import mean_surface
+from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.search.balance import next_setup, trials_of
 from kdsearch.search.knowledge import knowledge_gradient_pack, plausible_maximisers
 from kdsearch.search.proposer import Proposal
@@ -44,6 +45,7 @@ class ProfileProposer:
         self._kernel = Kernel(self._space.axes, self._space.distances)
         self._fitted: tuple[bytes, FloatArray] = (b"", self._kernel.prior_mean)
 
+    @one_blas_thread
     def propose(self, trials: Sequence[TrialRow], size: int) -> Proposal:
         """Return the next pack: a setup and `size` parameter sets."""
         observations, tallies = observe(self._spec, self._space, trials)

@@ -118,14 +118,23 @@ def _override(document: dict[str, Any], override: str) -> dict[str, Any]:
     path, equals, text = override.partition("=")
     if not (path and equals):
         raise RequestError(f"`--set` must be PATH=VALUE, got {override!r}. Example: optimizer.lr=0.05.")
-    try:
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
-    except yaml.YAMLError as error:
-        raise RequestError(f"`--set {path}` must be a YAML value, got {text!r}.") from error
+    value = parse_value(text)
     section, _, rest = path.partition(".")
     if section in ("setup", "tune") and rest:
         return {**document, section: {**(document.get(section) or {}), rest: value}}
     return with_value(document, path, value)
+
+
+def parse_value(text: str) -> Any:
+    """Return a value written in YAML, as `--set` and `--where` take it.
+
+    Raises:
+        RequestError: It is not YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+    except yaml.YAMLError as error:
+        raise RequestError(f"A value must be written in YAML, got {text!r}.") from error
 
 
 def spec_document(spec: StudySpec) -> dict[str, Any]:

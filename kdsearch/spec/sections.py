@@ -122,7 +122,7 @@ class Finetune(Section):
     head_epochs: Count = 0
     optimizer: OptimizerName = "sgd"
     lr: Positive = 0.1
-    momentum: Fraction = 0.9
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     weight_decay: NonNegative = 5.0e-4
     batch_size: PositiveCount = 64
     schedule: ScheduleName = "cosine"
