@@ -4,7 +4,16 @@ The matrices are small. On a machine whose cores train students, BLAS threads th
 made an answer take thirty times longer.
 """
 
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 from threadpoolctl import threadpool_limits
 
-one_blas_thread = threadpool_limits.wrap(limits=1, user_api="blas")
-"""Decorates a function to run its linear algebra in one thread."""
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def one_blas_thread(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Let a function run its linear algebra in one thread."""
+    limited: Callable[Parameters, Result] = threadpool_limits.wrap(limits=1, user_api="blas")(function)
+    return limited

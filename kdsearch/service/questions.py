@@ -5,10 +5,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from starlette.datastructures import QueryParams
 
 from kdsearch.errors import RequestError
+from kdsearch.spec import parse_value
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,7 @@ def _level(text: str) -> tuple[str, Any]:
     path, equals, value = text.partition("=")
     if not (path and equals):
         raise RequestError(f"`where` must be PATH=VALUE, got {text!r}. Example: where=optimizer.name=sgd.")
-    try:
-        return path, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RequestError(f"`where` must have a YAML value for {path}, got {value!r}.") from error
+    return path, parse_value(value)
 
 
 def _number(query: QueryParams, name: str, default: float, *, low: float, high: float) -> float:
