@@ -17,13 +17,7 @@ from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.search.balance import next_setup, trials_of
 from kdsearch.search.knowledge import knowledge_gradient_pack, plausible_maximisers
 from kdsearch.search.proposer import Proposal
-from kdsearch.search.start import (
-    AROUND_DEFAULT,
-    ENOUGH_TRIALS,
-    covering_setups,
-    start_centre,
-    start_points,
-)
+from kdsearch.search.start import ENOUGH_TRIALS, covering_setups, start_points
 from kdsearch.spec import Params, Setup, StudySpec
 from kdsearch.storage import TrialRow
 
@@ -72,7 +66,7 @@ class ProfileProposer:
         assert site is not None  # noqa: S101 - it is one of the spec's setups
         rng = np.random.default_rng([self._seed, len(trials)])
         process = self._with_pending(self._fit(observations), trials)
-        places = self._places(site, process, rng, is_new=not trials_of(setup, trials))
+        places = self._places(site, process, rng)
         setups = np.full(len(places), site.index, dtype=np.intp)
         mean, variance = process.believe_each(setups, places)
         kept = plausible_maximisers(mean, variance, rng)
@@ -104,25 +98,14 @@ class ProfileProposer:
         believed = found.evidence.joined(setup, nodes, process.believe_each(setup, nodes)[0])
         return Process(self._kernel, found.theta, believed)
 
-    def _places(self, site: Site, process: Process, rng: np.random.Generator, *, is_new: bool) -> IntArray:
-        """Return the nodes [N, P] among which the pack is chosen; near the defaults in a new setup."""
+    def _places(self, site: Site, process: Process, rng: np.random.Generator) -> IntArray:
+        """Return the nodes [N, P] among which the pack is chosen."""
         others = candidates(self._space, site.index, mean_surface(process), process.evidence, rng)
         for axis, allowed in enumerate(site.allowed[1:]):
             others = others[allowed[others[:, axis]]]
-        if is_new:
-            near = self._near_defaults(site, others)
-            others = others[near] if near.any() else others
         temperatures = np.flatnonzero(site.allowed[0])
         step = 2 if self._space.axes[0].continuous and len(temperatures) > 2 else 1
         return product_nodes(temperatures[::step], others)
-
-    def _near_defaults(self, site: Site, others: IntArray) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
-        near = np.ones(len(others), dtype=bool)
-        for axis, nodes in zip(self._space.axes[1:], others.T, strict=True):
-            centre = start_centre(self._spec, axis.path, site.dimensions[axis.path])
-            if centre is not None and not axis.choices:
-                near &= np.abs(axis.positions[nodes] - centre) <= 3 * AROUND_DEFAULT
-        return near
 
     def _params(self, site: Site, nodes: IntArray) -> Params:
         values = self._space.values(site, list(nodes))

@@ -12,8 +12,9 @@ from scipy.stats import qmc
 from kdsearch.spec import TEMPERATURE, Choices, Params, Range, Setup, StudySpec, level_label, setup_key
 from kdsearch.spec.space import ByFactor
 
-AROUND_DEFAULT = 0.1
+AROUND_DEFAULT = 0.03
 ENOUGH_TRIALS = 4
+_WELL_INSIDE = 0.1
 
 
 def covering_setups(setups: Sequence[Setup], pack: int) -> list[Setup]:
@@ -35,8 +36,8 @@ def covering_setups(setups: Sequence[Setup], pack: int) -> list[Setup]:
 def start_points(spec: StudySpec, setup: Setup, first: int, size: int, seed: int) -> list[Params]:
     """Return the points `first`, `first + 1`, … of a setup's start design.
 
-    Temperature runs through its range by a scrambled Sobol sequence; the other numbers stay within about
-    10% of their range around the place that `start_centre` tells.
+    Temperature runs through its range by a scrambled Sobol sequence; the other numbers scatter by about
+    3% of their range around the place that `start_centre` tells.
     """
     dimensions = spec.dimensions(setup)
     digest = hashlib.sha256(f"{seed}:{setup_key(setup)}".encode()).digest()
@@ -74,7 +75,7 @@ def start_centre(spec: StudySpec, path: str, dimension: Range | Choices) -> floa
     if not isinstance(value, int | float) or not dimension.low <= value <= dimension.high:
         return 0.5
     unit = dimension.to_unit(value)
-    return unit if AROUND_DEFAULT <= unit <= 1 - AROUND_DEFAULT else 0.5
+    return unit if _WELL_INSIDE <= unit <= 1 - _WELL_INSIDE else 0.5
 
 
 def _own_value(spec: StudySpec, path: str) -> Any:
