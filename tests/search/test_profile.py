@@ -205,9 +205,9 @@ def test_it_beats_random_design_on_simulated_studies():
     for sampler, regrets in regret.items():
         for seed in range(3):
             study = simulated_study(
-                "shared", seed, levels=(2, 2, 1), n_trials=32, sampler=sampler, lr_off=0.3
+                "shared", seed, levels=(2, 2, 1), n_trials=48, sampler=sampler, lr_off=0.3
             )
-            study.search(build_proposer(study.spec), 32)
+            study.search(build_proposer(study.spec), 48)
             for answer in best(study.spec, study.rows).setups:
                 assert answer.temperature is not None
                 regrets.append(study.regret(answer.setup, answer.temperature))
