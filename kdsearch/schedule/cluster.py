@@ -50,7 +50,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
     scratch = _make_scratch()
     try:
         _start(address, scratch)
-        resources = ray.cluster_resources()
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's own lack
         yield Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), scratch)
     finally:
         ray.shutdown()

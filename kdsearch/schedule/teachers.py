@@ -25,7 +25,8 @@ def train_teachers(spec: StudySpec, record: StudyRecord, artifacts: Path) -> Non
     pending = [task.remote(document, str(artifacts)) for document in teacher_documents(spec)]
     for reference in pending:
         try:
-            record.save_teacher(ray.get(reference))
+            teacher: dict[str, Any] = ray.get(reference)
+            record.save_teacher(teacher)
         except RayTaskError as error:
             if isinstance(error.cause, KDSearchError):
                 raise error.cause from error

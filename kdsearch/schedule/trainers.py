@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from kdsearch.errors import RequestError
-from kdsearch.trial import Metrics, PackReport, Trial, TrialResult
+from kdsearch.trial import Metrics, Outcome, PackReport, Trial, TrialResult
 
 PackTrainer: TypeAlias = Callable[[Sequence[Trial], PackReport], list[TrialResult]]
 
@@ -97,7 +97,7 @@ def _whole_pack(function: Callable[..., Any]) -> PackTrainer:
         def report_pack(epoch: int, metrics: Mapping[int, Metrics]) -> set[int]:
             stop = set(report(epoch, metrics)) | {n for n, m in metrics.items() if _diverged(m)}
             for number, values in metrics.items():
-                state = "pruned" if number in stop else "complete"
+                state: Outcome = "pruned" if number in stop else "complete"
                 last[number] = replace(last[number], epochs=epoch, metrics=values, state=state)
             return stop
 
