@@ -1,7 +1,7 @@
 """The study as Optuna and its dashboard see it. Our tables are the truth; this follows them."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kdsearch.errors import RunError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
-_log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
@@ -103,7 +102,7 @@ class OptunaMirror:
         from optuna.trial import TrialState as State
 
         self._unless_ended(
-            number, lambda: self._storage.set_trial_state_values(self._trial_id(number), State.RUNNING)
+            lambda: self._storage.set_trial_state_values(self._trial_id(number), State.RUNNING)
         )
 
     def report(self, epoch: int, accuracies: Mapping[int, float]) -> None:
@@ -113,28 +112,22 @@ class OptunaMirror:
             self._storage.set_trial_intermediate_value(self._trial_id(number), epoch, accuracy)
 
         for number, accuracy in accuracies.items():
-            self._unless_ended(number, lambda n=number, a=accuracy: add(n, a))  # type: ignore[misc]
+            self._unless_ended(lambda n=number, a=accuracy: add(n, a))  # type: ignore[misc]
 
     def finish(self, number: int, ending: Ending) -> None:
         """End a trial that runs or waits; one that has ended stays as it is."""
-        self._do(lambda: self._finish(number, ending))
+        self._unless_ended(lambda: self._finish(number, ending))
 
     def _finish(self, number: int, ending: Ending) -> None:
-        from optuna.trial import TrialState as State
-
-        state = optuna_state(ending.state)
+        # As `study.tell` does it, but for three readings of the trial and the sampler's hook.
         trial_id = self._trial_id(number)
-        trial = self._storage.get_trial(trial_id)
-        if trial.state.is_finished():
-            return
-        if trial.state == State.WAITING:
-            self._storage.set_trial_state_values(trial_id, State.RUNNING)
         if ending.reason is not None:
             self._storage.set_trial_user_attr(trial_id, "reason", ending.reason)
-        point = ending.accuracy if state != State.FAIL else None
-        if point is not None and ending.epoch not in trial.intermediate_values:
-            self._storage.set_trial_intermediate_value(trial_id, ending.epoch, point)
-        self._study.tell(number, point if state == State.COMPLETE else None, state=state)
+        value = ending.accuracy if ending.state != "failed" else None
+        if value is not None:
+            self._storage.set_trial_intermediate_value(trial_id, ending.epoch, value)
+        values = None if value is None else [value]
+        self._storage.set_trial_state_values(trial_id, optuna_state(ending.state), values)
 
     def _add(self, trial: NewTrial, state: TrialState) -> int:
         frozen = new_frozen_trial(self._space, trial, state)
@@ -159,13 +152,12 @@ class OptunaMirror:
 
         return self._do(read)
 
-    def _unless_ended(self, number: int, operation: Callable[[], object]) -> None:
+    def _unless_ended(self, operation: Callable[[], object]) -> None:
+        """Do an operation on a trial, unless it has ended: here before, or in Optuna by someone else."""
         from optuna.exceptions import UpdateFinishedTrialError
 
-        try:
+        with suppress(UpdateFinishedTrialError):
             self._do(operation)
-        except UpdateFinishedTrialError:
-            _log.warning("Trial %d was ended in Optuna by someone else; kdsearch goes on with it.", number)
 
     def _do(self, operation: Callable[[], _Result]) -> _Result:
         """Return what an operation returns; a dashboard may have renamed the study: all ids differ then."""
@@ -188,7 +180,10 @@ class OptunaMirror:
 
     def _use(self, study: "Study") -> None:
         self._study = study
+        self._ids: dict[int, int] = {}
         self._study_id: int = self._storage.get_study_id_from_name(study.study_name)
 
     def _trial_id(self, number: int) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        if number not in self._ids:
+            self._ids[number] = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        return self._ids[number]

@@ -19,7 +19,7 @@ from kdsearch.spec import StudySpec, load_spec
 from kdsearch.storage import StudyRecord, hold_lease, open_database
 from kdsearch.trial import Trial, TrialResult
 
-ROUNDS = 12
+ROUNDS = 8
 TRIALS, EPOCHS = int(sys.argv[5]), int(sys.argv[6])
 SPEC = {
     "name": "killed",

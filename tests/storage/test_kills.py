@@ -8,7 +8,7 @@ import pytest
 
 from kdsearch.storage import list_studies, load_epochs, load_optuna_study, load_trials, open_database
 
-TRIALS = 18
+TRIALS = 12
 EPOCHS = 3
 DRIVER = Path(__file__).parent / "kill_driver.py"
 PAIRS = {"complete": "COMPLETE", "failed": "FAIL"}
