@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 
 from kdsearch.analysis.axes import FloatArray, IntArray
+from kdsearch.analysis.edges import edge_warnings
 from kdsearch.analysis.observations import Tally
 from kdsearch.analysis.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response import Response, fit_response
 from kdsearch.analysis.selection import group_setups, select_setups
 from kdsearch.analysis.threads import one_blas_thread
-from kdsearch.spec import TEMPERATURE, Params, Range, Setup, StudySpec
+from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec
 from kdsearch.storage import TrialRow
 
 COMMON_DEFAULTS = (1.0, 4.0)
 _NEAR = 0.15
 _N_NEAREST = 5
-_EDGE = 0.1
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class SetupAnswer:
         failed: Failed trials, those that diverged included.
         pruned: Pruned trials.
         regret_of: Expected accuracy lost by common temperatures that lie in the range.
-        flat: Whether the temperature hardly matters: more likely than not, none in the range costs more than
-            one and a half times the tolerance.
+        flat: Whether the temperature hardly matters: with a probability of two thirds, none in the range
+            costs more than twice the tolerance.
         warnings: What to know before the answer is believed.
         reason: Why there is no answer.
     """
@@ -149,7 +149,7 @@ class _Judge:
         known |= self._about_accuracy(details)
         if not is_marginal:
             known["params"] = details[0].params
-            warnings += self._edges(answered[0], details[0].nodes, profile)
+            warnings += edge_warnings(self._response, answered[0], int(details[0].nodes[0]))
         return SetupAnswer(**known, warnings=tuple(warnings))
 
     def _about_temperature(self, profile: TemperatureProfile) -> dict[str, Any]:
@@ -180,32 +180,6 @@ class _Judge:
             "accuracy_interval": (float(low), float(high)),
             "test_accuracy": float(np.mean(measured)) if len(measured) == len(details) else None,
         }
-
-    def _edges(self, setup: int, nodes: IntArray, profile: TemperatureProfile) -> Iterator[str]:
-        """Yield a warning for each logarithmic range at whose end the best value probably lies."""
-        if profile.half_step and not profile.is_flat(self._tolerance):
-            for end, word in ((0, "below"), (-1, "above")):
-                if profile.temperature == profile.temperatures[end]:
-                    yield (
-                        "The best temperature lies at the edge of its range and may be "
-                        f"{word} {profile.temperature:.3g}."
-                    )
-        space = self._response.space
-        site = space.site_at(setup, int(nodes[0]))
-        best_nodes = self._response.best_nodes(setup, int(nodes[0]))
-        for axis, best in zip(space.axes[1:], best_nodes.T, strict=True):
-            dimension = site.dimensions[axis.path]
-            if not isinstance(dimension, Range) or not dimension.log:
-                continue
-            for edge, is_near in (
-                (dimension.low, axis.positions[best] <= _EDGE),
-                (dimension.high, axis.positions[best] >= 1 - _EDGE),
-            ):
-                if is_near.mean() >= 0.5:
-                    yield (
-                        f"The best `{axis.path}` lies at the edge of its range ({edge:g}): an effect of "
-                        f"temperature may be an effect of `{axis.path}`. Widen the range."
-                    )
 
 
 @dataclass(frozen=True)

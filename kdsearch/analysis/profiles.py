@@ -87,7 +87,8 @@ class TemperatureProfile:
     def is_flat(self, tolerance: float) -> bool:
         """Return whether the temperature hardly matters.
 
-        More likely than not, no temperature costs more than one and a half times the tolerance. (A draw's
-        extremes differ by more than the truth's, so the tolerance itself would be too strict.)
+        That is: with a probability of two thirds, no temperature costs more than twice the tolerance. A
+        draw's extremes differ by more than the truth's, so that curves whose true range is the tolerance or
+        less are mostly called flat, and those with twice that hardly ever.
         """
-        return bool((self.regret.max(axis=1) <= 1.5 * tolerance).mean() >= 0.5)
+        return bool((self.regret.max(axis=1) <= 2 * tolerance).mean() >= 2 / 3)

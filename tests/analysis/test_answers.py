@@ -23,7 +23,7 @@ CONTRACT = {
 
 
 def searched(scenario: Any, seed: int, n_trials: int, **options: Any) -> SimulatedStudy:
-    study = simulated_study(scenario, seed, levels=(2, 2, 1), n_trials=n_trials, **options)
+    study = simulated_study(scenario, seed, n_trials=n_trials, **{"levels": (2, 2, 1), **options})
     study.search(build_proposer(study.spec), n_trials)
     return study
 
@@ -188,8 +188,18 @@ def test_a_best_learning_rate_at_the_edge_of_its_range_is_flagged():
         return peak_at_six(setup, params, {}) - 0.05 * (1 - units[LR])
 
     [answer] = best(spec, trials_of(spec, accuracy)).setups
-    assert any("`optimizer.lr` lies at the edge of its range (1)" in warning for warning in answer.warnings)
+    assert any(
+        "`optimizer.lr` probably lies at the edge of its range (1)" in warning for warning in answer.warnings
+    )
     assert best(spec, trials_of(spec, peak_at_six)).setups[0].warnings == ()
+
+
+def test_a_best_temperature_at_the_edge_is_flagged_where_it_is_probable():
+    spec = spec_of({TEMPERATURE: LOG_T})
+    rising = trials_of(spec, lambda setup, params, units: 0.8 + 0.1 * units[TEMPERATURE])
+    assert "may be above 40" in best(spec, rising).setups[0].warnings[0]
+    noise = trials_of(spec, lambda setup, params, units: 0.8, noise=0.005)
+    assert best(spec, noise).setups[0].warnings == ()
 
 
 def test_marginal_answers_average_over_the_other_factors():
@@ -244,8 +254,10 @@ def test_the_interval_covers_the_truth():
 
 
 def test_flat_is_said_where_the_curve_is_flat_and_only_there():
-    flat = [a.flat for s in range(2) for a in answers(searched("flat", s, 64))]
-    peaked = [a.flat for s in range(2) for a in answers(searched("shared", s, 64))]
+    flat, peaked = (
+        [answer.flat for answer in answers(searched(scenario, 0, 192, levels=(2, 3, 2)))]
+        for scenario in ("flat", "shared")
+    )
     assert np.mean(flat) >= 0.6
     assert not any(peaked)
 
