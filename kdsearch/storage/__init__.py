@@ -8,8 +8,6 @@ from kdsearch.storage.database import (
     connect_database,
     open_database,
     parse_url,
-    schema_status,
-    upgrade,
 )
 from kdsearch.storage.lease import Lease, hold_lease, request_stop
 from kdsearch.storage.optuna_store import load_optuna_study
@@ -27,6 +25,7 @@ from kdsearch.storage.rows import (
 )
 from kdsearch.storage.schema import SchemaStatus
 from kdsearch.storage.transfer import export_study, import_study
+from kdsearch.storage.upgrading import schema_status, upgrade
 
 __all__ = [
     "DIVERGED",

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from kdsearch.errors import RequestError
 from kdsearch.storage.filesystems import network_filesystem
-from kdsearch.storage.schema import SchemaStatus, check_schema, create_schema, read_schema
+from kdsearch.storage.schema import check_schema, create_schema, read_schema
 
 BUSY_TIMEOUT_S = 60
 CONNECT_TIMEOUT_S = 10
@@ -87,10 +86,13 @@ def open_database(url: str, *, create: bool = False) -> Database:
     """
     database = connect_database(url, create=create)
     try:
-        if create and schema_status(database).state == "empty":
+        with database.read() as connection:
+            status = read_schema(connection)
+        if create and status.state == "empty":
             _prepare_file(database)
-            upgrade(database)
-        check_schema(schema_status(database), database.name)
+            with database.write() as connection:
+                status = create_schema(connection)
+        check_schema(status, database.name)
     except BaseException:
         database.close()
         raise
@@ -119,22 +121,6 @@ def connect_database(url: str, *, create: bool = False) -> Database:
     return database
 
 
-def schema_status(database: Database) -> SchemaStatus:
-    """Return which kdsearch's tables a database has."""
-    with database.read() as connection:
-        return read_schema(connection)
-
-
-def upgrade(database: Database) -> SchemaStatus:
-    """Bring a database's tables to this kdsearch's revision; all of it holds, or nothing.
-
-    Raises:
-        RequestError: The tables are of a newer kdsearch.
-    """
-    with database.write() as connection:
-        return create_schema(connection)
-
-
 def engine_options(url: URL) -> dict[str, Any]:
     """Return the options that every engine on this database takes, ours and Optuna's."""
     if url.get_backend_name() == "sqlite":
@@ -154,7 +140,7 @@ def database_now(connection: Connection) -> datetime:
 
 
 def parse_url(url: str) -> URL:
-    """Return a database URL with its driver, found to be one that we can use.
+    """Return a database URL with its driver and an absolute path, found to be one that we can use.
 
     Raises:
         RequestError: It is none, or its driver is missing.
@@ -167,34 +153,39 @@ def parse_url(url: str) -> URL:
             "Examples: sqlite:///kdsearch.db, postgresql://user:password@host/name."
         ) from error
     backend, _, driver = parsed.drivername.partition("+")
+    if backend == "sqlite":
+        return _sqlite_url(parsed)
     if backend in ("postgresql", "postgres"):
-        parsed = parsed.set(drivername=f"postgresql+{driver or 'psycopg'}")
-    elif backend != "sqlite":
-        raise RequestError(
-            f"`storage` must be a URL of SQLite or PostgreSQL, got {backend!r}. "
-            "Use sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME."
-        )
-    _check_driver(parsed)
-    return parsed
+        return _postgres_url(parsed, driver or "psycopg")
+    raise RequestError(
+        f"`storage` must be a URL of SQLite or PostgreSQL, got {backend!r}. "
+        "Use sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME."
+    )
 
 
-def _check_driver(url: URL) -> None:
+def _sqlite_url(url: URL) -> URL:
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise RequestError("`storage` must name a file for SQLite, for example sqlite:///kdsearch.db.")
+    return url.set(drivername="sqlite", database=str(Path(url.database).expanduser().resolve()))
+
+
+def _postgres_url(url: URL, driver: str) -> URL:
+    url = url.set(drivername=f"postgresql+{driver}")
     shown = url.render_as_string(hide_password=True)
     try:
-        driver = url.get_dialect().driver
+        url.get_dialect().import_dbapi()
     except NoSuchModuleError as error:
         raise RequestError(f"`storage` names an unknown driver: {shown}. Use postgresql://.") from error
-    if url.get_backend_name() == "postgresql" and find_spec(driver) is None:
+    except ImportError as error:
         raise RequestError(
-            f"`storage` needs the driver {driver} for {shown}. "
+            f"`storage` needs the driver {driver} for {shown}, which can't be imported ({error}). "
             "Install it: pip install 'kdsearch-hpo[postgres]'."
-        )
+        ) from error
+    return url
 
 
 def _check_file(url: URL, *, create: bool) -> None:
-    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
-        raise RequestError("`storage` must name a file for SQLite, for example sqlite:///kdsearch.db.")
-    path = Path(url.database).resolve()
+    path = Path(url.database or "")
     if not path.parent.is_dir():
         raise RequestError(f"`storage` must lie in an existing folder, got {path}. Create {path.parent}.")
     if not (create or path.exists()):

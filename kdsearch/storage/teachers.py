@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from kdsearch.storage.database import database_now
 from kdsearch.storage.queries import finite
 from kdsearch.storage.tables import StudyTeacherTable, TeacherTable
+from kdsearch.storage.trials import insert_new
 
 _NUMBERS = ("train_accuracy", "val_accuracy", "test_accuracy", "calibration_error", "seconds")
 _NAMED = frozenset({"digest", "recipe", "path", "entropy", *_NUMBERS})
@@ -16,25 +17,31 @@ _NAMED = frozenset({"digest", "recipe", "path", "entropy", *_NUMBERS})
 def save_teacher(connection: Connection, study: int, teacher: Mapping[str, Any]) -> None:
     """Record a trained teacher, told in plain values, and that a study uses it.
 
-    `digest`, `recipe` and `path` are needed; what has no column of its own is kept in `details`.
+    `digest`, `recipe` and `path` are needed; what has no column of its own is kept in `details`. A
+    teacher that is recorded already gets the new values: it may lie elsewhere now.
     """
-    digest = teacher["digest"]
-    link = {"study_id": study, "digest": digest}
-    known = connection.execute(select(TeacherTable.digest).where(TeacherTable.digest == digest)).first()
-    if known is None:
-        connection.execute(insert(TeacherTable).values(**_values(connection, teacher)))
-    connection.execute(delete(StudyTeacherTable).filter_by(**link))
-    connection.execute(insert(StudyTeacherTable).values(**link))
+    values = _values(teacher)
+    mine = TeacherTable.digest == teacher["digest"]
+    if connection.execute(select(TeacherTable.digest).where(mine)).first():
+        connection.execute(update(TeacherTable).where(mine).values(**values))
+    else:
+        created = database_now(connection)
+        connection.execute(insert(TeacherTable).values(digest=teacher["digest"], created=created, **values))
+    insert_new(connection, StudyTeacherTable, [{"study_id": study, "digest": teacher["digest"]}])
 
 
-def _values(connection: Connection, teacher: Mapping[str, Any]) -> dict[str, Any]:
-    entropy = teacher.get("entropy")
+def _values(teacher: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "digest": teacher["digest"],
         "recipe": dict(teacher["recipe"]),
         "path": str(teacher["path"]),
-        "entropy": entropy and {str(temperature): value for temperature, value in entropy.items()},
+        "entropy": _plain(teacher.get("entropy")),
         **{name: finite(teacher.get(name)) for name in _NUMBERS},
-        "details": {name: value for name, value in teacher.items() if name not in _NAMED},
-        "created": database_now(connection),
+        "details": {name: _plain(value) for name, value in teacher.items() if name not in _NAMED},
     }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: keys are texts, and there is no NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(below) for key, below in value.items()}
+    return finite(value) if isinstance(value, float) else value

@@ -40,6 +40,14 @@ class TestRefusal:
     def test_postgres_means_psycopg_3(self, scheme: str) -> None:
         assert parse_url(f"{scheme}://me@host/name").drivername == "postgresql+psycopg"
 
+    def test_a_relative_file_stays_where_it_was(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert parse_url("sqlite:///studies.db").database == f"{tmp_path}/studies.db"
+        monkeypatch.setenv("HOME", "/home/me")
+        assert parse_url("sqlite:///~/studies.db").database == "/home/me/studies.db"
+
     def test_a_server_that_is_not_there_is_told_without_the_password(self, tmp_path: Path) -> None:
         with pytest.raises(RequestError, match="can't be opened") as caught:
             open_database(f"postgresql://me:secret@/name?host={tmp_path}")

@@ -10,9 +10,17 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from kdsearch.errors import RequestError
+from kdsearch.errors import LiveDriverError, RequestError
 from kdsearch.spec import StudySpec
-from kdsearch.storage import Database, StudyRecord, connect_database, open_database, schema_status, upgrade
+from kdsearch.storage import (
+    Database,
+    StudyRecord,
+    connect_database,
+    hold_lease,
+    open_database,
+    schema_status,
+    upgrade,
+)
 from kdsearch.storage.schema import MIGRATIONS, alembic_config, known_revisions
 
 
@@ -87,6 +95,15 @@ class TestOtherVersions:
             open_database(url, create=True)
         monkeypatch.undo()
         assert upgrade(database).state == "current"
+
+    def test_tables_stay_while_a_study_runs(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        revisions = [*known_revisions(), "r9998"]
+        monkeypatch.setattr("kdsearch.storage.schema.known_revisions", lambda: revisions)
+        with hold_lease(database, "tiny"), pytest.raises(LiveDriverError, match="'tiny' is being run"):
+            upgrade(database)
+        assert schema_status(database).state == "older"
 
     def test_a_database_of_optuna_alone_gets_our_tables_beside(self, empty_url: str) -> None:
         with connect_database(empty_url, create=True) as database:

@@ -1,6 +1,7 @@
 """Reading studies: what is there, and how light it is."""
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -152,6 +153,14 @@ class TestTeachers:
         assert load_teachers(database, "one") == [row]
         StudyRecord.open(database, make_spec(name="three"))
         assert load_teachers(database, "three") == []
+
+    def test_one_that_moved_is_found_where_it_is(self, database: Database, record: StudyRecord) -> None:
+        record.save_teacher(TEACHER)
+        created = load_teachers(database)[0].created
+        record.save_teacher({**TEACHER, "path": "/elsewhere", "entropy": {1.0: math.nan}, "x": math.inf})
+        (row,) = load_teachers(database)
+        assert (row.path, row.entropy, row.created) == ("/elsewhere", {"1.0": None}, created)
+        assert row.details == {"parameters": 1234, "x": None}
 
 
 class TestBestTemperatureView:
