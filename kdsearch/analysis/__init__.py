@@ -2,14 +2,17 @@
 
 from kdsearch.analysis.answers import BestAnswer, SetupAnswer, best
 from kdsearch.analysis.comparison import Comparison, compare
+from kdsearch.analysis.importance import Importance, importance
 from kdsearch.analysis.response import ResponseCurve, response_curves
 
 __all__ = [
     "BestAnswer",
     "Comparison",
+    "Importance",
     "ResponseCurve",
     "SetupAnswer",
     "best",
     "compare",
+    "importance",
     "response_curves",
 ]

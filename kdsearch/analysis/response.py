@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
@@ -114,8 +114,10 @@ class Response:
 class ResponseCurve:
     """Accuracy over temperature in one setup, with the other parameters at their best for each.
 
-    `mean`, `low` and `high` are expected accuracies and a credible band; all are empty where the setup
-    has too few trials to say. `points` are the observed (temperature, accuracy) of the complete trials.
+    `mean`, `low` and `high` are expected accuracies and a credible band; `at_common` is what is expected
+    where the other parameters stay as recommended for the best temperature, so that the two tell how much of
+    temperature's effect is one of tuning. All are empty where the setup has too few trials to say. `points`
+    are the observed (temperature, accuracy) of the complete trials.
     """
 
     setup: Setup
@@ -124,6 +126,7 @@ class ResponseCurve:
     low: list[float]
     high: list[float]
     points: list[tuple[float, float]]
+    at_common: list[float] = field(default_factory=list)
 
 
 @one_blas_thread
@@ -153,6 +156,8 @@ def _curve(response: Response, setup: int, level: float) -> ResponseCurve:
         return ResponseCurve(response.space.setups[setup], [], [], [], [], points)
     profile = response.profile([setup])
     low, high = np.quantile(profile.draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    recommended = response.recommended_nodes(setup, profile.temperature)
+    common = product_nodes(response.draws[setup].temperature_nodes, recommended[None, 1:])
     return ResponseCurve(
         setup=response.space.setups[setup],
         temperatures=profile.temperatures.tolist(),
@@ -160,6 +165,7 @@ def _curve(response: Response, setup: int, level: float) -> ResponseCurve:
         low=low.tolist(),
         high=high.tolist(),
         points=points,
+        at_common=response.at(setup, common).mean(axis=0).tolist(),
     )
 
 

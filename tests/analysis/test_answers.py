@@ -273,3 +273,15 @@ def test_curves_pass_through_the_answers():
             low <= mean <= high for low, mean, high in zip(curve.low, curve.mean, curve.high, strict=True)
         )
         assert len(curve.points) == answer.trials
+
+
+def test_the_curve_at_common_parameters_lies_below_the_tuned_one():
+    spec = spec_of({TEMPERATURE: LOG_T, LR: LOG_LR})
+
+    def coupled(setup: dict, params: dict, units: dict) -> float:
+        return 0.9 - 0.1 * (units[LR] - 0.2 - 0.6 * units[TEMPERATURE]) ** 2
+
+    [curve] = response_curves(spec, trials_of(spec, coupled, n=40))
+    lost = np.array(curve.mean) - np.array(curve.at_common)
+    assert lost.min() >= -1e-3
+    assert lost.max() > 0.01

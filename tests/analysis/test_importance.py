@@ -1,0 +1,61 @@
+"""Importance against functions whose decomposition is known."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kdsearch.analysis import importance
+from kdsearch.spec import TEMPERATURE, StudySpec, load_spec
+from kdsearch.storage import TrialRow
+
+LR = "optimizer.lr"
+SPEC = load_spec(
+    {
+        "name": "s",
+        "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}, LR: {"low": 0.01, "high": 1, "log": True}},
+        "setup": {"optimizer.name": ["sgd", "adamw"], "teacher.arch": ["mlp_32", "mlp_64"]},
+    }
+)
+
+
+def trials(accuracy: Any, spec: StudySpec = SPEC) -> list[TrialRow]:
+    rng = np.random.default_rng(0)
+    rows: list[TrialRow] = []
+    for setup in spec.setups():
+        for _ in range(30):
+            u, v = rng.random(2)
+            value = accuracy(setup, u, v) + 0.001 * rng.normal()
+            params = {TEMPERATURE: 40**u, LR: 100 ** (v - 1)}
+            rows.append(TrialRow(len(rows), "complete", None, setup, params, 0, spec.training.epochs, value))
+    return rows
+
+
+def shares(accuracy: Any) -> dict[tuple[str, ...], float]:
+    found = importance(SPEC, trials(accuracy))
+    return {effect.paths: effect.share for effect in [*found.tuned, *found.factors]}
+
+
+def test_a_sum_of_two_effects_is_split_by_their_variances():
+    found = shares(lambda setup, u, v: 0.9 + 0.02 * u + 0.01 * v)
+    assert found[(TEMPERATURE,)] == pytest.approx(0.8, abs=0.1)
+    assert found[(LR,)] == pytest.approx(0.2, abs=0.1)
+    assert found[(TEMPERATURE, LR)] < 0.1
+
+
+def test_a_pure_interaction_is_one():
+    found = shares(lambda setup, u, v: 0.9 + 0.05 * (u - 0.5) * (v - 0.5))
+    assert found[(TEMPERATURE, LR)] > 0.7
+
+
+def test_the_factor_that_moves_the_best_accuracy_is_named():
+    found = shares(lambda setup, u, v: 0.9 + 0.01 * u + 0.02 * (setup["optimizer.name"] == "sgd"))
+    assert found[("optimizer.name",)] > 0.9
+    assert found[("teacher.arch",)] < 0.1
+
+
+def test_without_trials_there_is_a_reason_and_the_document_is_json():
+    assert "too few trials" in (importance(SPEC, []).reason or "")
+    document = importance(SPEC, trials(lambda setup, u, v: 0.9 - u / 50)).to_dict()
+    assert json.loads(json.dumps(document))["tuned"][0]["paths"] == [TEMPERATURE]
