@@ -73,6 +73,12 @@ class PackLoss:
         """Return the parameters that each member learns beside its network's."""
         return [[values[k] for values in self._learned.values()] for k in range(len(self._alpha))]
 
+    def clear_gradients(self) -> None:
+        """Clear the gradients of what members learn beside their networks."""
+        for values in self._learned.values():
+            for value in values:
+                value.grad = None
+
     def load_learned(self, values: Sequence[Sequence[Tensor]]) -> None:
         """Take over what members have learned, in the form of `member_parameters`."""
         with torch.no_grad():

@@ -43,6 +43,7 @@ class PackTraining:
         view_seed: Decides the views and the order of batches.
         cap_bytes: The bound on stored soft targets.
         checkpoint: Where the state is kept after each epoch, if anywhere.
+        choice: How to train; None stands for a saved, remembered or measured choice.
     """
 
     def __init__(
@@ -53,7 +54,8 @@ class PackTraining:
         device: torch.device,
         view_seed: int,
         cap_bytes: int,
-        checkpoint: Checkpoint | None,
+        checkpoint: Checkpoint | None = None,
+        choice: Choice | None = None,
     ) -> None:
         self.results: dict[int, TrialResult] = {}
         self._spec = members[0].spec
@@ -75,8 +77,10 @@ class PackTraining:
         self._epochs_done = 0
         saved = checkpoint.load(device) if checkpoint else None
         models = [self._initial_student(member, artifacts) for member in members]
-        self._choice = Choice(**saved["choice"]) if saved else self._chosen(models, artifacts)
-        self._pack = self._plan(self._choice.random).build(self._choice.way, models)
+        if saved:
+            choice = Choice(**saved["choice"])
+        self.choice = choice or self._chosen(models, artifacts)
+        self._pack = self._plan(self.choice.random).build(self.choice.way, models)
         self._optimizer = build_optimizer(self._parameters(), [m.spec.optimizer for m in members])
         if saved:
             self._resume(saved)
@@ -96,6 +100,27 @@ class PackTraining:
                     self._end_complete()
             if self._checkpoint is not None:
                 self._checkpoint.save(self._state())
+
+    def train_epoch(self, epoch: int) -> list[float]:
+        """Train one epoch and return each member's mean training loss."""
+        parameters = self._parameters()
+        peaks = [m.spec.optimizer.lr for m in self._members]
+        norms = [m.spec.training.clip_norm for m in self._members]
+        total = torch.zeros(len(self._members), dtype=torch.float64, device=self._device)
+        step = (epoch - 1) * self._steps_per_epoch
+        for batch in self._surroundings.batches(self._view_seed, epoch, self._spec.training):
+            teacher = None if self._teacher is None else self._teacher.logits(self._view_seed, epoch, batch)
+            self._loss.clear_gradients()
+            losses = self._pack.backward(
+                batch.images, partial(self._loss, Targets(batch, teacher, epoch)), step
+            )
+            clip_gradients(parameters, norms)
+            set_learning_rates(self._optimizer, peaks, self._schedule(step))
+            self._optimizer.step()
+            total.add_(losses, alpha=len(batch.labels))
+            step += 1
+        mean: list[float] = (total / len(self._surroundings.views)).tolist()
+        return mean
 
     def _initial_student(self, member: ResolvedMember, artifacts: Path) -> nn.Module:
         data = self._surroundings.data
@@ -135,7 +160,7 @@ class PackTraining:
 
     def _epoch(self, epoch: int) -> dict[int, Metrics]:
         start = time.perf_counter()
-        train_losses = self._train(epoch)
+        train_losses = self.train_epoch(epoch)
         validation = self._surroundings.validation
         scores = score(self._logits(validation), validation.labels)
         elapsed = time.perf_counter() - start
@@ -148,34 +173,9 @@ class PackTraining:
             )
         }
 
-    def _train(self, epoch: int) -> list[float]:
-        """Train one epoch and return each member's mean training loss."""
-        views, parameters = self._surroundings.views, self._parameters()
-        peaks = [m.spec.optimizer.lr for m in self._members]
-        norms = [m.spec.training.clip_norm for m in self._members]
-        total = torch.zeros(len(self._members), dtype=torch.float64, device=self._device)
-        step = (epoch - 1) * self._steps_per_epoch
-        for batch in views.batches(self._view_seed, epoch, self._spec.training.batch_size):
-            teacher = None if self._teacher is None else self._teacher.logits(self._view_seed, epoch, batch)
-            self._clear_learned_gradients()
-            loss = partial(self._loss, Targets(batch, teacher, epoch))
-            losses = self._pack.backward(batch.images, loss, step)
-            clip_gradients(parameters, norms)
-            set_learning_rates(self._optimizer, peaks, self._schedule(step))
-            self._optimizer.step()
-            total += losses * len(batch.labels)
-            step += 1
-        mean: list[float] = (total / len(views)).tolist()
-        return mean
-
     def _parameters(self) -> list[list[Tensor]]:
         learned = self._loss.member_parameters()
         return [own + more for own, more in zip(self._pack.parameters, learned, strict=True)]
-
-    def _clear_learned_gradients(self) -> None:
-        for own in self._loss.member_parameters():
-            for parameter in own:
-                parameter.grad = None
 
     def _end_diverged(self) -> None:
         for member in self._members:
@@ -252,7 +252,7 @@ class PackTraining:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "choice": self._choice.to_dict(),
+            "choice": self.choice.to_dict(),
             "epochs": self._epochs_done,
             "numbers": [member.number for member in self._members],
             "pack": self._pack.state(),

@@ -1,7 +1,7 @@
 """What stays in memory between the packs of a process: data, views, teachers and their logits."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -15,12 +15,12 @@ from kdsearch.distill.soft_targets import SoftTargetStore, TargetsKey, view_fing
 from kdsearch.distill.teachers import TeacherRecipe, ensure_teacher, load_teacher, recipe_of
 from kdsearch.distill.views import Batch, Views
 from kdsearch.spec import TrainingSpec
-from kdsearch.spec.sections import Augment
+from kdsearch.spec.sections import Augment, Training
 
 EVALUATION_BATCH = 512
 _PLAIN = Augment()
 _DATA_SETS, _TEACHERS = 2, 4
-_LOGIT_BYTES = 256 * 2**20
+_LOGIT_BYTES = _VIEW_BYTES = 256 * 2**20
 Value = TypeVar("Value")
 
 
@@ -58,6 +58,16 @@ class Surroundings:
         self.validation = Views(self.data.validation, _PLAIN, mean, std, device)
         self.test = Views(self.data.test, _PLAIN, mean, std, device)
         self.fingerprint = view_fingerprint(spec, self.data)
+        self._epoch_bytes = len(self.views) * self.data.in_channels * self.data.image_size**2 * 4
+        self._rendered: Residents[list[Batch]] = Residents(_VIEW_BYTES, lambda _: self._epoch_bytes)
+
+    def batches(self, view_seed: int, epoch: int, training: Training) -> Iterable[Batch]:
+        """Return an epoch's batches; where a whole training's views are small, they stay for later packs."""
+        size = training.batch_size
+        if training.epochs * self._epoch_bytes > _VIEW_BYTES:
+            return self.views.batches(view_seed, epoch, size)
+        key = (view_seed, epoch, size)
+        return self._rendered.get(key, lambda: list(self.views.batches(view_seed, epoch, size)))
 
 
 class TeacherSide:

@@ -28,7 +28,9 @@ CPU = torch.device("cpu")
 FP32 = Precision.of("fp32", CPU)
 BATCH, CLASSES = 8, 5
 TEMPERATURES = (1.0, 4.0, 20.0)
-RATES = (0.002, 0.005, 0.01)
+# Larger steps make deep networks chaotic: rounding errors then grow with every step, alone as in a pack.
+RATES = {"mobilenet_v2_half": (6e-5, 2e-5, 1e-5)}
+OTHER_RATES = (0.002, 0.005, 0.01)
 SMALL = ["mlp_16_8", "convnet_8_16", "vit_16_2"]
 LARGE = [("resnet8", 8), ("wrn_16_1", 8), ("vgg8", 32), ("mobilenet_v2_half", 32)]
 QUICK = [("resnet8", 8, 4), ("wrn_16_1", 8, 4)]
@@ -60,7 +62,8 @@ def plain_loss(logits, labels, teacher, temperature):
 def train_plainly(arch, size, seed, k, steps):
     """Train one student with a plain loop of torch's own parts."""
     model = student(arch, size, seed).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=RATES[k], momentum=0.9, weight_decay=5e-4)
+    lr = RATES.get(arch, OTHER_RATES)[k]
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
     for step in range(steps):
         images, labels, teacher = batch_of(step, size)
         for module in model.modules():
@@ -71,9 +74,9 @@ def train_plainly(arch, size, seed, k, steps):
     return model.state_dict()
 
 
-def train_together(pack, size, places, steps, leaver=None, leaves_at=None):
+def train_together(pack, size, places, steps, leaver=None, leaves_at=None, rates=OTHER_RATES):
     """Train a pack; the member at `leaver` leaves before the step `leaves_at`."""
-    sections = [Optimizer(lr=RATES[k], momentum=0.9, weight_decay=5e-4) for k in places]
+    sections = [Optimizer(lr=rates[k], momentum=0.9, weight_decay=5e-4) for k in places]
     optimizer = build_optimizer(pack.parameters, sections)
     places = list(places)
     for step in range(steps):
@@ -112,8 +115,9 @@ def assert_close(found, expected, tolerance=1e-9):
 
 def check_equal_to_solo(arch, size, steps, way, dropping):
     models = [student(arch, size, seed) for seed in range(3)]
-    leaver = {"leaver": 1, "leaves_at": steps // 2} if dropping else {}
-    found = train_together(build(way, models), size, range(3), steps, **leaver)
+    how = {"leaver": 1, "leaves_at": steps // 2} if dropping else {}
+    how["rates"] = RATES.get(arch, OTHER_RATES)
+    found = train_together(build(way, models), size, range(3), steps, **how)
     assert set(found) == ({0, 2} if dropping else {0, 1, 2})
     for k in found:
         assert_close(found[k], train_plainly(arch, size, k, k, steps))

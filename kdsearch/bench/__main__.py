@@ -1,0 +1,35 @@
+"""`python -m kdsearch.bench`: each benchmark is a command in a module of its own, loaded when asked for."""
+
+from importlib import import_module
+
+import click
+
+COMMANDS = {
+    "engine": "kdsearch.bench.engine:engine_command",
+    "search": "kdsearch.bench.search:search_command",
+}
+
+
+class LazyGroup(click.Group):
+    """Loads a command's module only when that command is asked for, or its help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the commands' names."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a command, or None where there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+
+@click.group(cls=LazyGroup)
+def bench() -> None:
+    """Measure kdsearch."""
+
+
+if __name__ == "__main__":
+    bench(prog_name="python -m kdsearch.bench")

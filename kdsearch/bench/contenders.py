@@ -1,0 +1,113 @@
+"""The ways of training that the engine's benchmark compares."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from kdsearch.bench.engine_cases import BATCH_SIZE, Case
+from kdsearch.bench.plain_loop import PlainLoop
+from kdsearch.distill.members import Member, groups_of
+from kdsearch.distill.models import build_model
+from kdsearch.distill.pack_training import PackTraining
+from kdsearch.distill.packs import Choice, Way
+from kdsearch.distill.residents import Surroundings, surroundings_of
+from kdsearch.distill.soft_targets import DEFAULT_CAP_BYTES
+
+
+class Runner(Protocol):
+    """Something that trains for an epoch."""
+
+    def run_epoch(self) -> None:
+        """Train for an epoch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A named way of training `size` students."""
+
+    name: str
+    size: int
+    runner: Runner
+
+
+class PackRunner:
+    """Our engine: a pack on stored logits, in a given way or in the measured one."""
+
+    def __init__(self, case: Case, size: int, artifacts: Path, device: torch.device, way: Way | None) -> None:
+        spec = case.spec()
+        members = [
+            Member(k, k, {"objective.temperature": 1.0 + k, "optimizer.lr": 0.01}) for k in range(size)
+        ]
+        (group,) = groups_of(spec, members)
+        self._training = PackTraining(
+            group,
+            artifacts=artifacts,
+            device=device,
+            view_seed=0,
+            cap_bytes=DEFAULT_CAP_BYTES,
+            choice=None if way is None else Choice(way),
+        )
+
+    @property
+    def way(self) -> Way:
+        """How the pack is trained."""
+        return self._training.choice.way
+
+    def run_epoch(self) -> None:
+        """Train the pack for the first epoch, whose logits are stored after the first time."""
+        self._training.train_epoch(1)
+
+
+class Limit:
+    """What no engine can beat on this machine: the student's forward and backward pass alone."""
+
+    def __init__(
+        self, model: nn.Module, case: Case, channels: int, layout: torch.memory_format, device: torch.device
+    ) -> None:
+        self._model = model.to(device).train().to(memory_format=layout)
+        shape = (BATCH_SIZE, channels, case.image_size, case.image_size)
+        self._images = torch.randn(shape, device=device).contiguous(memory_format=layout)
+        self._labels = torch.arange(BATCH_SIZE, device=device) % 10
+        self._n_steps = case.train_size // BATCH_SIZE
+
+    def run_epoch(self) -> None:
+        """Compute as many gradients as an epoch has steps."""
+        for _ in range(self._n_steps):
+            self._model.zero_grad()
+            torch.autograd.backward(F.cross_entropy(self._model(self._images), self._labels))
+
+
+def contenders_of(case: Case, sizes: Sequence[int], artifacts: Path, device: torch.device) -> list[Contender]:
+    """Return the plain loop, the limit in both layouts, and our packs: looped, fused and as chosen."""
+    spec = case.spec()
+    surroundings = surroundings_of(spec, device)
+
+    def network(arch: str) -> nn.Module:
+        data = surroundings.data
+        return build_model(arch, data.num_classes, data.in_channels, image_size=case.image_size)
+
+    plain = PlainLoop(spec, surroundings.data, network(case.student), network(case.teacher), device)
+    found = [Contender("plain", 1, plain), *_limits(case, network(case.student), surroundings, device)]
+    for size in sizes:
+        ways: list[Way] = ["looped", "looped_channels_last", *(("fused",) if size > 1 else ())]
+        if not any(isinstance(module, nn.Conv2d) for module in network(case.student).modules()):
+            ways.remove("looped_channels_last")
+        found += [Contender(way, size, PackRunner(case, size, artifacts, device, way)) for way in ways]
+        found.append(Contender("chosen", size, PackRunner(case, size, artifacts, device, None)))
+    return found
+
+
+def _limits(
+    case: Case, model: nn.Module, surroundings: Surroundings, device: torch.device
+) -> list[Contender]:
+    layouts = {"limit": torch.contiguous_format, "limit_channels_last": torch.channels_last}
+    channels = surroundings.data.in_channels
+    return [
+        Contender(name, 1, Limit(model, case, channels, layout, device)) for name, layout in layouts.items()
+    ]

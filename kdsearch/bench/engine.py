@@ -1,0 +1,167 @@
+"""How fast the engine trains, against the plain loop and against the machine's limit.
+
+All ways of a case take turns in one process, so that whatever else the machine does falls on all of
+them; figures are medians over the rounds.
+"""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import torch
+
+from kdsearch.bench.contenders import Contender, PackRunner, contenders_of
+from kdsearch.bench.engine_cases import BATCH_SIZE, CASES, Case
+
+_HOPELESS = 2.5  # a way this much slower than its pack's fastest is measured once
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way's cost in µs for each student and sample, and its students per second where plain has 1."""
+
+    case: str
+    way: str
+    size: int
+    cpu_us: float
+    wall_us: float
+    speedup: float
+    of_limit: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The seconds that one way took for an epoch of one student, in each round."""
+
+    contender: Contender
+    cpu_s: list[float]
+    wall_s: list[float]
+
+    def cost(self, on_gpu: bool) -> float:
+        """Return the median that counts: wall time on a GPU, CPU time elsewhere."""
+        return median(self.wall_s if on_gpu else self.cpu_s)
+
+
+@click.command("engine")
+@click.option("--case", "cases", multiple=True, type=click.Choice(list(CASES)), default=["mlp", "convnet"])
+@click.option("--pack", "sizes", multiple=True, type=int, default=[1, 4, 8, 16], help="Students in a pack.")
+@click.option("--rounds", default=5, help="Turns of each way.")
+@click.option("--threads", default=1, help="CPU threads.")
+@click.option("--device", default="cpu", help="cpu or cuda.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the JSON document to a file as well.")
+def engine_command(
+    cases: Sequence[str],
+    sizes: Sequence[int],
+    rounds: int,
+    threads: int,
+    device: str,
+    form: str,
+    out: Path | None,
+) -> None:
+    """Compare our packs with a plain loop and with the student's forward and backward pass alone."""
+    torch.set_num_threads(threads)
+    rows: list[Row] = []
+    if form == "table":
+        click.echo(HEADER)
+    for name in cases:
+        found = measure_case(CASES[name], sizes, rounds, torch.device(device))
+        rows += found
+        if form == "table":
+            click.echo("\n".join(row_line(row) for row in found))
+    document = json.dumps({**circumstances(threads, device), "rows": [asdict(row) for row in rows]}, indent=1)
+    if out is not None:
+        out.write_text(document)
+    if form == "json":
+        click.echo(document)
+
+
+def measure_case(case: Case, sizes: Sequence[int], rounds: int, device: torch.device) -> list[Row]:
+    """Return the rows of one case."""
+    with TemporaryDirectory() as folder:
+        contenders = contenders_of(case, sizes, Path(folder), device)
+        measured = interleaved(contenders, rounds, device)
+    return rows_of(case, measured, on_gpu=device.type == "cuda")
+
+
+def interleaved(contenders: Sequence[Contender], rounds: int, device: torch.device) -> list[Measured]:
+    """Run every contender in turn, after a first epoch that does not count but for the hopeless."""
+    first = [_timed(contender, device) for contender in contenders]
+    first = [_timed(contender, device) for contender in contenders]
+    measured = [Measured(c, [cpu], [wall]) for c, (cpu, wall) in zip(contenders, first, strict=True)]
+    for _ in range(rounds - 1):
+        for own in measured:
+            rivals = [other.cpu_s[0] for other in measured if other.contender.size == own.contender.size]
+            if own.contender.name == "plain" or own.cpu_s[0] <= _HOPELESS * min(rivals[-3:], default=0.0):
+                cpu, wall = _timed(own.contender, device)
+                own.cpu_s.append(cpu)
+                own.wall_s.append(wall)
+    return measured
+
+
+def rows_of(case: Case, measured: Sequence[Measured], *, on_gpu: bool) -> list[Row]:
+    """Return what was measured, in µs for each student and sample and relative to plain and limit."""
+    plain = next(own.cost(on_gpu) for own in measured if own.contender.name == "plain")
+    limit = min(own.cost(on_gpu) for own in measured if own.contender.name.startswith("limit"))
+    return [
+        Row(
+            case=case.name,
+            way=_label(own.contender),
+            size=own.contender.size,
+            cpu_us=median(own.cpu_s) / case.train_size * 1e6,
+            wall_us=median(own.wall_s) / case.train_size * 1e6,
+            speedup=plain / own.cost(on_gpu),
+            of_limit=own.cost(on_gpu) / limit,
+            rounds=len(own.cpu_s),
+        )
+        for own in measured
+    ]
+
+
+def circumstances(threads: int, device: str) -> dict[str, Any]:
+    """Return what the figures depend on beside the code."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
+    return {
+        "device": name,
+        "threads": threads,
+        "torch": torch.__version__,
+        "batch_size": BATCH_SIZE,
+        "load": os.getloadavg()[0],
+        "cores": os.cpu_count(),
+    }
+
+
+HEADER = "case            way                      K   CPU µs  wall µs  speed-up  of limit\n" + "-" * 78
+
+
+def row_line(row: Row) -> str:
+    """Return a row as a line of the table under `HEADER`; costs are for each student and sample."""
+    once = "" if row.rounds > 1 else "  (measured once)"
+    return (
+        f"{row.case:15} {row.way:22} {row.size:3d} {row.cpu_us:8.1f} {row.wall_us:8.1f} "
+        f"{row.speedup:9.2f} {row.of_limit:9.2f}{once}"
+    )
+
+
+def _timed(contender: Contender, device: torch.device) -> tuple[float, float]:
+    """Return the CPU and wall seconds of an epoch, divided by the number of students."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    contender.runner.run_epoch()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    size = contender.size
+    return (time.process_time() - cpu) / size, (time.perf_counter() - wall) / size
+
+
+def _label(contender: Contender) -> str:
+    runner = contender.runner
+    chosen = contender.name == "chosen" and isinstance(runner, PackRunner)
+    return f"chosen: {runner.way}" if chosen and isinstance(runner, PackRunner) else contender.name
