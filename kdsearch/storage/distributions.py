@@ -57,6 +57,9 @@ class OptunaSpace:
         missing = [path for path, name in names.items() if name not in values]
         if missing:
             raise ValueError(f"without a value of {', '.join(missing)}")
+        for path, dimension in self._spec.dimensions(setup).items():
+            if isinstance(dimension, Choices) and values[names[path]] not in dimension.choices:
+                raise ValueError(f"with a value of {path} that is none of its choices")
         return setup, {path: values[name] for path, name in names.items()}
 
     def _setup_of(self, values: Mapping[str, Any]) -> Setup:

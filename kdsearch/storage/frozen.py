@@ -25,18 +25,21 @@ def optuna_state(state: TrialState) -> "OptunaState":
 
 
 def new_frozen_trial(space: OptunaSpace, trial: NewTrial, state: TrialState) -> "FrozenTrial":
-    """Return a trial that runs or waits, as Optuna takes it.
+    """Return a trial that runs or waits; a value that a person chose may lie outside its range."""
+    from optuna.trial import FrozenTrial
 
-    Raises:
-        ValueError: A value lies outside its range.
-    """
-    from optuna.trial import create_trial
-
-    return create_trial(
+    return FrozenTrial(
+        number=-1,
+        trial_id=-1,
         state=optuna_state(state),
+        value=None,
+        datetime_start=None if state == "waiting" else _local(datetime.now(UTC)),
+        datetime_complete=None,
         params=space.encode(trial.setup, trial.params),
         distributions=space.distributions(trial.setup),
         user_attrs={TRIAL_ATTRIBUTE: trial.to_attribute()},
+        system_attrs={},
+        intermediate_values={},
     )
 
 

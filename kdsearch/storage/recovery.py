@@ -105,12 +105,12 @@ def _adopt_enqueued(books: Books, number: int, trial: "FrozenTrial") -> None:
     try:
         point = books.mirror.point_of(trial)
         books.spec.resolve(*point)
+        books.mirror.complete_params(number, point)
     except ValueError as error:
         reason = f"enqueued by hand {' '.join(str(error).split())}"
         _log.warning("Trial %d can't be run: %s", number, reason)
         books.mirror.finish(number, Ending("failed", reason))
         return
-    books.mirror.complete_params(number, point)
     new = NewTrial(setup=point[0], params=point[1])
     books.write(lambda c: insert_trials(c, books.study, books.spec, {number: new}, "waiting"))
 

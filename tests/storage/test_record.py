@@ -301,6 +301,26 @@ class TestBesideOptuna:
         record.finish(complete(trial.number))
         assert record.optuna.trials[0].state == TrialState.COMPLETE
 
+    def test_one_outside_its_range_survives_a_dead_driver(self, record: StudyRecord) -> None:
+        outside = {**POINT, "objective.temperature": 60.0}
+        record.optuna.enqueue_trial({**outside, "optimizer.name": "sgd", "teacher.finetune.epochs": 2})
+        record.take_waiting(1, "p1")
+        record.recover()
+        (trial,) = record.take_waiting(1, "p2")
+        assert (trial.number, trial.params) == (1, outside)
+        record.finish(complete(1))
+        assert record.optuna.trials[1].params["objective.temperature"] == 60.0
+
+    def test_a_choice_that_is_none_fails_with_its_reason(
+        self, database: Database, make_spec: Callable[..., StudySpec]
+    ) -> None:
+        tune = {"objective.temperature": {"low": 1, "high": 40}, "optimizer.lr": {"choices": [0.1, 0.2]}}
+        record = StudyRecord.open(database, make_spec(tune=tune))
+        point = {**POINT, "optimizer.lr": 0.3, "optimizer.name": "sgd", "teacher.finetune.epochs": 2}
+        record.optuna.enqueue_trial(point)
+        assert record.take_waiting(1, "p1") == []
+        assert "none of its choices" in record.optuna.trials[0].user_attrs["reason"]
+
     @pytest.mark.parametrize(
         ("enqueued", "reason"),
         [
