@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+from ray.exceptions import AuthenticationError
 
 from kdsearch.errors import RequestError
 from kdsearch.schedule.resources import check_resources, local_gpus
@@ -83,7 +84,7 @@ def _start(address: str | None, scratch: Path) -> None:
         return
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
         raise RequestError(
             f"`--address` must be a running Ray cluster, got {address!r}: {error}. "
             "Start one with `ray start --head`, or leave --address out."

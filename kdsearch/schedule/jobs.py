@@ -1,5 +1,6 @@
 """A study as a Ray job: submitted to a cluster's head, its log followed from here."""
 
+import os
 import shlex
 import time
 import uuid
@@ -29,23 +30,29 @@ def submit_study(
         RequestError: The cluster can't be reached, or it can't reach the database or the spec.
         RunError: The job failed.
     """
-    from ray.job_submission import JobStatus, JobSubmissionClient
-
     if storage.startswith("sqlite"):
         raise RequestError(
             "`--storage` must be a database that the cluster reaches, got a SQLite file of this machine. "
             "Use PostgreSQL: --storage postgresql://USER@HOST/NAME."
         )
     command = _command(spec, overrides)
+    # Ray's jobs client sends a token only in this mode, and a head without authentication ignores it.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
     try:
         client = JobSubmissionClient(address)
-    except (ConnectionError, RuntimeError) as error:
+    except (AuthenticationError, ConnectionError, RuntimeError) as error:
         raise RequestError(f"`--address` must be a running Ray head, got {address!r}: {error}.") from error
-    job = client.submit_job(
-        entrypoint=command,
-        submission_id=f"kdsearch-{spec.stem}-{uuid.uuid4().hex[:8]}",
-        runtime_env={"working_dir": str(Path.cwd()), "env_vars": {"KDSEARCH_STORAGE": storage}},
-    )
+    try:
+        job = client.submit_job(
+            entrypoint=command,
+            submission_id=f"kdsearch-{spec.stem}-{uuid.uuid4().hex[:8]}",
+            runtime_env={"working_dir": str(Path.cwd()), "env_vars": {"KDSEARCH_STORAGE": storage}},
+        )
+    except (RuntimeError, ValueError) as error:  # most often: the folder is too large to travel
+        raise RequestError(f"The working directory {Path.cwd()} could not be submitted: {error}") from error
     echo(f"Submitted as {job}. It goes on without this terminal.")
     status = _follow(client, job, echo)
     if status != JobStatus.SUCCEEDED:

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from kdsearch.errors import KDSearchError, RunError
+from kdsearch.schedule.authentication import agree_on_token
 from kdsearch.schedule.resources import check_local_resources
 from kdsearch.schedule.trainers import load_trainer
 from kdsearch.search import PackAsker, build_proposer
@@ -95,6 +96,8 @@ def launch_study(
 
 def _connect(address: str | None, watch: Watch) -> AbstractContextManager["Cluster"]:
     watch.phase("starting Ray" if address is None else f"joining Ray at {address}")
+    if address is not None:
+        agree_on_token(address)
     from kdsearch.schedule.cluster import connect
 
     return connect(address)
