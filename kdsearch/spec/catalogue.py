@@ -48,6 +48,7 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {
     "ctkd": ("theta", "loops"),
     "mse": (),
 }
+STANDARDIZABLE = ("kd", "dkd", "mlkd")  # what logit_standardization may wrap
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "lion")
 SCHEDULES = ("constant", "cosine", "step", "one_cycle")
 SAMPLERS = ("auto", "profile", "tpe", "gp", "random", "qmc", "grid")
@@ -82,6 +83,12 @@ def problem_with_dataset(name: str) -> str | None:
         f"must be a known data set, got {name!r}.{_suggestion(name, DATASETS)} "
         f"Known: {', '.join(DATASETS)}, or package.module:factory."
     )
+
+
+def options_of(objective: str, base: str) -> tuple[str, ...] | None:
+    """Return the options of an objective (that wraps `base`), or None where it is a user's."""
+    own = OBJECTIVES.get(objective)
+    return (*own, *OBJECTIVES[base]) if own and "base" in own else own
 
 
 def problem_with_name(kind: str, name: str, known: tuple[str, ...]) -> str | None:

@@ -151,17 +151,25 @@ class Teacher(Section):
 class Objective(Section):
     """The distillation loss: `alpha * term + (1 - alpha) * cross-entropy`.
 
-    `temperature` divides both nets' logits; `options` are the term's own weights.
+    `temperature` divides both nets' logits; `options` are the term's own weights. Of
+    `logit_standardization`, the option `base` names what it wraps, whose options it takes as well.
     """
 
     name: ObjectiveName = "kd"
     temperature: Temperature = 4.0
     alpha: Fraction = 0.9
-    options: dict[str, float] = Field(default_factory=dict)
+    options: dict[str, float | str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _options_belong_to_the_objective(self) -> "Objective":
-        allowed = catalogue.OBJECTIVES.get(self.name)
+        base = self.options.get("base", "kd")
+        if self.name == "logit_standardization" and base not in catalogue.STANDARDIZABLE:
+            known = ", ".join(catalogue.STANDARDIZABLE)
+            raise ValueError(f"`options.base` must be one of {known}, got {base!r}.")
+        for option, value in self.options.items():
+            if isinstance(value, str) and option != "base":
+                raise ValueError(f"`options.{option}` must be a number, got {value!r}.")
+        allowed = catalogue.options_of(self.name, str(base))
         unknown = [] if allowed is None else sorted(set(self.options) - set(allowed))
         if unknown:
             known = ", ".join(allowed or ()) or "none"

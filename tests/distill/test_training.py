@@ -8,6 +8,7 @@ from kdsearch.distill import Member, pack_training, residents, train_pack
 from kdsearch.distill.packs import Choice, ChoiceMemory, LoopedPack
 from kdsearch.errors import RequestError, RunError, SpecError
 from kdsearch.spec import TrainingSpec
+from kdsearch.spec.sections import Objective
 
 SPEC = TrainingSpec.model_validate(
     {
@@ -249,6 +250,27 @@ def test_every_objective_trains_with_mixed_images(artifacts, name):
     )
     results = train_pack(spec, MEMBERS, artifacts=artifacts)
     assert {result.state for result in results} == {"complete"}
+
+
+@pytest.mark.parametrize("base", ["kd", "dkd", "mlkd"])
+def test_logit_standardization_wraps_another_objective(artifacts, base):
+    options = {"base": base, "beta": 2.0} if base == "dkd" else {"base": base}
+    changes = {"objective.name": "logit_standardization", "objective.options": options}
+    results = train_pack(SPEC.with_values(changes), MEMBERS[:1], artifacts=artifacts)
+    assert results[0].state == "complete"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"base": "nkd"}, r"`options\.base` must be one of kd, dkd, mlkd, got 'nkd'"),
+        ({"base": "kd", "beta": 1.0}, r"`options\.beta` is not an option of 'logit_standardization'"),
+        ({"student_temperature": "hot"}, r"`options\.student_temperature` must be a number, got 'hot'"),
+    ],
+)
+def test_options_that_do_not_belong_to_the_objective_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        Objective(name="logit_standardization", options=options)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])

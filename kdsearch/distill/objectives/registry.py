@@ -13,6 +13,7 @@ from kdsearch.distill.objectives.decoupled import dkd, nkd
 from kdsearch.distill.objectives.relational import dist, mlkd
 from kdsearch.distill.objectives.softened import Term, ctkd, kd, mse, standardized
 from kdsearch.errors import RequestError
+from kdsearch.spec.catalogue import STANDARDIZABLE
 
 Option: TypeAlias = float | str | Tensor
 DistillationTerm: TypeAlias = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
@@ -42,7 +43,6 @@ OBJECTIVES: dict[str, PackTerm] = {
     "ctkd": PackTerm(ctkd, {"theta": 1.0, "loops": 10.0}, learned=("theta",)),
     "mse": PackTerm(mse),
 }
-_STANDARDIZABLE = ("kd", "dkd", "mlkd")
 
 
 def objective(name: str, **options: Option) -> DistillationTerm:
@@ -109,9 +109,9 @@ def at_least_float32(logits: Tensor) -> Tensor:
 
 
 def _standardized(base: str) -> PackTerm:
-    if base not in _STANDARDIZABLE:
+    if base not in STANDARDIZABLE:
         raise RequestError(
-            f"`objective.options.base` must be one of {', '.join(_STANDARDIZABLE)}, got {base!r}. Choose one."
+            f"`objective.options.base` must be one of {', '.join(STANDARDIZABLE)}, got {base!r}. Choose one."
         )
     wrapped = OBJECTIVES[base]
     on_raw_logits = base == "mlkd"  # its batch and class parts take them; only its kd is standardised
