@@ -139,8 +139,9 @@ class _Judge:
             "pruned": sum(tally.pruned for tally in tallies),
         }
         warnings = [note for tally in tallies for note in _exclusions(tally)]
-        if not answered:
-            return SetupAnswer(**known, warnings=tuple(warnings), reason=reasons[0])
+        reason = reasons[0] if not answered else self._disagreement(answered)
+        if reason is not None:
+            return SetupAnswer(**known, warnings=tuple(warnings), reason=reason)
         if silent := len(members) - len(answered):
             warnings.append(f"{silent} of {len(members)} setups have too few trials and are left out.")
         profile = self._response.profile(answered)
@@ -151,6 +152,10 @@ class _Judge:
             known["params"] = details[0].params
             warnings += edge_warnings(self._response, answered[0], int(details[0].nodes[0]))
         return SetupAnswer(**known, warnings=tuple(warnings))
+
+    def _disagreement(self, members: Sequence[int]) -> str | None:
+        shared = self._response.shared_temperatures(members)
+        return None if len(shared) else "the setups have no temperature in common."
 
     def _about_temperature(self, profile: TemperatureProfile) -> dict[str, Any]:
         regrets = {f"{default:g}": profile.regret_at(default) for default in COMMON_DEFAULTS}
@@ -203,7 +208,7 @@ def _exclusions(tally: Tally) -> Iterator[str]:
 def _test_accuracy_near(response: Response, setup: int, nodes: IntArray) -> float | None:
     distances = [axis.distances() for axis in response.space.axes]
     measured = []
-    for place, trial in response.places(setup):
+    for place, trial in response.tallies[setup].complete:
         if trial.test_accuracy is not None:
             apart = max(d[a, b] for d, a, b in zip(distances, place, nodes, strict=True))
             measured.append((float(apart), trial.test_accuracy))

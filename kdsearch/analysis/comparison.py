@@ -113,6 +113,8 @@ def compare(
         reason = f"`{factor}` has a single level here: there is nothing to compare."
     elif not matched:
         reason = f"too few trials: no setup has an answer at every level of `{factor}`."
+    elif not all(len(response.shared_temperatures(members)) for members in zip(*matched, strict=True)):
+        reason = f"the setups of a level of `{factor}` have no temperature in common."
     else:
         profiles = [response.profile(members) for members in zip(*matched, strict=True)]
         return _compared(Comparison(spec.name, factor, level), levels, profiles)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from kdsearch.analysis.axes import FloatArray, IntArray
-from kdsearch.analysis.space import ResponseSpace
+from kdsearch.analysis.space import Nodes, ResponseSpace
 from kdsearch.spec import StudySpec
-from kdsearch.storage import HOPELESS, TrialRow
+from kdsearch.storage import DIVERGED, HOPELESS, TrialRow
 
 POINTS = 100.0
 SOFT_FLOOR = 3.0
@@ -19,10 +19,9 @@ _LENGTH = "training.epochs"
 
 @dataclass
 class Tally:
-    """How a setup's trials ended, and which of them have a say in its answer."""
+    """How a setup's trials ended; `complete` are those that compete, each with its node on every axis."""
 
-    complete: list[TrialRow] = field(default_factory=list)
-    diverged: list[TrialRow] = field(default_factory=list)
+    complete: list[tuple[Nodes, TrialRow]] = field(default_factory=list)
     failed: int = 0
     pruned: int = 0
     other_length: int = 0
@@ -59,15 +58,15 @@ def observe(
     reason are only counted.
     """
     tallies = [Tally() for _ in space.setups]
-    rows: list[tuple[int, tuple[int, ...], float]] = []
+    rows: list[tuple[int, Nodes, float]] = []
     for trial in sorted(trials, key=lambda trial: trial.number):
         site = space.site(trial.setup)
         if site is None:
             continue
-        place = space.locate(trial.setup, trial.params)
-        points = _count(tallies[site.index], trial, _asked_epochs(spec, trial), place is not None)
-        if points is not None and place is not None:
-            rows.append((*place, points))
+        nodes = space.locate(site, trial.params)
+        points = _count(tallies[site.index], trial, _asked_epochs(spec, trial), nodes)
+        if points is not None and nodes is not None:
+            rows.append((site.index, nodes, points))
     observations = Observations(
         setup=np.array([row[0] for row in rows], dtype=np.intp),
         nodes=np.array([row[1] for row in rows], dtype=np.intp).reshape(-1, len(space.axes)),
@@ -76,27 +75,24 @@ def observe(
     return observations, tallies
 
 
-def _count(tally: Tally, trial: TrialRow, asked_epochs: int, is_inside: bool) -> float | None:
+def _count(tally: Tally, trial: TrialRow, asked_epochs: int, nodes: Nodes | None) -> float | None:
     """Add a trial to the tally; return its accuracy in points, NaN if diverged, None if it has no say."""
     if trial.state == "failed":
         tally.failed += 1
-        if trial.reason != "diverged" or not is_inside:
-            return None
-        tally.diverged.append(trial)
-        return float("nan")
+        return float("nan") if trial.reason == DIVERGED else None
     if trial.state == "pruned":
         tally.pruned += 1
-        return float("nan") if is_inside and (trial.reason or "").startswith(HOPELESS) else None
+        return float("nan") if (trial.reason or "").startswith(HOPELESS) else None
     if trial.state != "complete" or trial.val_accuracy is None:
         return None
     if trial.epochs not in (None, 0, asked_epochs):
         tally.other_length += 1
-    elif not is_inside:
+        return None
+    if nodes is None:
         tally.outside += 1
-    else:
-        tally.complete.append(trial)
-        return POINTS * trial.val_accuracy
-    return None
+        return None
+    tally.complete.append((nodes, trial))
+    return POINTS * trial.val_accuracy
 
 
 def _asked_epochs(spec: StudySpec, trial: TrialRow) -> int:

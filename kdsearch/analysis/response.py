@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -69,7 +68,7 @@ class Response:
         """Return the profile of one setup, or the mean over several at the temperatures that all allow."""
         assert self.evidence is not None  # noqa: S101 - only setups with an answer are asked
         own = [self.draws[s] for s in members]
-        nodes = reduce(np.intersect1d, [draws.temperature_nodes for draws in own])
+        nodes = self.shared_temperatures(members)
         curves = [
             self.evidence.to_accuracy(draws.profile[:, np.isin(draws.temperature_nodes, nodes)], s)
             for s, draws in zip(members, own, strict=True)
@@ -77,6 +76,11 @@ class Response:
         axis, temperatures = self.space.axes[0], self.space.temperatures()
         half_step = axis.half_step * np.log(temperatures[-1] / temperatures[0])
         return TemperatureProfile(temperatures[nodes], np.mean(curves, axis=0), float(half_step))
+
+    def shared_temperatures(self, members: Sequence[int]) -> IntArray:
+        """Return the temperature nodes that all of some setups allow, maybe none."""
+        allowed = [self.space.allowed(s, 0) for s in members]
+        return np.flatnonzero(np.logical_and.reduce(allowed))
 
     def recommended_nodes(self, setup: int, temperature: float) -> IntArray:
         """Return the node on each axis of what is best on average at a temperature of the setup."""
@@ -90,17 +94,12 @@ class Response:
         values = np.concatenate([surfaces.at(setup, nodes) for surfaces in self.surfaces])
         return np.asarray(others[values.argmax(axis=1)])
 
-    def places(self, setup: int) -> list[tuple[tuple[int, ...], TrialRow]]:
-        """Return the complete trials that have a say about a setup, each with its node on every axis."""
-        placed = [(self.space.locate(t.setup, t.params), t) for t in self.tallies[setup].complete]
-        return [(place[1], trial) for place, trial in placed if place is not None]
-
     def silence(self, setup: int) -> str | None:
         """Return why a setup can't be answered, or None where it can."""
         sites = [site for site in self.space.sites if site.index == setup]
         n_possible = sum(math.prod(int(nodes.sum()) for nodes in site.allowed) for site in sites)
         n_needed = min(ENOUGH_POINTS, n_possible)
-        n_points = len({nodes for nodes, _ in self.places(setup)})
+        n_points = len({nodes for nodes, _ in self.tallies[setup].complete})
         if n_points >= n_needed:
             return None
         plural = "" if n_points == 1 else "s"
@@ -150,7 +149,7 @@ def response_curves(
 def _curve(response: Response, setup: int, level: float) -> ResponseCurve:
     points = [
         (float({**trial.setup, **trial.params}[TEMPERATURE]), float(trial.val_accuracy or 0.0))
-        for _, trial in response.places(setup)
+        for _, trial in response.tallies[setup].complete
     ]
     if response.silence(setup) is not None:
         return ResponseCurve(response.space.setups[setup], [], [], [], [], points)

@@ -13,6 +13,7 @@ import numpy as np
 from kdsearch.analysis.axes import Axis, BoolArray, FloatArray, parameter_axis, temperature_axis
 from kdsearch.spec import TEMPERATURE, Choices, Params, Range, Setup, StudySpec, level_label
 
+Nodes: TypeAlias = tuple[int, ...]
 Labels: TypeAlias = tuple[str, ...]
 
 _TEMPERATURE_NODES = 41
@@ -54,18 +55,12 @@ class ResponseSpace:
         """Return the site of a trial's setup; None where the spec has no such setup."""
         return self._site_of.get(_labels(setup))
 
-    def locate(self, setup: Setup, params: Params) -> tuple[int, tuple[int, ...]] | None:
-        """Return a trial's setup and its node on each axis.
-
-        None where the spec has no such setup, or a parameter is missing or out of its range.
-        """
-        site = self.site(setup)
-        if site is None:
-            return None
-        values = {**setup, **params}
+    def locate(self, site: Site, params: Params) -> Nodes | None:
+        """Return a trial's node on each axis; None where a parameter is missing or out of its range."""
+        values = {**site.setup, **params}
         nodes = [axis.node(site.dimensions[axis.path], values.get(axis.path)) for axis in self.axes]
         known = tuple(node for node in nodes if node is not None)
-        return (site.index, known) if len(known) == len(nodes) else None
+        return known if len(known) == len(nodes) else None
 
     def site_at(self, index: int, temperature_node: int) -> Site:
         """Return the site of a setup at a temperature that it allows."""

@@ -88,8 +88,9 @@ class ProfileProposer:
 
     def _with_pending(self, found: Fit, trials: Sequence[TrialRow]) -> Process:
         """Return the process in which the trials that run or wait are as good as measured at its mean."""
-        running = [t for t in trials if t.state in ("running", "waiting")]
-        places = [p for t in running if (p := self._space.locate(t.setup, t.params)) is not None]
+        running = [(self._space.site(t.setup), t) for t in trials if t.state in ("running", "waiting")]
+        located = [(site, self._space.locate(site, t.params)) for site, t in running if site is not None]
+        places = [(site.index, nodes) for site, nodes in located if nodes is not None]
         process = found.process()
         if not places:
             return process

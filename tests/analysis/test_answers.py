@@ -219,6 +219,18 @@ def test_marginal_answers_average_over_the_other_factors():
     assert (whole.setup, whole.trials) == ({}, 64)
 
 
+def test_setups_without_a_common_temperature_have_no_marginal_answer():
+    ranges = {
+        "by": "optimizer.name",
+        "sgd": {"choices": [1, 2, 3, 4]},
+        "adamw": {"choices": [10, 20, 30, 40]},
+    }
+    spec = spec_of({TEMPERATURE: ranges}, {"optimizer.name": ["sgd", "adamw"]})
+    [answer] = best(spec, trials_of(spec, peak_at_six), by=[]).setups
+    assert answer.reason == "the setups have no temperature in common."
+    assert [a.temperature for a in best(spec, trials_of(spec, peak_at_six)).setups] == [4, 10]
+
+
 def test_where_restricts_the_answers_but_not_the_evidence():
     study = searched("shared", 2, 32)
     path, level = "optimizer.name", "adam"

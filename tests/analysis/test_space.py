@@ -14,11 +14,11 @@ def study(tune: dict, setup: dict | None = None) -> StudySpec:
 
 
 def back_and_forth(space: ResponseSpace, setup: dict, params: dict) -> dict:
-    place = space.locate(setup, params)
     site = space.site(setup)
-    assert place is not None
     assert site is not None
-    return space.values(site, place[1])
+    nodes = space.locate(site, params)
+    assert nodes is not None
+    return space.values(site, nodes)
 
 
 def test_a_value_comes_back_within_half_a_node():
@@ -52,11 +52,10 @@ def test_a_conditional_range_is_scaled_by_itself_and_temperature_by_all():
         },
     }
     space = ResponseSpace(study(tune, {"optimizer.name": ["sgd", "adamw"]}))
-    sgd = space.locate({"optimizer.name": "sgd"}, {TEMPERATURE: 4, "optimizer.lr": 0.1})
-    adamw = space.locate({"optimizer.name": "adamw"}, {TEMPERATURE: 4, "optimizer.lr": 1e-3})
-    assert sgd is not None
-    assert adamw is not None
-    assert sgd[1] == adamw[1]
+    sgd, adamw = space.sites
+    nodes = space.locate(sgd, {TEMPERATURE: 4, "optimizer.lr": 0.1})
+    assert nodes is not None
+    assert nodes == space.locate(adamw, {TEMPERATURE: 4, "optimizer.lr": 1e-3})
     allowed = space.temperatures()[space.allowed(1, 0)]
     assert allowed.min() == pytest.approx(2, rel=0.05)
     assert allowed.max() == pytest.approx(20, rel=0.05)
@@ -64,12 +63,13 @@ def test_a_conditional_range_is_scaled_by_itself_and_temperature_by_all():
 
 @pytest.mark.parametrize("params", [{TEMPERATURE: 100.0}, {}, {TEMPERATURE: None}, {TEMPERATURE: "4"}])
 def test_a_trial_outside_the_ranges_has_no_place(params: dict):
-    assert ResponseSpace(study({TEMPERATURE: LOG_T})).locate({}, params) is None
+    space = ResponseSpace(study({TEMPERATURE: LOG_T}))
+    assert space.locate(space.sites[0], params) is None
 
 
 def test_a_setup_that_is_not_of_the_study_has_no_place():
     space = ResponseSpace(study({TEMPERATURE: LOG_T}, {"optimizer.name": ["sgd"]}))
-    assert space.locate({"optimizer.name": "adamw"}, {TEMPERATURE: 4}) is None
+    assert space.site({"optimizer.name": "adamw"}) is None
 
 
 def test_a_temperature_that_is_a_factor_becomes_an_axis_of_its_levels():
