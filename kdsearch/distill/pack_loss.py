@@ -63,6 +63,11 @@ class PackLoss:
         """Whether any member weighs the distillation term at all."""
         return bool((self._alpha > 0).any())
 
+    @property
+    def varies(self) -> bool:
+        """Whether the loss on the same logits changes from epoch to epoch."""
+        return self._term.varies
+
     def temperatures(self) -> Float[Tensor, " K"]:
         """Return each member's temperature; the learned one where it is learned."""
         if "theta" in self._learned:

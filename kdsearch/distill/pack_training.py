@@ -17,6 +17,7 @@ from kdsearch.distill.initial_students import initial_student
 from kdsearch.distill.members import ResolvedMember
 from kdsearch.distill.optimizers import build_optimizer, clip_gradients, keep_members, set_learning_rates
 from kdsearch.distill.pack_loss import PackLoss, Targets
+from kdsearch.distill.pack_step import PackStep
 from kdsearch.distill.packs import (
     Choice,
     ChoiceMemory,
@@ -81,6 +82,7 @@ class PackTraining:
             choice = Choice(**saved["choice"])
         self.choice = choice or self._chosen(models, artifacts)
         self._pack = self._plan(self.choice.random).build(self.choice.way, models)
+        self._step = PackStep(self._pack, self._loss, cuda_graphs=self._spec.training.cuda_graphs)
         self._optimizer = build_optimizer(self._parameters(), [m.spec.optimizer for m in members])
         if saved:
             self._resume(saved)
@@ -110,10 +112,7 @@ class PackTraining:
         step = (epoch - 1) * self._steps_per_epoch
         for batch in self._surroundings.batches(self._view_seed, epoch, self._spec.training):
             teacher = None if self._teacher is None else self._teacher.logits(self._view_seed, epoch, batch)
-            self._loss.clear_gradients()
-            losses = self._pack.backward(
-                batch.images, partial(self._loss, Targets(batch, teacher, epoch)), step
-            )
+            losses = self._step(batch, teacher, epoch, step)
             clip_gradients(parameters, norms)
             set_learning_rates(self._optimizer, peaks, self._schedule(step))
             self._optimizer.step()
@@ -221,6 +220,7 @@ class PackTraining:
         self._latest = {number: self._latest[number] for number in numbers if number in self._latest}
         if kept:
             self._pack.keep(kept)
+            self._step.reset()
             self._loss.keep(kept)
             keep_members(self._optimizer, kept, self._parameters())
 

@@ -210,6 +210,7 @@ class Training(Section):
     clip_norm: Positive | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
+    cuda_graphs: bool = False
 
     @model_validator(mode="after")
     def _warmup_is_shorter(self) -> "Training":

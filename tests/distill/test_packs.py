@@ -12,6 +12,8 @@ from kdsearch.distill.optimizers import build_optimizer, keep_members
 from kdsearch.distill.packs import (
     Choice,
     ChoiceMemory,
+    FusedPack,
+    GraphedStep,
     PackPlan,
     Precision,
     draws_globally,
@@ -330,3 +332,22 @@ def test_compiled_members_equal_their_solo_runs(way):
     found = train_together(pack, 8, range(2), 5)
     for k in range(2):
         assert_close(found[k], train_plainly("mlp_16_8", 8, k, k, 5))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_replayed_step_gives_the_losses_and_gradients_of_a_plain_one():
+    device = torch.device("cuda")
+    packs = [
+        FusedPack([student("convnet_8_16", 8, seed).to(device) for seed in range(2)], Precision(device))
+        for _ in range(2)
+    ]
+    graphed = GraphedStep(packs[0], lambda inputs: packs[0].backward(inputs[0], half_square, 0))
+    for step in range(3):
+        images = batch_of(step, 8)[0].to(device)
+        replayed, plain = graphed([images]).clone(), packs[1].backward(images, half_square, step)
+        torch.testing.assert_close(replayed, plain)
+        for own, other in zip(packs[0].parameters[1], packs[1].parameters[1], strict=True):
+            torch.testing.assert_close(own.grad, other.grad)
+    for own, other in zip(packs[0].state(), packs[1].state(), strict=True):
+        assert_close(own, other)

@@ -22,12 +22,16 @@ DistillationTerm: TypeAlias = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
 
 @dataclass(frozen=True)
 class PackTerm:
-    """A term with its options' defaults, and those of them that are learned with the student."""
+    """A term with its options' defaults, and those of them that are learned with the student.
+
+    `varies` tells that it changes from epoch to epoch.
+    """
 
     term: Term
     defaults: Mapping[str, float] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
     learned: tuple[str, ...] = ()
+    varies: bool = False
 
     def option_names(self) -> tuple[str, ...]:
         """Return the names of the numeric options."""
@@ -36,11 +40,11 @@ class PackTerm:
 
 OBJECTIVES: dict[str, PackTerm] = {
     "kd": PackTerm(kd, optional=("student_temperature",)),
-    "dkd": PackTerm(dkd, {"alpha": 1.0, "beta": 8.0, "warmup_epochs": 20.0}),
+    "dkd": PackTerm(dkd, {"alpha": 1.0, "beta": 8.0, "warmup_epochs": 20.0}, varies=True),
     "dist": PackTerm(dist, {"beta": 1.0, "gamma": 1.0}),
     "nkd": PackTerm(nkd, {"gamma": 1.5}),
     "mlkd": PackTerm(mlkd),
-    "ctkd": PackTerm(ctkd, {"theta": 1.0, "loops": 10.0}, learned=("theta",)),
+    "ctkd": PackTerm(ctkd, {"theta": 1.0, "loops": 10.0}, learned=("theta",), varies=True),
     "mse": PackTerm(mse),
 }
 

@@ -15,6 +15,7 @@ from kdsearch.distill.packs.choice import (
 from kdsearch.distill.packs.dropout import draws_globally, key_dropout
 from kdsearch.distill.packs.executor import Executor, MemberLoss
 from kdsearch.distill.packs.fused import FusedPack
+from kdsearch.distill.packs.graphed import GraphedStep
 from kdsearch.distill.packs.looped import LoopedPack
 from kdsearch.distill.packs.precision import Precision
 
@@ -23,6 +24,7 @@ __all__ = [
     "ChoiceMemory",
     "Executor",
     "FusedPack",
+    "GraphedStep",
     "LoopedPack",
     "MemberLoss",
     "PackPlan",

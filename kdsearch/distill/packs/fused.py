@@ -39,6 +39,11 @@ class FusedPack:
         """Each member's parameters: views of the stacked ones, as their gradients are."""
         return [list(own) for own in self._members]
 
+    @property
+    def is_replayable(self) -> bool:
+        """Whether a step depends on its tensors alone, as a CUDA graph needs it: there is no dropout."""
+        return not self._dropouts
+
     def backward(self, images: Float[Tensor, "B ..."], loss: MemberLoss, step: int) -> Float[Tensor, " K"]:
         """Return every member's loss and leave its gradients in its parameters."""
         torch._foreach_zero_(self._gradients)
