@@ -6,6 +6,7 @@ import click
 
 COMMANDS = {
     "engine": "kdsearch.bench.engine:engine_command",
+    "gains": "kdsearch.bench.gains:gains_command",
     "search": "kdsearch.bench.search:search_command",
 }
 

@@ -5,16 +5,19 @@ accuracy measured on others, so that no temperature suffers from another's learn
 flattered by the choice. Seeds are shared by all temperatures: differences are paired.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
+import click
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from kdsearch.distill import Member, train_pack
-from kdsearch.spec import TEMPERATURE, Params, Range, Setup, StudySpec
+from kdsearch.spec import TEMPERATURE, Params, Range, Setup, StudySpec, level_label, load_spec
 
 ALONE = "alone"
 LEARNING_RATE = "optimizer.lr"
@@ -33,23 +36,52 @@ class Gain:
     gain_error: float
 
 
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path), default=Path("studies/quickstart.yaml"))
+@click.option("--choosing", default=3, show_default=True, help="Seeds that choose each learning rate.")
+@click.option("--measured", default=12, show_default=True, help="Fresh seeds that measure.")
+@click.option("--rates", default=5, show_default=True, help="Learning rates tried.")
+@click.option("--setup", "only", type=int, help="Only the setup of this number, from 0.")
+@click.option("--artifacts", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True)
+@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def gains_command(
+    spec: Path, choosing: int, measured: int, rates: int, only: int | None, artifacts: Path, output: str
+) -> None:
+    """Measure what distillation gains at each temperature, with paired seeds, on one thread."""
+    torch.set_num_threads(1)
+    checked = load_spec(spec)
+    setups = checked.setups() if only is None else [checked.setups()[only]]
+    for gain in measure_gains(checked, setups, artifacts, choosing, measured, rates):
+        if output == "json":
+            click.echo(json.dumps(asdict(gain)))
+            continue
+        name = ", ".join(f"{path}={level_label(level)}" for path, level in gain.setup.items())
+        click.echo(
+            f"{name:<50} {gain.arm:<7} lr {gain.learning_rate:<6.3g} {gain.accuracy:5.1f} "
+            f"{gain.gain:+6.2f} ±{gain.gain_error:.2f}"
+        )
+
+
 def measure_gains(
-    spec: StudySpec, artifacts: Path, *, n_choosing: int = 3, n_measured: int = 12, n_rates: int = 5
-) -> list[Gain]:
-    """Return the gain of every arm in every setup.
+    spec: StudySpec,
+    setups: Sequence[Setup],
+    artifacts: Path,
+    n_choosing: int,
+    n_measured: int,
+    n_rates: int,
+) -> Iterator[Gain]:
+    """Yield the gain of every arm in every setup.
 
     Args:
         spec: The study; its own search is not used.
+        setups: Those of its setups that are measured.
         artifacts: Where teachers and soft targets are kept.
         n_choosing: Seeds that choose each arm's learning rate, by validation accuracy.
         n_measured: Fresh seeds that measure the test accuracy.
         n_rates: Learning rates of the range that are tried.
     """
-    return [
-        gain
-        for setup in spec.setups()
-        for gain in _measure_setup(spec, setup, artifacts, n_choosing, n_measured, n_rates)
-    ]
+    for setup in setups:
+        yield from _measure_setup(spec, setup, artifacts, n_choosing, n_measured, n_rates)
 
 
 def _measure_setup(
