@@ -87,8 +87,11 @@ def export(study: str, folder: Path, storage: str) -> None:
 @storage_option
 def import_(folder: Path, storage: str) -> None:
     """Read a study that `kdsearch export` wrote."""
+    import optuna
+
     from kdsearch.storage import import_study, open_database
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     name = import_study(open_database(storage, create=True), folder)
     click.echo(f"Read {name}. See it: kdsearch best {name}")
 

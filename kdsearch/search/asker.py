@@ -11,6 +11,9 @@ from kdsearch.spec import Params, Setup, StudySpec
 from kdsearch.storage import TrialRow
 from kdsearch.trial import Trial
 
+MAX_CURVES = 64
+"""The floors follow from a setup's latest curves: all of them would cost more with every pack."""
+
 
 @dataclass(frozen=True)
 class Pack:
@@ -64,4 +67,5 @@ class PackAsker:
         if self._spec.search.pruner == "none":
             return {}
         complete = [row.number for row in trials_of(trial.setup, rows) if row.state == "complete"]
-        return hopeless_floors(list(self._record.curves(complete).values()), trial.epochs)
+        latest = self._record.curves(complete[-MAX_CURVES:])
+        return hopeless_floors(list(latest.values()), trial.epochs)
