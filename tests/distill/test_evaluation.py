@@ -3,8 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from kdsearch.distill.evaluation import agreement, mean_entropy, score, split_logits
+from kdsearch.distill.packs import LoopedPack, Precision
 
 LOGITS = torch.tensor([[[2.0, 0.0, -1.0], [0.0, 3.0, 1.0]], [[0.0, 0.0, 0.0], [-5.0, 1.0, 4.0]]])
 LABELS = torch.tensor([0, 2])
@@ -39,10 +41,8 @@ def test_a_diverged_member_scores_without_an_error():
 
 
 def test_batches_are_joined():
-    class Doubling:
-        def logits(self, images):
-            return torch.stack([images, 2 * images]).bfloat16()
-
-    found = split_logits(Doubling(), [torch.ones(2, 3), torch.zeros(1, 3)])
-    assert found.shape == (2, 3, 3)
-    assert found.dtype == torch.float32
+    linear = nn.Linear(3, 5)
+    batches = [torch.ones(2, 3), torch.zeros(1, 3)]
+    found = split_logits(LoopedPack([linear, nn.Linear(3, 5)], Precision(torch.device("cpu"))), batches)
+    assert found.shape == (2, 3, 5)
+    torch.testing.assert_close(found[0], linear(torch.cat(batches)))

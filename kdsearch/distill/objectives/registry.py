@@ -15,7 +15,7 @@ from kdsearch.distill.objectives.softened import Term, ctkd, kd, mse, standardiz
 from kdsearch.errors import RequestError
 from kdsearch.spec.catalogue import STANDARDIZABLE
 
-Option: TypeAlias = float | str | Tensor
+Option: TypeAlias = float | int | str | Tensor
 DistillationTerm: TypeAlias = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
 """`(student_logits [N, C], teacher_logits [N, C], targets [N], temperature) -> scalar`."""
 

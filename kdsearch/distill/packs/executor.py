@@ -1,7 +1,7 @@
 """What an executor of a pack does, whichever way it does it."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,6 +12,7 @@ MemberLoss: TypeAlias = Callable[
 """The losses of the members at a slice of the pack, and their gradients by these logits."""
 
 
+@runtime_checkable
 class Executor(Protocol):
     """K students of one architecture that see the same batches.
 
