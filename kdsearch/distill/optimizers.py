@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from kdsearch.distill.factories import load_factory
 from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Optimizer as OptimizerSection
 
@@ -18,20 +19,27 @@ _FUSED = frozenset({"sgd", "adam", "adamw"})
 def build_optimizer(parameters: Parameters, sections: Sequence[OptimizerSection]) -> torch.optim.Optimizer:
     """Return one optimizer in which each member has a group with its own hyper-parameters.
 
+    A user's `package.module:factory` gets the parameter groups, with `lr` and `weight_decay` in each,
+    and returns a torch optimizer.
+
     Args:
         parameters: Each member's parameters.
         sections: Each member's section of the spec; they share `name` and `nesterov`.
 
     Raises:
-        RequestError: This torch has no such optimizer.
+        RequestError: This torch has no such optimizer, or the factory can't be imported.
     """
     name = sections[0].name
     groups = [
         {"params": list(own), **_hyperparameters(section)}
         for own, section in zip(parameters, sections, strict=True)
     ]
-    how = {"fused": True} if name in _FUSED else {"foreach": True}
-    optimizer: torch.optim.Optimizer = _optimizer_class(name)(groups, **how)
+    optimizer: torch.optim.Optimizer
+    if ":" in name:
+        optimizer = load_factory(name, "optimizer.name")(groups)
+    else:
+        how = {"fused": True} if name in _FUSED else {"foreach": True}
+        optimizer = _optimizer_class(name)(groups, **how)
     return optimizer
 
 

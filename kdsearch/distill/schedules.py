@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from kdsearch.distill.factories import load_factory
 from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Training
 
@@ -38,7 +39,8 @@ def schedule(
     """Return the schedule of a name; during the warm-up the factor rises linearly to 1.
 
     Args:
-        name: constant, cosine (to 0 over the steps after the warm-up), step, or one_cycle.
+        name: constant, cosine (to 0 over the steps after the warm-up), step, one_cycle, or a user's
+            `package.module:factory`, which gets `steps` and `warmup_steps` and returns the schedule.
         steps: The steps of the whole training.
         warmup_steps: The steps of the warm-up; for one_cycle, of its rise (by default 30%).
         milestones: For step: fractions of the training after which the factor is multiplied.
@@ -47,6 +49,9 @@ def schedule(
     Raises:
         RequestError: The name is not known.
     """
+    if ":" in name:
+        of_user: Schedule = load_factory(name, "training.schedule")(steps=steps, warmup_steps=warmup_steps)
+        return of_user
     if name == "one_cycle":
         rise = warmup_steps or _RISE * steps
         return lambda step: _one_cycle(step, steps, rise)

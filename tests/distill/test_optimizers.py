@@ -90,6 +90,20 @@ def test_gradients_are_clipped_by_each_members_own_norm():
             torch.testing.assert_close(parameter.grad, gradient * scale, rtol=1e-5, atol=0)
 
 
+def undamped(groups):
+    return torch.optim.Adagrad(groups)
+
+
+def test_a_users_factory_is_an_optimizer():
+    pack = [weights(1), weights(2)]
+    section = Optimizer(name=f"{__name__}:undamped", lr=0.3, weight_decay=0.01)
+    optimizer = build_optimizer(pack, [section, section.model_copy(update={"lr": 0.1})])
+    assert [(g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [(0.3, 0.01), (0.1, 0.01)]
+    descend(optimizer, pack, range(3))
+    keep_members(optimizer, [1], [pack[1]])
+    descend(optimizer, [pack[1]], range(3))
+
+
 @pytest.mark.skipif(hasattr(torch.optim, "Lion"), reason="this torch has Lion")
 def test_an_optimizer_that_torch_lacks_is_named():
     with pytest.raises(RequestError, match=r"`optimizer\.name` must be an optimizer of this torch"):

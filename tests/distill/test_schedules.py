@@ -70,3 +70,14 @@ def test_the_spec_counts_in_epochs():
 def test_an_unknown_schedule_is_named():
     with pytest.raises(RequestError, match=r"`training\.schedule` must be a known schedule, got 'cosin'"):
         schedule("cosin", steps=4)
+
+
+def falling(steps, warmup_steps):
+    return lambda step: 1 - step / (steps + warmup_steps)
+
+
+def test_a_users_factory_is_a_schedule():
+    factor = schedule(f"{__name__}:falling", steps=6, warmup_steps=2)
+    assert factor(4) == 0.5
+    with pytest.raises(RequestError, match=r"`training\.schedule` must be importable"):
+        schedule("nowhere.at_all:falling", steps=6)

@@ -1,0 +1,77 @@
+"""What a pack will take before it is trained: memory, stored logits, and whether it can be fused."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from kdsearch.distill.data import ImageData, load_dataset
+from kdsearch.distill.models import build_model
+from kdsearch.distill.packs import Precision, fusing_problem, key_dropout
+from kdsearch.distill.soft_targets import soft_target_bytes
+from kdsearch.spec import TrainingSpec
+
+# Tensors of the parameters' size that an optimizer keeps; momentum adds one more to sgd and rmsprop.
+_OPTIMIZER_STATES = {"sgd": 0, "rmsprop": 1, "adam": 2, "adamw": 2, "lion": 1}
+
+
+@dataclass(frozen=True)
+class PackForecast:
+    """What a training takes.
+
+    Args:
+        n_train: Training examples in an epoch.
+        n_parameters: Parameters of a student.
+        member_bytes: What each further member of a pack adds: weights, gradients, optimizer, buffers.
+            A fused pack also holds every member's activations at once; a looped one, on batches that
+            are not small, one member's.
+        soft_target_bytes: The stored logits of one teacher for the whole training.
+        why_looped: Why packs of this student can't be fused; None where they can.
+    """
+
+    n_train: int
+    n_parameters: int
+    member_bytes: int
+    soft_target_bytes: int
+    why_looped: str | None
+
+
+def forecast(spec: TrainingSpec) -> PackForecast:
+    """Return what a training takes; the data set is read, nothing is trained or written.
+
+    Raises:
+        RequestError: The data set or the architecture can't be had.
+    """
+    data = load_dataset(spec.dataset)
+    model = _student(spec, data)
+    images = torch.zeros(2, data.in_channels, data.image_size, data.image_size)
+    n_train = len(data.train)
+    return PackForecast(
+        n_train=n_train,
+        n_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        member_bytes=member_bytes(spec, model),
+        soft_target_bytes=soft_target_bytes((n_train, data.num_classes), spec.training.epochs),
+        why_looped=fusing_problem(model, images, Precision(torch.device("cpu"))),
+    )
+
+
+def member_bytes(spec: TrainingSpec, model: nn.Module) -> int:
+    """Return how many bytes a member's weights, gradients, optimizer state and buffers take."""
+    optimizer = spec.optimizer
+    has_momentum = optimizer.name in ("sgd", "rmsprop") and optimizer.momentum > 0
+    copies = 2 + _OPTIMIZER_STATES.get(optimizer.name, 2) + has_momentum
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    return copies * weights + sum(buffer.nbytes for buffer in model.buffers())
+
+
+def _student(spec: TrainingSpec, data: ImageData) -> nn.Module:
+    student = spec.student
+    model = build_model(
+        student.arch,
+        data.num_classes,
+        data.in_channels,
+        image_size=data.image_size,
+        stem=student.stem,
+    )
+    key_dropout(model, 0)
+    return model
