@@ -20,13 +20,17 @@ from kdsearch.distill import Member, train_pack
 from kdsearch.spec import TEMPERATURE, Params, Range, Setup, StudySpec, level_label, load_spec
 
 ALONE = "alone"
+DEFAULT = "T = 4"
 LEARNING_RATE = "optimizer.lr"
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0, 16.0, 40.0)
 
 
 @dataclass(frozen=True)
 class Gain:
-    """One arm in one setup: accuracies in percent; the gain over training alone is paired by seed."""
+    """One arm in one setup: accuracies in percent, differences paired by seed, each ± its standard error.
+
+    `gain` is over training alone, `loss` is against T = 4, the default of the literature.
+    """
 
     setup: Setup
     arm: str
@@ -34,6 +38,8 @@ class Gain:
     accuracy: float
     gain: float
     gain_error: float
+    loss: float
+    loss_error: float
 
 
 @click.command()
@@ -58,7 +64,7 @@ def gains_command(
         name = ", ".join(f"{path}={level_label(level)}" for path, level in gain.setup.items())
         click.echo(
             f"{name:<50} {gain.arm:<7} lr {gain.learning_rate:<6.3g} {gain.accuracy:5.1f} "
-            f"{gain.gain:+6.2f} ±{gain.gain_error:.2f}"
+            f"{gain.gain:+6.2f} ±{gain.gain_error:.2f}, lost against T = 4 {gain.loss:+6.2f} ±{gain.loss_error:.2f}"
         )
 
 
@@ -96,6 +102,7 @@ def _measure_setup(
     seeds = range(n_choosing, n_choosing + n_measured)
     measured = 100 * _accuracies(spec, setup, final, seeds, artifacts, "test_accuracy")
     gains = measured - measured[list(arms).index(ALONE)]
+    losses = measured[list(arms).index(DEFAULT)] - measured
     return [
         Gain(
             setup=setup,
@@ -104,6 +111,8 @@ def _measure_setup(
             accuracy=float(measured[i].mean()),
             gain=float(gains[i].mean()),
             gain_error=float(gains[i].std(ddof=1) / np.sqrt(n_measured)),
+            loss=float(losses[i].mean()),
+            loss_error=float(losses[i].std(ddof=1) / np.sqrt(n_measured)),
         )
         for i, name in enumerate(arms)
     ]
