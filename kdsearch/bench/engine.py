@@ -93,18 +93,26 @@ def measure_case(case: Case, sizes: Sequence[int], rounds: int, device: torch.de
 
 
 def interleaved(contenders: Sequence[Contender], rounds: int, device: torch.device) -> list[Measured]:
-    """Run every contender in turn, after a first epoch that does not count but for the hopeless."""
-    first = [_timed(contender, device) for contender in contenders]
-    first = [_timed(contender, device) for contender in contenders]
-    measured = [Measured(c, [cpu], [wall]) for c, (cpu, wall) in zip(contenders, first, strict=True)]
-    for _ in range(rounds - 1):
+    """Run every contender in turn; the first epoch counts only for packs that are hopelessly slow."""
+    cold = [(contender, _timed(contender, device)) for contender in contenders]
+    once = [Measured(contender, [cpu], [wall]) for contender, (cpu, wall) in cold]
+    measured = [own if _is_hopeless(own, once) else Measured(own.contender, [], []) for own in once]
+    for _ in range(rounds):
         for own in measured:
-            rivals = [other.cpu_s[0] for other in measured if other.contender.size == own.contender.size]
-            if own.contender.name == "plain" or own.cpu_s[0] <= _HOPELESS * min(rivals[-3:], default=0.0):
+            if own not in once:
                 cpu, wall = _timed(own.contender, device)
                 own.cpu_s.append(cpu)
                 own.wall_s.append(wall)
     return measured
+
+
+def _is_hopeless(own: Measured, others: Sequence[Measured]) -> bool:
+    """Return whether a pack took far longer than the fastest pack of its size."""
+    if not isinstance(own.contender.runner, PackRunner):
+        return False
+    packs = [other for other in others if isinstance(other.contender.runner, PackRunner)]
+    rivals = [other.wall_s[0] for other in packs if other.contender.size == own.contender.size]
+    return own.wall_s[0] > _HOPELESS * min(rivals)
 
 
 def rows_of(case: Case, measured: Sequence[Measured], *, on_gpu: bool) -> list[Row]:
