@@ -90,20 +90,24 @@ class TeacherSide:
         device: torch.device,
         cap_bytes: int,
     ) -> None:
-        self._model = load_teacher(ensure_teacher(recipe, artifacts, device), device=device)
+        teacher = load_teacher(ensure_teacher(recipe, artifacts, device), device=device)
+        self._model = teacher.to(memory_format=torch.channels_last)  # the faster layout on CPUs
         self._views = surroundings.views
         self._store = SoftTargetStore(artifacts / "soft_targets", cap_bytes=cap_bytes)
         shape = (len(self._views), surroundings.data.num_classes)
         self._key = TargetsKey(recipe.digest, surroundings.fingerprint, 0, shape)
         self._device = device
         self._loaded: Residents[Tensor] = Residents(_LOGIT_BYTES, lambda logits: logits.nbytes)
+        self._prepared: dict[int, bool] = {}
         self._stored = False
         images = (batch.images for batch in surroundings.validation.plain_batches(EVALUATION_BATCH))
         self.validation_logits: Float[Tensor, "N C"] = torch.cat([self._live(part) for part in images])
 
     def prepare(self, epochs: int) -> None:
         """Decide for a training of so many epochs whether logits are stored or computed as they come."""
-        self._stored = self._store.has_room_for(self._key, epochs)
+        if epochs not in self._prepared:
+            self._prepared[epochs] = self._store.has_room_for(self._key, epochs)
+        self._stored = self._prepared[epochs]
 
     def logits(self, view_seed: int, epoch: int, batch: Batch) -> Float[Tensor, "B C"]:
         """Return the teacher's logits on a batch of an epoch's views, up to a constant for each example."""
@@ -123,7 +127,7 @@ class TeacherSide:
 
     @torch.no_grad()
     def _live(self, images: Tensor) -> Tensor:
-        logits: Tensor = self._model.eval()(images)
+        logits: Tensor = self._model.eval()(images.contiguous(memory_format=torch.channels_last))
         return logits
 
 

@@ -328,11 +328,11 @@ def test_a_damaged_memory_is_measured_again(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["looped", "fused"])
 def test_compiled_members_equal_their_solo_runs(way):
-    models = [student("mlp_16_8", 8, seed) for seed in range(2)]
+    models = [student("convnet_8_16", 8, seed) for seed in range(2)]
     pack = PackPlan(FP32, seeds=range(2), compiled=True).build(way, models)
     found = train_together(pack, 8, range(2), 5)
     for k in range(2):
-        assert_close(found[k], train_plainly("mlp_16_8", 8, k, k, 5))
+        assert_close(found[k], train_plainly("convnet_8_16", 8, k, k, 5))
 
 
 @pytest.mark.gpu
