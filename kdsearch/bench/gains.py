@@ -64,7 +64,8 @@ def gains_command(
         name = ", ".join(f"{path}={level_label(level)}" for path, level in gain.setup.items())
         click.echo(
             f"{name:<50} {gain.arm:<7} lr {gain.learning_rate:<6.3g} {gain.accuracy:5.1f} "
-            f"{gain.gain:+6.2f} ±{gain.gain_error:.2f}, lost against T = 4 {gain.loss:+6.2f} ±{gain.loss_error:.2f}"
+            f"{gain.gain:+6.2f} ±{gain.gain_error:.2f}, "
+            f"lost against T = 4 {gain.loss:+6.2f} ±{gain.loss_error:.2f}"
         )
 
 
