@@ -1,17 +1,19 @@
-"""Hyper-parameters: their most probable values with outliers set aside, and draws around those."""
+"""Hyper-parameters: their most probable values with broken trials doubted, and draws around those."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
 
-from kdsearch.analysis.axes import BoolArray, FloatArray, IntArray
+from kdsearch.analysis.axes import FloatArray, IntArray
 from kdsearch.analysis.kernels import Kernel
-from kdsearch.analysis.observations import SOFT_FLOOR, Evidence, Observations, pool, weigh
+from kdsearch.analysis.observations import Evidence, Observations, pool, weigh
 from kdsearch.analysis.process import Posterior, Process
 
 _OUTLIER_VARIANCE = 1e4
-_OUTLIER_SDS = 4.0
+_OUTLIER_SDS = 3.0
+_TAIL = 4.0
+_SAME_DOUBT = 0.2
 _SD_OF_MEDIAN_DEVIATION = 1.4826
 _ENOUGH_FOR_OUTLIERS = 20
 _ENOUGH_FOR_OWN_SCALE = 8
@@ -36,7 +38,7 @@ class Fit:
 
 
 def fit(kernel: Kernel, observations: Observations, theta: FloatArray | None = None) -> Fit:
-    """Return the most probable hyper-parameters and the evidence with its outliers down-weighted.
+    """Return the most probable hyper-parameters and the evidence, with what is too low doubted.
 
     At most 240 observations, the newest and an even sample of the older ones of each setup, decide the
     hyper-parameters. All of them enter the evidence, as at most about 700 cells.
@@ -48,17 +50,20 @@ def fit(kernel: Kernel, observations: Observations, theta: FloatArray | None = N
     """
     everything = weigh(observations, kernel.n_setups)
     chosen = _sample(observations, kernel.n_setups)
-    sample = everything.take(chosen)
+    plain = everything.take(chosen)
     if theta is None:
-        theta, sample = _most_probable(kernel, sample)
+        theta, sample = _most_probable(kernel, plain)
     else:
-        sample = _without_outliers(kernel, theta, _without_outliers(kernel, theta, sample))
+        sample = _doubted(kernel, theta, plain, _doubted(kernel, theta, plain, plain))
     variance = everything.variance.copy()
     variance[chosen] = sample.variance
     rest = np.setdiff1d(np.arange(len(everything)), chosen)
     if len(rest):
-        are_outliers = _are_outliers(Process(kernel, theta, sample), everything.take(rest))
-        variance[rest[are_outliers]] = _OUTLIER_VARIANCE
+        unseen = everything.take(rest)
+        process = Process(kernel, theta, sample)
+        mean, belief = process.believe_each(unseen.setup, unseen.nodes)
+        sd = np.sqrt(belief + process.tables.noise[unseen.setup] * unseen.variance)
+        variance[rest] = _doubt((unseen.y - mean) / sd, unseen.variance)
     evidence = _pool_to_fit(kernel, everything.with_variance(variance))
     return Fit(kernel, theta, _pool_replicates(sample), evidence)
 
@@ -78,17 +83,17 @@ def _sample(observations: Observations, n_setups: int) -> IntArray:
     return np.concatenate(chosen)
 
 
-def _most_probable(kernel: Kernel, evidence: Evidence) -> tuple[FloatArray, Evidence]:
-    """Return the most probable hyper-parameters and the evidence that they were fitted on.
+def _most_probable(kernel: Kernel, plain: Evidence) -> tuple[FloatArray, Evidence]:
+    """Return the most probable hyper-parameters and the doubted evidence that they were fitted on.
 
-    They are fitted again where they tell other outliers; the last fit's outliers stay.
+    They are fitted again where they raise other doubts; those of the last fit stay.
     """
     theta = kernel.prior_mean
-    if len(evidence) < _ENOUGH_TO_FIT:
-        return theta, evidence
-    told = _without_outliers(kernel, theta, evidence)
+    if len(plain) < _ENOUGH_TO_FIT:
+        return theta, plain
+    doubted = _doubted(kernel, theta, plain, plain)
     for iterations in _ITERATIONS:
-        evidence = told
+        evidence = doubted
         found = minimize(
             Posterior(kernel, _pool_replicates(evidence)).value_and_gradient,
             theta,
@@ -98,28 +103,38 @@ def _most_probable(kernel: Kernel, evidence: Evidence) -> tuple[FloatArray, Evid
             options={"maxiter": iterations},
         )
         theta = np.asarray(found.x)
-        told = _without_outliers(kernel, theta, evidence)
-        if np.array_equal(told.variance, evidence.variance):
+        doubted = _doubted(kernel, theta, plain, evidence)
+        if np.allclose(doubted.variance, evidence.variance, rtol=_SAME_DOUBT):
             break
     return theta, evidence
 
 
-def _without_outliers(kernel: Kernel, theta: FloatArray, evidence: Evidence) -> Evidence:
-    """Give observations far below what the others predict a huge variance, and only those.
+def _doubted(kernel: Kernel, theta: FloatArray, plain: Evidence, evidence: Evidence) -> Evidence:
+    """Return the plain evidence with more variance for what lies below the others' prediction.
 
     The residuals' scale is their median deviation, not the fitted noise: a few broken trials inflate that
     one and would hide behind it.
     """
-    if len(evidence) < _ENOUGH_FOR_OUTLIERS:
-        return evidence
-    base = np.where(evidence.variance == _OUTLIER_VARIANCE, 1.0, evidence.variance)
+    if len(plain) < _ENOUGH_FOR_OUTLIERS:
+        return plain
     process = Process(kernel, theta, evidence)
     residual, variance = process.leave_one_out()
     model_variance = variance - process.tables.noise[evidence.setup] * evidence.variance
     scale = _typical_residuals(residual, evidence.setup, kernel.n_setups)[evidence.setup]
-    far = -_OUTLIER_SDS * np.sqrt(np.maximum(model_variance, 0) + scale**2)
-    is_outlier = (residual < far) & (base == 1.0)
-    return evidence.with_variance(np.where(is_outlier, _OUTLIER_VARIANCE, base))
+    deviation = residual / np.sqrt(np.maximum(model_variance, 0) + scale**2)
+    return plain.with_variance(_doubt(deviation, plain.variance))
+
+
+def _doubt(deviation: FloatArray, variance: FloatArray) -> FloatArray:
+    """Return noise multiples that doubt what deviates downwards, in standard deviations.
+
+    Trials break downwards, so noise has a long lower tail: a Student t's, which raises the variance with the
+    deviation. What lies far below says nothing at all. Diverged trials are taken as they are.
+    """
+    low = np.minimum(deviation, 0.0)
+    tail = np.maximum((_TAIL + low**2) / (_TAIL + 1), 1.0)
+    doubted = np.where(deviation < -_OUTLIER_SDS, _OUTLIER_VARIANCE, tail)
+    return np.asarray(np.where(variance == 1.0, doubted, variance))
 
 
 def _typical_residuals(residual: FloatArray, setup: IntArray, n_setups: int) -> FloatArray:
@@ -131,14 +146,6 @@ def _typical_residuals(residual: FloatArray, setup: IntArray, n_setups: int) -> 
         share = len(own) / (len(own) + _ENOUGH_FOR_OWN_SCALE)
         scale[s] += share * (np.log(np.median(own)) - scale[s])
     return np.asarray(_SD_OF_MEDIAN_DEVIATION * np.exp(scale))
-
-
-def _are_outliers(process: Process, evidence: Evidence) -> BoolArray:
-    """Return which cells, none of which the process has seen, lie far below its prediction."""
-    mean, variance = process.believe_each(evidence.setup, evidence.nodes)
-    noise = process.tables.noise[evidence.setup]
-    far = _OUTLIER_SDS * np.sqrt(variance + noise) + SOFT_FLOOR
-    return np.asarray((evidence.y < mean - far) & (evidence.variance == 1.0))
 
 
 def _pool_replicates(evidence: Evidence) -> Evidence:
