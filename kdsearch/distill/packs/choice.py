@@ -22,8 +22,9 @@ from kdsearch.distill.packs.precision import Precision
 
 Way: TypeAlias = Literal["looped", "looped_channels_last", "fused"]
 
-_ROUNDS = 3
-_MARGIN = 0.9  # another way must be this much faster than the first, so that noise rarely decides
+_ROUNDS = (3, 20)  # at least and at most; as many as fit into _BUDGET_S
+_BUDGET_S = 0.5
+_MARGIN = 0.95  # another way must be this much faster than the first, so that noise rarely decides
 _HOPELESS = 1.5  # a way this much slower on a part of the batch is not measured on the whole
 
 
@@ -149,8 +150,12 @@ def _measured(
         except torch.OutOfMemoryError:
             continue
         packs[way] = pack
-    rounds = [{way: _step_seconds(pack, images, loss) for way, pack in packs.items()} for _ in range(_ROUNDS)]
-    return {way: min(times[way] for times in rounds) for way in packs}
+    best = {way: _step_seconds(pack, images, loss) for way, pack in packs.items()}
+    rounds = int(_BUDGET_S / sum(best.values(), start=1e-9))
+    for _ in range(min(max(rounds, _ROUNDS[0]), _ROUNDS[1]) - 1):
+        for way, pack in packs.items():
+            best[way] = min(best[way], _step_seconds(pack, images, loss))
+    return best
 
 
 def preferred(seconds: Mapping[Way, float]) -> Way:
