@@ -227,15 +227,17 @@ def test_looking_whether_a_network_fuses_leaves_it_as_it_was():
 
 
 @pytest.mark.parametrize("way", ["looped", "looped_channels_last", "fused"])
-def test_evaluation_uses_running_statistics_and_leaves_them(way):
+def test_evaluation_uses_running_statistics_leaves_them_and_returns_to_training(way):
     models = [student("convnet_8_16", 8, seed) for seed in range(2)]
     plain = [copy.deepcopy(model).eval() for model in models]
     pack = build(way, models)
     images = batch_of(0, 8)[0]
     found = pack.logits(images)
     torch.testing.assert_close(found, torch.stack([model(images) for model in plain]), rtol=1e-9, atol=1e-12)
-    train_together(pack, 8, range(2), 2)
-    moved = pack.state()[0]
+    trained = train_together(pack, 8, range(2), 2)
+    for k in range(2):
+        assert_close(trained[k], train_plainly("convnet_8_16", 8, k, k, 2))
+    moved = copy.deepcopy(pack.state()[0])
     pack.logits(images)
     assert_close(pack.state()[0], moved, 0.0)
 
