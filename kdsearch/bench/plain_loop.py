@@ -7,21 +7,22 @@ import torch.nn.functional as F
 import torchvision.transforms.v2 as transforms
 from PIL import Image
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, Dataset
 
-from kdsearch.distill.data import ImageData
+from kdsearch.distill.data import ImageData, Split
 from kdsearch.spec import TrainingSpec
 
 
 class PillowImages(Dataset[tuple[Tensor, int]]):
     """Images as torchvision's data sets hold them: arrays that become PIL images one by one."""
 
-    def __init__(self, data: ImageData, transform: Any) -> None:
-        images = data.train.images
+    def __init__(self, split: Split, transform: Any) -> None:
+        images = split.images
         if not isinstance(images, Tensor):
             raise TypeError("The benchmark's images lie in memory.")
         self._images = images.permute(0, 2, 3, 1).squeeze(-1).numpy()
-        self._labels = data.train.labels.tolist()
+        self._labels = split.labels.tolist()
         self._transform = transform
 
     def __len__(self) -> int:
@@ -43,21 +44,24 @@ class PlainLoop:
         teacher: nn.Module,
         device: torch.device,
     ) -> None:
-        transform = transforms.Compose(
-            [
-                transforms.RandomCrop(data.image_size, padding=spec.augment.crop_padding),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToImage(),
-                transforms.ToDtype(torch.float32, scale=True),
-                transforms.Normalize(data.mean, data.std),
-            ]
-        )
+        flips = [transforms.RandomHorizontalFlip()] if spec.augment.flip else []
+        plain = [
+            transforms.ToImage(),
+            transforms.ToDtype(torch.float32, scale=True),
+            transforms.Normalize(data.mean, data.std),
+        ]
+        crop = transforms.RandomCrop(data.image_size, padding=spec.augment.crop_padding)
+        transform = transforms.Compose([crop, *flips, *plain])
         self._loader = DataLoader(
-            PillowImages(data, transform), batch_size=spec.training.batch_size, shuffle=True
+            PillowImages(data.train, transform), batch_size=spec.training.batch_size, shuffle=True
         )
         self._student, self._teacher = student.to(device), teacher.to(device).eval()
         self._device = device
-        self._optimizer = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+        self._optimizer = _optimizer(spec, student)
+        self._schedule = CosineAnnealingLR(self._optimizer, spec.training.epochs)
+        self._validation = DataLoader(
+            PillowImages(data.validation, transforms.Compose(plain)), batch_size=spec.training.batch_size
+        )
         self._temperature, self._alpha = spec.objective.temperature, spec.objective.alpha
 
     def run_epoch(self) -> None:
@@ -65,6 +69,17 @@ class PlainLoop:
         self._student.train()
         for images, labels in self._loader:
             self._step(images.to(self._device), labels.to(self._device))
+        self._schedule.step()
+
+    def validation_accuracy(self) -> float:
+        """Return the share of validation images that the student gets right."""
+        self._student.eval()
+        with torch.no_grad():
+            right = [
+                self._student(images.to(self._device)).argmax(1) == labels.to(self._device)
+                for images, labels in self._validation
+            ]
+        return float(torch.cat(right).float().mean())
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
         temperature = self._temperature
@@ -77,3 +92,12 @@ class PlainLoop:
         self._optimizer.zero_grad()
         torch.autograd.backward(loss)
         self._optimizer.step()
+
+
+def _optimizer(spec: TrainingSpec, student: nn.Module) -> torch.optim.Optimizer:
+    chosen = spec.optimizer
+    if chosen.name == "adamw":
+        return torch.optim.AdamW(student.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay)
+    return torch.optim.SGD(
+        student.parameters(), lr=chosen.lr, momentum=chosen.momentum, weight_decay=chosen.weight_decay
+    )
