@@ -1,5 +1,7 @@
 """`kdsearch launch`: run a study, or say what running it would mean."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +122,22 @@ def _plan(spec: StudySpec) -> dict[str, Any]:
         "pack": spec.search.pack,
         "teachers": [document["teacher"] for document in teacher_documents(spec)],
         "student_epochs": round(spec.search.trials * sum(epochs) / n),
+        "packs_take": _forecasts(spec),
     }
+
+
+def _forecasts(spec: StudySpec) -> list[dict[str, Any]]:
+    """Return what a pack of each kind takes; nothing where a user's own trainer decides that."""
+    if spec.trainer != "distill":
+        return []
+    from kdsearch.distill.forecast import forecast
+
+    kinds: dict[str, dict[str, Any]] = {}
+    for setup in spec.setups():
+        training = spec.resolve(setup, {})
+        found = asdict(forecast(training))
+        kinds.setdefault(json.dumps(found), {"student": training.student.arch, **found})
+    return list(kinds.values())
 
 
 COMMANDS = (launch,)

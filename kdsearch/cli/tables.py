@@ -172,3 +172,18 @@ def print_plan(plan: Mapping[str, Any]) -> None:
         f"{plan['pack']}, {plan['student_epochs']} student epochs in all"
     )
     click.echo(f"{len(plan['teachers'])} teachers are trained first, each once")
+    for kind in plan["packs_take"]:
+        how = f"looped: {kind['why_looped']}" if kind["why_looped"] else "fused or looped, as measured"
+        click.echo(
+            f"{kind['student']}: {kind['n_parameters']:,} parameters, "
+            f"{_bytes(kind['member_bytes'])} a member, "
+            f"{_bytes(kind['soft_target_bytes'])} of soft targets a teacher; {how}"
+        )
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"

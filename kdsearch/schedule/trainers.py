@@ -122,6 +122,10 @@ def _checked(metrics: Any) -> Metrics:
             f"A trainer's metrics must be a mapping with `val_accuracy`, got {metrics!r}. "
             "Return it from the function and pass it to `report`."
         )
+    if math.isfinite(accuracy := metrics["val_accuracy"]) and not 0 <= accuracy <= 1:
+        raise ValueError(
+            f"`val_accuracy` must be a fraction in [0, 1], got {accuracy:g}. Divide percents by 100."
+        )
     return {name: float(value) for name, value in metrics.items()}
 
 

@@ -40,9 +40,12 @@ def diverges(trial, report):
 def forgets(trial, report):
     return {"accuracy": 1.0}
 
+def percents(trial, report):
+    return {"val_accuracy": 94.2}
+
 def whole_pack(trials, report):
     stopped = report(1, {trial.number: {"val_accuracy": trial.seed / 10} for trial in trials})
-    return [{"val_accuracy": trial.seed / 10 + (trial.number not in stopped)} for trial in trials]
+    return [{"val_accuracy": trial.seed / 10 + 0.5 * (trial.number not in stopped)} for trial in trials]
 
 answer = 42
 """
@@ -99,9 +102,16 @@ def test_missing_accuracy_is_told() -> None:
     assert "must be a mapping with `val_accuracy`" in result.reason
 
 
+def test_percents_are_refused() -> None:
+    result = train("percents")[0]
+    assert result.state == "failed"
+    assert result.reason is not None
+    assert "must be a fraction in [0, 1], got 94.2" in result.reason
+
+
 def test_a_function_of_trials_trains_the_pack() -> None:
     first, second = train("whole_pack", stop=[11])
-    assert (first.state, first.metrics["val_accuracy"]) == ("complete", 1.1)
+    assert (first.state, first.metrics["val_accuracy"]) == ("complete", 0.6)
     assert (second.state, second.metrics["val_accuracy"]) == ("pruned", 0.2)
 
 
