@@ -91,7 +91,9 @@ def test_images_are_converted_to_the_channels_asked_for():
     assert torch.equal(colour.train.images[:, 0], colour.train.images[:, 2])
     grey = load_dataset(factory(colour_arrays), in_channels=1).test.images.double()
     red, green, blue = SHADES[30:].astype(float).transpose(3, 0, 1, 2)
-    assert np.abs(grey[:, 0].numpy() - (0.299 * red + 0.587 * green + 0.114 * blue)).max() < 1.1  # torchvision rounds down
+    assert (
+        np.abs(grey[:, 0].numpy() - (0.299 * red + 0.587 * green + 0.114 * blue)).max() < 1.1
+    )  # torchvision rounds down
 
 
 def test_images_are_resized_where_asked():

@@ -91,7 +91,7 @@ class Launches:
         for process in self._processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
-                process.wait()
+                process.communicate()
 
 
 @pytest.fixture
