@@ -1,6 +1,8 @@
 """`kdsearch launch`: run a study, or say what running it would mean."""
 
 import json
+import shutil
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,12 +85,24 @@ def _tell_answer(study: "Study", ending: str) -> None:
     print_answer(study.best().to_dict())
     path = study.report(f"{study.name}-report.html")
     click.echo(f"\nThe study is {ending}. Report: {path}\n\nNext:")
+    program = _program()
     for command, purpose in (
-        (f"kdsearch best {study.name} --by {next(iter(study.spec.setup), 'PATH')}", "answers per factor"),
-        (f"kdsearch trials {study.name} --format csv", "every trial"),
-        ("kdsearch serve", "the explorer and the Optuna dashboard, on http://127.0.0.1:8080"),
+        (
+            f"compare {study.name} --factor {next(iter(study.spec.setup), 'PATH')}",
+            "does it depend on a factor?",
+        ),
+        (f"trials {study.name} --format csv", "every trial"),
+        ("serve", "the explorer and the Optuna dashboard, on http://127.0.0.1:8080"),
     ):
-        click.echo(f"  {command:<60} {purpose}")
+        click.echo(f"  {f'{program} {command}':<66} {purpose}")
+
+
+def _program() -> str:
+    """Return how this program is called from here, whether its environment is active or not."""
+    called = Path(sys.argv[0]).absolute()
+    if shutil.which("kdsearch") or called.name != "kdsearch":
+        return "kdsearch"
+    return str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called)
 
 
 def _show_plan(spec: StudySpec, address: str | None, output: str) -> None:
