@@ -84,7 +84,8 @@ class Display:
 
     def _picture(self) -> Group:
         total = self._spec.search.trials
-        bar = ProgressBar(total=total, completed=self._finished(), width=48)
+        bar = Table.grid()  # a bar alone does not end its line
+        bar.add_row(ProgressBar(total=total, completed=self._finished(), width=48))
         line = self._line() if self._rows else f"{self._spec.name}: {self._phase} …"
         return Group(Text(line), bar, self._setups()) if self._rows else Group(Text(line))
 
