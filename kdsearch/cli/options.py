@@ -5,8 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-from kdsearch.errors import RequestError
-from kdsearch.spec import parse_value
+from kdsearch.spec import parse_assignment
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,8 +41,4 @@ def where_option(function: F) -> F:
 
 def parse_where(texts: tuple[str, ...]) -> dict[str, Any] | None:
     """Return `PATH=VALUE` texts as a mapping, each VALUE read as YAML; None where there are none."""
-    pairs = [text.partition("=") for text in texts]
-    for path, equals, _ in pairs:
-        if not (path and equals):
-            raise RequestError(f"`--where` must be PATH=VALUE, got {path!r}. Example: optimizer.name=sgd.")
-    return {path: parse_value(value) for path, _, value in pairs} or None
+    return dict(parse_assignment(text, "--where", example="optimizer.name=sgd") for text in texts) or None

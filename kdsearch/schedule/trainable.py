@@ -1,6 +1,5 @@
 """What runs on a worker: one pack, trained by the spec's trainer, reported to the driver in batches."""
 
-import os
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -66,6 +65,6 @@ class _BatchedReport:
         self._send([result.to_dict() for result in results])
 
     def _send(self, results: list[dict[str, Any]]) -> None:
-        tune.report({"epochs": self._epochs, "results": results, "host_pid": os.getpid()})
+        tune.report({"epochs": self._epochs, "results": results})
         self._epochs = []
         self._sent = time.monotonic()

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.datastructures import QueryParams
 
 from kdsearch.errors import RequestError
-from kdsearch.spec import parse_value
+from kdsearch.spec import parse_assignment
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,15 @@ def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
     by = [path.strip() for text in query.getlist("by") for path in text.split(",") if path.strip()]
     return Question(
         by=tuple(by) or None,
-        where=dict(_level(text) for text in query.getlist("where")) or None,
+        where=dict(
+            parse_assignment(text, "where", example="where=optimizer.name=sgd")
+            for text in query.getlist("where")
+        )
+        or None,
         level=_number(query, "level", Question.level, low=0.5, high=0.999),
         tolerance=_number(query, "tolerance", Question.tolerance, low=0.0, high=1.0),
         factor=query.get("factor"),
     )
-
-
-def _level(text: str) -> tuple[str, Any]:
-    path, equals, value = text.partition("=")
-    if not (path and equals):
-        raise RequestError(f"`where` must be PATH=VALUE, got {text!r}. Example: where=optimizer.name=sgd.")
-    return path, parse_value(value)
 
 
 def _number(query: QueryParams, name: str, default: float, *, low: float, high: float) -> float:

@@ -115,26 +115,31 @@ def _note_lines(node: yaml.Node, keys: tuple[str, ...], lines: Lines) -> None:
 
 
 def _override(document: dict[str, Any], override: str) -> dict[str, Any]:
-    path, equals, text = override.partition("=")
-    if not (path and equals):
-        raise RequestError(f"`--set` must be PATH=VALUE, got {override!r}. Example: optimizer.lr=0.05.")
-    value = parse_value(text)
+    path, value = parse_assignment(override, "--set", example="optimizer.lr=0.05")
     section, _, rest = path.partition(".")
     if section in ("setup", "tune") and rest:
         return {**document, section: {**(document.get(section) or {}), rest: value}}
     return with_value(document, path, value)
 
 
-def parse_value(text: str) -> Any:
-    """Return a value written in YAML, as `--set` and `--where` take it.
+def parse_assignment(text: str, option: str, *, example: str) -> tuple[str, Any]:
+    """Return the path and the value of a `PATH=VALUE` text, VALUE in YAML.
+
+    Args:
+        text: The text.
+        option: The name of what it was given to.
+        example: A right one.
 
     Raises:
-        RequestError: It is not YAML.
+        RequestError: It is no `PATH=VALUE`, or VALUE is not YAML.
     """
+    path, equals, value = text.partition("=")
+    if not (path and equals):
+        raise RequestError(f"`{option}` must be PATH=VALUE, got {text!r}. Example: {example}.")
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        return path, yaml.load(value, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
     except yaml.YAMLError as error:
-        raise RequestError(f"A value must be written in YAML, got {text!r}.") from error
+        raise RequestError(f"`{option}` must have a YAML value for {path}, got {value!r}.") from error
 
 
 def spec_document(spec: StudySpec) -> dict[str, Any]:
