@@ -43,7 +43,7 @@ class PackTraining:
         device: Where to train.
         view_seed: Decides the views and the order of batches.
         cap_bytes: The bound on stored soft targets.
-        checkpoint: Where the state is kept after each epoch, if anywhere.
+        checkpoint: Where the state is kept between epochs, if anywhere.
         choice: How to train; None stands for a saved, remembered or measured choice.
     """
 
@@ -75,6 +75,7 @@ class PackTraining:
         self._schedule = schedule_of(self._spec.training, self._steps_per_epoch)
         self._seconds = dict.fromkeys((m.number for m in members), 0.0)
         self._latest: dict[int, Metrics] = {}
+        self._curves: list[tuple[int, dict[int, Metrics]]] = []
         self._epochs_done = 0
         saved = checkpoint.load(device) if checkpoint else None
         models = [self._initial_student(member, artifacts) for member in members]
@@ -88,19 +89,25 @@ class PackTraining:
             self._resume(saved)
 
     def run(self, report: PackReport) -> None:
-        """Train to the last epoch; `results` then has every member's."""
+        """Train to the last epoch; `results` then has every member's.
+
+        Epochs from before a checkpoint are reported as they were.
+        """
         epochs = self._spec.training.epochs
+        for epoch, metrics in self._curves:
+            report(epoch, metrics)
         while self._members and self._epochs_done < epochs:
             self._latest = self._epoch(self._epochs_done + 1)
             self._epochs_done += 1
             self._end_diverged()
             if self._members:
+                self._curves.append((self._epochs_done, dict(self._latest)))
                 stopped = report(self._epochs_done, dict(self._latest))
                 if self._epochs_done < epochs:
                     self._end_stopped(stopped)
                 else:
                     self._end_complete()
-            if self._checkpoint is not None:
+            if self._checkpoint is not None and self._checkpoint.due:
                 self._checkpoint.save(self._state())
 
     def train_epoch(self, epoch: int) -> list[float]:
@@ -259,15 +266,23 @@ class PackTraining:
             "learned": [[p.detach() for p in own] for own in self._loss.member_parameters()],
             "optimizer": self._optimizer.state_dict(),
             "seconds": self._seconds,
-            "latest": self._latest,
+            "curves": self._curves,
             "results": [result.to_dict() for result in self.results.values()],
         }
 
     def _resume(self, saved: Mapping[str, Any]) -> None:
-        self.results = {r["number"]: TrialResult.from_dict(r) for r in saved["results"]}
-        self._epochs_done, self._seconds = saved["epochs"], saved["seconds"]
-        self._keep(saved["numbers"])
-        self._latest = saved["latest"]
+        """Take over a state; where the trials are run again, they have other numbers than those in it."""
+        number_of = dict(zip(saved["seconds"], self._seconds, strict=True))
+        for values in saved["results"]:
+            result = TrialResult.from_dict({**values, "number": number_of[values["number"]]})
+            self.results[result.number] = result
+        self._curves = [
+            (epoch, {number_of[old]: own for old, own in metrics.items()})
+            for epoch, metrics in saved["curves"]
+        ]
+        self._seconds = {number_of[old]: seconds for old, seconds in saved["seconds"].items()}
+        self._epochs_done = saved["epochs"]
+        self._keep([number_of[old] for old in saved["numbers"]])
         if not self._members:
             return
         self._pack.load_state(saved["pack"])

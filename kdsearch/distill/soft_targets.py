@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -16,6 +15,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kdsearch.distill.artifacts import write_whole
 from kdsearch.distill.data import ImageData
 from kdsearch.spec import TrainingSpec
 
@@ -102,6 +102,8 @@ class SoftTargetStore:
     def get(self, key: TargetsKey, epoch: int, make: Callable[[], Float[Tensor, "N C"]]) -> Tensor:
         """Return an epoch's logits in the stored type, memory-mapped; made and stored where they are not.
 
+        Where they can't be stored, on a full disk for one, each who needs them makes them.
+
         Args:
             key: Whose logits on which views.
             epoch: The epoch of the views.
@@ -111,8 +113,11 @@ class SoftTargetStore:
         if (found := self._read(path, key.shape)) is not None:
             return found
         values = self._stored_form(make())
-        self._make_room(values.nbytes)
-        self._write(path, values)
+        try:
+            self._make_room(values.nbytes)
+            write_whole(path, values.tobytes())
+        except OSError as error:
+            _log.warning("Soft targets can't be stored in %s: %s. Training goes on.", path.parent, error)
         return torch.from_numpy(values)
 
     def size_bytes(self) -> int:
@@ -138,12 +143,6 @@ class SoftTargetStore:
         centred = logits.float() - logits.float().amax(1, keepdim=True)
         lowest = float(np.finfo(self._dtype).min)
         return centred.clamp(min=lowest).cpu().numpy().astype(self._dtype)
-
-    def _write(self, path: Path, values: NDArray[np.floating]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            file.write(values.tobytes())
-        os.replace(file.name, path)
 
     def _make_room(self, size_bytes: int) -> None:
         files = sorted(self._files())

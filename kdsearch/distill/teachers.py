@@ -1,15 +1,18 @@
 """Teachers: each recipe trained once, kept under its digest, and measured."""
 
+import errno
 import json
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kdsearch.distill.artifacts import exclusive, published
+from kdsearch.distill.artifacts import exclusive, published, tensor_bytes
 from kdsearch.distill.calibration import accuracy, calibration_error, soft_target_entropy
 from kdsearch.distill.data import ImageData, Split, load_dataset
 from kdsearch.distill.models import build_model
@@ -44,6 +47,7 @@ __all__ = [
 TEMPERATURES = (1, 2, 4, 8, 16, 40)
 _RESUME_FILE = "resume.pt"
 _EVALUATION_BATCH = 512
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 def ensure_teacher(
@@ -58,12 +62,12 @@ def ensure_teacher(
 
     Raises:
         RequestError: The recipe's data or weights can't be had.
-        RunError: The training diverged, or what is stored is damaged.
+        RunError: The training diverged, what is stored is damaged, or there is no room to store it.
     """
     folder = teacher_folder(artifacts, recipe.digest)
     record = load_record(folder)
     if record is None:
-        with exclusive(folder):
+        with _storable(folder), exclusive(folder):
             record = load_record(folder)
             if record is None:
                 where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -72,6 +76,20 @@ def ensure_teacher(
     if record is None:
         raise RunError(f"The teacher in {folder} has vanished. Let nothing else write there.")
     return record
+
+
+@contextmanager
+def _storable(folder: Path) -> Iterator[None]:
+    """Say what to do where a teacher's files can't be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise RunError(
+            f"A teacher could not be stored in {folder.parent}: {error.strerror}. "
+            "Free space there or name another folder in `artifacts`, and launch again."
+        ) from error
 
 
 def load_start(
@@ -131,9 +149,9 @@ class _Making:
         record = {**self._measured(training.model), "seconds": time.perf_counter() - start}
         with published(folder) as temporary:
             weights = {name: value.cpu() for name, value in training.model.state_dict().items()}
-            torch.save(weights, temporary / WEIGHTS_FILE)
+            (temporary / WEIGHTS_FILE).write_bytes(tensor_bytes(weights))
             if _can_go_on(self._recipe):
-                torch.save(training.state_dict(), temporary / _RESUME_FILE)
+                (temporary / _RESUME_FILE).write_bytes(tensor_bytes(training.state_dict()))
             (temporary / RECORD_FILE).write_text(json.dumps(record, indent=1))
 
     def _trained(self) -> SupervisedTraining:

@@ -17,6 +17,8 @@ from kdsearch.errors import RunError
 from kdsearch.spec import TrainingSpec
 from kdsearch.trial import Metrics, PackReport, TrialResult
 
+_CHECKPOINT_VERSION = 2  # raise it when a checkpoint's state changes its form
+
 
 def train_pack(
     spec: TrainingSpec,
@@ -26,6 +28,7 @@ def train_pack(
     device: torch.device | str | None = None,
     report: PackReport | None = None,
     checkpoint: Path | None = None,
+    checkpoint_interval_s: float = 0.0,
     view_seed: int = 0,
     soft_target_cap_bytes: int = DEFAULT_CAP_BYTES,
 ) -> list[TrialResult]:
@@ -38,8 +41,10 @@ def train_pack(
         artifacts: The folder of the artifact store: teachers, soft targets, measured choices.
         device: Where to train; None stands for CUDA where there is one.
         report: Gets every epoch's metrics and returns the numbers of the members to stop.
-        checkpoint: A folder that keeps the state after each epoch; the same call then goes on from
-            there, on the same curve, and reports the epochs that are left. Emptied at the end.
+        checkpoint: A folder that keeps the state between epochs; a call with the same members, whatever
+            their numbers, then goes on from there, on the same curve, and reports it from its first
+            epoch. Emptied at the end.
+        checkpoint_interval_s: The least time from one saving to the next; 0 saves after each epoch.
         view_seed: Decides the views and the order of batches, the same for all members.
         soft_target_cap_bytes: Above it, soft targets are computed as they are needed.
 
@@ -50,12 +55,21 @@ def train_pack(
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     found = members_of(members)
     conditions = _Conditions(
-        Path(artifacts), where, view_seed, soft_target_cap_bytes, checkpoint and Path(checkpoint)
+        Path(artifacts),
+        where,
+        view_seed,
+        soft_target_cap_bytes,
+        checkpoint and Path(checkpoint),
+        checkpoint_interval_s,
     )
     listener = _Listener(report)
     results: dict[int, TrialResult] = {}
-    for group in groups_of(spec, found):
-        results |= conditions.train(group, listener)
+    try:
+        for group in groups_of(spec, found):
+            results |= conditions.train(group, listener)
+    except Exception:
+        conditions.clear()  # the same would happen again
+        raise
     conditions.clear()
     return [results[member.number] for member in found]
 
@@ -69,6 +83,7 @@ class _Conditions:
     view_seed: int
     cap_bytes: int
     folder: Path | None
+    interval_s: float
     checkpoints: list[Checkpoint] = field(default_factory=list)
 
     def train(self, group: Sequence[ResolvedMember], listener: "_Listener") -> dict[int, TrialResult]:
@@ -107,7 +122,9 @@ class _Conditions:
                 checkpoint=self._checkpoint_of(group),
             )
             training.run(listener)
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
             ended = {} if training is None else training.results
             fits = False
         else:
@@ -120,12 +137,19 @@ class _Conditions:
     def _checkpoint_of(self, group: Sequence[ResolvedMember]) -> Checkpoint | None:
         if self.folder is None:
             return None
-        parts = [[m.number, m.seed, m.spec.model_dump(mode="json")] for m in group]
-        document = json.dumps([self.view_seed, str(self.device), parts], sort_keys=True)
+        parts = [[m.seed, m.spec.model_dump(mode="json")] for m in group]
+        document = json.dumps([_CHECKPOINT_VERSION, self.view_seed, str(self.device), parts], sort_keys=True)
         identity = hashlib.sha256(document.encode()).hexdigest()
-        checkpoint = Checkpoint(self.folder / f"{identity[:16]}.pt", identity)
+        checkpoint = Checkpoint(self.folder / f"{identity[:32]}.pt", identity, self.interval_s)
         self.checkpoints.append(checkpoint)
         return checkpoint
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether a device's memory ran out, or the machine's, for which torch has no error of its own."""
+    return isinstance(
+        error, torch.OutOfMemoryError | MemoryError
+    ) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 class _Listener:

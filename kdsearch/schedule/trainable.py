@@ -1,5 +1,6 @@
 """What runs on a worker: one pack, trained by the spec's trainer, reported to the driver in batches."""
 
+import faulthandler
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -7,12 +8,13 @@ from typing import Any
 
 from ray import tune
 
-from kdsearch.schedule.trainers import load_trainer
+from kdsearch.schedule.trainers import load_trainer, told
 from kdsearch.search.pruning import Floors, under_floor
 from kdsearch.spec import Params, Setup, StudySpec, load_spec
-from kdsearch.trial import Metrics, Trial, TrialResult
+from kdsearch.trial import Metrics, PackReport, Trial, TrialResult
 
 REPORT_INTERVAL_S = 1.0
+_STDERR = 2
 
 
 def pack_config(setup: Setup, trials: list[Trial], floors: Floors) -> dict[str, Any]:
@@ -29,13 +31,21 @@ def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str
     """
     spec = load_spec(document)
     trials = _trials(spec, config["pack"])
-    report = _BatchedReport(config["pack"]["floors"])
-    try:
-        results = load_trainer(spec.trainer, Path(artifacts))(trials, report)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        results = [TrialResult(trial.number, "failed", 0, reason=reason) for trial in trials]
+    watchdog = Watchdog(spec.resources.stall_minutes)
+    report = _BatchedReport(config["pack"]["floors"], watchdog)
+    watchdog.start()
+    results = _train(spec, trials, report, Path(artifacts))
+    watchdog.stop()
     report.finish(results)
+
+
+def _train(spec: StudySpec, trials: list[Trial], report: PackReport, artifacts: Path) -> list[TrialResult]:
+    interval_s = 60 * spec.resources.checkpoint_minutes
+    try:
+        train = load_trainer(spec.trainer, artifacts, checkpoint_interval_s=interval_s)
+        return train(trials, report)
+    except Exception as error:
+        return [TrialResult(trial.number, "failed", 0, reason=told(error)) for trial in trials]
 
 
 def _trials(spec: StudySpec, pack: Mapping[str, Any]) -> list[Trial]:
@@ -47,18 +57,40 @@ def _trials(spec: StudySpec, pack: Mapping[str, Any]) -> list[Trial]:
     return [trial(**member) for member in pack["members"]]
 
 
+class Watchdog:
+    """Ends this process where nothing was reported for too long; its stacks are in the worker's log then.
+
+    It is a thread of the interpreter's own: code that never gives back the lock does not stop it.
+    """
+
+    def __init__(self, limit_minutes: float | None) -> None:
+        self._limit_s = limit_minutes and 60 * limit_minutes
+
+    def start(self) -> None:
+        """Count from now."""
+        if self._limit_s:
+            faulthandler.dump_traceback_later(self._limit_s, exit=True, file=_STDERR)
+
+    def stop(self) -> None:
+        """Let any time pass."""
+        faulthandler.cancel_dump_traceback_later()
+
+
 class _BatchedReport:
     """Collects epochs and hands them to Tune about once a second: short trials report often."""
 
-    def __init__(self, floors: Floors) -> None:
+    def __init__(self, floors: Floors, watchdog: Watchdog) -> None:
         self._floors = floors
+        self._watchdog = watchdog
         self._epochs: list[tuple[int, dict[int, Metrics]]] = []
         self._sent = time.monotonic()
 
     def __call__(self, epoch: int, metrics: Mapping[int, Metrics]) -> Collection[int]:
         self._epochs.append((epoch, dict(metrics)))
         if time.monotonic() - self._sent >= REPORT_INTERVAL_S:
+            self._watchdog.stop()  # the driver may wait for its database
             self._send([])
+            self._watchdog.start()
         return [number for number, values in metrics.items() if under_floor(self._floors, epoch, values)]
 
     def finish(self, results: list[TrialResult]) -> None:

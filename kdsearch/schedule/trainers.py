@@ -16,19 +16,20 @@ from kdsearch.trial import Metrics, Outcome, PackReport, Trial, TrialResult
 PackTrainer: TypeAlias = Callable[[Sequence[Trial], PackReport], list[TrialResult]]
 
 
-def load_trainer(name: str, artifacts: Path) -> PackTrainer:
+def load_trainer(name: str, artifacts: Path, *, checkpoint_interval_s: float = 30.0) -> PackTrainer:
     """Return the function that trains a pack.
 
     Args:
         name: `distill`, or `package.module:function` of a user. A function whose first parameter is
             called `trials` trains a whole pack, any other one trial.
-        artifacts: Where teachers and soft targets are kept.
+        artifacts: Where teachers, soft targets and checkpoints are kept.
+        checkpoint_interval_s: How often `distill` saves a pack in training.
 
     Raises:
         RequestError: The user's function can't be imported.
     """
     if name == "distill":
-        return _distill(artifacts)
+        return _distill(artifacts, checkpoint_interval_s)
     function = _import_function(name)
     first = next(iter(inspect.signature(function).parameters), "")
     return _whole_pack(function) if first == "trials" else _one_by_one(function)
@@ -52,13 +53,20 @@ def _import_function(name: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]  # callable() was checked
 
 
-def _distill(artifacts: Path) -> PackTrainer:
+def _distill(artifacts: Path, checkpoint_interval_s: float) -> PackTrainer:
     def train(trials: Sequence[Trial], report: PackReport) -> list[TrialResult]:
         from kdsearch.distill import Member, train_pack
 
         spec = trials[0].spec.with_values(trials[0].setup)
         members = [Member(trial.number, trial.seed, trial.params) for trial in trials]
-        return train_pack(spec, members, artifacts=artifacts, report=report)
+        return train_pack(
+            spec,
+            members,
+            artifacts=artifacts,
+            report=report,
+            checkpoint=artifacts / "checkpoints",
+            checkpoint_interval_s=checkpoint_interval_s,
+        )
 
     return train
 
@@ -141,7 +149,13 @@ def _ended(last: TrialResult, final: Metrics, epochs: int) -> TrialResult:
     return replace(last, epochs=epochs, metrics=last.metrics | final)
 
 
+def told(error: Exception) -> str:
+    """Return what an error says, in one text."""
+    words = "out of memory: " if isinstance(error, MemoryError) else ""
+    return f"{words}{type(error).__name__}: {error}"
+
+
 def _failed(last: TrialResult, error: Exception) -> TrialResult:
     where = traceback.extract_tb(error.__traceback__)[-1]
-    reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+    reason = f"{told(error)} ({Path(where.filename).name}:{where.lineno})"
     return replace(last, state="failed", reason=reason)

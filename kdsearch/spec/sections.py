@@ -232,10 +232,16 @@ class Search(Section):
 
 
 class Resources(Section):
-    """What one pack occupies; fractions of a GPU let several packs share it."""
+    """What one pack occupies; fractions of a GPU let several packs share it.
+
+    A pack that reports no epoch for `stall_minutes` is killed; the state of a pack in training is
+    saved every `checkpoint_minutes`, where 0 means after each epoch.
+    """
 
     cpus_per_pack: Positive = 1
     gpus_per_pack: NonNegative = 0
+    stall_minutes: Positive | None = None
+    checkpoint_minutes: NonNegative = 0.5
 
 
 def leaves_of(section: type[BaseModel], prefix: str = "") -> dict[str, Any]:

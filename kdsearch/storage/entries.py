@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -74,5 +74,5 @@ class StoredTrial:
         return NewTrial(self.setup, self.params, self.seed, self.pack, self.attempt, self.retry_of)
 
     def once_more(self) -> NewTrial:
-        """Return the trial that runs this one again."""
-        return NewTrial(self.setup, self.params, self.seed, None, self.attempt + 1, self.number)
+        """Return the trial that runs this one again; it names the pack that was lost."""
+        return replace(self.as_new(), attempt=self.attempt + 1, retry_of=self.number)

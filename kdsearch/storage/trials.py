@@ -72,9 +72,13 @@ def read_stored(
 
 
 def take_waiting(connection: Connection, study: int, size: int, pack: str) -> list[StoredTrial]:
-    """Let the trials run that wait longest, up to `size` of one setup; return them."""
+    """Let the trials run that wait longest, up to `size` of one setup; return them.
+
+    Those that were lost together run together again, so that their pack's checkpoint holds.
+    """
     waiting = read_stored(connection, study, state="waiting")
-    taken = [trial for trial in waiting if trial.setup == waiting[0].setup][:size]
+    together = [(trial.setup, trial.pack) for trial in waiting]
+    taken = [trial for trial, own in zip(waiting, together, strict=True) if own == together[0]][:size]
     change = update(TrialTable).where(TrialTable.study_id == study)
     connection.execute(
         change.where(TrialTable.number.in_([trial.number for trial in taken])).values(

@@ -1,6 +1,9 @@
+import subprocess
+import sys
+
 import pytest
 
-from kdsearch.distill.artifacts import exclusive, published
+from kdsearch.distill.artifacts import exclusive, published, write_whole
 
 
 def test_a_folder_appears_only_when_it_is_whole(tmp_path):
@@ -28,3 +31,24 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     with published(tmp_path / "abc"):
         assert not leftover.exists()
     assert other.exists()
+
+
+def test_a_file_that_finds_no_room_leaves_nothing(tmp_path, small_files):
+    path = tmp_path / "folder" / "file"
+    write_whole(path, b"1")
+    with small_files(100), pytest.raises(OSError, match="File too large"):
+        write_whole(path, bytes(101))
+    assert [(file.name, file.read_bytes()) for file in path.parent.iterdir()] == [("file", b"1")]
+
+
+def test_the_next_file_removes_what_a_killed_process_left(tmp_path):
+    script = (
+        "import os, pathlib, signal, sys; from kdsearch.distill.artifacts import write_whole;"
+        "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"
+        "write_whole(pathlib.Path(sys.argv[1]), b'half')"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "one")], check=False)
+    (left,) = tmp_path.iterdir()
+    assert left.suffix == ".part"
+    write_whole(tmp_path / "two", b"2")
+    assert [path.name for path in tmp_path.iterdir()] == ["two"]

@@ -218,3 +218,11 @@ def test_a_damaged_teacher_is_named(tmp_path, file):
     (Path(record.path) / file).write_bytes(b"{")
     with pytest.raises(RunError, match=f"{file} can't be read"):
         load_teacher(ensure_teacher(recipe(finetune={"epochs": 0}), tmp_path))
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, small_files):
+    asked = recipe(finetune={"epochs": 1})
+    with small_files(1000), pytest.raises(RunError, match=r"Free space there or name another folder"):
+        ensure_teacher(asked, tmp_path)
+    assert [path for path in (tmp_path / "teachers").iterdir() if path.suffix != ".lock"] == []
+    assert ensure_teacher(asked, tmp_path).digest == asked.digest

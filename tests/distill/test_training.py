@@ -1,4 +1,6 @@
 import math
+import shutil
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -167,9 +169,11 @@ def test_a_resumed_curve_is_the_same_curve(artifacts, tmp_path, way, changes):
     folder = tmp_path / "checkpoint"
     with pytest.raises(KeyboardInterrupt):
         train_pack(spec, members, artifacts=artifacts, report=interrupted, checkpoint=folder)
-    found = train_pack(spec, members, artifacts=artifacts, report=resumed, checkpoint=folder)
-    assert resumed.told == [(epoch, [5, 7]) for epoch in range(3, spec.training.epochs + 1)]
-    assert_same(found, whole)
+    again = [replace(member, number=member.number + 10) for member in members]
+    found = train_pack(spec, again, artifacts=artifacts, report=resumed, checkpoint=folder)
+    rest = [(epoch, [15, 17]) for epoch in range(2, spec.training.epochs + 1)]
+    assert resumed.told == [(1, [13, 15, 17]), *rest]
+    assert_same([replace(result, number=result.number - 10) for result in found], whole)
     assert not list(folder.iterdir())
 
 
@@ -180,8 +184,49 @@ def test_a_resumed_call_does_not_train_ended_groups_again(artifacts, tmp_path):
         train_pack(SPEC, members, artifacts=artifacts, report=reports, checkpoint=tmp_path)
     resumed = Reports()
     found = train_pack(SPEC, members, artifacts=artifacts, report=resumed, checkpoint=tmp_path)
-    assert resumed.told == [(3, [1]), (4, [1])]
+    assert resumed.told == [(1, [0]), (2, [0]), *((epoch, [1]) for epoch in range(1, 5))]
     assert_same(found, train_pack(SPEC, members, artifacts=artifacts))
+
+
+def test_a_checkpoint_is_trained_from_and_not_only_read(artifacts, tmp_path, monkeypatch):
+    trained = []
+    train_epoch = pack_training.PackTraining.train_epoch
+    monkeypatch.setattr(
+        pack_training.PackTraining,
+        "train_epoch",
+        lambda self, epoch: trained.append(epoch) or train_epoch(self, epoch),
+    )
+    for fail_at in (3, None):
+        with suppress(KeyboardInterrupt):
+            reports = Reports(fail_at=fail_at)
+            train_pack(SPEC, MEMBERS, artifacts=artifacts, report=reports, checkpoint=tmp_path)
+    assert trained == [1, 2, 3, 3, 4]
+
+
+def test_short_packs_leave_no_checkpoint(artifacts, tmp_path):
+    folder = tmp_path / "checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        train_pack(
+            SPEC,
+            MEMBERS,
+            artifacts=artifacts,
+            report=Reports(fail_at=4),
+            checkpoint=folder,
+            checkpoint_interval_s=60,
+        )
+    assert not folder.exists()
+
+
+def test_training_goes_on_where_nothing_can_be_written(artifacts, tmp_path, small_files, caplog):
+    expected = train_pack(SPEC, MEMBERS, artifacts=artifacts)
+    shutil.copytree(artifacts / "teachers", tmp_path / "teachers")
+    with small_files(100):
+        found = train_pack(SPEC, MEMBERS, artifacts=tmp_path, checkpoint=tmp_path / "checkpoint")
+    assert_same(found, expected)
+    assert "No checkpoint in" in caplog.text
+    assert "Soft targets can't be stored in" in caplog.text
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.relative_to(tmp_path).parts[0] for path in written} == {"teachers"}
 
 
 def test_another_packs_checkpoint_is_not_read(artifacts, tmp_path):

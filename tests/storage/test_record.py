@@ -230,19 +230,22 @@ class TestGoingOn:
         assert {r.seed for r in rows} == {0}
         assert rows[2].reason == "interrupted 3 times; the last time: interrupted: its driver ended"
 
-    def test_waiting_trials_of_one_setup_go_together(self, record: StudyRecord, spec: StudySpec) -> None:
-        record.start(spec.setups()[0], points(1), "p1")
-        record.start(spec.setups()[1], points(1), "p2")
-        record.start(spec.setups()[0], points(3), "p3")
+    def test_lost_trials_go_together_as_they_did(self, record: StudyRecord, spec: StudySpec) -> None:
+        started = [record.start(spec.setups()[0], points(n), f"p{n}") for n in (2, 3)]
+        started.append(record.start(spec.setups()[1], points(2), "p4"))
         record.recover()
         packs = [record.take_waiting(3, f"q{n}") for n in range(4)]
-        assert [[t.setup for t in pack] for pack in packs] == [
-            [spec.setups()[0]] * 3,
-            [spec.setups()[1]],
-            [spec.setups()[0]],
-            [],
+        assert [[(t.setup, t.seed) for t in pack] for pack in packs[:3]] == [
+            [(t.setup, t.seed) for t in pack] for pack in started
         ]
+        assert packs[3] == []
         assert record.pack_count() == 6
+
+    def test_trials_enqueued_by_hand_go_together_by_setup(self, record: StudyRecord, spec: StudySpec) -> None:
+        for setup in (0, 1, 0):
+            record.optuna.enqueue_trial({**spec.setups()[setup], **points(1)[0]})
+        packs = [record.take_waiting(3, f"q{n}") for n in range(3)]
+        assert [[t.setup for t in pack] for pack in packs] == [[spec.setups()[0]] * 2, [spec.setups()[1]], []]
 
     def test_what_may_change_changes(self, database: Database, make_spec: Callable[..., StudySpec]) -> None:
         StudyRecord.open(database, make_spec())

@@ -2,18 +2,18 @@
 
 import copy
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from kdsearch.distill.artifacts import write_whole
 from kdsearch.distill.packs.dropout import draws_globally
 from kdsearch.distill.packs.executor import Executor, MemberLoss
 from kdsearch.distill.packs.fused import FusedPack
@@ -206,11 +206,9 @@ class ChoiceMemory:
 
     def _write(self) -> None:
         """Add to the file; when two processes write at once, one choice may have to be measured again."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         document = json.dumps({**self._read(), **self._known}, indent=1, sort_keys=True)
-        with NamedTemporaryFile("w", dir=self._path.parent, delete=False) as file:
-            file.write(document)
-        os.replace(file.name, self._path)
+        with suppress(OSError):  # where the disk is full, it is measured again
+            write_whole(self._path, document.encode())
 
 
 def device_name(device: torch.device) -> str:
