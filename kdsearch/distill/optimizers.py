@@ -1,6 +1,6 @@
 """Stock torch optimizers over a pack: one instance, one parameter group for each member."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -13,6 +13,7 @@ from kdsearch.spec.sections import Optimizer as OptimizerSection
 Parameters: TypeAlias = Sequence[Sequence[Tensor]]
 """The parameters of each member of a pack, in one order."""
 
+Group: TypeAlias = dict[str, Any]
 _FUSED = frozenset({"sgd", "adam", "adamw"})
 
 
@@ -47,6 +48,67 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, peaks: Sequence[float],
     """Set every member's learning rate to its own peak times the schedule's factor."""
     for group, peak in zip(optimizer.param_groups, peaks, strict=True):
         group["lr"] = peak * factor
+
+
+@torch.no_grad()
+def take_step(optimizer: torch.optim.Optimizer) -> None:
+    """Take an optimizer's step.
+
+    Of torch's fused kernels only the kernels are called: the bookkeeping around them costs a small
+    network as much as its loss. It is needed where state is still to be made or a gradient is missing.
+    """
+    state, groups = optimizer.state, optimizer.param_groups
+    kernel = _KERNELS.get(type(optimizer)) if optimizer.defaults.get("fused") else None
+    ready = all(p in state and p.grad is not None for group in groups for p in group["params"])
+    if kernel is None or not ready:
+        optimizer.step()
+        return
+    for group in groups:
+        own = group["params"]
+        kernel(group, own, [p.grad for p in own], [state[p] for p in own])
+
+
+def _sgd(group: Group, own: list[Tensor], gradients: list[Tensor], states: list[Group]) -> None:
+    torch._fused_sgd_(
+        own,
+        gradients,
+        [of_parameter["momentum_buffer"] for of_parameter in states],
+        weight_decay=group["weight_decay"],
+        momentum=group["momentum"],
+        lr=group["lr"],
+        dampening=group["dampening"],
+        nesterov=group["nesterov"],
+        maximize=False,
+        is_first_step=False,
+    )
+
+
+def _adam(group: Group, own: list[Tensor], gradients: list[Tensor], states: list[Group]) -> None:
+    steps = [of_parameter["step"] for of_parameter in states]
+    torch._foreach_add_(steps, 1)
+    kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
+    kernel(
+        own,
+        gradients,
+        [of_parameter["exp_avg"] for of_parameter in states],
+        [of_parameter["exp_avg_sq"] for of_parameter in states],
+        [],
+        steps,
+        lr=group["lr"],
+        beta1=group["betas"][0],
+        beta2=group["betas"][1],
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+_KERNELS: dict[type[torch.optim.Optimizer], Callable[..., None]] = {
+    torch.optim.SGD: _sgd,
+    torch.optim.Adam: _adam,
+    torch.optim.AdamW: _adam,
+}
 
 
 def clip_gradients(parameters: Parameters, norms: Sequence[float | None]) -> None:

@@ -1,6 +1,6 @@
 """The loss of a pack: each member's `alpha * term + (1 - alpha) * cross-entropy`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,22 +9,28 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdsearch.distill.objectives import (
+    KDTargets,
     at_least_float32,
-    kd_with_cross_entropy,
     learned_temperature,
     pack_term,
 )
-from kdsearch.distill.views import Batch
+from kdsearch.distill.views import Batch, Chunk
 from kdsearch.spec.sections import Objective
+
+_PREPARED_AT_ONCE = 2**21  # classes times examples times members
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What a batch is learned from: its labels, and the teacher's logits where a member needs them."""
+    """What a batch is learned from: its labels, and the teacher's logits where a member needs them.
+
+    What `kd` needs of them may have been prepared.
+    """
 
     batch: Batch
     teacher_logits: Float[Tensor, "B C"] | None
     epoch: int
+    prepared: KDTargets | None = None
 
 
 class PackLoss:
@@ -98,6 +104,27 @@ class PackLoss:
         self._options = {name: values[index] for name, values in self._options.items()}
         self._learned = {name: [values[k] for k in kept] for name, values in self._learned.items()}
 
+    def targets(
+        self, chunk: Chunk, teacher_logits: Float[Tensor, "N C"] | None, epoch: int
+    ) -> Iterator[Targets]:
+        """Yield what each batch of a chunk is learned from, prepared for all of them at once.
+
+        Args:
+            chunk: The batches.
+            teacher_logits: The teacher's logits on all of them; None where no member needs them.
+            epoch: The epoch that they belong to.
+        """
+        sizes = [len(batch.labels) for batch in chunk.batches]
+        logits: Sequence[Tensor | None] = [None] * len(sizes)
+        prepared: Sequence[KDTargets | None] = [None] * len(sizes)
+        if teacher_logits is not None:
+            logits = torch.split(teacher_logits, sizes)
+            if teacher_logits.numel() * len(self._alpha) <= _PREPARED_AT_ONCE:
+                whole = self._prepared(chunk.whole, teacher_logits, sizes)
+                prepared = prepared if whole is None else whole.split(sizes)
+        for batch, own, ready in zip(chunk.batches, logits, prepared, strict=True):
+            yield Targets(batch, own, epoch, ready)
+
     def __call__(
         self, targets: Targets, logits: Float[Tensor, "k B C"], members: slice = slice(None)
     ) -> tuple[Float[Tensor, " k"], Float[Tensor, "k B C"]]:
@@ -105,19 +132,27 @@ class PackLoss:
 
         Gradients of learned temperatures are added to `member_parameters`.
         """
-        batch, teacher = targets.batch, targets.teacher_logits
         wide = at_least_float32(logits)
-        if self._is_plain_kd and teacher is not None and batch.mix is None:
-            teacher = teacher.to(wide.dtype)[None]
-            losses, gradient = kd_with_cross_entropy(
-                wide, teacher, batch.labels, self._temperature[members], self._alpha[members]
-            )
+        prepared = targets.prepared or self._prepared(targets.batch, targets.teacher_logits)
+        if prepared is not None:
+            own = prepared if len(logits) == len(self._alpha) else prepared.members(members)
+            losses, gradient = own.loss(wide)
             return losses, gradient.to(logits.dtype)
         leaf = wide.detach().requires_grad_()
         losses = self._losses(targets, leaf, members)
         torch.autograd.backward(losses.sum())
         gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
         return losses.detach(), gradient.to(logits.dtype)
+
+    def _prepared(
+        self, batch: Batch, teacher_logits: Tensor | None, sizes: Sequence[int] | None = None
+    ) -> KDTargets | None:
+        """Return the targets of batches of these sizes, or None where the closed form does not hold."""
+        if not self._is_plain_kd or teacher_logits is None or batch.mix is not None:
+            return None
+        teacher = at_least_float32(teacher_logits)
+        share = torch.cat([teacher.new_full((n,), 1 / n) for n in sizes or [len(batch.labels)]])
+        return KDTargets.of(teacher, batch.labels, self._temperature, self._alpha, share)
 
     def _losses(self, targets: Targets, logits: Tensor, members: slice) -> Float[Tensor, " k"]:
         supervised = _cross_entropy(logits, targets.batch)

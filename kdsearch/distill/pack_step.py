@@ -28,16 +28,14 @@ class PackStep:
         if cuda_graphs and on_gpu and isinstance(pack, FusedPack) and pack.is_replayable and not loss.varies:
             self._graphed = GraphedStep(pack, self._from_tensors)
 
-    def __call__(
-        self, batch: Batch, teacher_logits: Float[Tensor, "B C"] | None, epoch: int, step: int
-    ) -> Float[Tensor, " K"]:
+    def __call__(self, targets: Targets, step: int) -> Float[Tensor, " K"]:
         """Return each member's loss on a batch."""
+        batch = targets.batch
         if self._graphed is not None:
-            tensors = (batch.images, batch.labels, batch.partner_labels, batch.mix, teacher_logits)
-            return self._graphed(tensors)
+            tensors = (batch.images, batch.labels, batch.partner_labels, batch.mix, targets.teacher_logits)
+            return self._graphed(tensors).clone()  # the next replay writes to the same place
         self._loss.clear_gradients()
-        loss = partial(self._loss, Targets(batch, teacher_logits, epoch))
-        return self._pack.backward(batch.images, loss, step)
+        return self._pack.backward(batch.images, partial(self._loss, targets), step)
 
     def reset(self) -> None:
         """Take note that members have left."""

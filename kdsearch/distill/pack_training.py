@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,13 @@ from kdsearch.distill.checkpoints import Checkpoint
 from kdsearch.distill.evaluation import agreement, mean_entropy, score, split_logits
 from kdsearch.distill.initial_students import initial_student
 from kdsearch.distill.members import ResolvedMember
-from kdsearch.distill.optimizers import build_optimizer, clip_gradients, keep_members, set_learning_rates
+from kdsearch.distill.optimizers import (
+    build_optimizer,
+    clip_gradients,
+    keep_members,
+    set_learning_rates,
+    take_step,
+)
 from kdsearch.distill.pack_loss import PackLoss, Targets
 from kdsearch.distill.pack_step import PackStep
 from kdsearch.distill.packs import (
@@ -115,18 +121,26 @@ class PackTraining:
         parameters = self._parameters()
         peaks = [m.spec.optimizer.lr for m in self._members]
         norms = [m.spec.training.clip_norm for m in self._members]
-        total = torch.zeros(len(self._members), dtype=torch.float64, device=self._device)
         step = (epoch - 1) * self._steps_per_epoch
-        for batch in self._surroundings.batches(self._view_seed, epoch, self._spec.training):
-            teacher = None if self._teacher is None else self._teacher.logits(self._view_seed, epoch, batch)
-            losses = self._step(batch, teacher, epoch, step)
+        losses, sizes = [], []
+        for targets in self._targets(epoch):
+            losses.append(self._step(targets, step))
+            sizes.append(len(targets.batch.labels))
             clip_gradients(parameters, norms)
             set_learning_rates(self._optimizer, peaks, self._schedule(step))
-            self._optimizer.step()
-            total.add_(losses, alpha=len(batch.labels))
+            take_step(self._optimizer)
             step += 1
-        mean: list[float] = (total / len(self._surroundings.views)).tolist()
+        weights = torch.tensor(sizes, dtype=torch.float64, device=self._device)
+        mean: list[float] = (weights / weights.sum() @ torch.stack(losses).double()).tolist()
         return mean
+
+    def _targets(self, epoch: int) -> Iterator[Targets]:
+        """Yield an epoch's batches and what is learned from them."""
+        for chunk in self._surroundings.chunks(self._view_seed, epoch, self._spec.training):
+            teacher = None
+            if self._teacher is not None:
+                teacher = self._teacher.logits(self._view_seed, epoch, chunk.whole)
+            yield from self._loss.targets(chunk, teacher, epoch)
 
     def _initial_student(self, member: ResolvedMember, artifacts: Path) -> nn.Module:
         data = self._surroundings.data

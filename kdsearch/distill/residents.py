@@ -13,7 +13,7 @@ from torch import Tensor
 from kdsearch.distill.data import ImageData, load_dataset
 from kdsearch.distill.soft_targets import SoftTargetStore, TargetsKey, view_fingerprint
 from kdsearch.distill.teachers import TeacherRecipe, ensure_teacher, load_teacher, recipe_of
-from kdsearch.distill.views import Batch, Views
+from kdsearch.distill.views import Batch, Chunk, Views
 from kdsearch.spec import TrainingSpec
 from kdsearch.spec.sections import Augment, Training
 
@@ -59,15 +59,15 @@ class Surroundings:
         self.test = Views(self.data.test, _PLAIN, mean, std, device)
         self.fingerprint = view_fingerprint(spec, self.data)
         self._epoch_bytes = len(self.views) * self.data.in_channels * self.data.image_size**2 * 4
-        self._rendered: Residents[list[Batch]] = Residents(_VIEW_BYTES, lambda _: self._epoch_bytes)
+        self._rendered: Residents[list[Chunk]] = Residents(_VIEW_BYTES, lambda _: self._epoch_bytes)
 
-    def batches(self, view_seed: int, epoch: int, training: Training) -> Iterable[Batch]:
-        """Return an epoch's batches; where a whole training's views are small, they stay for later packs."""
+    def chunks(self, view_seed: int, epoch: int, training: Training) -> Iterable[Chunk]:
+        """Return an epoch's batches; where a whole training's views are small, later packs find them here."""
         size = training.batch_size
         if training.epochs * self._epoch_bytes > _VIEW_BYTES:
-            return self.views.batches(view_seed, epoch, size)
+            return self.views.chunks(view_seed, epoch, size)
         key = (view_seed, epoch, size)
-        return self._rendered.get(key, lambda: list(self.views.batches(view_seed, epoch, size)))
+        return self._rendered.get(key, lambda: list(self.views.chunks(view_seed, epoch, size)))
 
 
 class TeacherSide:
@@ -110,9 +110,9 @@ class TeacherSide:
         self._stored = self._prepared[epochs]
 
     def logits(self, view_seed: int, epoch: int, batch: Batch) -> Float[Tensor, "B C"]:
-        """Return the teacher's logits on a batch of an epoch's views, up to a constant for each example."""
+        """Return the teacher's logits on some of an epoch's views, up to a constant for each example."""
         if not self._stored:
-            return self._live(batch.images)
+            return torch.cat([self._live(part) for part in torch.split(batch.images, EVALUATION_BATCH)])
         return self._loaded.get((view_seed, epoch), lambda: self._load(view_seed, epoch))[batch.index]
 
     def _load(self, view_seed: int, epoch: int) -> Tensor:

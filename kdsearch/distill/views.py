@@ -47,6 +47,14 @@ class Batch:
         )
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive batches of an epoch that were rendered at once, whole and one by one."""
+
+    whole: Batch
+    batches: list[Batch]
+
+
 class Views:
     """The views of one split, made in batches on a device.
 
@@ -106,8 +114,15 @@ class Views:
     def batches(self, view_seed: int, epoch: int, batch_size: int) -> Iterator[Batch]:
         """Yield an epoch's batches in its order; a single sample left over joins the batch before it.
 
-        The same as `batch` on slices of `order`, but faster: of small images many batches are rendered
-        at a time, streamed ones are decoded ahead.
+        The same as `batch` on slices of `order`, but faster.
+        """
+        for chunk in self.chunks(view_seed, epoch, batch_size):
+            yield from chunk.batches
+
+    def chunks(self, view_seed: int, epoch: int, batch_size: int) -> Iterator[Chunk]:
+        """Yield the same batches as `batches`, as many at a time as are rendered at once.
+
+        Of small images these are many; streamed images are decoded ahead, batch by batch.
         """
         order = self.order(view_seed, epoch)
         draws = self._draws(view_seed, epoch)
@@ -116,14 +131,14 @@ class Views:
             batches = [order[start:stop] for start, stop in pairwise(bounds)]
             loaded = self._images.batches([_needed(draws, index) for index in batches])
             for index, pixels in zip(batches, loaded, strict=True):
-                yield self._render(draws, index, pixels)
+                views = self._render(draws, index, pixels)
+                yield Chunk(views, [views])
             return
         at_once = max(1, _RENDERED_AT_ONCE // (self._n_values * batch_size))
         for first in range(0, len(bounds) - 1, at_once):
-            chunk = bounds[first : first + at_once + 1]
-            views = self._render(draws, order[chunk[0] : chunk[-1]], self._images)
-            for start, stop in pairwise(chunk):
-                yield views.part(start - chunk[0], stop - chunk[0])
+            own = bounds[first : first + at_once + 1]
+            views = self._render(draws, order[own[0] : own[-1]], self._images)
+            yield Chunk(views, [views.part(start - own[0], stop - own[0]) for start, stop in pairwise(own)])
 
     def plain(self, index: Int64[Tensor, " B"]) -> Float[Tensor, "B C S S"]:
         """Return the samples at `index` as they are, normalised."""

@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from kdsearch.distill.optimizers import build_optimizer, clip_gradients, keep_members, set_learning_rates
+from kdsearch.distill.optimizers import (
+    build_optimizer,
+    clip_gradients,
+    keep_members,
+    set_learning_rates,
+    take_step,
+)
 from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Optimizer
 
@@ -42,7 +48,7 @@ def descend(optimizer, members, steps):
         optimizer.zero_grad()
         for own in members:
             loss_of(own, step).backward()
-        optimizer.step()
+        take_step(optimizer)
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -68,6 +74,18 @@ def test_members_keep_their_own_numbers_when_others_leave(name):
         descend(build_optimizer([alone], [own_section]), [alone], range(50))
         for own, other in zip(found, alone, strict=True):
             torch.testing.assert_close(own, other, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_parameter_without_a_gradient_stays(name):
+    own = weights(1)
+    optimizer = build_optimizer([own], [SECTIONS[name]])
+    descend(optimizer, [own], range(3))
+    before = [parameter.detach().clone() for parameter in own]
+    own[1].grad = None
+    take_step(optimizer)
+    assert not torch.equal(own[0], before[0])
+    assert torch.equal(own[1], before[1])
 
 
 def test_the_schedule_scales_each_members_own_peak():

@@ -2,9 +2,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from kdsearch.distill import pack_loss as module
 from kdsearch.distill.objectives import objective
 from kdsearch.distill.pack_loss import PackLoss, Targets
-from kdsearch.distill.views import Batch
+from kdsearch.distill.views import Batch, Chunk
 from kdsearch.spec.sections import Objective
 
 K, B, C = 3, 6, 4
@@ -67,6 +68,19 @@ def test_the_closed_form_stays_finite_on_extreme_logits():
     batch = Batch(IMAGES[:2], LABELS[:2], None, None, INDEX[:2])
     found = PackLoss([Objective(temperature=0.5, alpha=0.5)])(Targets(batch, teacher, 1), logits)
     assert all(part.isfinite().all() for part in found)
+
+
+@pytest.mark.parametrize("whole", [PLAIN, MIXED])
+@pytest.mark.parametrize("at_once", [0, 2**21])
+def test_batches_of_a_chunk_have_the_losses_that_they_have_alone(monkeypatch, whole, at_once):
+    monkeypatch.setattr(module, "_PREPARED_AT_ONCE", at_once)
+    loss = pack_loss(SECTIONS)
+    bounds = [(0, 4), (4, 6)]
+    chunk = Chunk(whole, [whole.part(*own) for own in bounds])
+    for targets, (start, stop) in zip(loss.targets(chunk, TEACHER, 1), bounds, strict=True):
+        alone = loss(Targets(whole.part(start, stop), TEACHER[start:stop], 1), LOGITS[:, start:stop])
+        found = loss(targets, LOGITS[:, start:stop])
+        torch.testing.assert_close(found, alone, rtol=1e-12, atol=1e-14)
 
 
 def test_a_slice_of_the_pack_has_the_same_losses():

@@ -1,6 +1,6 @@
 """Distillation objectives: one meaning each, for one student or for a pack of K."""
 
-from kdsearch.distill.objectives.closed_form import kd_with_cross_entropy
+from kdsearch.distill.objectives.closed_form import KDTargets
 from kdsearch.distill.objectives.registry import (
     OBJECTIVES,
     DistillationTerm,
@@ -14,10 +14,10 @@ from kdsearch.distill.objectives.softened import Term, learned_temperature
 __all__ = [
     "OBJECTIVES",
     "DistillationTerm",
+    "KDTargets",
     "PackTerm",
     "Term",
     "at_least_float32",
-    "kd_with_cross_entropy",
     "learned_temperature",
     "objective",
     "pack_term",

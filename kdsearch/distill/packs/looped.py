@@ -91,8 +91,10 @@ class LoopedPack:
 
     def _backward_part(self, images: Tensor, loss: MemberLoss, step: int, part: slice) -> Tensor:
         outputs = [self._train_logits(k, images, step) for k in range(part.start, part.stop)]
-        losses, gradients = loss(torch.stack([output.detach() for output in outputs]), part)
-        torch.autograd.backward(outputs, list(gradients))
+        detached = [output.detach() for output in outputs]
+        joined = torch.stack(detached) if len(detached) > 1 else detached[0][None]
+        losses, gradients = loss(joined, part)
+        torch.autograd.backward(outputs, gradients.unbind())
         return losses
 
     def _train_logits(self, k: int, images: Tensor, step: int) -> Tensor:
