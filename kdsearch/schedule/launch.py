@@ -1,5 +1,6 @@
 """A study from its spec to its last trial."""
 
+import logging
 import os
 import signal
 import sys
@@ -146,17 +147,22 @@ def _tune(run: "StudyRun", spec: StudySpec, artifacts: Path, cluster: "Cluster")
     # Nobody reads Tune's own files and tables; the database and our display replace them.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # a lost pack is told by its trials' reason
     from ray import tune
 
+    from kdsearch.schedule.losses import LossScheduler, memory_kills_as_losses
     from kdsearch.schedule.searcher import PackSearcher
     from kdsearch.schedule.trainable import run_pack
 
     trainable = tune.with_parameters(run_pack, document=spec_document(spec), artifacts=str(artifacts))
     needs = {"cpu": spec.resources.cpus_per_pack, "gpu": spec.resources.gpus_per_pack}
+    searcher = PackSearcher(run, spec.resources.stall_minutes)
     tuner = tune.Tuner(
         tune.with_resources(trainable, needs),
         tune_config=tune.TuneConfig(
-            search_alg=PackSearcher(run),
+            search_alg=searcher,
+            scheduler=LossScheduler(searcher.explain),
             num_samples=-1,
             max_concurrent_trials=cluster.slots(spec),
             reuse_actors=True,
@@ -166,7 +172,8 @@ def _tune(run: "StudyRun", spec: StudySpec, artifacts: Path, cluster: "Cluster")
         run_config=tune.RunConfig(name=spec.name, storage_path=str(cluster.scratch / "tune"), verbose=0),
     )
     try:
-        tuner.fit()
+        with memory_kills_as_losses():
+            tuner.fit()
     except tune.TuneError as error:
         raise _cause(error) from error
 

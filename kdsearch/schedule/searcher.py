@@ -1,12 +1,17 @@
 """The Tune searcher: it only translates between Ray trials and packs."""
 
+import math
+import time
 from typing import Any, Protocol
 
 from ray.tune.search import Searcher
 
+from kdsearch.schedule.losses import KILLED
 from kdsearch.schedule.trainable import pack_config
 from kdsearch.search import Pack
 from kdsearch.trial import Metrics, TrialResult
+
+_NEARLY = 0.9  # news is on its way for a moment
 
 
 class PackSource(Protocol):
@@ -30,12 +35,24 @@ class PackSource(Protocol):
 
 
 class PackSearcher(Searcher):
-    """One Ray trial carries one pack. The state is in the database: nothing here is saved."""
+    """One Ray trial carries one pack. The state is in the database: nothing here is saved.
 
-    def __init__(self, source: PackSource) -> None:
+    Args:
+        source: Where packs come from and where their results go.
+        stall_minutes: After so long without an epoch a worker ends itself.
+    """
+
+    def __init__(self, source: PackSource, stall_minutes: float | None = None) -> None:
         super().__init__()
         self._source = source
+        self._stall_minutes = stall_minutes
         self._packs: dict[str, Pack] = {}
+        self._heard: dict[str, float] = {}
+        self._reasons: dict[str, str] = {}
+
+    def explain(self, trial_id: str, reason: str) -> None:
+        """Take why a pack is about to be lost."""
+        self._reasons[trial_id] = reason
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next pack as a config; FINISHED once nothing runs that could need a replacement."""
@@ -52,6 +69,7 @@ class PackSearcher(Searcher):
         """Take a batch of epochs and ended trials; a batch that comes twice changes nothing."""
         if trial_id not in self._packs:
             return
+        self._heard[trial_id] = time.monotonic()
         for epoch, metrics in result.get("epochs", ()):
             self._source.take_epoch(epoch, metrics)
         for ended in result.get("results", ()):
@@ -63,8 +81,12 @@ class PackSearcher(Searcher):
         """Take the last batch; whatever has no result then was lost with its worker."""
         if result:
             self.on_trial_result(trial_id, result)
+        reason = self._reasons.pop(trial_id, KILLED if error else "it was stopped")
+        silence_s = time.monotonic() - self._heard.pop(trial_id, math.inf)
+        if error and self._stall_minutes and silence_s > _NEARLY * 60 * self._stall_minutes:
+            reason = f"hung: no epoch within {self._stall_minutes:g} minutes"
         if pack := self._packs.pop(trial_id, None):
-            self._source.lose_pack(pack, "its worker ended" if error else "it was stopped")
+            self._source.lose_pack(pack, reason)
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: Tune's own experiment state is disposable."""

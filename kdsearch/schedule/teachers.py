@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from kdsearch.errors import KDSearchError, RunError
+from kdsearch.schedule.losses import reason_of
 from kdsearch.spec import StudySpec, TrainingSpec
 from kdsearch.storage import StudyRecord
 
@@ -31,6 +32,11 @@ def train_teachers(spec: StudySpec, record: StudyRecord, artifacts: Path) -> Non
             if isinstance(error.cause, KDSearchError):
                 raise error.cause from error
             raise RunError(f"A teacher could not be trained: {error.cause!r}.") from error
+        except RayError as error:  # Ray has tried it again a few times
+            raise RunError(
+                f"A teacher could not be trained: {reason_of(error)}. "
+                "Give it what it lacks, and launch again; the teachers that are done stay."
+            ) from error
 
 
 def teacher_documents(spec: StudySpec) -> list[dict[str, Any]]:

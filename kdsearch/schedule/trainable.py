@@ -2,7 +2,7 @@
 
 import faulthandler
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str
     trials = _trials(spec, config["pack"])
     watchdog = Watchdog(spec.resources.stall_minutes)
     report = _BatchedReport(config["pack"]["floors"], watchdog)
+    if spec.resources.stall_minutes:
+        report.send()  # from now on silence counts
     watchdog.start()
     results = _train(spec, trials, report, Path(artifacts))
     watchdog.stop()
@@ -89,14 +91,14 @@ class _BatchedReport:
         self._epochs.append((epoch, dict(metrics)))
         if time.monotonic() - self._sent >= REPORT_INTERVAL_S:
             self._watchdog.stop()  # the driver may wait for its database
-            self._send([])
+            self.send()
             self._watchdog.start()
         return [number for number, values in metrics.items() if under_floor(self._floors, epoch, values)]
 
     def finish(self, results: list[TrialResult]) -> None:
-        self._send([result.to_dict() for result in results])
+        self.send([result.to_dict() for result in results])
 
-    def _send(self, results: list[dict[str, Any]]) -> None:
-        tune.report({"epochs": self._epochs, "results": results})
+    def send(self, results: Sequence[dict[str, Any]] = ()) -> None:
+        tune.report({"epochs": self._epochs, "results": list(results)})
         self._epochs = []
         self._sent = time.monotonic()
