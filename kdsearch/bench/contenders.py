@@ -64,6 +64,20 @@ class PackRunner:
         self._training.train_epoch(1)
 
 
+class ViewsAlone:
+    """What rendering new views costs, once for a whole pack; packs find theirs in memory here."""
+
+    def __init__(self, case: Case, device: torch.device) -> None:
+        self._views = surroundings_of(case.spec(), device).views
+        self._epoch = 0
+
+    def run_epoch(self) -> None:
+        """Render the views of the next epoch."""
+        self._epoch += 1
+        for _ in self._views.chunks(0, self._epoch, BATCH_SIZE):
+            pass
+
+
 class Limit:
     """What no engine can beat on this machine: the student's forward and backward pass alone."""
 
@@ -84,7 +98,7 @@ class Limit:
 
 
 def contenders_of(case: Case, sizes: Sequence[int], artifacts: Path, device: torch.device) -> list[Contender]:
-    """Return the plain loop, the limit in both layouts, and our packs: looped, fused and as chosen."""
+    """Return the plain loop, the limit in both layouts, views, and our packs: looped, fused and chosen."""
     spec = case.spec()
     surroundings = surroundings_of(spec, device)
 
@@ -94,6 +108,7 @@ def contenders_of(case: Case, sizes: Sequence[int], artifacts: Path, device: tor
 
     plain = PlainLoop(spec, surroundings.data, network(case.student), network(case.teacher), device)
     found = [Contender("plain", 1, plain), *_limits(case, network(case.student), surroundings, device)]
+    found.append(Contender("views", 1, ViewsAlone(case, device)))
     for size in sizes:
         ways: list[Way] = ["looped", "looped_channels_last", *(("fused",) if size > 1 else ())]
         if not any(isinstance(module, nn.Conv2d) for module in network(case.student).modules()):
