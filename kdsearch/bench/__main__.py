@@ -6,6 +6,7 @@ import click
 
 COMMANDS = {
     "engine": "kdsearch.bench.engine:engine_command",
+    "faults": "kdsearch.bench.faults:faults_command",
     "gains": "kdsearch.bench.gains:gains_command",
     "search": "kdsearch.bench.search:search_command",
     "study": "kdsearch.bench.study:study_command",
