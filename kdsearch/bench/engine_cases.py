@@ -50,7 +50,7 @@ CASES = {
         Case("convnet", "convnet_8_16", "resnet20", "digits", 16, 1024),
         Case("resnet8", "resnet8", "resnet20", "digits", 16, 512),
         Case("vit", "vit_32_2", "resnet20", "digits", 16, 512),
-        Case("resnet8-cifar", "resnet8", "resnet20", _CIFAR_SHAPED, 32, 256),
+        Case("resnet8-cifar", "resnet8", "resnet20", _CIFAR_SHAPED, 32, 128),
         Case("resnet20-cifar", "resnet20", "resnet56", _CIFAR_SHAPED, 32, 128),
     )
 }
