@@ -147,7 +147,7 @@ KINDS = {
     "monitor": Kind(_monitored, "out of memory: Ray killed its worker"),
     "diverge": Kind(_by_itself, "diverged"),
     "driver": Kind(_kill_driver, _AGAIN, hits=False),
-    "node": Kind(_lose_node, f"its node was lost|{_LOST}", hits=False),
+    "node": Kind(_lose_node, f"its node was lost|{_LOST}", settings={"options.epoch_s": "0.5"}),
     "teacher": Kind(_kill_process("ray::_train"), "never", hits=False, distills=True),
     "pack": Kind(_kill_pack, _LOST, settings=_SAVED, distills=True),
     "disk": Kind(_fill_disk, "never", hits=False, settings=_SAVED, distills=True),

@@ -76,8 +76,10 @@ class FaultStudy:
             return process.wait()
 
     def await_running(self, process: "subprocess.Popen[bytes]") -> None:
-        """Wait until a trial has reported an epoch, or the driver has ended."""
-        while process.poll() is None and not any(row.epochs for row in self.rows()):
+        """Wait until two packs train at once, or the driver has ended."""
+        while process.poll() is None:
+            if len({row.pack for row in self.rows() if row.state == "running" and row.epochs}) > 1:
+                return
             time.sleep(0.1)
 
     def log(self) -> str:

@@ -40,7 +40,8 @@ def run_round(kind: str, seed: int, folder: Path, number: int = 0) -> Round:
     settings = dict(known.settings)
     if not known.distills:
         once = {"fault": kind, "at": str(luck.randint(1, EPOCHS - 1)), "once": str(folder / "once")}
-        settings |= {f"options.{name}": value for name, value in once.items()}
+        fault = {f"options.{name}": value for name, value in once.items()}
+        settings = {"options.epoch_s": "0.1", **fault, **settings}
     study = FaultStudy(folder, distills=known.distills, settings=settings)
     start = time.perf_counter()
     code = known.run(study, luck)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from kdsearch.trial import Metrics, Trial
 
-EPOCH_S = 0.1
 _STEP_BYTES = 64 * 2**20
 
 
@@ -22,7 +21,7 @@ def train(trial: Trial, report: Callable[[int, Metrics], bool]) -> Metrics:
     options = trial.spec.options
     temperature = trial.params["objective.temperature"]
     for epoch in range(1, trial.epochs + 1):
-        time.sleep(EPOCH_S)
+        time.sleep(float(str(options["epoch_s"])))
         accuracy = 0.9 - 0.05 * math.log(temperature / 6) ** 2 - 0.3 / epoch
         report(epoch, {"val_accuracy": accuracy})
         fault = _FAULTS.get(str(options["fault"]))

@@ -1,0 +1,103 @@
+"""Why a pack was lost, in words, by real workers that ended and by the silence before."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import ray
+from ray.exceptions import OutOfMemoryError, RayActorError
+
+from kdsearch.schedule.losses import reason_of
+from kdsearch.schedule.searcher import PackSearcher
+from kdsearch.search import Pack
+from kdsearch.spec import TrainingSpec
+from kdsearch.trial import Metrics, Trial, TrialResult
+
+
+class Source:
+    """Hands out one pack and remembers why it was lost."""
+
+    finished = False
+
+    def __init__(self) -> None:
+        self.lost: list[str] = []
+
+    def next_pack(self) -> Pack:
+        return Pack("p", [Trial(0, 0, {}, {}, TrainingSpec())])
+
+    def take_epoch(self, epoch: int, metrics: dict[int, Metrics]) -> None:
+        """Ignore it."""
+
+    def take_result(self, result: TrialResult) -> None:
+        """Ignore it."""
+
+    def lose_pack(self, pack: Pack, reason: str) -> None:
+        self.lost.append(reason)
+
+
+@pytest.mark.parametrize(
+    ("silence_s", "told", "reason"),
+    [
+        (0.3, None, "hung: no epoch within 0.004 minutes"),
+        (0.0, None, "its worker was killed"),
+        (0.0, "its node was lost", "its node was lost"),
+    ],
+)
+def test_a_worker_that_was_silent_too_long_hung(silence_s: float, told: str | None, reason: str) -> None:
+    source = Source()
+    searcher = PackSearcher(source, stall_minutes=0.004)
+    searcher.suggest("one")
+    searcher.on_trial_result("one", {"epochs": [], "results": []})
+    time.sleep(silence_s)
+    if told:
+        searcher.explain("one", told)
+    searcher.on_trial_complete("one", error=True)
+    assert source.lost == [reason]
+
+
+def test_a_worker_that_never_began_did_not_hang() -> None:
+    source = Source()
+    searcher = PackSearcher(source, stall_minutes=0.0001)
+    searcher.suggest("one")
+    time.sleep(0.05)
+    searcher.on_trial_complete("one", error=True)
+    assert source.lost == ["its worker was killed"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "its worker was killed"),
+        (lambda: os._exit(1), "its worker was killed"),
+        (lambda: (_ for _ in ()).throw(SystemExit(3)), "its worker ended with exit code 3"),
+        (lambda: int("x"), "its worker failed: ValueError(\"invalid literal for int() with base 10: 'x'\")"),
+    ],
+    ids=["killed", "exit", "sys.exit", "raise"],
+)
+def test_a_workers_end_is_told_in_words(cluster: None, how: Any, reason: str) -> None:
+    @ray.remote
+    class Worker:
+        def end(self) -> None:
+            how()
+
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - looked at below
+        ray.get(Worker.remote().end.remote())
+    assert reason_of(caught.value) == reason
+
+
+def test_memory_kills_are_told_alike_whatever_ray_calls_them() -> None:
+    text = "1 worker(s) were killed due to the node running low on memory. Memory on the node …"
+    for error in (OutOfMemoryError(text), RayActorError(error_msg=text)):
+        assert reason_of(error) == "out of memory: Ray killed its worker"
