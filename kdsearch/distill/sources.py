@@ -62,7 +62,7 @@ def _digits() -> Source:
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     classes = tuple(str(name) for name in digits.target_names)
-    return Source(ImageArray(_as_images(images)), _as_labels(digits.target), None, classes)
+    return Source(ImageArray(_as_images(images)), _as_labels(digits.target, "digits"), None, classes)
 
 
 def _torchvision(dataset: Dataset) -> Source:
@@ -83,7 +83,9 @@ def _open_torchvision(dataset: Dataset, arguments: dict[str, Any]) -> Any:
         part = opener(root, **options)
     except URLError as error:
         raise RunError(f"The data set {dataset.name} could not be downloaded: {error.reason}.") from error
-    except (RuntimeError, OSError, ValueError) as error:
+    except (ImportError, RuntimeError, OSError, ValueError) as error:
+        if package := _missing_package(error):
+            raise RequestError(f"`dataset.name` {dataset.name!r} needs {package}. Install it.") from error
         advice = (
             "Set `dataset.download: true`, or put" if can_download else "torchvision can't download it; put"
         )
@@ -91,11 +93,15 @@ def _open_torchvision(dataset: Dataset, arguments: dict[str, Any]) -> Any:
             f"`dataset.root` must hold the files of {dataset.name}, got {str(root)!r} "
             f"({_first_line(error)}). {advice} them there as torchvision's class expects them."
         ) from error
-    except ImportError as error:
-        raise RequestError(f"`dataset.name` {dataset.name!r} needs {error.name}. Install it.") from error
     if dataset.name == "SUN397":
         _sort_files(part)
     return part
+
+
+def _missing_package(error: Exception) -> str | None:
+    """Return the package whose absence an error is about, where a class says it its own way."""
+    cause = error if isinstance(error, ImportError) else error.__context__
+    return cause.name if isinstance(cause, ImportError) else None
 
 
 def _sort_files(part: Any) -> None:
@@ -146,7 +152,7 @@ def _from_factory(dataset: Dataset) -> Source:
         return _joined([train], test)
     arrays = [train] if test is None else [train, test]
     images = torch.cat([_checked_images(pair[0], dataset.name) for pair in arrays])
-    labels = torch.cat([_as_labels(pair[1]) for pair in arrays])
+    labels = torch.cat([_as_labels(pair[1], dataset.name) for pair in arrays])
     return Source(ImageArray(images), labels, None if test is None else len(test[1]), None)
 
 
@@ -191,23 +197,34 @@ def _as_images(array: UInt8[np.ndarray, "..."]) -> UInt8[Tensor, "N C H W"]:
 
 def _labels_of(part: Labelled) -> Int64[Tensor, " N"]:
     """Return a data set's labels, from the list it keeps of them where it keeps one."""
+    owner = type(part).__name__
+    if isinstance(part, torchvision.datasets.PCAM):
+        return _as_labels(_pcam_labels(part), owner)
     for name in _LABEL_ATTRIBUTES:
         labels = np.asarray(getattr(part, name, ()))
         if labels.shape == (len(part),):
-            return _as_labels(labels)
+            return _as_labels(labels, owner)
     for name in _SAMPLE_ATTRIBUTES:
         samples = getattr(part, name, ())
         if len(samples) == len(part):
-            return _as_labels([label for _, label in samples])
-    return _as_labels([part[index][1] for index in range(len(part))])
+            return _as_labels([label for _, label in samples], owner)
+    return _as_labels([part[index][1] for index in range(len(part))], owner)
 
 
-def _as_labels(labels: Any) -> Int64[Tensor, " N"]:
+def _pcam_labels(part: Any) -> UInt8[np.ndarray, " N"]:
+    """Return all labels at once: the class opens two files for each of its 327,680 samples."""
+    file, *_ = part._FILES[part._split]["targets"]
+    with part.h5py.File(part._base_folder / file) as opened:
+        labels: UInt8[np.ndarray, " N"] = opened["y"][:].reshape(-1)
+    return labels
+
+
+def _as_labels(labels: Any, owner: str) -> Int64[Tensor, " N"]:
     array = np.asarray(labels)
     if array.ndim != 1 or array.dtype.kind not in "iu" or array.min(initial=0) < 0:
         raise RequestError(
-            f"The data set's labels must be one integer from 0 for each image, got {array.dtype} of "
-            f"{array.ndim} dimensions. Choose labelled data."
+            f"The labels of {owner} must be one integer from 0 for each image, got {array.dtype} of "
+            f"{array.ndim} dimensions. Choose files with labels in every part."
         )
     return torch.from_numpy(array.astype(np.int64))
 

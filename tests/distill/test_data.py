@@ -1,5 +1,3 @@
-import pickle
-
 import numpy as np
 import pytest
 import torch
@@ -148,27 +146,3 @@ def test_mixed_sizes_are_cut_to_a_sensible_square(tmp_path):
 def test_image_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(RequestError, match=r"`dataset\.root` must hold one folder of images"):
         load_dataset(Dataset(name="imagefolder", root=str(tmp_path / "nowhere")))
-
-
-def write_cifar100(root, n_images):
-    folder = root / "cifar-100-python"
-    folder.mkdir()
-    rng = np.random.default_rng(1)
-    for name in ("train", "test"):
-        entry = {
-            "data": rng.integers(0, 256, (n_images, 3072), dtype=np.uint8),
-            "fine_labels": [number % 100 for number in range(n_images)],
-        }
-        (folder / name).write_bytes(pickle.dumps(entry))
-    classes = [f"class {number}" for number in range(100)]
-    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": classes}))
-
-
-def test_cifar100_is_read_from_its_own_files(tmp_path, monkeypatch):
-    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
-    write_cifar100(tmp_path, 400)
-    data = load_dataset(Dataset(name="CIFAR100", root=str(tmp_path), validation_size=100))
-    assert (len(data.train), len(data.validation), len(data.test)) == (300, 100, 400)
-    assert data.num_classes == 100
-    entry = pickle.loads((tmp_path / "cifar-100-python" / "test").read_bytes())
-    assert torch.equal(data.test.images.flatten(1), torch.from_numpy(entry["data"]))
