@@ -8,6 +8,7 @@ from torch import nn
 from kdsearch.distill.data import ImageData, load_dataset
 from kdsearch.distill.models import build_model
 from kdsearch.distill.packs import Precision, fusing_problem, key_dropout
+from kdsearch.distill.setting_names import settings_of
 from kdsearch.distill.soft_targets import soft_target_bytes
 from kdsearch.spec import TrainingSpec
 
@@ -66,12 +67,13 @@ def member_bytes(spec: TrainingSpec, model: nn.Module) -> int:
 
 def _student(spec: TrainingSpec, data: ImageData) -> nn.Module:
     student = spec.student
-    model = build_model(
-        student.arch,
-        data.num_classes,
-        data.in_channels,
-        image_size=data.image_size,
-        stem=student.stem,
-    )
+    with settings_of("student"):
+        model = build_model(
+            student.arch,
+            data.num_classes,
+            data.in_channels,
+            image_size=data.image_size,
+            stem=student.stem,
+        )
     key_dropout(model, 0)
     return model

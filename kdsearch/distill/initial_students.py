@@ -9,7 +9,8 @@ from kdsearch.distill.data import ImageData
 from kdsearch.distill.models import build_model
 from kdsearch.distill.randomness import stream
 from kdsearch.distill.recipes import TeacherRecipe
-from kdsearch.distill.supervised import default_finetune
+from kdsearch.distill.setting_names import settings_of
+from kdsearch.distill.supervised import finetune_of
 from kdsearch.distill.teachers import ensure_teacher, load_start, load_weights_of
 from kdsearch.spec import TrainingSpec
 from kdsearch.spec.sections import Finetune, Pretraining, Teacher
@@ -38,22 +39,23 @@ def initial_student(
         RequestError: The weights can't be had, or belong to another architecture.
         RunError: Their training failed.
     """
-    model = build_model(
-        spec.student.arch,
-        data.num_classes,
-        data.in_channels,
-        image_size=data.image_size,
-        stem=spec.student.stem,
-        generator=stream(seed, "student"),
-    )
-    recipe = starting_recipe(spec, model, seed)
-    if recipe is None:
-        return model
-    if recipe.teacher.finetune.epochs:
-        record = ensure_teacher(recipe, artifacts, device)
-        model.load_state_dict(load_weights_of(record))
-    else:
-        load_start(model, recipe, data, artifacts, device)
+    with settings_of("student"):
+        model = build_model(
+            spec.student.arch,
+            data.num_classes,
+            data.in_channels,
+            image_size=data.image_size,
+            stem=spec.student.stem,
+            generator=stream(seed, "student"),
+        )
+        recipe = starting_recipe(spec, model, seed)
+        if recipe is None:
+            return model
+        if recipe.teacher.finetune.epochs:
+            record = ensure_teacher(recipe, artifacts, device)
+            model.load_state_dict(load_weights_of(record))
+        else:
+            load_start(model, recipe, data, artifacts, device)
     return model
 
 
@@ -64,9 +66,9 @@ def starting_recipe(spec: TrainingSpec, model: nn.Module, seed: int) -> TeacherR
         return None
     trained_on_target = init.epochs is not None and init.dataset is None
     if trained_on_target:
-        finetune = default_finetune(model, (init.epochs or 0) + init.finetune_epochs)
+        finetune = finetune_of(init, model, (init.epochs or 0) + init.finetune_epochs)
     elif init.finetune_epochs:
-        finetune = default_finetune(model, init.finetune_epochs, pretrained=True)
+        finetune = finetune_of(init, model, init.finetune_epochs, pretrained=True)
     else:
         finetune = Finetune(epochs=0)
     start = Teacher(
@@ -76,4 +78,4 @@ def starting_recipe(spec: TrainingSpec, model: nn.Module, seed: int) -> TeacherR
         finetune=finetune,
         seed=seed % N_SHARED_STARTS if finetune.epochs else 0,
     )
-    return TeacherRecipe(spec.dataset, spec.augment, start)
+    return TeacherRecipe(spec.dataset, spec.augment, start, role="student")

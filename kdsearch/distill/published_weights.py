@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.error import URLError
 
-import torchvision
 from torch import Tensor, nn
 
 from kdsearch.distill.data import ImageData
@@ -43,6 +42,8 @@ def load_published(
 
 
 def _torchvision_state(name: str, weights: str, data: ImageData) -> Mapping[str, Tensor]:
+    import torchvision
+
     published = torchvision.models.get_model_weights(name)
     known = [*published.__members__, "DEFAULT"]
     if weights not in known:
@@ -53,7 +54,7 @@ def _torchvision_state(name: str, weights: str, data: ImageData) -> Mapping[str,
     try:
         state: dict[str, Tensor] = published[weights].get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
-        raise RunError(f"torchvision's weights {weights} of {name} can't be had: {error}.") from error
+        raise RunError(_unavailable("torchvision", name, weights, error)) from error
     if _VIT_POSITIONS in state:
         patch = state["conv_proj.weight"].shape[-1]
         state = dict(
@@ -69,6 +70,13 @@ def _timm_state(name: str, weights: str, data: ImageData) -> Mapping[str, Tensor
     try:
         model: Any = build_timm(tagged, data.num_classes, data.in_channels, data.image_size, pretrained=True)
     except (OSError, RuntimeError, ValueError) as error:
-        raise RunError(f"timm's weights {weights} of {name} can't be had: {error}.") from error
+        raise RunError(_unavailable("timm", name, weights, error)) from error
     state: Mapping[str, Tensor] = model.state_dict()
     return state
+
+
+def _unavailable(library: str, name: str, weights: str, error: Exception) -> str:
+    return (
+        f"`pretraining.weights` {weights!r} of {library}:{name} can't be had: {error}. "
+        "Fetch them where there is a network, or use {checkpoint: PATH}."
+    )

@@ -7,6 +7,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from kdsearch.distill.setting_names import Role, settings_of
 from kdsearch.errors import RequestError
 from kdsearch.spec import TrainingSpec
 from kdsearch.spec.catalogue import TORCHVISION_DATASETS
@@ -14,6 +15,8 @@ from kdsearch.spec.sections import Augment, Dataset, Finetune, Pretraining, Teac
 
 _VERSION = 1  # raise it when the same recipe begins to give other weights
 _USES_MOMENTUM = ("sgd", "rmsprop")
+_KNOWN_BY_NAME = ("digits", *TORCHVISION_DATASETS)
+_SOURCES = {"weights", "checkpoint", "dataset", "epochs", "finetune_epochs"}
 
 
 @dataclass(frozen=True)
@@ -21,13 +24,15 @@ class TeacherRecipe:
     """How a network is made: its data, its views, its start and its finetuning.
 
     A student's starting weights that are trained beforehand are made by a recipe too. `in_channels`
-    converts the data set's images; None leaves them as they are.
+    converts the data set's images; None leaves them as they are. `role` decides nothing: it says by
+    which paths errors name the settings.
     """
 
     dataset: Dataset
     augment: Augment
     teacher: Teacher
     in_channels: int | None = None
+    role: Role = "teacher"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain values, with what files hold beside their paths."""
@@ -39,7 +44,7 @@ class TeacherRecipe:
             "augment": self.augment.model_dump(mode="json") if trained else None,
             "teacher": {
                 **self.teacher.model_dump(mode="json"),
-                "pretraining": _pretraining_values(self.teacher.pretraining),
+                "pretraining": _pretraining_values(self.teacher.pretraining, self.dataset),
                 "finetune": _finetune_values(self.teacher.finetune),
             },
         }
@@ -47,7 +52,8 @@ class TeacherRecipe:
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of all that decides the weights; where a file lies does not."""
-        values = self.to_dict()
+        with settings_of(self.role):
+            values = self.to_dict()
         if isinstance(values["teacher"]["pretraining"], dict):
             values["teacher"]["pretraining"].pop("checkpoint")
         if "labels_sha256" in values["dataset"]:
@@ -69,17 +75,21 @@ def recipe_of(spec: TrainingSpec) -> TeacherRecipe:
 def _dataset_values(dataset: Dataset) -> dict[str, Any]:
     """Return what decides the data; the root does only where the name alone does not."""
     values = dataset.model_dump(mode="json", exclude={"download"})
-    if dataset.name in ("digits", *TORCHVISION_DATASETS):
+    if dataset.name in _KNOWN_BY_NAME:
         del values["root"]
     if dataset.labels not in ("fine", "coarse"):
         values["labels_sha256"] = _sha256_of(dataset.labels, "dataset.labels")
     return values
 
 
-def _pretraining_values(pretraining: str | Pretraining) -> str | dict[str, Any]:
+def _pretraining_values(pretraining: str | Pretraining, dataset: Dataset) -> str | dict[str, Any]:
+    """Return what decides a start; of how it is trained only what is said."""
     if not isinstance(pretraining, Pretraining):
         return pretraining
-    values = pretraining.model_dump(mode="json")
+    values = pretraining.model_dump(mode="json", include=_SOURCES) | pretraining.training
+    root = pretraining.root or dataset.root
+    if root is not None and pretraining.dataset not in (None, *_KNOWN_BY_NAME):
+        values["root"] = root
     if pretraining.checkpoint is not None:
         values["sha256"] = _sha256_of(pretraining.checkpoint, "pretraining.checkpoint")
     return values

@@ -77,7 +77,7 @@ def load_weights(
             refused.append(name)
     if refused:
         raise RequestError(
-            f"The weights must belong to the network's architecture, got {source!r}, which does not fit "
+            f"`pretraining` must give weights of the network's architecture, got {source!r}, not fitting "
             f"{', '.join(refused[:3])}{' …' if len(refused) > 3 else ''}. Choose others."
         )
     model.load_state_dict(state)

@@ -14,21 +14,24 @@ from kdsearch.distill.randomness import hash_key, seeded
 from kdsearch.distill.schedules import schedule
 from kdsearch.distill.views import Batch, Views
 from kdsearch.errors import RunError
-from kdsearch.spec.sections import Finetune, Optimizer
+from kdsearch.spec.sections import Finetune, Optimizer, Pretraining
 
 _HEAD, _WHOLE = range(2)
 
 
-def default_finetune(model: nn.Module, epochs: int, *, pretrained: bool = False) -> Finetune:
-    """Return how weights are trained here where the spec leaves no choice.
+def finetune_of(
+    pretraining: Pretraining, model: nn.Module, epochs: int, *, pretrained: bool = False
+) -> Finetune:
+    """Return how weights are trained here: as a spec says, and else as suits the network.
 
-    SGD at the usual rate for networks with BatchNorm, a tenth of it for those already trained; AdamW
-    for the others, which such a rate would break.
+    SGD at the usual rate for networks with BatchNorm; AdamW for the others, which such a rate would
+    break; a tenth of the rate, given or not, for those already trained.
     """
-    share = 0.1 if pretrained else 1.0
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
-        return Finetune(epochs=epochs, lr=0.1 * share)
-    return Finetune(epochs=epochs, optimizer="adamw", lr=1e-3 * share)
+    has_norm = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+    said = pretraining.training
+    optimizer = said.get("optimizer", "sgd" if has_norm else "adamw")
+    lr = said.get("lr", 0.1 if optimizer == "sgd" else 1e-3) * (0.1 if pretrained else 1.0)
+    return Finetune(**{**said, "epochs": epochs, "optimizer": optimizer, "lr": lr})
 
 
 class SupervisedTraining:
@@ -86,15 +89,21 @@ class SupervisedTraining:
         n_steps = self._views.n_batches(self.finetune.batch_size)
         factor = schedule(self.finetune.schedule, steps=epochs * n_steps)
         first = (epoch - 1) * n_steps
-        with seeded(hash_key(self._seed, epoch, phase), self._views.device):
-            losses = [
-                self._step(batch, optimizer, factor(first + step))
-                for step, batch in enumerate(self._views.batches(self._seed, epoch, self.finetune.batch_size))
-            ]
+        batches = self._views.batches(self._seed, epoch, self.finetune.batch_size)
+        try:
+            with seeded(hash_key(self._seed, epoch, phase), self._views.device):
+                losses = [
+                    self._step(batch, optimizer, factor(first + step)) for step, batch in enumerate(batches)
+                ]
+        except torch.OutOfMemoryError as error:
+            raise RunError(
+                f"`finetune.batch_size` must be small enough for {self._views.device}, got "
+                f"{self.finetune.batch_size}: memory ran out in epoch {epoch}. Halve it."
+            ) from error
         if not math.isfinite(float(torch.stack(losses).sum())):
             raise RunError(
-                f"The training of a teacher or of starting weights diverged in epoch {epoch}. "
-                f"Lower its learning rate, which is {self.finetune.lr:g}."
+                f"The training diverged in epoch {epoch} at a learning rate of {self.finetune.lr:g}. "
+                "Lower `finetune.lr`."
             )
 
     def _step(self, batch: Batch, optimizer: torch.optim.Optimizer, factor: float) -> Tensor:

@@ -19,8 +19,9 @@ from kdsearch.distill.models import build_model
 from kdsearch.distill.published_weights import load_published
 from kdsearch.distill.randomness import stream
 from kdsearch.distill.recipes import TeacherRecipe, recipe_of
+from kdsearch.distill.setting_names import settings_of
 from kdsearch.distill.starts import load_checkpoint, load_weights
-from kdsearch.distill.supervised import SupervisedTraining, default_finetune
+from kdsearch.distill.supervised import SupervisedTraining, finetune_of
 from kdsearch.distill.teacher_records import (
     RECORD_FILE,
     WEIGHTS_FILE,
@@ -67,7 +68,7 @@ def ensure_teacher(
     folder = teacher_folder(artifacts, recipe.digest)
     record = load_record(folder)
     if record is None:
-        with _storable(folder), exclusive(folder):
+        with settings_of(recipe.role), _storable(folder), exclusive(folder):
             record = load_record(folder)
             if record is None:
                 where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -113,7 +114,9 @@ def load_start(
     elif pretraining.checkpoint is not None:
         load_checkpoint(model, pretraining.checkpoint, new_stem=small_stem)
     else:
-        first = _first_recipe(pretraining, recipe, data, default_finetune(model, pretraining.epochs or 0))
+        first = _first_recipe(
+            pretraining, recipe, data, finetune_of(pretraining, model, pretraining.epochs or 0)
+        )
         record = ensure_teacher(first, artifacts, device)
         load_weights(model, load_weights_of(record), source=record.path, new_head=True)
 
@@ -125,12 +128,12 @@ def _first_recipe(
     teacher = recipe.teacher
     dataset = Dataset(
         name=pretraining.dataset or recipe.dataset.name,
-        root=recipe.dataset.root,
+        root=pretraining.root or recipe.dataset.root,
         download=recipe.dataset.download,
         image_size=data.image_size,
     )
     first = Teacher(arch=teacher.arch, stem=teacher.stem, seed=teacher.seed, finetune=finetune)
-    return TeacherRecipe(dataset, recipe.augment, first, data.in_channels)
+    return TeacherRecipe(dataset, recipe.augment, first, data.in_channels, role="pretraining")
 
 
 class _Making:

@@ -33,7 +33,8 @@ def problems_in_validation(error: ValidationError, prefix: tuple[str, ...] = ())
     found: dict[tuple[str, ...], Problem] = {}
     for details in error.errors(include_url=False):
         keys = prefix + tuple(str(key) for key in details["loc"] if not _is_internal(key))
-        found.setdefault(keys, Problem(keys, _message(details)))
+        if keys not in found or details["type"] == "value_error":  # ours say more than a union's complaint
+            found[keys] = Problem(keys, _message(details))
     return _innermost(list(found.values()))
 
 

@@ -14,6 +14,7 @@ Fraction: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]
 Temperature: TypeAlias = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative: TypeAlias = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive: TypeAlias = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Momentum: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 def _count_or_fraction(size: float) -> float:
@@ -83,7 +84,9 @@ class Pretraining(Section):
     """Where weights come from: exactly one of published weights, a checkpoint, or training here.
 
     Training here takes `dataset` and `epochs`; `finetune_epochs` then trains on the study's own
-    data set (for a student's initialisation; a teacher has its own `finetune` section).
+    data set (for a student's initialisation; a teacher has its own `finetune` section), at a tenth
+    of the learning rate. `root` falls back to the study's own. How is trained has the values of
+    `Finetune`; `optimizer` and `lr` that are not given suit the architecture.
     """
 
     weights: str | None = None
@@ -91,6 +94,19 @@ class Pretraining(Section):
     dataset: DatasetName | None = None
     epochs: PositiveCount | None = None
     finetune_epochs: Count = 0
+    root: str | None = None
+    optimizer: OptimizerName | None = None
+    lr: Positive | None = None
+    momentum: Momentum | None = None
+    weight_decay: NonNegative | None = None
+    batch_size: PositiveCount | None = None
+    schedule: ScheduleName | None = None
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What is said about training here, as values of `Finetune`."""
+        names = ("optimizer", "lr", "momentum", "weight_decay", "batch_size", "schedule")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     @model_validator(mode="after")
     def _one_source(self) -> "Pretraining":
@@ -100,6 +116,10 @@ class Pretraining(Section):
                 "must name exactly one source: {weights: NAME}, {checkpoint: PATH} "
                 "or {dataset: NAME, epochs: N}."
             )
+        if self.root is not None and self.dataset is None:
+            raise ValueError("needs a `dataset` beside `root`.")
+        if self.training and not (self.epochs or self.finetune_epochs):
+            raise ValueError(f"needs `epochs` beside `{next(iter(self.training))}`: nothing is trained here.")
         return self
 
 
@@ -122,7 +142,7 @@ class Finetune(Section):
     head_epochs: Count = 0
     optimizer: OptimizerName = "sgd"
     lr: Positive = 0.1
-    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    momentum: Momentum = 0.9
     weight_decay: NonNegative = 5.0e-4
     batch_size: PositiveCount = 64
     schedule: ScheduleName = "cosine"
@@ -185,7 +205,7 @@ class Optimizer(Section):
 
     name: OptimizerName = "sgd"
     lr: Positive = 0.1
-    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    momentum: Momentum = 0.9
     weight_decay: NonNegative = 5.0e-4
     nesterov: bool = False
     beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9

@@ -3,10 +3,11 @@ import pytest
 import torch
 
 from kdsearch.distill.data import load_dataset
-from kdsearch.distill.initial_students import initial_student
+from kdsearch.distill.initial_students import initial_student, starting_recipe
 from kdsearch.distill.models import build_model
 from kdsearch.distill.randomness import stream
 from kdsearch.distill.views import Views
+from kdsearch.errors import RequestError, RunError
 from kdsearch.spec import TrainingSpec
 from kdsearch.spec.sections import Augment
 
@@ -81,3 +82,32 @@ def test_a_pretrained_and_finetuned_student_has_learnt(tmp_path, seed):
     model, data = student(tmp_path, init, seed)
     assert val_accuracy(model, data) > 0.3
     assert n_trained(tmp_path) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arch": "resnet8", "stem": "small"}, "`student.stem` must be standard"),
+        ({"init": {"checkpoint": "nowhere.pt"}}, "`student.init.checkpoint` must be a PyTorch checkpoint"),
+        ({"init": {"weights": "V1"}}, "`student.init.weights` must go with"),
+        (
+            {"arch": "mlp_8", "init": {"epochs": 2, "optimizer": "sgd", "lr": 1e30}},
+            r"learning rate of 1e\+30. Lower `student.init.lr`",
+        ),
+        (
+            {"init": {"dataset": "CIFAR10", "epochs": 2, "root": "/nowhere"}},
+            "`student.init.root` must hold the files of CIFAR10, got '/nowhere'",
+        ),
+    ],
+)
+def test_an_error_names_the_path_of_what_is_wrong(tmp_path, changes, message):
+    spec = TrainingSpec.model_validate({"dataset": DATASET, "student": changes})
+    with pytest.raises((RequestError, RunError), match=message):
+        initial_student(spec, 0, data=load_dataset(spec.dataset), artifacts=tmp_path, device="cpu")
+
+
+def test_a_student_is_finetuned_at_a_tenth_of_the_rate_that_it_was_pretrained_at():
+    init = {"dataset": f"{__name__}:squares", "epochs": 2, "finetune_epochs": 3, "lr": 0.02}
+    spec = TrainingSpec.model_validate({"dataset": DATASET, "student": {"init": init}})
+    finetune = starting_recipe(spec, build_model("convnet_8_16", 10, 1), 0).teacher.finetune
+    assert (finetune.epochs, finetune.optimizer, finetune.lr) == (3, "sgd", pytest.approx(0.002))

@@ -11,6 +11,8 @@ BASE = {
     "augment": {"crop_padding": 1},
     "teacher": {"arch": "convnet_32_64_128", "finetune": {"epochs": 20}},
 }
+DIGEST_MNIST = "47853de877623c300bb4e83d598e6c7885190a993b06e39149127698382fd78f"
+DIGEST_WEIGHTS = "b5b3e29081ad59d8619fee25eb13218311b85bd14d94ff4c39c4920dfda393be"
 
 
 def recipe(**changes):
@@ -93,8 +95,41 @@ def test_a_label_file_counts_by_what_it_holds(tmp_path):
     assert recipe(dataset__labels=str(file)).digest != before
 
 
+PRETRAINED = {"dataset": "MNIST", "epochs": 2}
+
+
+def test_the_digest_of_a_pretraining_never_changes_by_itself():
+    assert recipe(teacher__pretraining=PRETRAINED).digest == DIGEST_MNIST
+    assert recipe(teacher__pretraining={"weights": "DEFAULT"}).digest == DIGEST_WEIGHTS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": "adamw"},
+        {"lr": 0.01},
+        {"momentum": 0.5},
+        {"weight_decay": 0},
+        {"batch_size": 32},
+        {"schedule": "constant"},
+    ],
+)
+def test_how_a_pretraining_is_trained_changes_the_digest(change):
+    changed = recipe(teacher__pretraining={**PRETRAINED, **change})
+    assert changed.digest != recipe(teacher__pretraining=PRETRAINED).digest
+
+
+@pytest.mark.parametrize(("dataset", "counts"), [("MNIST", False), ("imagefolder", True)])
+def test_a_root_counts_where_the_name_alone_does_not_decide(dataset, counts):
+    first, second = (
+        recipe(teacher__pretraining={"dataset": dataset, "epochs": 2, "root": root}).digest
+        for root in ("/a", "/b")
+    )
+    assert (first != second) == counts
+
+
 def test_a_missing_checkpoint_is_named():
-    with pytest.raises(RequestError, match=r"`pretraining.checkpoint` must be a readable file"):
+    with pytest.raises(RequestError, match=r"`teacher.pretraining.checkpoint` must be a readable file"):
         _ = recipe(teacher__pretraining={"checkpoint": "nowhere.pt"}).digest
 
 

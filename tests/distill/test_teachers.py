@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from kdsearch.distill.data import load_dataset
 from kdsearch.distill.models import build_model
@@ -207,9 +208,94 @@ def test_mixed_views_are_learnt_with_both_labels(tmp_path):
 
 
 def test_a_diverged_training_says_so_and_leaves_nothing(tmp_path):
-    with pytest.raises(RunError, match=r"diverged in epoch \d+. Lower its learning rate, which is 1e\+30"):
+    with pytest.raises(
+        RunError, match=r"in epoch \d+ at a learning rate of 1e\+30. Lower `teacher.finetune.lr`"
+    ):
         ensure_teacher(recipe(arch="mlp_8", finetune={"epochs": 4, "lr": 1e30}), tmp_path)
     assert [path.suffix for path in (tmp_path / "teachers").iterdir()] == [".lock"]
+
+
+def out_of_memory(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def scalar_network(num_classes):
+    return torch.nn.Flatten()
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        ({"arch": f"{__name__}:scalar_network"}, "`teacher.arch` must give one logit for each"),
+        ({"arch": "resnet8", "stem": "small"}, "`teacher.stem` must be standard"),
+        (
+            {"pretraining": {"checkpoint": "nowhere.pt"}},
+            "`teacher.pretraining.checkpoint` must be a readable",
+        ),
+        ({"pretraining": {"weights": "V1"}}, "`teacher.pretraining.weights` must go with"),
+        ({"finetune": {"optimizer": "no.module:factory"}}, "`teacher.finetune.optimizer` must be importable"),
+        ({"finetune": {"schedule": "no.module:factory"}}, "`teacher.finetune.schedule` must be importable"),
+        (
+            {"pretraining": {"dataset": "no.module:factory", "epochs": 1}},
+            "`teacher.pretraining.dataset` must be importable",
+        ),
+        (
+            {"pretraining": {"dataset": "CIFAR10", "epochs": 1, "root": "/nowhere"}},
+            "`teacher.pretraining.root` must hold the files of CIFAR10, got '/nowhere'",
+        ),
+        (
+            {"arch": "mlp_8", "pretraining": {"dataset": f"{__name__}:stripes", "epochs": 2, "lr": 1e30}},
+            r"diverged in epoch 1 at a learning rate of 1e\+30. Lower `teacher.pretraining.lr`",
+        ),
+        (
+            {
+                "pretraining": {
+                    "dataset": f"{__name__}:stripes",
+                    "epochs": 2,
+                    "optimizer": "no.module:factory",
+                }
+            },
+            "`teacher.pretraining.optimizer` must be importable",
+        ),
+    ],
+)
+def test_an_error_names_the_path_of_what_is_wrong(tmp_path, teacher, message):
+    with pytest.raises((RequestError, RunError), match=message):
+        ensure_teacher(recipe(**teacher), tmp_path)
+
+
+def test_a_batch_too_large_for_memory_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(SupervisedTraining, "_step", out_of_memory)
+    with pytest.raises(
+        RunError, match=r"`teacher\.finetune\.batch_size` must be small enough for cpu, got 64"
+    ):
+        ensure_teacher(recipe(), tmp_path)
+
+
+def test_a_pretraining_is_trained_as_it_says(tmp_path, monkeypatch):
+    seen = []
+    original = SupervisedTraining.train
+    monkeypatch.setattr(
+        SupervisedTraining, "train", lambda self: seen.append(self.finetune) or original(self)
+    )
+    said = {"optimizer": "adamw", "lr": 0.002, "weight_decay": 0.1, "batch_size": 32, "schedule": "constant"}
+    pretraining = {"dataset": f"{__name__}:stripes", "epochs": 1, **said}
+    ensure_teacher(recipe(pretraining=pretraining, finetune={"epochs": 1}), tmp_path)
+    assert seen[0].model_dump(include=set(said)) == said
+    assert seen[1] == recipe(finetune={"epochs": 1}).teacher.finetune
+
+
+def test_a_pretraining_has_a_root_of_its_own(tmp_path):
+    folder = tmp_path / "shapes"
+    for label, name in enumerate(("bright", "dark")):
+        (folder / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (16, 16), 200 - 150 * label).save(folder / name / f"{number}.png")
+    asked = recipe(
+        pretraining={"dataset": "imagefolder", "epochs": 1, "root": str(folder)}, finetune={"epochs": 0}
+    )
+    ensure_teacher(asked, tmp_path / "artifacts")
+    assert len([path for path in (tmp_path / "artifacts" / "teachers").iterdir() if path.is_dir()]) == 2
 
 
 @pytest.mark.parametrize("file", ["record.json", "weights.pt"])
