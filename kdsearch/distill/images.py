@@ -11,7 +11,6 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms.v2 import functional as transforms
 
 N_WORKERS = min(4, os.cpu_count() or 1)
 _DECODE_BATCH = 32
@@ -127,6 +126,10 @@ class StreamedImages(Dataset[Tensor]):
 
 def fit(images: UInt8[Tensor, "N c H W"], form: Form) -> UInt8[Tensor, "N C S S"]:
     """Return images in a form: the shorter side resized, the middle cut out, channels converted."""
+    if images.shape[-2:] == (form.size, form.size) and form.n_channels == images.shape[1]:
+        return images
+    from torchvision.transforms.v2 import functional as transforms  # slow to import
+
     if images.shape[-2:] != (form.size, form.size):
         images = transforms.resize(images, [form.size], antialias=True)
         images = transforms.center_crop(images, [form.size, form.size])

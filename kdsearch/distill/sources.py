@@ -1,17 +1,18 @@
 """Where samples come from: scikit-learn, torchvision, a folder of images, or a user's factory."""
 
+import gzip
 import inspect
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
 import numpy as np
 import torch
-import torchvision
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
 from kdsearch.distill.factories import load_factory
@@ -57,12 +58,22 @@ def load_source(dataset: Dataset) -> Source:
 
 
 def _digits() -> Source:
-    from sklearn.datasets import load_digits
+    table = _digits_table()
+    images = np.rint(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    labels = _as_labels(table[:, -1].astype(np.int64), "digits")
+    return Source(ImageArray(_as_images(images)), labels, None, tuple(str(digit) for digit in range(10)))
 
-    digits = load_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    classes = tuple(str(name) for name in digits.target_names)
-    return Source(ImageArray(_as_images(images)), _as_labels(digits.target, "digits"), None, classes)
+
+def _digits_table() -> Float64[np.ndarray, "N 65"]:
+    """Return the pixels in 0 to 16, and the digit, of each image: scikit-learn's file, read without it.
+
+    Importing scikit-learn takes longer than a pack of small students trains.
+    """
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise RequestError("`dataset.name` 'digits' needs scikit-learn. Install it.")
+    with gzip.open(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+        return np.loadtxt(file, delimiter=",")
 
 
 def _torchvision(dataset: Dataset) -> Source:
@@ -73,6 +84,8 @@ def _torchvision(dataset: Dataset) -> Source:
 
 
 def _open_torchvision(dataset: Dataset, arguments: dict[str, Any]) -> Any:
+    import torchvision  # a second of CPU time that other data sets need not spend
+
     opener = getattr(torchvision.datasets, dataset.name)
     can_download = TORCHVISION_PARTS[dataset.name].can_download
     root = data_root(dataset)
@@ -112,12 +125,14 @@ def _sort_files(part: Any) -> None:
 
 
 def _image_folder(dataset: Dataset) -> Source:
+    from torchvision.datasets import ImageFolder
+
     root = data_root(dataset)
     held_out = [name for name in ("test", "val") if (root / name).is_dir()]
     try:
         if not (root / "train").is_dir():
-            return _joined([torchvision.datasets.ImageFolder(root)], None)
-        folders = [torchvision.datasets.ImageFolder(root / name) for name in ("train", *held_out)]
+            return _joined([ImageFolder(root)], None)
+        folders = [ImageFolder(root / name) for name in ("train", *held_out)]
     except OSError as error:
         raise RequestError(
             f"`dataset.root` must hold one folder of images for each class, or `train` and `val` or `test` "
@@ -198,7 +213,7 @@ def _as_images(array: UInt8[np.ndarray, "..."]) -> UInt8[Tensor, "N C H W"]:
 def _labels_of(part: Labelled) -> Int64[Tensor, " N"]:
     """Return a data set's labels, from the list it keeps of them where it keeps one."""
     owner = type(part).__name__
-    if isinstance(part, torchvision.datasets.PCAM):
+    if owner == "PCAM":
         return _as_labels(_pcam_labels(part), owner)
     for name in _LABEL_ATTRIBUTES:
         labels = np.asarray(getattr(part, name, ()))

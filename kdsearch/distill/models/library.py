@@ -4,7 +4,6 @@ import inspect
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
 
 from kdsearch.distill.factories import load_factory
@@ -20,6 +19,8 @@ _TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {
 
 def build_torchvision(name: str, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     """Return a torchvision network for images of a size, freshly initialised."""
+    import torchvision  # a second of CPU time that our own networks need not spend
+
     options = dict(_TORCHVISION_OPTIONS.get(name, {}))
     if name.startswith("vit_"):
         options["image_size"] = image_size
