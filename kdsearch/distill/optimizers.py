@@ -1,4 +1,4 @@
-"""Stock torch optimizers over a pack: one instance, one parameter group for each member."""
+"""Torch optimizers over a pack: one instance, one parameter group for each member."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from kdsearch.distill.factories import load_factory
+from kdsearch.distill.lion import Lion
 from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Optimizer as OptimizerSection
 
@@ -14,7 +15,19 @@ Parameters: TypeAlias = Sequence[Sequence[Tensor]]
 """The parameters of each member of a pack, in one order."""
 
 Group: TypeAlias = dict[str, Any]
-_FUSED = frozenset({"sgd", "adam", "adamw"})
+_HOW: Mapping[str, dict[str, bool]] = {
+    "sgd": {"fused": True},
+    "adam": {"fused": True},
+    "adamw": {"fused": True},
+    "rmsprop": {"foreach": True},
+}
+_CLASSES: Mapping[str, type[torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+    "lion": Lion,
+}
 
 
 def build_optimizer(parameters: Parameters, sections: Sequence[OptimizerSection]) -> torch.optim.Optimizer:
@@ -28,7 +41,7 @@ def build_optimizer(parameters: Parameters, sections: Sequence[OptimizerSection]
         sections: Each member's section of the spec; they share `name` and `nesterov`.
 
     Raises:
-        RequestError: This torch has no such optimizer, or the factory can't be imported.
+        RequestError: There is no such optimizer, or the factory can't be imported.
     """
     name = sections[0].name
     groups = [
@@ -39,8 +52,7 @@ def build_optimizer(parameters: Parameters, sections: Sequence[OptimizerSection]
     if ":" in name:
         optimizer = load_factory(name, "optimizer.name")(groups)
     else:
-        how = {"fused": True} if name in _FUSED else {"foreach": True}
-        optimizer = _optimizer_class(name)(groups, **how)
+        optimizer = _optimizer_class(name)(groups, **_HOW.get(name, {}))
     return optimizer
 
 
@@ -149,12 +161,8 @@ def _hyperparameters(section: OptimizerSection) -> dict[str, Any]:
 
 
 def _optimizer_class(name: str) -> Any:
-    spelled = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "lion": "Lion"}
-    found = getattr(torch.optim, spelled.get(name, ""), None)
-    if found is None:
-        known = ", ".join(key for key, value in spelled.items() if hasattr(torch.optim, value))
+    if name not in _CLASSES:
         raise RequestError(
-            f"`optimizer.name` must be an optimizer of this torch ({torch.__version__}), got {name!r}. "
-            f"Choose one of {known}."
+            f"`optimizer.name` must be a known optimizer, got {name!r}. Choose one of {', '.join(_CLASSES)}."
         )
-    return found
+    return _CLASSES[name]

@@ -200,7 +200,8 @@ class Objective(Section):
 class Optimizer(Section):
     """The student's optimizer, with torch.optim's meaning of every value.
 
-    `momentum` belongs to sgd and rmsprop, `beta1` and `beta2` to adam, adamw and lion.
+    `momentum` belongs to sgd and rmsprop, `beta1` and `beta2` to adam, adamw and lion, which torch does
+    not have and whose authors take 0.99 for `beta2`.
     """
 
     name: OptimizerName = "sgd"
