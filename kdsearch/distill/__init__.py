@@ -1,8 +1,28 @@
-"""The distillation engine: teachers, students and the packs that train them. Needs torch alone."""
+"""The distillation engine: teachers, students and the packs that train them. Needs torch alone.
 
-from kdsearch.distill.members import Member
-from kdsearch.distill.models import build_model
-from kdsearch.distill.objectives import objective
-from kdsearch.distill.training import train_pack
+Importing it imports no torch yet: the driver reads recipes and records without it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdsearch.distill.members import Member
+    from kdsearch.distill.models import build_model
+    from kdsearch.distill.objectives import objective
+    from kdsearch.distill.training import train_pack
 
 __all__ = ["Member", "build_model", "objective", "train_pack"]
+
+_MODULES = {
+    "Member": "members",
+    "build_model": "models",
+    "objective": "objectives",
+    "train_pack": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

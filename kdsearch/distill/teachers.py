@@ -27,10 +27,9 @@ from kdsearch.distill.teacher_records import (
     WEIGHTS_FILE,
     TeacherRecord,
     load_record,
-    load_teacher,
-    load_weights_of,
     teacher_folder,
 )
+from kdsearch.distill.teacher_weights import load_teacher, load_weights_of
 from kdsearch.distill.views import Views
 from kdsearch.errors import RunError
 from kdsearch.spec.sections import Augment, Dataset, Finetune, Pretraining, Teacher

@@ -8,6 +8,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from kdsearch.distill.recipes import recipe_of
+from kdsearch.distill.teacher_records import load_record, teacher_folder
 from kdsearch.errors import KDSearchError, RunError
 from kdsearch.schedule.losses import reason_of
 from kdsearch.spec import StudySpec, TrainingSpec
@@ -23,7 +25,12 @@ def train_teachers(spec: StudySpec, record: StudyRecord, artifacts: Path) -> Non
     """
     needs = spec.resources
     task = ray.remote(num_cpus=needs.cpus_per_pack, num_gpus=needs.gpus_per_pack)(_train)
-    pending = [task.remote(document, str(artifacts)) for document in teacher_documents(spec)]
+    pending = []
+    for document in teacher_documents(spec):
+        if known := _known(document, artifacts):
+            record.save_teacher(known)
+        else:
+            pending.append(task.remote(document, str(artifacts)))
     for reference in pending:
         try:
             teacher: dict[str, Any] = ray.get(reference)
@@ -58,8 +65,18 @@ def _distilling(spec: StudySpec) -> Iterator[TrainingSpec]:
             yield training
 
 
+def _known(document: dict[str, Any], artifacts: Path) -> dict[str, Any] | None:
+    """Return the record of a teacher that is here already, without a worker that first imports torch."""
+    recipe = recipe_of(TrainingSpec.model_validate(document))
+    try:
+        known = load_record(teacher_folder(artifacts, recipe.digest))
+    except KDSearchError:  # the task says what is wrong, or finds the files on its own node
+        return None
+    return None if known is None else known.to_dict()
+
+
 def _train(document: dict[str, Any], artifacts: str) -> dict[str, Any]:
-    from kdsearch.distill.teachers import ensure_teacher, recipe_of
+    from kdsearch.distill.teachers import ensure_teacher
 
     recipe = recipe_of(TrainingSpec.model_validate(document))
     record: dict[str, Any] = ensure_teacher(recipe, Path(artifacts)).to_dict()

@@ -1,0 +1,62 @@
+"""A trained teacher read back as a network."""
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from kdsearch.distill.models import build_model
+from kdsearch.distill.teacher_records import WEIGHTS_FILE, TeacherRecord, load_record, teacher_folder
+from kdsearch.errors import RequestError, RunError
+
+
+def load_weights_of(record: TeacherRecord) -> dict[str, Tensor]:
+    """Return a trained teacher's weights, on the CPU.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    file = Path(record.path) / WEIGHTS_FILE
+    try:
+        weights: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise RunError(f"The teacher's weights {file} can't be read. Delete its folder.") from error
+    return weights
+
+
+def load_teacher(
+    teacher: TeacherRecord | str, artifacts: Path | None = None, device: torch.device | str = "cpu"
+) -> nn.Module:
+    """Return a trained teacher, frozen and in evaluation mode.
+
+    Args:
+        teacher: Its record, or its digest.
+        artifacts: The folder of the artifact store; a digest needs it.
+        device: Where the network is put.
+
+    Raises:
+        RequestError: There is no such teacher.
+        RunError: Its files are damaged.
+    """
+    record = _record_of(teacher, artifacts) if isinstance(teacher, str) else teacher
+    recipe = record.recipe["teacher"]
+    model = build_model(
+        recipe["arch"],
+        record.num_classes,
+        record.in_channels,
+        image_size=record.image_size,
+        stem=recipe["stem"],
+    )
+    model.load_state_dict(load_weights_of(record))
+    return model.requires_grad_(False).eval().to(device)
+
+
+def _record_of(digest: str, artifacts: Path | None) -> TeacherRecord:
+    record = None if artifacts is None else load_record(teacher_folder(artifacts, digest))
+    if record is None:
+        raise RequestError(
+            f"`teacher` must be the digest of a teacher in the artifact store, got {digest!r} and "
+            f"{str(artifacts)!r}. Train it with `ensure_teacher`."
+        )
+    return record
