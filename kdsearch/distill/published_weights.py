@@ -1,16 +1,27 @@
 """Weights that torchvision and timm publish."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.error import URLError
 
 from torch import Tensor, nn
 
 from kdsearch.distill.data import ImageData
+from kdsearch.distill.models.library import build_timm
+from kdsearch.distill.randomness import seeded
 from kdsearch.distill.starts import load_weights
 from kdsearch.errors import RequestError, RunError
 
 _VIT_POSITIONS = "encoder.pos_embedding"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Published weights; `has_new_head`: the head among them was drawn for the study's classes."""
+
+    state: Mapping[str, Tensor]
+    has_new_head: bool
 
 
 def load_published(
@@ -37,11 +48,12 @@ def load_published(
             f"`pretraining.weights` must go with torchvision:NAME or timm:NAME, got {arch!r}. "
             "Use {checkpoint: PATH} or {dataset: NAME, epochs: N} for other architectures."
         )
-    state = readers[library](name, weights, data)
-    load_weights(model, state, source=f"{arch} {weights}", new_stem=new_stem)
+    found = readers[library](name, weights, data)
+    source = f"{arch} {weights}"
+    load_weights(model, found.state, source=source, new_head=found.has_new_head, new_stem=new_stem)
 
 
-def _torchvision_state(name: str, weights: str, data: ImageData) -> Mapping[str, Tensor]:
+def _torchvision_state(name: str, weights: str, data: ImageData) -> Published:
     import torchvision
 
     published = torchvision.models.get_model_weights(name)
@@ -60,23 +72,32 @@ def _torchvision_state(name: str, weights: str, data: ImageData) -> Mapping[str,
         state = dict(
             torchvision.models.vision_transformer.interpolate_embeddings(data.image_size, patch, state)
         )
-    return state
+    return Published(state, has_new_head=False)
 
 
-def _timm_state(name: str, weights: str, data: ImageData) -> Mapping[str, Tensor]:
-    from kdsearch.distill.models.library import build_timm
+def _timm_state(name: str, weights: str, data: ImageData) -> Published:
+    import timm
 
-    tagged = name if weights == "DEFAULT" else f"{name}.{weights}"
+    base = name.partition(".")[0]
+    known = [full.partition(".")[2] for full in timm.list_pretrained(f"{base}.*")]
+    if weights not in (*known, "DEFAULT") or not known:
+        choice = f"Choose one of {', '.join(known)}, DEFAULT." if known else "It has none."
+        raise RequestError(
+            f"`pretraining.weights` must be one of timm's for {base}, got {weights!r}. {choice}"
+        )
+    tagged = name if weights == "DEFAULT" else f"{base}.{weights}"
     try:
-        model: Any = build_timm(tagged, data.num_classes, data.in_channels, data.image_size, pretrained=True)
+        with seeded(0):  # timm draws a head for other classes
+            model: Any = build_timm(
+                tagged, data.num_classes, data.in_channels, data.image_size, pretrained=True
+            )
     except (OSError, RuntimeError, ValueError) as error:
         raise RunError(_unavailable("timm", name, weights, error)) from error
-    state: Mapping[str, Tensor] = model.state_dict()
-    return state
+    return Published(model.state_dict(), has_new_head=model.pretrained_cfg["num_classes"] != data.num_classes)
 
 
 def _unavailable(library: str, name: str, weights: str, error: Exception) -> str:
     return (
-        f"`pretraining.weights` {weights!r} of {library}:{name} can't be had: {error}. "
+        f"`pretraining.weights` {weights!r} of {library}:{name} can't be had: {str(error).rstrip('.')}. "
         "Fetch them where there is a network, or use {checkpoint: PATH}."
     )
