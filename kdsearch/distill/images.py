@@ -12,11 +12,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-N_WORKERS = min(4, os.cpu_count() or 1)
+_N_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+N_WORKERS = min(4, _N_CPUS)
 _DECODE_BATCH = 32
 _N_WORTH_WORKERS = 500
 _N_INSPECTED = 32
 _MIXED_SIZES_DEFAULT = 224
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -113,15 +115,20 @@ class StreamedImages(Dataset[Tensor]):
         """Return the images at `index`, decoded in this process."""
         return torch.stack([self[position] for position in index.tolist()])
 
-    def batches(self, batches: Sequence[Int64[Tensor, " _"]]) -> Iterator[UInt8[Tensor, "_ C S S"]]:
-        """Yield the images of each batch of indices, decoded ahead by worker processes."""
+    def batches(
+        self, batches: Sequence[Int64[Tensor, " _"]], device: torch.device = _CPU
+    ) -> Iterator[UInt8[Tensor, "_ C S S"]]:
+        """Yield the images of each batch of indices on a device, decoded ahead by worker processes."""
         n_images = sum(len(batch) for batch in batches)
-        yield from DataLoader(
+        loader = DataLoader(
             self,
             batch_sampler=[batch.tolist() for batch in batches],
             num_workers=N_WORKERS if n_images > _N_WORTH_WORKERS else 0,
             generator=torch.Generator(),  # or the loader would draw from the global one
+            pin_memory=device.type == "cuda",  # so that a copy waits for nothing
         )
+        for pixels in loader:
+            yield pixels.to(device, non_blocking=True)
 
 
 def fit(images: UInt8[Tensor, "N c H W"], form: Form) -> UInt8[Tensor, "N C S S"]:

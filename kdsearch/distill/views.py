@@ -129,7 +129,7 @@ class Views:
         bounds = self._bounds(batch_size)
         if isinstance(self._images, StreamedImages):
             batches = [order[start:stop] for start, stop in pairwise(bounds)]
-            loaded = self._images.batches([_needed(draws, index) for index in batches])
+            loaded = self._images.batches([_needed(draws, index) for index in batches], self.device)
             for index, pixels in zip(batches, loaded, strict=True):
                 views = self._render(draws, index, pixels)
                 yield Chunk(views, [views])
@@ -153,7 +153,7 @@ class Views:
         if isinstance(self._images, BorderedImages):
             loaded: Iterable[Tensor] = map(self._images.plain, indices)
         else:
-            loaded = self._images.batches(indices)
+            loaded = self._images.batches(indices, self.device)
         for index, pixels in zip(indices, loaded, strict=True):
             views = self._normalise(pixels.to(self.device))
             yield Batch(views, self.labels[index], None, None, index)

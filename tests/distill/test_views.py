@@ -228,13 +228,16 @@ def pictures():
     return Pictures(), None
 
 
-def test_streamed_views_are_the_same_bits_as_those_in_memory():
+@pytest.mark.parametrize("n_workers", [0, 1, 2])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_streamed_views_are_the_same_bits_as_those_in_memory(n_workers, device, monkeypatch):
+    monkeypatch.setattr("kdsearch.distill.images.N_WORKERS", n_workers)
     dataset = Dataset(name=f"{__name__}:pictures", validation_size=20)
     held, streamed = (load_dataset(dataset, memory_limit_bytes=limit) for limit in (2**30, 1))
     assert isinstance(streamed.train.images, StreamedImages)
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    pair = [Views(data.train, EVERYTHING, data.mean, data.std) for data in (held, streamed)]
+    pair = [Views(data.train, EVERYTHING, data.mean, data.std, device) for data in (held, streamed)]
     for mine, theirs in zip(*(views.batches(0, 1, 64) for views in pair), strict=True):
         for name in ("images", "labels", "partner_labels", "mix", "index"):
             assert torch.equal(getattr(mine, name), getattr(theirs, name))
