@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdsearch.analysis import BestAnswer, Comparison, best, compare, response_curves
+from kdsearch.analysis import BestAnswer, Comparison, Importance, best, compare, importance, response_curves
 from kdsearch.spec import Setup, StudySpec, load_spec
 from kdsearch.storage import Database, TrialRow, load_spec_of, load_trials, open_database
 
@@ -82,6 +82,10 @@ class Study:
     def compare(self, factor: str, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Comparison:
         """Return whether the best temperature depends on a factor."""
         return compare(self.spec, self._rows(), factor, where=where, level=level)
+
+    def importance(self, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Importance:
+        """Return what share of accuracy's variation parameters, pairs of them and factors explain."""
+        return importance(self.spec, self._rows(), where=where, level=level)
 
     def trials(self) -> "pd.DataFrame":
         """Return every trial, one row each; setup and parameters have a column for each path."""

@@ -64,7 +64,7 @@ def observe(
         if site is None:
             continue
         nodes = space.locate(site, trial.params)
-        points = _count(tallies[site.index], trial, _asked_epochs(spec, trial), nodes)
+        points = _count(tallies[site.index], trial, asked_epochs(spec, trial), nodes)
         if points is not None and nodes is not None:
             rows.append((site.index, nodes, points))
     observations = Observations(
@@ -95,7 +95,8 @@ def _count(tally: Tally, trial: TrialRow, asked_epochs: int, nodes: Nodes | None
     return POINTS * trial.val_accuracy
 
 
-def _asked_epochs(spec: StudySpec, trial: TrialRow) -> int:
+def asked_epochs(spec: StudySpec, trial: TrialRow) -> int:
+    """Return for how many epochs a trial was to train."""
     asked = {**trial.setup, **trial.params}.get(_LENGTH, spec.training.epochs)
     return int(asked)
 

@@ -1,4 +1,4 @@
-"""The commands that read: studies, best, compare, trials, teachers, report."""
+"""The commands that read: studies, best, compare, importance, trials, teachers, report."""
 
 import json
 import sys
@@ -92,6 +92,24 @@ def compare(
 
 @click.command()
 @click.argument("study")
+@where_option
+@click.option("--level", default=0.9, show_default=True, type=click.FloatRange(0.5, 0.999))
+@storage_option
+@format_option
+def importance(study: str, where: dict[str, Any] | None, level: float, storage: str, output: str) -> None:
+    """Tell what accuracy depends on: parameters, pairs of them, and factors."""
+    from kdsearch.api import open_study
+    from kdsearch.cli.tables import print_importance
+
+    found = open_study(study, storage=storage).importance(where=where, level=level)
+    if output == "json":
+        print_json(found.to_dict())
+    else:
+        print_importance(found.to_dict())
+
+
+@click.command()
+@click.argument("study")
 @storage_option
 @click.option(
     "--format",
@@ -155,4 +173,4 @@ def report(study: str, out: Path, storage: str) -> None:
     click.echo(open_study(study, storage=storage).report(out))
 
 
-COMMANDS = (studies, best, compare, trials, teachers, report)
+COMMANDS = (studies, best, compare, importance, trials, teachers, report)

@@ -115,6 +115,24 @@ def print_comparison(document: Mapping[str, Any]) -> None:
     click.echo(document["statement"] or document["reason"])
 
 
+def print_importance(document: Mapping[str, Any]) -> None:
+    """Print what `importance` found: shares of variation, within setups and between them."""
+    if document["reason"]:
+        click.echo(document["reason"])
+        return
+    level = f"{100 * document['level']:.0f}%"
+    titles = {"tuned": "within a setup: parameters, and pairs beyond them", "factors": "between setups' best"}
+    for part, title in titles.items():
+        columns = ["path", "% of variation", level]
+        table = _table(f"{document['study']}, {title}", columns, columns[1:])
+        for effect in document[part]:
+            low, high = effect["interval"]
+            span = f"{percent(low)} … {percent(high)}"
+            table.add_row(" × ".join(effect["paths"]), percent(effect["share"]), span)
+        if document[part]:
+            print_table(table)
+
+
 def studies_table(studies: Sequence[StudySummary]) -> Table:
     """Return the list of studies."""
     columns = ["study", "state", "finished", "trials", "running", "failed", "setups", "created", "driver"]

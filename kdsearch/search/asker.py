@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from kdsearch.analysis.observations import asked_epochs
 from kdsearch.search.balance import trials_of
 from kdsearch.search.proposer import Proposer
-from kdsearch.search.pruning import Floors, hopeless_floors
+from kdsearch.search.pruning import Floors, floors_of
 from kdsearch.spec import Params, Setup, StudySpec
 from kdsearch.storage import TrialRow
 from kdsearch.trial import Trial
@@ -64,8 +65,14 @@ class PackAsker:
         return Pack(name, started, self._floors(started[0], rows))
 
     def _floors(self, trial: Trial, rows: Sequence[TrialRow]) -> Floors:
-        if self._spec.search.pruner == "none":
+        """Return the floors that follow from the setup's trials of the same length."""
+        pruner = self._spec.search.pruner
+        if pruner == "none":
             return {}
-        complete = [row.number for row in trials_of(trial.setup, rows) if row.state == "complete"]
-        latest = self._record.curves(complete[-MAX_CURVES:])
-        return hopeless_floors(list(latest.values()), trial.epochs)
+        ended = [
+            row.number
+            for row in trials_of(trial.setup, rows)
+            if row.state in ("complete", "pruned") and asked_epochs(self._spec, row) == trial.epochs
+        ]
+        latest = self._record.curves(ended[-MAX_CURVES:])
+        return floors_of(pruner, list(latest.values()), trial.epochs)

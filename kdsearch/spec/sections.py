@@ -247,7 +247,7 @@ class Search(Section):
 
     trials: PositiveCount = 96
     sampler: Literal["auto", "profile", "tpe", "gp", "random", "qmc", "grid"] = "auto"
-    pruner: Literal["hopeless", "none"] = "hopeless"
+    pruner: Literal["hopeless", "median", "asha", "none"] = "hopeless"
     pack: PositiveCount = 8
     seed: Count = 0
 

@@ -1,8 +1,19 @@
-"""The floors that prune: against a brute-force reading of the rule, and never unfair to late risers."""
+"""The floors that prune: against a brute-force reading of each rule, and never unfair to late risers."""
 
 import numpy as np
+import pytest
 
-from kdsearch.search.pruning import CATCH_UP, MARGIN, MIN_CURVES, hopeless_floors, under_floor
+from kdsearch.search.pruning import (
+    CATCH_UP,
+    MARGIN,
+    MIN_CURVES,
+    asha_floors,
+    floors_of,
+    hopeless_floors,
+    median_floors,
+    under_floor,
+)
+from kdsearch.spec.catalogue import PRUNERS
 
 
 def curves(n: int, epochs: int, seed: int = 0) -> list[dict[int, float]]:
@@ -45,3 +56,36 @@ def test_few_or_shorter_curves_prune_nothing() -> None:
 
 def test_the_last_epoch_has_no_floor() -> None:
     assert 30 not in hopeless_floors(curves(20, 30), 30)
+
+
+def test_the_median_rule_stops_the_lower_half_after_its_warm_up() -> None:
+    known = curves(15, 20, seed=2)
+    floors = median_floors(known, 20)
+    assert sorted(floors) == list(range(6, 20))
+    for epoch, floor in floors.items():
+        below = [c for c in known if under_floor(floors, epoch, {"val_accuracy": c[epoch]})]
+        assert len(below) == 7
+        assert sorted(c[epoch] for c in known)[7] == floor
+
+
+def test_successive_halving_lets_the_best_third_of_each_rung_go_on() -> None:
+    known = curves(30, 27, seed=3)
+    floors = asha_floors(known, 27)
+    assert sorted(floors) == [1, 3, 9]
+    for epoch in floors:
+        going_on = [c for c in known if not under_floor(floors, epoch, {"val_accuracy": c[epoch]})]
+        assert len(going_on) == 10
+        assert {c[epoch] for c in going_on} == set(sorted(c[epoch] for c in known)[-10:])
+
+
+def test_pruned_trials_count_at_the_epochs_that_they_reached() -> None:
+    known = curves(MIN_CURVES, 27, seed=4)
+    stopped = [{epoch: value for epoch, value in curve.items() if epoch <= 3} for curve in known]
+    assert sorted(asha_floors(stopped, 27)) == [1, 3]
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_every_pruner_of_a_spec_has_its_rule(pruner: str) -> None:
+    floors = floors_of(pruner, curves(20, 27), 27)
+    assert bool(floors) == (pruner != "none")
+    assert 27 not in floors
