@@ -46,11 +46,11 @@ class CurvedStudy:
         """Return the validation accuracy by epoch of the trials with these numbers."""
         return {number: self._curves[number] for number in numbers}
 
-    def take_waiting(self, size: int, pack: str) -> list[Trial]:
+    def take_waiting(self, size: int, pack: str) -> list[Trial]:  # noqa: ARG002 - the interface
         """Return no trial: none is ever lost."""
         return []
 
-    def start(self, setup: Setup, params: Sequence[Params], pack: str) -> list[Trial]:
+    def start(self, setup: Setup, params: Sequence[Params], pack: str) -> list[Trial]:  # noqa: ARG002
         """Return trials of a setup, still to be trained."""
         spec = self._study.spec
         first = len(self._study.rows)
@@ -63,21 +63,16 @@ class CurvedStudy:
         for trial in pack.trials:
             row = self._study.run(trial.setup, trial.params)
             curve = self._curve(trial, row.val_accuracy or 0.0)
-            pruned_at = next(
-                (e for e, value in curve.items() if under_floor(pack.floors, e, {"val_accuracy": value})),
-                None,
-            )
-            if pruned_at is not None:
-                curve = {epoch: value for epoch, value in curve.items() if epoch <= pruned_at}
-                self._study.rows[-1] = self._pruned(row, pruned_at)
+            under = [e for e, value in curve.items() if under_floor(pack.floors, e, {"val_accuracy": value})]
+            if under:
+                curve = {epoch: value for epoch, value in curve.items() if epoch <= under[0]}
+                self._study.rows[-1] = self._pruned(row, under[0])
             self._curves[row.number] = curve
 
     def _pruned(self, row: TrialRow, epoch: int) -> TrialRow:
         pruner = self._study.spec.search.pruner
-        word = HOPELESS if pruner == "hopeless" else pruner
-        return replace(
-            row, state="pruned", reason=f"{word} at epoch {epoch}", epochs=epoch, val_accuracy=None
-        )
+        reason = f"{HOPELESS if pruner == 'hopeless' else pruner} at epoch {epoch}"
+        return replace(row, state="pruned", reason=reason, epochs=epoch, val_accuracy=None)
 
     def _curve(self, trial: Trial, final: float) -> dict[int, float]:
         n_epochs = trial.epochs
@@ -92,8 +87,11 @@ class CurvedStudy:
 
 @dataclass(frozen=True)
 class PrunerScore:
-    """One pruner's answers: mean regret in points, mean log ratio to the true best temperature,
-    the share of trials that it pruned, of epochs that it spent, and of setups without an answer."""
+    """What one pruner does to the answers.
+
+    `regret` is the mean in points, `bias` the mean log ratio of the recommended to the true best temperature;
+    the others are the shares of trials pruned, of epochs trained, and of setups without an answer.
+    """
 
     pruner: str
     regret: float
