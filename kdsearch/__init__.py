@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from kdsearch.spec import load_spec
 
 if TYPE_CHECKING:
-    from kdsearch.api import Study, launch, open_study
+    from kdsearch.api import Study, launch, open_study, recommend
 
-__all__ = ["Study", "launch", "load_spec", "open_study"]
+__all__ = ["Study", "launch", "load_spec", "open_study", "recommend"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Study", "launch", "open_study"):
+    if name in ("Study", "launch", "open_study", "recommend"):
         from kdsearch import api
 
         return getattr(api, name)

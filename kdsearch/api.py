@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdsearch.analysis import BestAnswer, Comparison, Importance, best, compare, importance, response_curves
+from kdsearch.analysis.recommendation import Recommendation, recommend_from
+from kdsearch.analysis.transfer import EarlierStudy, load_earlier, load_prior
 from kdsearch.spec import Setup, StudySpec, load_spec
 from kdsearch.storage import Database, TrialRow, load_spec_of, load_trials, open_database
 
@@ -61,6 +63,31 @@ def open_study(name: str, *, storage: str | None = None) -> "Study":
     return Study(open_database(storage_url(storage)), name)
 
 
+def recommend(
+    setup: Mapping[str, Any],
+    *,
+    studies: Sequence[str] | None = None,
+    storage: str | None = None,
+    level: float = 0.9,
+    tolerance: float = 0.005,
+) -> Recommendation:
+    """Return the temperature for a setup that need not have been run, from what was.
+
+    Args:
+        setup: Values by dotted path, such as `{"optimizer.name": "sgd", "training.epochs": 40}`.
+        studies: The studies to draw from; by default all of the database.
+        storage: The database's URL; see `storage_url` for the default.
+        level: Probability of the intervals.
+        tolerance: Accuracy that may be lost for a temperature to be called near-optimal.
+
+    Raises:
+        RequestError: A study, a path or a value is wrong, or a factor that matters is not given.
+    """
+    with open_database(storage_url(storage)) as database:
+        earlier = load_earlier(database, studies)
+    return recommend_from(earlier, setup, level=level, tolerance=tolerance)
+
+
 class Study:
     """A study's answers and trials. Reads the database anew at each call; never writes."""
 
@@ -77,11 +104,19 @@ class Study:
         tolerance: float = 0.005,
     ) -> BestAnswer:
         """Return the best temperature per setup, or per combination of the factors in `by`."""
-        return best(self.spec, self._rows(), by=by, where=where, level=level, tolerance=tolerance)
+        return best(
+            self.spec,
+            self._rows(),
+            earlier=self._prior(),
+            by=by,
+            where=where,
+            level=level,
+            tolerance=tolerance,
+        )
 
     def compare(self, factor: str, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Comparison:
         """Return whether the best temperature depends on a factor."""
-        return compare(self.spec, self._rows(), factor, where=where, level=level)
+        return compare(self.spec, self._rows(), factor, earlier=self._prior(), where=where, level=level)
 
     def importance(self, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Importance:
         """Return what share of accuracy's variation parameters, pairs of them and factors explain."""
@@ -98,7 +133,7 @@ class Study:
         from kdsearch.analysis.plots import plot_response
 
         rows = self._rows()
-        curves = response_curves(self.spec, rows)
+        curves = response_curves(self.spec, rows, earlier=self._prior())
         return plot_response([c for c in curves if setup in (None, c.setup)], rows, self.best())
 
     def report(self, path: str | Path) -> Path:
@@ -113,6 +148,9 @@ class Study:
         from kdsearch.storage import load_optuna_study
 
         return load_optuna_study(self._database, self.name)
+
+    def _prior(self) -> list[EarlierStudy]:
+        return load_prior(self._database, self.spec)
 
     def _rows(self) -> list[TrialRow]:
         return load_trials(self._database, self.name)

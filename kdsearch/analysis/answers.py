@@ -13,6 +13,7 @@ from kdsearch.analysis.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response import Response, fit_response
 from kdsearch.analysis.selection import group_setups, select_setups
 from kdsearch.analysis.threads import one_blas_thread
+from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec
 from kdsearch.storage import TrialRow
 
@@ -69,22 +70,30 @@ class SetupAnswer:
 
 @dataclass(frozen=True)
 class BestAnswer:
-    """The best temperature of every setup of a study."""
+    """The best temperature of every setup of a study.
+
+    `prior_from` names the earlier studies whose trials have a say beside the study's own.
+    """
 
     study: str
     level: float
     tolerance: float
     setups: list[SetupAnswer] = field(default_factory=list)
+    prior_from: tuple[str, ...] = ()
     metric: str = "val_accuracy"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the answers as the JSON document of `kdsearch best --format json`."""
+        """Return the answers as the JSON document of `kdsearch best --format json`.
+
+        `prior_from` is there where the study started from others.
+        """
         return {
             "study": self.study,
             "metric": self.metric,
             "level": self.level,
             "tolerance": self.tolerance,
             "setups": [answer.to_dict() for answer in self.setups],
+            **({"prior_from": list(self.prior_from)} if self.prior_from else {}),
         }
 
 
@@ -93,6 +102,7 @@ def best(
     spec: StudySpec,
     trials: Sequence[TrialRow],
     *,
+    earlier: Sequence[EarlierStudy] = (),
     by: Sequence[str] | None = None,
     where: Mapping[str, Any] | None = None,
     level: float = 0.9,
@@ -104,6 +114,8 @@ def best(
     Args:
         spec: The study's spec.
         trials: Its trials so far; all of them inform every answer.
+        earlier: The studies that `search.warm_start` names: what they say fades as this one's trials
+            come in.
         by: Factors to answer for, averaging the accuracy over the others.
         where: Levels of factors to which the answers are restricted.
         level: Probability of the intervals, between 0 and 1.
@@ -113,11 +125,12 @@ def best(
     Raises:
         RequestError: A factor or a level does not belong to the study.
     """
-    response = fit_response(spec, trials, seed=seed)
+    response = fit_response(spec, trials, earlier=earlier, seed=seed)
     groups = group_setups(response.space.setups, select_setups(response.space.setups, where), by)
     judge = _Judge(response, level, tolerance)
     answers = [judge.answer(setup, members, is_marginal=by is not None) for setup, members in groups]
-    return BestAnswer(spec.name, level, tolerance, answers)
+    prior_from = tuple(study.spec.name for study in earlier)
+    return BestAnswer(spec.name, level, tolerance, answers, prior_from=prior_from)
 
 
 class _Judge:

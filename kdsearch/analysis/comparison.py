@@ -14,6 +14,7 @@ from kdsearch.analysis.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response import Response, fit_response
 from kdsearch.analysis.selection import check_factor, group_setups, select_setups
 from kdsearch.analysis.threads import one_blas_thread
+from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.spec import StudySpec, level_label
 from kdsearch.storage import TrialRow
 
@@ -83,6 +84,7 @@ def compare(
     trials: Sequence[TrialRow],
     factor: str,
     *,
+    earlier: Sequence[EarlierStudy] = (),
     where: Mapping[str, Any] | None = None,
     level: float = 0.9,
     seed: int = 0,
@@ -96,6 +98,8 @@ def compare(
         spec: The study's spec.
         trials: Its trials so far.
         factor: The factor's dotted path.
+        earlier: The studies that `search.warm_start` names: what they say fades as this one's trials
+            come in.
         where: Levels of other factors to which the comparison is restricted.
         level: Probability of the intervals, between 0 and 1.
         seed: Fixes the draws that the comparison is computed from.
@@ -103,7 +107,7 @@ def compare(
     Raises:
         RequestError: The factor, or a level of `where`, does not belong to the study.
     """
-    response = fit_response(spec, trials, seed=seed)
+    response = fit_response(spec, trials, earlier=earlier, seed=seed)
     setups = response.space.setups
     check_factor(setups, factor, "factor")
     groups = group_setups(setups, select_setups(setups, where), [factor])

@@ -20,6 +20,7 @@ from kdsearch.analysis.plots import (
 )
 from kdsearch.analysis.response import ResponseCurve, response_curves
 from kdsearch.analysis.tables import Table, outcome_table
+from kdsearch.analysis.transfer import load_prior
 from kdsearch.spec import Choices, Range, Setup, StudySpec
 from kdsearch.storage import (
     Database,
@@ -90,14 +91,15 @@ def load_findings(
         RequestError: There is no such study.
     """
     spec, trials = load_spec_of(database, study), load_trials(database, study)
-    answer = best(spec, trials, level=level, tolerance=tolerance)
+    earlier = load_prior(database, spec)
+    answer = best(spec, trials, earlier=earlier, level=level, tolerance=tolerance)
     sample = learning_sample([found.setup for found in answer.setups], trials)
     return Findings(
         spec,
         trials,
         answer,
-        response_curves(spec, trials, level=level),
-        [compare(spec, trials, factor, level=level) for factor in _factors(answer)],
+        response_curves(spec, trials, earlier=earlier, level=level),
+        [compare(spec, trials, factor, earlier=earlier, level=level) for factor in _factors(answer)],
         _learning_curves(database, study, sample),
         load_teachers(database, study),
         _runs(database, study),

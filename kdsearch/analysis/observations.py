@@ -49,18 +49,24 @@ class Observations:
 
 
 def observe(
-    spec: StudySpec, space: ResponseSpace, trials: Sequence[TrialRow]
+    spec: StudySpec, space: ResponseSpace, trials: Sequence[TrialRow], study: int = 0
 ) -> tuple[Observations, list[Tally]]:
     """Return what the trials say, in the order of their numbers, and a tally for each setup.
 
     A trial competes where it is complete and trained for as many epochs as were asked for. Trials that
     diverged or were hopeless are information: they end far below the others. Those that failed for another
     reason are only counted.
+
+    Args:
+        spec: The study's spec.
+        space: Where its trials lie.
+        trials: The trials.
+        study: Which study of the space it is: 0 for the space's own, n for its n-th earlier one.
     """
-    tallies = [Tally() for _ in space.setups]
+    tallies = [Tally() for _ in space.distances]
     rows: list[tuple[int, Nodes, float]] = []
     for trial in sorted(trials, key=lambda trial: trial.number):
-        site = space.site(trial.setup)
+        site = space.site(trial.setup, study)
         if site is None:
             continue
         nodes = space.locate(site, trial.params)
@@ -154,10 +160,14 @@ class Evidence:
 
     def to_accuracy(self, y: FloatArray, setup: int) -> FloatArray:
         """Return accuracies, as fractions, of values on the model's scale."""
-        below = self.tops[setup] - (y + self.centre)
-        deep = SOFT_FLOOR * (1 + np.expm1(np.maximum(below / SOFT_FLOOR - 1, 0)))
-        raised = self.tops[setup] - np.where(below > SOFT_FLOOR, deep, below)
+        raised = self.tops[setup] - without_floor(self.tops[setup] - (y + self.centre))
         return np.asarray(np.clip(raised / POINTS, 0.0, 1.0))
+
+
+def without_floor(below: FloatArray) -> FloatArray:
+    """Return how far values truly lie below a top, of what the soft floor makes of it, in points."""
+    deep = SOFT_FLOOR * (1 + np.expm1(np.maximum(below / SOFT_FLOOR - 1, 0)))
+    return np.where(below > SOFT_FLOOR, deep, below)
 
 
 def weigh(observations: Observations, n_setups: int) -> Evidence:

@@ -17,6 +17,7 @@ from kdsearch.analysis.selection import select_setups
 from kdsearch.analysis.space import ResponseSpace
 from kdsearch.analysis.surfaces import Surfaces, draw_surfaces, mean_surface
 from kdsearch.analysis.threads import one_blas_thread
+from kdsearch.analysis.transfer import EarlierStudy, joined, observe_earlier
 from kdsearch.spec import TEMPERATURE, Setup, StudySpec
 from kdsearch.storage import TrialRow
 
@@ -49,7 +50,10 @@ class SetupDraws:
 
 @dataclass(frozen=True)
 class Response:
-    """What a study's trials say about accuracy, for every setup; `draws` is empty without trials."""
+    """What a study's trials say about accuracy, for every setup; `draws` is empty without trials.
+
+    `likeness` [S, S] is the expected share of temperature's effect that each two setups have in common.
+    """
 
     spec: StudySpec
     space: ResponseSpace
@@ -57,6 +61,7 @@ class Response:
     evidence: Evidence | None
     surfaces: list[Surfaces]
     draws: list[SetupDraws]
+    likeness: FloatArray
 
     def at(self, setup: int, nodes: IntArray) -> FloatArray:
         """Return draws of the accuracy [Q, N], as fractions, at nodes [N, P] of one setup."""
@@ -133,6 +138,7 @@ def response_curves(
     spec: StudySpec,
     trials: Sequence[TrialRow],
     *,
+    earlier: Sequence[EarlierStudy] = (),
     where: Mapping[str, Any] | None = None,
     level: float = 0.9,
     seed: int = 0,
@@ -142,7 +148,7 @@ def response_curves(
     Raises:
         RequestError: A factor or a level does not belong to the study.
     """
-    response = fit_response(spec, trials, seed=seed)
+    response = fit_response(spec, trials, earlier=earlier, seed=seed)
     return [_curve(response, s, level) for s in select_setups(response.space.setups, where)]
 
 
@@ -169,19 +175,30 @@ def _curve(response: Response, setup: int, level: float) -> ResponseCurve:
 
 
 @one_blas_thread
-def fit_response(spec: StudySpec, trials: Sequence[TrialRow], *, seed: int = 0) -> Response:
-    """Return the response that the trials tell, the same for the same trials and seed."""
-    space = ResponseSpace(spec)
-    observations, tallies = observe(spec, space, trials)
+def fit_response(
+    spec: StudySpec, trials: Sequence[TrialRow], *, earlier: Sequence[EarlierStudy] = (), seed: int = 0
+) -> Response:
+    """Return the response that the trials tell, the same for the same trials and seed.
+
+    Args:
+        spec: The study's spec.
+        trials: Its trials.
+        earlier: Other studies, whose setups then stand behind the spec's.
+        seed: Fixes the draws.
+    """
+    space = ResponseSpace(spec, [study.spec for study in earlier])
+    own, tallies = observe(spec, space, trials)
+    observations = joined(own, observe_earlier(space, earlier))
     if not len(observations):
-        return Response(spec, space, tallies, None, [], [])
+        return Response(spec, space, tallies, None, [], [], np.eye(len(space.setups)))
     rng = np.random.default_rng(seed)
     found = fit(Kernel(space.axes, space.distances), observations)
     surfaces = _all_surfaces(found, rng)
     mean = mean_surface(found.process())
     setups = range(len(space.setups))
     draws = [_draws_of(space, s, surfaces, candidates(space, s, mean, found.evidence, rng)) for s in setups]
-    return Response(spec, space, tallies, found.evidence, surfaces, draws)
+    likeness = found.kernel.tables(found.theta).sharing[0].matrix
+    return Response(spec, space, tallies, found.evidence, surfaces, draws, likeness)
 
 
 def _all_surfaces(found: Fit, rng: np.random.Generator) -> list[Surfaces]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from kdsearch.analysis.axes import Axis, BoolArray, FloatArray, parameter_axis, temperature_axis
 from kdsearch.spec import TEMPERATURE, Choices, Params, Range, Setup, StudySpec, level_label
+from kdsearch.spec.space import ByFactor
 
 Nodes: TypeAlias = tuple[int, ...]
 Labels: TypeAlias = tuple[str, ...]
@@ -22,42 +23,58 @@ _PARAMETER_NODES = 33
 
 @dataclass(frozen=True)
 class Site:
-    """A setup as the spec lists it: its place in the model, its ranges, and the nodes inside them."""
+    """A setup as a spec lists it: its place in the model, its ranges, and the nodes inside them.
+
+    `fixed` are values of the axes' parameters that an earlier study did not tune.
+    """
 
     setup: Setup
     index: int
     dimensions: dict[str, Range | Choices]
     allowed: tuple[BoolArray, ...]
+    fixed: Params
 
 
 class ResponseSpace:
     """The setups and the axes of a study's model, and the way from trials to nodes and back.
 
-    `setups` are those that are owed an answer; `distances` [S, S, F] say how far the levels of each
+    `setups` are those that are owed an answer. `distances` [S, S, F] say how far the levels of each
     factor lie apart: 1 for different ones, a share of the ranks where levels are numbers.
+
+    The setups of earlier studies follow in the model, on the spec's axes. What is a factor anywhere is one
+    everywhere, with the level that a study fixes; all else in which two studies differ is one more factor.
     """
 
-    def __init__(self, spec: StudySpec) -> None:
-        setups = [(setup, _without_temperature(setup)) for setup in spec.setups()]
-        self.setups = list({_labels(owed): owed for _, owed in setups}.values())
+    def __init__(self, spec: StudySpec, earlier: Sequence[StudySpec] = ()) -> None:
+        studies = (spec, *earlier)
+        listed = [(n, setup) for n, study in enumerate(studies) for setup in study.setups()]
+        owed = {_place(n, setup): (n, _without_temperature(setup)) for n, setup in listed}
+        places = {place: index for index, place in enumerate(owed)}
+        self.setups = [setup for n, setup in owed.values() if n == 0]
         self.axes = _axes(spec)
-        self.distances = _factor_distances(self.setups)
-        places = {_labels(owed): index for index, owed in enumerate(self.setups)}
-        self.sites = [self._site(spec, setup, places[_labels(owed)]) for setup, owed in setups]
-        self._site_of = {_labels(site.setup): site for site in self.sites}
+        self.distances = _setup_distances(studies, list(owed.values()))
+        self.sites = [self._site(spec, studies[n], setup, places[_place(n, setup)]) for n, setup in listed]
+        self._site_of = {
+            (n, _labels(setup)): site for (n, setup), site in zip(listed, self.sites, strict=True)
+        }
 
-    def _site(self, spec: StudySpec, setup: Setup, index: int) -> Site:
-        dimensions = _dimensions(spec, setup)
+    def _site(self, spec: StudySpec, source: StudySpec, setup: Setup, index: int) -> Site:
+        is_own = source is spec
+        dimensions = _dimensions(spec, setup) if is_own else _dimensions_elsewhere(spec, source, setup)
         allowed = tuple(axis.allowed(dimensions[axis.path]) for axis in self.axes)
-        return Site(setup, index, dimensions, allowed)
+        fixed = {axis.path: level_of(source, setup, axis.path) for axis in self.axes}
+        return Site(setup, index, dimensions, allowed, {} if is_own else fixed)
 
-    def site(self, setup: Setup) -> Site | None:
-        """Return the site of a trial's setup; None where the spec has no such setup."""
-        return self._site_of.get(_labels(setup))
+    def site(self, setup: Setup, study: int = 0) -> Site | None:
+        """Return the site of a trial's setup in the spec's study, or in the n-th earlier one.
+
+        None where that study's spec has no such setup.
+        """
+        return self._site_of.get((study, _labels(setup)))
 
     def locate(self, site: Site, params: Params) -> Nodes | None:
         """Return a trial's node on each axis; None where a parameter is missing or out of its range."""
-        values = {**site.setup, **params}
+        values = {**site.fixed, **site.setup, **params}
         nodes = [axis.node(site.dimensions[axis.path], values.get(axis.path)) for axis in self.axes]
         known = tuple(node for node in nodes if node is not None)
         return known if len(known) == len(nodes) else None
@@ -97,6 +114,50 @@ def _dimensions(spec: StudySpec, setup: Setup) -> dict[str, Range | Choices]:
     return {**fixed, **spec.dimensions(setup)}
 
 
+def _dimensions_elsewhere(spec: StudySpec, source: StudySpec, setup: Setup) -> dict[str, Range | Choices]:
+    """Return the spec's ranges for a setup of another study: T = 4 or lr = 0.1 there is the same here.
+
+    Where a range depends on a level that the spec does not have, the other study's own range stands for it:
+    the learning rate of another optimizer means the same as a share of its range at most.
+    """
+    every = [_dimensions(spec, own) for own in spec.setups()]
+    ranges = {TEMPERATURE: _any_temperature(spec, [own[TEMPERATURE] for own in every])}
+    for path, dimension in spec.tune.items():
+        if path != TEMPERATURE and isinstance(dimension, ByFactor):
+            label = level_label(level_of(source, setup, dimension.by))
+            own = source.dimensions(setup).get(path)
+            fallback = own if isinstance(own, type(every[0][path])) else every[0][path]
+            ranges[path] = dimension.ranges.get(label, fallback)
+        elif path != TEMPERATURE:
+            ranges[path] = every[0][path]
+    return ranges
+
+
+def _any_temperature(spec: StudySpec, ranges: Sequence[Range | Choices]) -> Range | Choices:
+    """Return a range of temperature that holds every temperature of a spec."""
+    if TEMPERATURE in spec.setup:
+        return Choices(choices=spec.setup[TEMPERATURE])
+    numbers = [dimension for dimension in ranges if isinstance(dimension, Range)]
+    if len(numbers) < len(ranges):
+        return ranges[0]
+    low, high = min(r.low for r in numbers), max(r.high for r in numbers)
+    return numbers[0].model_copy(update={"low": low, "high": high})
+
+
+def level_of(spec: StudySpec, setup: Setup, path: str) -> Any:
+    """Return a study's value at a dotted path in one of its setups; None where it has none."""
+    if path in setup:
+        return setup[path]
+    try:
+        return None if path in spec.tune else spec.value_at(path)
+    except KeyError:
+        return None
+
+
+def _place(study: int, setup: Setup) -> tuple[int, Labels]:
+    return study, _labels(_without_temperature(setup))
+
+
 def _without_temperature(setup: Setup) -> Setup:
     return {path: level for path, level in setup.items() if path != TEMPERATURE}
 
@@ -105,10 +166,15 @@ def _labels(setup: Setup) -> Labels:
     return tuple(f"{path}={level_label(setup[path])}" for path in sorted(setup))
 
 
-def _factor_distances(setups: Sequence[Setup]) -> FloatArray:
-    columns = [_level_distances([setup[path] for setup in setups]) for path in setups[0]]
-    varied = [column for column in columns if column.any()]
-    return np.stack(varied, axis=-1) if varied else np.zeros((len(setups), len(setups), 0))
+def _setup_distances(studies: Sequence[StudySpec], owed: Sequence[tuple[int, Setup]]) -> FloatArray:
+    """Return how far each two setups lie apart by each factor, and by their study [S, S, F]."""
+    tuned = studies[0].tune
+    paths = dict.fromkeys(path for study in studies for path in study.setup if path not in tuned)
+    paths.pop(TEMPERATURE, None)
+    columns = [_level_distances([level_of(studies[n], setup, path) for n, setup in owed]) for path in paths]
+    columns.append(_level_distances([studies[n].name for n, _ in owed]))
+    varied = list({column.tobytes(): column for column in columns if column.any()}.values())
+    return np.stack(varied, axis=-1) if varied else np.zeros((len(owed), len(owed), 0))
 
 
 def _level_distances(levels: Sequence[Any]) -> FloatArray:

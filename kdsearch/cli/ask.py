@@ -1,4 +1,4 @@
-"""The commands that read: studies, best, compare, importance, trials, teachers, report."""
+"""The commands that read: studies, best, compare, importance, recommend, trials, teachers, report."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kdsearch.cli.options import format_option, storage_option, where_option
+from kdsearch.cli.options import format_option, set_option, storage_option, where_option
 from kdsearch.errors import RequestError
 
 
@@ -88,6 +88,26 @@ def compare(
         print_json(comparison.to_dict())
     else:
         print_comparison(comparison.to_dict())
+
+
+@click.command()
+@set_option
+@click.option("--study", "studies", multiple=True, metavar="STUDY", help="Draw from this one; default: all.")
+@click.option("--level", default=0.9, show_default=True, type=click.FloatRange(0.5, 0.999))
+@storage_option
+@format_option
+def recommend(
+    setup: dict[str, Any], studies: tuple[str, ...], level: float, storage: str, output: str
+) -> None:
+    """Tell the temperature for a setup that was not run yet, from all that was."""
+    from kdsearch.api import recommend as recommend_for
+    from kdsearch.cli.tables import print_recommendation
+
+    found = recommend_for(setup, studies=studies or None, storage=storage, level=level)
+    if output == "json":
+        print_json(found.to_dict())
+    else:
+        print_recommendation(found.to_dict())
 
 
 @click.command()
@@ -173,4 +193,4 @@ def report(study: str, out: Path, storage: str) -> None:
     click.echo(open_study(study, storage=storage).report(out))
 
 
-COMMANDS = (studies, best, compare, importance, trials, teachers, report)
+COMMANDS = (studies, best, compare, importance, recommend, trials, teachers, report)

@@ -39,6 +39,22 @@ def where_option(function: F) -> F:
     return option(function)
 
 
+def set_option(function: F) -> F:
+    """Add `--set PATH=VALUE`, which may be given several times, as `setup`."""
+    option = click.option(
+        "--set",
+        "setup",
+        multiple=True,
+        required=True,
+        metavar="PATH=VALUE",
+        callback=lambda context, parameter, texts: dict(
+            parse_assignment(text, "--set", example="optimizer.name=sgd") for text in texts
+        ),
+        help="A value of the setup; may be given several times.",
+    )
+    return option(function)
+
+
 def parse_where(texts: tuple[str, ...]) -> dict[str, Any] | None:
     """Return `PATH=VALUE` texts as a mapping, each VALUE read as YAML; None where there are none."""
     return dict(parse_assignment(text, "--where", example="optimizer.name=sgd") for text in texts) or None

@@ -12,6 +12,8 @@ from rich.table import Table
 from kdsearch.spec import level_label
 from kdsearch.storage import StudySummary, TeacherRow, TrialRow
 
+_MOST_SOURCES = 8
+
 
 def print_table(table: Table) -> None:
     """Print a table; where the output is no terminal, as wide as it needs to be."""
@@ -63,6 +65,8 @@ def print_answer(document: Mapping[str, Any]) -> None:
     for setup in setups:
         table.add_row(*_answer_cells(setup, factors, tuned))
     print_table(table)
+    if earlier := document.get("prior_from"):
+        click.echo(f"prior from: {', '.join(earlier)}")
     for setup in setups:
         _print_notes(setup)
 
@@ -113,6 +117,52 @@ def print_comparison(document: Mapping[str, Any]) -> None:
     if document["pairs"]:
         print_table(table)
     click.echo(document["statement"] or document["reason"])
+
+
+def print_recommendation(document: Mapping[str, Any]) -> None:
+    """Print what `recommend` found, and what it draws from."""
+    name = ", ".join(f"{short(path)}={level_label(level)}" for path, level in document["setup"].items())
+    if document["reason"] is not None:
+        click.echo(f"{name}: {document['reason']}")
+        return
+    tuned = document["params"]
+    columns = [
+        "T",
+        f"{100 * document['level']:.0f}%",
+        "near-optimal",
+        *map(short, tuned),
+        "lost at T=1",
+        "at T=4",
+    ]
+    table = _table(f"Recommended for {name}; all else as in {document['like']}", columns, columns)
+    table.add_row(
+        *(number(document["temperature"], 2), _span(document["interval"]), _span(document["near_optimal"])),
+        *(number(v) if isinstance(v, float) else level_label(v) for v in tuned.values()),
+        *(percent(document["regret_of"].get(default)) for default in ("1", "4")),
+    )
+    print_table(table)
+    if document["trials"]:
+        click.echo(
+            f"This setup was run: {document['trials']} complete trials of {document['like']} are its own."
+        )
+    if document["sources"]:
+        print_table(_sources_table(document["sources"]))
+    for note in document["warnings"]:
+        click.echo(note)
+
+
+def _sources_table(sources: Sequence[Mapping[str, Any]]) -> Table:
+    most = sources[:_MOST_SOURCES]
+    paths = list(dict.fromkeys(path for source in most for path in source["setup"]))
+    title = (
+        "Drawn from" if len(most) == len(sources) else f"Drawn from {len(sources)} setups, the likest first"
+    )
+    table = _table(title, ["study", *map(short, paths), "trials", "likeness"], ["trials", "likeness"])
+    for source in most:
+        levels = (source["setup"].get(path) for path in paths)
+        cells = [*map(level_label, levels), str(source["trials"]), f"{source['likeness']:.2f}"]
+        table.add_row(source["study"], *cells)
+    return table
 
 
 def print_importance(document: Mapping[str, Any]) -> None:

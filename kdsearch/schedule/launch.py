@@ -4,12 +4,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
+from kdsearch.analysis.transfer import EarlierStudy, load_warm_start
 from kdsearch.errors import KDSearchError, RunError
 from kdsearch.schedule.authentication import agree_on_token
 from kdsearch.schedule.resources import check_local_resources
@@ -83,13 +84,14 @@ def launch_study(
         else:
             cluster = stack.enter_context(_connect(address, watch))
             cluster.slots(spec)
+        earlier = _load_warm_start(spec, storage)
         database = stack.enter_context(open_database(storage, create=True))
         lease = stack.enter_context(hold_lease(database, spec.name, takeover=takeover))
         record = StudyRecord.open(database, spec, lease=lease)
         with _ended_cleanly(record, lease):
             if address is None:
                 cluster = stack.enter_context(_connect(None, watch))
-            ending = _drive(spec, record, lease, artifacts, cluster, watch)
+            ending = _drive(spec, earlier, record, lease, artifacts, cluster, watch)
             record.recover()
             record.set_state(ending)
     return ending
@@ -117,8 +119,17 @@ def _ended_cleanly(record: StudyRecord, lease: Lease) -> Iterator[None]:
         raise
 
 
+def _load_warm_start(spec: StudySpec, storage: str) -> list[EarlierStudy]:
+    """Return the studies to start from; asked before anything is written."""
+    if not spec.search.warm_start:
+        return []
+    with open_database(storage) as database:
+        return load_warm_start(database, spec)
+
+
 def _drive(
     spec: StudySpec,
+    earlier: Sequence[EarlierStudy],
     record: StudyRecord,
     lease: Lease,
     artifacts: Path,
@@ -128,7 +139,7 @@ def _drive(
     from kdsearch.schedule.run import StudyRun
     from kdsearch.schedule.teachers import train_teachers
 
-    asker = PackAsker(spec, record, build_proposer(spec))
+    asker = PackAsker(spec, record, build_proposer(spec, earlier))
     run = StudyRun(spec, record, asker, lease, lambda: watch.update(record.trials))
     if run.budget_spent:
         return "finished"

@@ -1,5 +1,8 @@
 """The search: which setup and which parameters come next, and when a trial is given up."""
 
+from collections.abc import Sequence
+
+from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.search.asker import Pack, PackAsker
 from kdsearch.search.designs import DESIGNS, DesignProposer, build_design
 from kdsearch.search.proposer import Proposal, Proposer
@@ -9,8 +12,13 @@ from kdsearch.spec import StudySpec
 __all__ = ["Pack", "PackAsker", "Proposal", "Proposer", "build_proposer", "under_floor"]
 
 
-def build_proposer(spec: StudySpec) -> Proposer:
-    """Return the proposer that `search.sampler` names; `auto` is `profile`."""
+def build_proposer(spec: StudySpec, earlier: Sequence[EarlierStudy] = ()) -> Proposer:
+    """Return the proposer that `search.sampler` names; `auto` is `profile`.
+
+    Args:
+        spec: The study's spec.
+        earlier: The studies that `search.warm_start` names; they tell the profile sampler alone.
+    """
     name = spec.search.sampler
     if name in DESIGNS:
         return DesignProposer(spec, build_design(name, spec))
@@ -20,4 +28,4 @@ def build_proposer(spec: StudySpec) -> Proposer:
         return OptunaProposer(spec, SAMPLERS[name])
     from kdsearch.search.profile import ProfileProposer
 
-    return ProfileProposer(spec, spec.search.seed)
+    return ProfileProposer(spec, spec.search.seed, earlier)

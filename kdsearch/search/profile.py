@@ -14,6 +14,7 @@ from kdsearch.analysis.process import Process
 from kdsearch.analysis.space import ResponseSpace, Site
 from kdsearch.analysis.surfaces import mean_surface
 from kdsearch.analysis.threads import one_blas_thread
+from kdsearch.analysis.transfer import EarlierStudy, joined, observe_earlier
 from kdsearch.search.balance import next_setup, trials_of
 from kdsearch.search.knowledge import knowledge_gradient_pack, plausible_maximisers
 from kdsearch.search.proposer import Proposal
@@ -32,10 +33,11 @@ class ProfileProposer:
     setups says what is believed, trials still running included, and the knowledge gradient picks the pack.
     """
 
-    def __init__(self, spec: StudySpec, seed: int) -> None:
+    def __init__(self, spec: StudySpec, seed: int, earlier: Sequence[EarlierStudy] = ()) -> None:
         self._spec = spec
         self._seed = seed
-        self._space = ResponseSpace(spec)
+        self._space = ResponseSpace(spec, [study.spec for study in earlier])
+        self._earlier = observe_earlier(self._space, earlier)
         self._kernel = Kernel(self._space.axes, self._space.distances)
         self._fitted: tuple[bytes, FloatArray] = (b"", self._kernel.prior_mean)
 
@@ -44,10 +46,11 @@ class ProfileProposer:
         """Return the next pack: a setup and `size` parameter sets."""
         observations, tallies = observe(self._spec, self._space, trials)
         n_complete = sum(len(tally.complete) for tally in tallies)
-        setup = self._setup_to_start(trials, size)
+        n_earlier = sum(len(part) for part in self._earlier)
+        setup = None if n_earlier else self._setup_to_start(trials, size)
         if setup is None:
             setup = next_setup(self._spec, trials)
-            if n_complete >= max(ENOUGH_TRIALS, size):
+            if n_complete + n_earlier >= max(ENOUGH_TRIALS, size):
                 return Proposal(setup, self._learn(setup, observations, trials, size))
         first = len(trials_of(setup, trials))
         return Proposal(setup, start_points(self._spec, setup, first, size, self._seed))
@@ -77,14 +80,14 @@ class ProfileProposer:
 
     def _fit(self, observations: Observations) -> Fit:
         """Return the model; its hyper-parameters are fitted anew with every 15% more observations."""
-        n_fitted = 1
+        n_fitted = min(1, len(observations))
         while n_fitted * _REFIT_GROWTH + 1 <= len(observations):
             n_fitted = int(n_fitted * _REFIT_GROWTH) + 1
-        earlier = observations.take(np.arange(n_fitted))
-        digest = hashlib.sha256(b"".join(array.tobytes() for array in earlier.arrays())).digest()
+        fitted = joined(observations.take(np.arange(n_fitted)), self._earlier)
+        digest = hashlib.sha256(b"".join(array.tobytes() for array in fitted.arrays())).digest()
         if self._fitted[0] != digest:
-            self._fitted = (digest, fit(self._kernel, earlier).theta)
-        return fit(self._kernel, observations, self._fitted[1])
+            self._fitted = (digest, fit(self._kernel, fitted).theta)
+        return fit(self._kernel, joined(observations, self._earlier), self._fitted[1])
 
     def _with_pending(self, found: Fit, trials: Sequence[TrialRow]) -> Process:
         """Return the process in which the trials that run or wait are as good as measured at its mean."""

@@ -10,7 +10,9 @@ from starlette.exceptions import HTTPException
 
 from kdsearch.analysis import BestAnswer, Comparison, best, compare
 from kdsearch.analysis.findings import Findings, load_findings
+from kdsearch.analysis.transfer import EarlierStudy, load_prior
 from kdsearch.errors import RequestError
+from kdsearch.spec import StudySpec
 from kdsearch.storage import (
     Database,
     StudySummary,
@@ -91,29 +93,52 @@ class Library:
         tolerance: float,
     ) -> BestAnswer:
         """Return the best temperature per setup."""
-        trials, spec = self.trials(name), load_spec_of(self.database(), name)
+        spec, trials, earlier = self._known(name)
         question = ("best", name, repr((by, where)), level, tolerance)
-        return self._keep(
-            question, trials, lambda: best(spec, trials, by=by, where=where, level=level, tolerance=tolerance)
-        )
+
+        def answer() -> BestAnswer:
+            return best(spec, trials, earlier=earlier, by=by, where=where, level=level, tolerance=tolerance)
+
+        return self._keep(question, trials, earlier, answer)
 
     def compare(self, name: str, factor: str, *, where: Mapping[str, Any] | None, level: float) -> Comparison:
         """Return whether the best temperature depends on a factor."""
-        trials, spec = self.trials(name), load_spec_of(self.database(), name)
+        spec, trials, earlier = self._known(name)
         question = ("compare", name, factor, repr(where), level)
-        return self._keep(question, trials, lambda: compare(spec, trials, factor, where=where, level=level))
+
+        def answer() -> Comparison:
+            return compare(spec, trials, factor, earlier=earlier, where=where, level=level)
+
+        return self._keep(question, trials, earlier, answer)
 
     def findings(self, name: str, *, level: float, tolerance: float) -> Findings:
         """Return all that a study's page tells."""
-        trials, database = self.trials(name), self.database()
+        (_, trials, earlier), database = self._known(name), self.database()
         question = ("findings", name, level, tolerance)
-        return self._keep(
-            question, trials, lambda: load_findings(database, name, level=level, tolerance=tolerance)
-        )
 
-    def _keep(self, question: Hashable, trials: Sequence[TrialRow], answer: Callable[[], _Answer]) -> _Answer:
+        def answer() -> Findings:
+            return load_findings(database, name, level=level, tolerance=tolerance)
+
+        return self._keep(question, trials, earlier, answer)
+
+    def _known(self, name: str) -> tuple[StudySpec, list[TrialRow], list[EarlierStudy]]:
+        """Return a study's spec, its trials, and the studies that it started from."""
+        trials, spec = self.trials(name), load_spec_of(self.database(), name)
+        return spec, trials, load_prior(self.database(), spec)
+
+    def _keep(
+        self,
+        question: Hashable,
+        trials: Sequence[TrialRow],
+        earlier: Sequence[EarlierStudy],
+        answer: Callable[[], _Answer],
+    ) -> _Answer:
         """Return the kept answer to a question, if the trials are still those it was found from."""
-        evidence = tuple((t.number, t.state, t.epochs, t.val_accuracy) for t in trials)
+        evidence = tuple(
+            (t.number, t.state, t.epochs, t.val_accuracy)
+            for rows in (trials, *(study.trials for study in earlier))
+            for t in rows
+        )
         with self._computing:
             found: _Answer
             before, found = self._kept.pop(question, (None, None))

@@ -243,13 +243,23 @@ class Training(Section):
 
 
 class Search(Section):
-    """How many trials are spent, and by what rule; `pack` trials share a process."""
+    """How many trials are spent, and by what rule; `pack` trials share a process.
+
+    `warm_start` names studies of the same database whose trials tell the profile sampler where to begin.
+    """
 
     trials: PositiveCount = 96
     sampler: Literal["auto", "profile", "tpe", "gp", "random", "qmc", "grid"] = "auto"
     pruner: Literal["hopeless", "median", "asha", "none"] = "hopeless"
     pack: PositiveCount = 8
     seed: Count = 0
+    warm_start: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _warm_start_has_a_model(self) -> "Search":
+        if self.warm_start and self.sampler not in ("auto", "profile"):
+            raise ValueError(f"`warm_start` needs the sampler profile, got {self.sampler!r}.")
+        return self
 
 
 class Resources(Section):

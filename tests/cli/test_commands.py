@@ -50,6 +50,32 @@ def test_python_says_what_the_commands_say(capsys: pytest.CaptureFixture[str], s
     assert study.plot_response({"optimizer.name": "sgd"}).data
 
 
+def test_recommend_tells_a_setup_that_was_not_run(capsys: pytest.CaptureFixture[str], storage: str) -> None:
+    document = answer(capsys, storage, "recommend", "--set", "optimizer.name=adam", "--level", "0.8")
+    asked = {"optimizer.name": "adam"}
+    assert document == kdsearch.recommend(asked, storage=storage, level=0.8).to_dict()
+    assert document["setup"] == asked
+    assert {source["study"] for source in document["sources"]} == {"made"}
+    assert run(["recommend", "--set", "optimizer.name=adam", "--study", "made", "--storage", storage]) == 0
+    shown = capsys.readouterr().out
+    assert "all else as in made" in shown
+    assert "was never run" in shown
+    for wrong in (["--study", "unknown"], ["--set", "optimizer.nam=adam"]):
+        assert run(["recommend", "--set", "optimizer.name=adam", *wrong, "--storage", storage]) == 2
+        assert "unknown" in (told := capsys.readouterr().err) or "optimizer.name" in told
+
+
+def test_an_unknown_study_to_start_from_is_told_before_anything_is_written(
+    capsys: pytest.CaptureFixture[str], storage: str
+) -> None:
+    spec = ["studies/quickstart.yaml", "--set", "name=new", "--set", "search.warm_start=[unknown]"]
+    assert run(["launch", *spec, "--storage", storage]) == 2
+    assert "`search.warm_start` must name other studies of this database, got 'unknown'. Known: made." in (
+        capsys.readouterr().err
+    )
+    assert [study["study"] for study in answer(capsys, storage, "studies")] == ["made"]
+
+
 def test_where_and_by_narrow_and_pool(capsys: pytest.CaptureFixture[str], storage: str) -> None:
     narrowed = answer(capsys, storage, "best", "made", "--where", "optimizer.name=adamw")
     assert [setup["setup"] for setup in narrowed["setups"]] == [{"optimizer.name": "adamw"}]
