@@ -1,6 +1,7 @@
 """The search: which setup and which parameters come next, and when a trial is given up."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.search.asker import Pack, PackAsker
@@ -9,7 +10,18 @@ from kdsearch.search.proposer import Proposal, Proposer
 from kdsearch.search.pruning import under_floor
 from kdsearch.spec import StudySpec
 
-__all__ = ["Pack", "PackAsker", "Proposal", "Proposer", "build_proposer", "under_floor"]
+if TYPE_CHECKING:
+    from kdsearch.search.sampler import ProfileSampler
+
+__all__ = ["Pack", "PackAsker", "ProfileSampler", "Proposal", "Proposer", "build_proposer", "under_floor"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ProfileSampler":  # late: it imports Optuna
+        from kdsearch.search.sampler import ProfileSampler
+
+        return ProfileSampler
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def build_proposer(spec: StudySpec, earlier: Sequence[EarlierStudy] = ()) -> Proposer:

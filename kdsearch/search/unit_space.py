@@ -1,0 +1,164 @@
+"""An Optuna search space as a study spec: every parameter by its share of its range."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from kdsearch.spec import TEMPERATURE, Choices, Params, Range, Setup, StudySpec, load_spec
+
+Space: TypeAlias = Mapping[str, BaseDistribution]
+
+_MOST_LISTED = 41
+_ONE_OVER = 40.0
+
+
+class UnitSpace:
+    """The model's view of an Optuna space, and the way from Optuna's values to it and back.
+
+    The parameter called `temperature` is the one whose profile is learned; where the space has none, the
+    model looks for the best of all parameters alike. Parameters named by `setup` are conditions: each
+    combination of their choices is to have an answer.
+    """
+
+    def __init__(self, space: Space, temperature: str, setup: Sequence[str], seed: int) -> None:
+        self._space = {name: d for name, d in space.items() if not d.single()}
+        self._fixed = {name: _only_value(d) for name, d in space.items() if d.single()}
+        self._paths = {
+            name: TEMPERATURE if name == temperature else f"options.p{index}"
+            for index, name in enumerate(self._space)
+        }
+        self._setup = [name for name in setup if name in self._space]
+        self.spec = self._build_spec(seed)
+
+    def _build_spec(self, seed: int) -> StudySpec:
+        factors: dict[str, list[Any]] = {
+            self._paths[name]: list(range(len(_choices(self._space[name])))) for name in self._setup
+        }
+        tuned = {
+            self._paths[name]: _dimension(distribution, is_temperature=self._paths[name] == TEMPERATURE)
+            for name, distribution in self._space.items()
+            if name not in self._setup
+        }
+        if TEMPERATURE not in tuned:
+            factors[TEMPERATURE] = [1.0]
+        tune = {path: dimension.model_dump() for path, dimension in tuned.items()}
+        return load_spec({"name": "optuna", "setup": factors, "tune": tune, "search": {"seed": seed}})
+
+    def encode(self, values: Mapping[str, Any]) -> tuple[Setup, Params]:
+        """Return the setup and the parameters of Optuna's values; what is missing or outside is left out."""
+        setup: Setup = {} if TEMPERATURE in self.spec.tune else {TEMPERATURE: 1.0}
+        params: Params = {}
+        for name, distribution in self._space.items():
+            if name not in values or not _holds(distribution, values[name]):
+                continue
+            if name in self._setup:
+                setup[self._paths[name]] = _choices(distribution).index(values[name])
+            else:
+                path = self._paths[name]
+                params[path] = _to_model(self.spec.tune[path], distribution, values[name])
+        return setup, params
+
+    def decode(self, setup: Setup, params: Params) -> dict[str, Any]:
+        """Return Optuna's values, one for each parameter of the space."""
+        values = dict(self._fixed)
+        for name, distribution in self._space.items():
+            path = self._paths[name]
+            if name in self._setup:
+                values[name] = _choices(distribution)[setup[path]]
+            else:
+                values[name] = _to_optuna(self.spec.tune[path], distribution, params[path])
+        return values
+
+
+def _dimension(distribution: BaseDistribution, *, is_temperature: bool) -> Range | Choices:
+    if is_temperature:
+        listed = _listed(distribution)
+        if listed is None:
+            return Range(low=1.0, high=_ONE_OVER, log=True)
+        return Choices(choices=tuple(_ONE_OVER ** _unit(distribution, value) for value in listed))
+    if isinstance(distribution, CategoricalDistribution):
+        return Choices(choices=tuple(range(len(distribution.choices))))
+    listed = _listed(distribution)
+    if listed is not None and not getattr(distribution, "log", False):
+        return Range(low=0, high=len(listed) - 1, integer=True)
+    return Range(low=0.0, high=1.0)
+
+
+def _to_model(dimension: Any, distribution: BaseDistribution, value: Any) -> Any:
+    if isinstance(dimension, Choices) and not isinstance(distribution, CategoricalDistribution):
+        return min(dimension.choices, key=lambda c: abs(_model_unit(c) - _unit(distribution, value)))
+    if isinstance(dimension, Choices):
+        return dimension.choices[_choices(distribution).index(value)]
+    return dimension.from_unit(_unit(distribution, value))
+
+
+def _to_optuna(dimension: Any, distribution: BaseDistribution, value: Any) -> Any:
+    if isinstance(dimension, Choices) and isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[dimension.choices.index(value)]
+    unit = _model_unit(value) if isinstance(dimension, Choices) else dimension.to_unit(value)
+    return _value(distribution, unit)
+
+
+def _model_unit(temperature: Any) -> float:
+    return float(np.log(temperature) / np.log(_ONE_OVER))
+
+
+def _listed(distribution: BaseDistribution) -> list[Any] | None:
+    """Return the values of a distribution that has at most 41, in their order, else None."""
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)  # noqa: S101 - Optuna has no other
+    if (
+        distribution.step is None
+        or (distribution.high - distribution.low) / distribution.step >= _MOST_LISTED
+    ):
+        return None
+    count = round((distribution.high - distribution.low) / distribution.step) + 1
+    return [distribution.low + k * distribution.step for k in range(count)]
+
+
+def _unit(distribution: BaseDistribution, value: Any) -> float:
+    """Return where a value lies in its distribution, from 0 to 1, on the distribution's own scale."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices.index(value) / (len(distribution.choices) - 1)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)  # noqa: S101 - Optuna has no other
+    ends = float(distribution.low), float(distribution.high), float(value)
+    low, high, at = np.log(ends) if distribution.log else ends
+    return float((at - low) / (high - low))
+
+
+def _value(distribution: BaseDistribution, unit: float) -> Any:
+    """Return the value of a distribution at a place from 0 to 1; the inverse of `_unit`."""
+    assert isinstance(distribution, FloatDistribution | IntDistribution)  # noqa: S101 - others are listed
+    ends = float(distribution.low), float(distribution.high)
+    low, high = np.log(ends) if distribution.log else ends
+    at = float(low + unit * (high - low))
+    value = float(np.exp(at)) if distribution.log else at
+    if distribution.step is not None:
+        value = distribution.low + round((value - distribution.low) / distribution.step) * distribution.step
+    value = min(max(value, distribution.low), distribution.high)
+    return int(value) if isinstance(distribution, IntDistribution) else float(value)
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, FloatDistribution | IntDistribution)  # noqa: S101 - Optuna has no other
+    return bool(distribution.low <= value <= distribution.high)
+
+
+def _choices(distribution: BaseDistribution) -> tuple[Any, ...]:
+    if not isinstance(distribution, CategoricalDistribution):
+        raise ValueError(f"`setup` must name categorical parameters, got one that is {distribution}.")  # noqa: TRY004 - a wrong request
+    return tuple(distribution.choices)
+
+
+def _only_value(distribution: BaseDistribution) -> Any:
+    return distribution.choices[0] if isinstance(distribution, CategoricalDistribution) else distribution.low  # type: ignore[attr-defined]  # a number's
