@@ -10,7 +10,7 @@ from kdsearch.analysis import BestAnswer, Comparison, Importance, best, compare,
 from kdsearch.analysis.recommendation import Recommendation, recommend_from
 from kdsearch.analysis.transfer import EarlierStudy, load_earlier, load_prior
 from kdsearch.spec import Setup, StudySpec, load_spec
-from kdsearch.storage import Database, TrialRow, load_spec_of, load_trials, open_database
+from kdsearch.storage import Database, Hours, TrialRow, load_hours, load_spec_of, load_trials, open_database
 
 if TYPE_CHECKING:
     import optuna
@@ -127,6 +127,10 @@ class Study:
         import pandas as pd
 
         return pd.DataFrame([flat_trial(row) for row in self._rows()])
+
+    def hours(self) -> Hours:
+        """Return the CPU-hours and GPU-hours that its packs took so far."""
+        return load_hours(self._database, self.name)
 
     def plot_response(self, setup: Setup | None = None) -> "go.Figure":
         """Return the figure of accuracy over temperature, for one setup or for all."""

@@ -84,7 +84,8 @@ def _tell_answer(study: "Study", ending: str) -> None:
 
     print_answer(study.best().to_dict())
     path = study.report(f"{study.name}-report.html")
-    click.echo(f"\nThe study is {ending}. Report: {path}\n\nNext:")
+    spent = study.hours().spent(study.spec)
+    click.echo(f"\nThe study is {ending}{f': {spent}' if spent else ''}. Report: {path}\n\nNext:")
     program = _program()
     for command, purpose in (
         (

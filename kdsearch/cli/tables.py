@@ -185,13 +185,15 @@ def print_importance(document: Mapping[str, Any]) -> None:
 
 def studies_table(studies: Sequence[StudySummary]) -> Table:
     """Return the list of studies."""
-    columns = ["study", "state", "finished", "trials", "running", "failed", "setups", "created", "driver"]
-    table = _table(None, columns, columns[2:7])
+    counted = ["finished", "trials", "running", "failed", "setups", "CPU hours", "GPU hours"]
+    table = _table(None, ["study", "state", *counted, "created", "driver"], counted)
     for study in studies:
         done = study.progress
         counts = (done.finished, done.target, done.running, done.failed, study.setups)
+        hours = number(study.hours.cpu), number(study.hours.gpu)
         driver = f"{study.driver.host}, process {study.driver.pid}" if study.driver else "–"
-        table.add_row(study.name, study.state, *map(str, counts), f"{study.created:%Y-%m-%d %H:%M}", driver)
+        created = f"{study.created:%Y-%m-%d %H:%M}"
+        table.add_row(study.name, study.state, *map(str, counts), *hours, created, driver)
     return table
 
 

@@ -163,7 +163,7 @@ def _tune(run: "StudyRun", spec: StudySpec, artifacts: Path, cluster: "Cluster")
     from ray import tune
 
     from kdsearch.schedule.losses import LossScheduler, memory_kills_as_losses
-    from kdsearch.schedule.searcher import PackSearcher
+    from kdsearch.schedule.searcher import BeginCallback, PackSearcher
     from kdsearch.schedule.trainable import run_pack
 
     trainable = tune.with_parameters(run_pack, document=spec_document(spec), artifacts=str(artifacts))
@@ -180,7 +180,12 @@ def _tune(run: "StudyRun", spec: StudySpec, artifacts: Path, cluster: "Cluster")
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
-        run_config=tune.RunConfig(name=spec.name, storage_path=str(cluster.scratch / "tune"), verbose=0),
+        run_config=tune.RunConfig(
+            name=spec.name,
+            storage_path=str(cluster.scratch / "tune"),
+            verbose=0,
+            callbacks=[BeginCallback(searcher)],
+        ),
     )
     try:
         with memory_kills_as_losses():

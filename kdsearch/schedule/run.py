@@ -17,7 +17,8 @@ class StudyRun:
     """The driver's side of a study: what Tune asks for and reports goes through here.
 
     The budget counts trials that are complete, pruned or diverged. Others that failed are replaced,
-    until more than `MAX_FAILURES` failed and more failed than finished.
+    until more than `MAX_FAILURES` failed and more failed than finished. A budget of hours is spent once
+    the packs, earlier drivers' among them, have taken it; those that run then go on to their end.
     """
 
     def __init__(
@@ -37,16 +38,18 @@ class StudyRun:
         self._finished = record.finished_count()
         self._failures: Counter[str] = Counter()
         self._pack_index = record.pack_count()
+        self._hours_spent = False
+        self._check_hours()
 
     @property
     def finished(self) -> bool:
         """Whether the budget is spent, or a stop was asked for, and nothing runs."""
-        return not self._open and (self._room() == 0 or self.stopping)
+        return not self._open and (self._room() == 0 or self._hours_spent or self.stopping)
 
     @property
     def budget_spent(self) -> bool:
-        """Whether as many trials as asked for are finished."""
-        return self._finished >= self._spec.search.trials
+        """Whether as many trials as asked for are finished, or the hours are spent."""
+        return self._finished >= self._spec.search.trials or self._hours_spent
 
     @property
     def stopping(self) -> bool:
@@ -57,14 +60,20 @@ class StudyRun:
         """Return the next pack, or None while the budget is spent but for what still runs."""
         self._check_lease()
         self._check_failures()
+        self._check_hours()
         self._watch()
         room = self._room()
-        if room == 0 or self.stopping:
+        if room == 0 or self._hours_spent or self.stopping:
             return None
         self._pack_index += 1
         pack = self._asker.ask(f"p{self._pack_index:05d}", room)
         self._open |= {trial.number for trial in pack.trials}
         return pack
+
+    def start_pack(self, pack: Pack) -> None:
+        """Count what a pack holds from now on."""
+        self._check_lease()
+        self._record.start_pack(pack.name)
 
     def take_epoch(self, epoch: int, metrics: dict[int, Metrics]) -> None:
         """Record one epoch of running trials."""
@@ -87,17 +96,23 @@ class StudyRun:
             self._failures[result.reason or "unknown"] += 1
         self._watch()
 
-    def lose_pack(self, pack: Pack, reason: str) -> None:
+    def end_pack(self, pack: Pack, reason: str) -> None:
         """Record trials that ended without a result as lost; their parameters are run again."""
+        self._check_lease()
+        self._record.end_pack(pack.name)
         lost = [trial.number for trial in pack.trials if trial.number in self._open]
         if lost:
-            self._check_lease()
             self._record.lose(lost, reason)
             self._open -= set(lost)
             self._failures[reason] += len(lost)
 
     def _room(self) -> int:
         return max(0, self._spec.search.trials - self._finished - len(self._open))
+
+    def _check_hours(self) -> None:
+        search = self._spec.search
+        if search.gpu_hours is not None or search.cpu_hours is not None:
+            self._hours_spent = self._record.hours().spent(self._spec) is not None
 
     def _check_lease(self) -> None:
         if self._lease.lost:

@@ -2,14 +2,18 @@
 
 import math
 import time
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from ray.tune import Callback
 from ray.tune.search import Searcher
 
 from kdsearch.schedule.losses import KILLED
 from kdsearch.schedule.trainable import pack_config
 from kdsearch.search import Pack
 from kdsearch.trial import Metrics, TrialResult
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial as RayTrial
 
 _NEARLY = 0.9  # news is on its way for a moment
 
@@ -24,14 +28,17 @@ class PackSource(Protocol):
     def next_pack(self) -> Pack | None:
         """Return the next pack, or None while there is nothing to start."""
 
+    def start_pack(self, pack: Pack) -> None:
+        """Take that a pack's worker begins."""
+
     def take_epoch(self, epoch: int, metrics: dict[int, Metrics]) -> None:
         """Take what running trials reported of one epoch."""
 
     def take_result(self, result: TrialResult) -> None:
         """Take how a trial ended."""
 
-    def lose_pack(self, pack: Pack, reason: str) -> None:
-        """Take that a pack's worker is gone; trials that have a result keep it."""
+    def end_pack(self, pack: Pack, reason: str) -> None:
+        """Take that a pack has ended; trials without a result were lost for the reason."""
 
 
 class PackSearcher(Searcher):
@@ -53,6 +60,11 @@ class PackSearcher(Searcher):
     def explain(self, trial_id: str, reason: str) -> None:
         """Take why a pack is about to be lost."""
         self._reasons[trial_id] = reason
+
+    def begin(self, trial_id: str) -> None:
+        """Take that a pack has its resources and its worker begins."""
+        if pack := self._packs.get(trial_id):
+            self._source.start_pack(pack)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next pack as a config; FINISHED once nothing runs that could need a replacement."""
@@ -86,7 +98,7 @@ class PackSearcher(Searcher):
         if error and self._stall_minutes and silence_s > _NEARLY * 60 * self._stall_minutes:
             reason = f"hung: no epoch within {self._stall_minutes:g} minutes"
         if pack := self._packs.pop(trial_id, None):
-            self._source.lose_pack(pack, reason)
+            self._source.end_pack(pack, reason)
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: Tune's own experiment state is disposable."""
@@ -98,3 +110,20 @@ class PackSearcher(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Tune pickles its searcher, and no database belongs into that file."""
         return {}
+
+
+class BeginCallback(Callback):
+    """Tells the searcher that a pack begins: Tune asks for packs before there is room for them."""
+
+    def __init__(self, searcher: PackSearcher) -> None:
+        self._searcher = searcher
+
+    def on_trial_start(
+        self,
+        iteration: int,  # noqa: ARG002 - Ray's
+        trials: "list[RayTrial]",  # noqa: ARG002 - Ray's
+        trial: "RayTrial",
+        **info: Any,  # noqa: ARG002 - Ray's
+    ) -> None:
+        """Pass the trial's id on."""
+        self._searcher.begin(trial.trial_id)

@@ -242,18 +242,28 @@ class Training(Section):
         return self
 
 
+class Stop(Section):
+    """When a setup is decided: its recommendation is expected to lose at most `regret` of accuracy."""
+
+    regret: Positive | None = None
+
+
 class Search(Section):
     """How many trials are spent, and by what rule; `pack` trials share a process.
 
+    Once the packs have taken `gpu_hours` or `cpu_hours` no new one is started.
     `warm_start` names studies of the same database whose trials tell the profile sampler where to begin.
     """
 
     trials: PositiveCount = 96
+    gpu_hours: Positive | None = None
+    cpu_hours: Positive | None = None
     sampler: Literal["auto", "profile", "tpe", "gp", "random", "qmc", "grid"] = "auto"
     pruner: Literal["hopeless", "median", "asha", "none"] = "hopeless"
     pack: PositiveCount = 8
     seed: Count = 0
     warm_start: tuple[str, ...] = ()
+    stop: Stop = Stop()
 
     @model_validator(mode="after")
     def _warm_start_has_a_model(self) -> "Search":

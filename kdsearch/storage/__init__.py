@@ -11,13 +11,21 @@ from kdsearch.storage.database import (
 )
 from kdsearch.storage.lease import Lease, hold_lease, request_stop
 from kdsearch.storage.optuna_store import load_optuna_study
-from kdsearch.storage.queries import list_studies, load_epochs, load_spec_of, load_teachers, load_trials
+from kdsearch.storage.queries import (
+    list_studies,
+    load_epochs,
+    load_hours,
+    load_spec_of,
+    load_teachers,
+    load_trials,
+)
 from kdsearch.storage.record import StudyRecord
 from kdsearch.storage.rows import (
     DIVERGED,
     HOPELESS,
     Driver,
     EpochRow,
+    Hours,
     Progress,
     StudySummary,
     TeacherRow,
@@ -33,6 +41,7 @@ __all__ = [
     "Database",
     "Driver",
     "EpochRow",
+    "Hours",
     "Lease",
     "Progress",
     "SchemaStatus",
@@ -46,6 +55,7 @@ __all__ = [
     "import_study",
     "list_studies",
     "load_epochs",
+    "load_hours",
     "load_optuna_study",
     "load_spec_of",
     "load_teachers",

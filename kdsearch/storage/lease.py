@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from kdsearch.errors import LiveDriverError, RequestError
 from kdsearch.storage.database import Database, database_now
+from kdsearch.storage.ledger import count_running
 from kdsearch.storage.processes import is_dead, process_mark
 from kdsearch.storage.rows import Driver
 from kdsearch.storage.tables import LeaseTable, table_of
@@ -90,6 +91,8 @@ class Lease:
             if connection.execute(beat).rowcount == 0:
                 self._lost.set()
                 self._ended.set()
+                return
+            count_running(connection, self.study)
             if connection.scalar(select(LeaseTable.stop_requested).where(mine)):
                 self._stop_requested.set()
 

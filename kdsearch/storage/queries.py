@@ -11,9 +11,11 @@ from kdsearch.errors import RequestError
 from kdsearch.spec import Setup, StudySpec, load_spec
 from kdsearch.storage.database import Database
 from kdsearch.storage.lease import live_drivers
+from kdsearch.storage.ledger import read_hours
 from kdsearch.storage.rows import (
     DIVERGED,
     EpochRow,
+    Hours,
     Progress,
     StudyState,
     StudySummary,
@@ -67,6 +69,7 @@ def list_studies(database: Database) -> list[StudySummary]:
         by_study = select(SetupTable.study_id, func.count()).group_by(SetupTable.study_id)
         setups: dict[int, int] = {row: count for row, count in connection.execute(by_study)}  # noqa: C416 - typed
         drivers = live_drivers(connection)
+        hours = read_hours(connection)
     return [
         StudySummary(
             name=study.name,
@@ -76,6 +79,7 @@ def list_studies(database: Database) -> list[StudySummary]:
             created=study.created,
             updated=study.updated,
             driver=drivers.get(study.name),
+            hours=hours.get(study.id, Hours()),
         )
         for study in studies
     ]
@@ -92,6 +96,17 @@ def load_spec_of(database: Database, study: str) -> StudySpec:
             select(StudyTable.spec).where(StudyTable.id == study_id(connection, study))
         )
     return load_spec(document or {})
+
+
+def load_hours(database: Database, study: str) -> Hours:
+    """Return the CPU-hours and GPU-hours that a study's packs took so far.
+
+    Raises:
+        RequestError: There is no such study.
+    """
+    with database.read() as connection:
+        row = study_id(connection, study)
+        return read_hours(connection, row).get(row, Hours())
 
 
 def load_trials(database: Database, study: str) -> list[TrialRow]:

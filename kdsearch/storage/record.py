@@ -18,9 +18,10 @@ from kdsearch.storage.database import Database, database_now
 from kdsearch.storage.distributions import within_range
 from kdsearch.storage.entries import NewTrial
 from kdsearch.storage.lease import Lease
+from kdsearch.storage.ledger import end_pack, read_hours, start_pack
 from kdsearch.storage.mirror import OptunaMirror
 from kdsearch.storage.queries import curves_of, finite, read_epochs, read_progress, read_trials
-from kdsearch.storage.rows import Progress, StudyState, TrialRow
+from kdsearch.storage.rows import Hours, Progress, StudyState, TrialRow
 from kdsearch.storage.study import ensure_study, set_study_state
 from kdsearch.storage.tables import TrialTable
 from kdsearch.storage.teachers import save_teacher
@@ -182,6 +183,20 @@ class StudyRecord:
         """Return how many packs the study has had."""
         query = select(func.count(TrialTable.pack.distinct())).where(TrialTable.study_id == self._books.study)
         return self._books.read(lambda c: c.scalar(query)) or 0
+
+    def start_pack(self, pack: str) -> None:
+        """Count what a pack holds from now on."""
+        books = self._books
+        books.write(lambda c: start_pack(c, books.study, pack, books.spec))
+
+    def end_pack(self, pack: str) -> None:
+        """Count what a pack held up to now."""
+        self._books.write(lambda c: end_pack(c, self._books.study, pack))
+
+    def hours(self) -> Hours:
+        """Return the CPU-hours and GPU-hours that the study's packs took so far."""
+        study = self._books.study
+        return self._books.read(lambda c: read_hours(c, study)).get(study, Hours())
 
     def save_teacher(self, teacher: Mapping[str, Any]) -> None:
         """Record a trained teacher, told in plain values, and that this study uses it."""

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from kdsearch.storage.books import Books
 from kdsearch.storage.entries import Ending, NewTrial, StoredTrial
 from kdsearch.storage.frozen import TRIAL_ATTRIBUTE
+from kdsearch.storage.ledger import close_packs
 from kdsearch.storage.queries import curves_of, read_epochs
 from kdsearch.storage.trials import (
     fail_trials,
@@ -31,6 +32,7 @@ def recover(books: Books) -> None:
     """Leave no trial running: each is finished as its results say, or failed and waits again."""
     _restore_lost(books)
     _adopt_strays(books)
+    books.write(lambda c: close_packs(c, books.study))
     running = books.read(lambda c: read_stored(c, books.study, state="running"))
     lose(books, [trial.number for trial in running], INTERRUPTED)
     books.complete_pairs(*books.mirror.open_trials())

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from kdsearch.spec import Params, Setup
+from kdsearch.spec import Params, Setup, StudySpec
 
 TrialState: TypeAlias = Literal["complete", "pruned", "failed", "running", "waiting"]
 StudyState: TypeAlias = Literal["new", "running", "finished", "stopped", "interrupted", "failed"]
@@ -78,6 +78,22 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Hours:
+    """CPU-hours and GPU-hours; a pack that holds half a GPU for an hour takes half a GPU-hour."""
+
+    cpu: float = 0.0
+    gpu: float = 0.0
+
+    def spent(self, spec: StudySpec) -> str | None:
+        """Return which budget of a spec is spent, in words; None while there is room in all."""
+        budgets = (("GPU", self.gpu, spec.search.gpu_hours), ("CPU", self.cpu, spec.search.cpu_hours))
+        for kind, used, budget in budgets:
+            if budget is not None and used >= budget:
+                return f"{used:.3g} of {budget:.3g} {kind}-hours are spent"
+        return None
+
+
+@dataclass(frozen=True)
 class Driver:
     """The process that runs a study; `heartbeat` is when it was last heard of."""
 
@@ -98,7 +114,7 @@ class Driver:
 
 @dataclass(frozen=True)
 class StudySummary:
-    """One study: its state, its progress and its live driver, if it has one."""
+    """One study: its state, its progress, what it took, and its live driver, if it has one."""
 
     name: str
     state: StudyState
@@ -107,6 +123,7 @@ class StudySummary:
     created: datetime
     updated: datetime
     driver: Driver | None
+    hours: Hours = Hours()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the study as a JSON document."""
@@ -115,6 +132,8 @@ class StudySummary:
             "state": self.state,
             "setups": self.setups,
             **self.progress.to_dict(),
+            "cpu_hours": self.hours.cpu,
+            "gpu_hours": self.hours.gpu,
             "created": self.created.isoformat(),
             "updated": self.updated.isoformat(),
             "driver": self.driver and self.driver.to_dict(),

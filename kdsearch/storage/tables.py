@@ -142,6 +142,20 @@ class EpochTable(Table):
     train_loss: Mapped[float | None]
 
 
+class PackTable(Table):
+    """What a pack held, and for how many seconds so far; `running` tells that it still holds it."""
+
+    __tablename__ = "kd_pack"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("kd_study.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    cpus: Mapped[float]
+    gpus: Mapped[float]
+    started: Mapped[datetime]
+    seconds: Mapped[float]
+    running: Mapped[bool]
+
+
 class TeacherTable(Table):
     """One teacher recipe that was trained: what it can do, and where its weights are."""
 

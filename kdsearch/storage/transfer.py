@@ -18,6 +18,7 @@ from kdsearch.storage.optuna_transfer import read_optuna, write_optuna
 from kdsearch.storage.queries import study_id
 from kdsearch.storage.tables import (
     EpochTable,
+    PackTable,
     SetupTable,
     StudyTable,
     StudyTeacherTable,
@@ -33,7 +34,7 @@ MANIFEST = "study.json"
 """Written last: a folder with it is whole."""
 
 _ROWS_AT_ONCE = 1000
-_PARTS = {"setups": SetupTable, "trials": TrialTable, "epochs": EpochTable}
+_PARTS = {"setups": SetupTable, "trials": TrialTable, "epochs": EpochTable, "packs": PackTable}
 
 
 def export_study(database: Database, study: str, directory: Path) -> None:
@@ -131,6 +132,8 @@ def _import_rows(connection: Connection, manifest: Mapping[str, Any], directory:
     connection.execute(insert(StudyTable).values(**study))
     row = study_id(connection, study["name"])
     for name, table in _PARTS.items():
+        if name not in manifest["counts"]:  # written before there was such a part
+            continue
         documents = _read_lines(directory / f"{name}.jsonl")
         while batch := list(islice(documents, _ROWS_AT_ONCE)):
             rows = [{**_row(table_of(table), document), "study_id": row} for document in batch]

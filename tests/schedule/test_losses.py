@@ -34,7 +34,10 @@ class Source:
     def take_result(self, result: TrialResult) -> None:
         """Ignore it."""
 
-    def lose_pack(self, pack: Pack, reason: str) -> None:
+    def start_pack(self, pack: Pack) -> None:
+        """Ignore it."""
+
+    def end_pack(self, pack: Pack, reason: str) -> None:
         self.lost.append(reason)
 
 

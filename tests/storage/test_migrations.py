@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import optuna
@@ -14,9 +15,13 @@ from kdsearch.errors import LiveDriverError, RequestError
 from kdsearch.spec import StudySpec
 from kdsearch.storage import (
     Database,
+    Hours,
     StudyRecord,
     connect_database,
     hold_lease,
+    list_studies,
+    load_hours,
+    load_trials,
     open_database,
     schema_status,
     upgrade,
@@ -43,7 +48,7 @@ class TestFresh:
         assert (status.state, status.revision) == ("current", known_revisions()[-1])
         assert our_tables(empty_url) == {
             *("kd_study", "kd_setup", "kd_trial", "kd_epoch", "kd_teacher", "kd_study_teacher", "kd_lease"),
-            "kd_alembic_version",
+            *("kd_pack", "kd_alembic_version"),
         }
 
     def test_tables_and_history_agree(self, database: Database) -> None:
@@ -91,7 +96,7 @@ class TestOtherVersions:
     ) -> None:
         head = known_revisions()[-1]
         monkeypatch.setattr("kdsearch.storage.schema.known_revisions", lambda: [head, "r9998"])
-        with pytest.raises(RequestError, match=r"older kdsearch: its schema is r0001.*db upgrade"):
+        with pytest.raises(RequestError, match=rf"older kdsearch: its schema is {head}.*db upgrade"):
             open_database(url, create=True)
         monkeypatch.undo()
         assert upgrade(database).state == "current"
@@ -126,10 +131,46 @@ class TestOtherVersions:
         with database.write() as connection:
             command.stamp(alembic_config(connection), "base")
             connection.execute(sa.text("DROP VIEW kd_best_temperature"))
-            for table in ("lease", "study_teacher", "teacher", "epoch", "trial", "setup", "study"):
+            for table in ("lease", "study_teacher", "teacher", "epoch", "trial", "setup", "pack", "study"):
                 connection.execute(sa.text(f"DROP TABLE kd_{table}"))
         assert upgrade(database).state == "current"
         assert record.optuna.get_trials() == before
+
+
+def test_from_r0001_trials_stay_and_packs_are_counted_from_their_times(empty_url: str) -> None:
+    start = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    study = {"id": 7, "name": "old", "uid": "u", "spec_hash": "h", "state": "finished", "trials": 4}
+    study |= {"spec": {"name": "old", "resources": {"cpus_per_pack": 2, "gpus_per_pack": 0.25}}}
+    with connect_database(empty_url, create=True) as database:
+        with database.write() as connection:
+            command.upgrade(alembic_config(connection), "r0001")
+            old = sa.MetaData()
+            old.reflect(connection)
+            kd_study, kd_setup, kd_trial = (old.tables[f"kd_{name}"] for name in ("study", "setup", "trial"))
+            connection.execute(
+                kd_study.insert(), {**study, "versions": [], "created": start, "updated": start}
+            )
+            connection.execute(kd_setup.insert(), {"study_id": 7, "number": 0, "levels": {}, "key": "{}"})
+            for number, (pack, began, ended) in enumerate(
+                [("p1", 0, 3600), ("p1", 0, 1800.5), ("p2", 60, None), (None, None, None)]
+            ):
+                moments = [None if s is None else start + timedelta(seconds=s) for s in (began, ended)]
+                trial = {
+                    "study_id": 7,
+                    "number": number,
+                    "setup": 0,
+                    "params": {},
+                    "temperature": 4,
+                    "seed": 1,
+                }
+                trial |= {"state": "complete", "attempt": 1, "epochs": 1, "pack": pack}
+                connection.execute(
+                    kd_trial.insert(), trial | dict(zip(("started", "finished"), moments, strict=True))
+                )
+        assert upgrade(database).state == "current"
+        assert load_hours(database, "old") == Hours(cpu=2.0, gpu=0.25)
+        assert len(load_trials(database, "old")) == 4
+        assert list_studies(database)[0].hours.gpu == 0.25
 
 
 def test_the_migrations_are_in_the_package() -> None:

@@ -56,6 +56,8 @@ def fill(database: Database, spec: StudySpec) -> StudyRecord:
     by_hand = {"optimizer.name": "sgd", "teacher.finetune.epochs": 20, **point}
     record.optuna.enqueue_trial(by_hand, user_attrs={"why": "curious"})
     record.take_waiting(1, "p2")
+    record.start_pack("p2")
+    record.end_pack("p2")
     storage, study = record.optuna._storage, record.optuna._study_id
     storage.set_study_system_attr(study, "dashboard:note_ver", 1)
     last = record.optuna.get_trials()[-1]._trial_id

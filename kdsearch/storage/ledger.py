@@ -1,0 +1,70 @@
+"""What a study's packs took of the cluster, in CPU-hours and GPU-hours.
+
+A pack counts from the moment its worker begins until it ends. The lease's heartbeat writes how long the
+running ones have been at it: after a crash nothing is missing but the seconds since the last beat.
+"""
+
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
+
+from kdsearch.spec import StudySpec
+from kdsearch.storage.database import database_now
+from kdsearch.storage.rows import Hours
+from kdsearch.storage.tables import PackTable, StudyTable, table_of
+
+_HOUR_S = 3600.0
+
+
+def start_pack(connection: Connection, study: int, pack: str, spec: StudySpec) -> None:
+    """Count a pack from now on; one that is counted already stays as it is."""
+    known = select(PackTable.name).where(PackTable.study_id == study, PackTable.name == pack)
+    if connection.scalar(known) is None:
+        row = {
+            "study_id": study,
+            "name": pack,
+            "cpus": spec.resources.cpus_per_pack,
+            "gpus": spec.resources.gpus_per_pack,
+            "started": database_now(connection),
+            "seconds": 0.0,
+            "running": True,
+        }
+        connection.execute(insert(PackTable).values(**row))
+
+
+def end_pack(connection: Connection, study: int, pack: str) -> None:
+    """Count a pack up to now; one that has ended before stays as it was."""
+    _count(connection, (PackTable.study_id == study) & (PackTable.name == pack), goes_on=False)
+
+
+def count_running(connection: Connection, study: str) -> None:
+    """Count the running packs of a study's name up to now."""
+    named = select(StudyTable.id).where(StudyTable.name == study).scalar_subquery()
+    _count(connection, PackTable.study_id == named, goes_on=True)
+
+
+def close_packs(connection: Connection, study: int) -> None:
+    """End the packs of a dead driver where they were last counted."""
+    running = (PackTable.study_id == study) & PackTable.running
+    connection.execute(update(PackTable).where(running).values(running=False))
+
+
+def read_hours(connection: Connection, study: int | None = None) -> dict[int, Hours]:
+    """Return what packs took so far by their study's id, of every study that had packs or of one."""
+    cpu, gpu = (func.sum(held * PackTable.seconds) / _HOUR_S for held in (PackTable.cpus, PackTable.gpus))
+    query = select(PackTable.study_id, cpu, gpu).group_by(PackTable.study_id)
+    if study is not None:
+        query = query.where(PackTable.study_id == study)
+    return {row: Hours(cpu_hours, gpu_hours) for row, cpu_hours, gpu_hours in connection.execute(query)}
+
+
+def _count(connection: Connection, which: ColumnElement[bool], *, goes_on: bool) -> None:
+    now = database_now(connection)
+    query = select(PackTable.study_id, PackTable.name, PackTable.started).where(which, PackTable.running)
+    counted = [
+        {"of_study": row, "of_name": name, "so_far": max(0.0, (now - started).total_seconds())}
+        for row, name, started in connection.execute(query)
+    ]
+    if counted:
+        change = update(table_of(PackTable)).where(
+            PackTable.study_id == bindparam("of_study"), PackTable.name == bindparam("of_name")
+        )
+        connection.execute(change.values(seconds=bindparam("so_far"), running=goes_on), counted)

@@ -1,0 +1,50 @@
+"""A budget of hours on an embedded Ray: kept, told and survived."""
+
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from kdsearch.storage import list_studies, load_hours, open_database
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+PACK_S = 4 * 0.5  # four trials, one after the other
+SLOW = ("--trials", "200", "--set", "options.seconds=0.5")
+
+
+def test_spent_hours_end_a_study_and_leave_nothing_to_a_second_launch(launches: Any) -> None:
+    budget = 3 * PACK_S / 3600
+    code, out, err = launches.run(*SLOW, "--set", f"search.cpu_hours={budget}")
+    assert code == 0, err
+    assert "The study is finished: " in out
+    assert "CPU-hours are spent" in out
+    with open_database(launches.storage) as database:
+        (study,) = list_studies(database)
+        assert study.state == "finished"
+        assert study.progress.running == study.progress.waiting == 0
+        slots = len(os.sched_getaffinity(0))  # so many packs run at once, each goes on to its end
+        assert budget <= study.hours.cpu < budget + slots * 5 * PACK_S / 3600
+        assert study.hours.cpu * 3600 >= study.progress.complete * 0.5
+        assert study.hours.gpu == 0
+        before = study.progress.complete
+    code, _, err = launches.run(*SLOW, "--set", f"search.cpu_hours={budget}")  # nothing is left to spend
+    assert code == 0, err
+    assert len(launches.rows()) == before
+
+
+def test_a_killed_drivers_packs_stay_counted(launches: Any) -> None:
+    process = launches.start(*SLOW)
+    launches.await_finished(5, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    with open_database(launches.storage) as database:
+        counted = load_hours(database, "waiting")
+        done = list_studies(database)[0].progress.complete
+    assert counted.cpu * 3600 >= 4 * 0.5  # at least the pack that ended
+    spent = f"search.cpu_hours={counted.cpu / 2}"
+    code, out, err = launches.run(*SLOW, "--set", spent)
+    assert code == 0, err
+    assert "CPU-hours are spent" in out
+    assert sum(row.state == "complete" for row in launches.rows()) == done

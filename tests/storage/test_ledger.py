@@ -1,0 +1,99 @@
+"""The hours that packs take, by the database's clock, and what a crash leaves of them."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from kdsearch.spec import StudySpec
+from kdsearch.storage import Database, Hours, StudyRecord, hold_lease, list_studies, load_hours
+from kdsearch.storage.tables import PackTable
+
+
+@pytest.fixture
+def record(database: Database, make_spec: Callable[..., StudySpec]) -> StudyRecord:
+    return StudyRecord.open(database, make_spec(resources={"cpus_per_pack": 3, "gpus_per_pack": 0.5}))
+
+
+def began_earlier(database: Database, pack: str, seconds: float) -> None:
+    """Let a pack have begun so long ago."""
+    with database.write() as connection:
+        started = connection.scalar(sa.select(PackTable.started).where(PackTable.name == pack))
+        assert started is not None
+        earlier = time.time() - seconds - started.timestamp()
+        change = sa.update(PackTable).where(PackTable.name == pack)
+        connection.execute(change.values(started=started + timedelta(seconds=earlier)))
+
+
+def test_a_study_without_packs_took_nothing(database: Database, record: StudyRecord) -> None:
+    assert record.hours() == load_hours(database, "tiny") == list_studies(database)[0].hours == Hours()
+
+
+def test_packs_count_what_they_hold_from_begin_to_end(database: Database, record: StudyRecord) -> None:
+    for pack, seconds in (("p1", 3600), ("p2", 7200)):
+        record.start_pack(pack)
+        began_earlier(database, pack, seconds)
+        record.end_pack(pack)
+    assert record.hours().cpu == pytest.approx(3 * 3, rel=1e-3)
+    assert record.hours().gpu == pytest.approx(0.5 * 3, rel=1e-3)
+    document = list_studies(database)[0].to_dict()
+    assert (document["cpu_hours"], document["gpu_hours"]) == (record.hours().cpu, record.hours().gpu)
+
+
+def test_telling_a_beginning_or_an_end_twice_changes_nothing(database: Database, record: StudyRecord) -> None:
+    record.start_pack("p1")
+    began_earlier(database, "p1", 3600)
+    record.start_pack("p1")
+    record.end_pack("p1")
+    before = record.hours()
+    time.sleep(0.02)
+    record.end_pack("p1")
+    assert record.hours() == before
+    assert before.cpu == pytest.approx(3, rel=1e-3)
+
+
+def test_the_heartbeat_counts_running_packs_and_a_crash_keeps_what_it_counted(
+    database: Database, record: StudyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdsearch.storage.lease.HEARTBEAT_S", 0.05)
+    record.start_pack("p1")
+    began_earlier(database, "p1", 3600)
+    with hold_lease(database, "other"):  # another study's heart does not beat for this one
+        time.sleep(0.3)
+    assert record.hours() == Hours()
+    with hold_lease(database, "tiny"):
+        deadline = time.monotonic() + 10
+        while not record.hours().cpu and time.monotonic() < deadline:
+            time.sleep(0.02)
+    counted = record.hours()  # the driver is gone and did not end the pack
+    assert counted.cpu == pytest.approx(3, rel=1e-3)
+    time.sleep(0.1)
+    record.recover()
+    record.end_pack("p1")
+    with hold_lease(database, "tiny"):
+        time.sleep(0.2)
+    assert record.hours() == counted
+
+
+@pytest.mark.parametrize(
+    ("hours", "search", "told"),
+    [
+        (Hours(9, 9), {}, None),
+        (Hours(9, 1.99), {"gpu_hours": 2}, None),
+        (Hours(9, 2.0), {"gpu_hours": 2}, "2 of 2 GPU-hours are spent"),
+        (Hours(4.5, 0), {"gpu_hours": 2, "cpu_hours": 4}, "4.5 of 4 CPU-hours are spent"),
+    ],
+)
+def test_a_spent_budget_is_named(
+    make_spec: Callable[..., StudySpec], hours: Hours, search: dict[str, float], told: str | None
+) -> None:
+    assert hours.spent(make_spec(search=search)) == told
+
+
+def test_a_budget_of_hours_may_change_while_the_study_goes_on(
+    database: Database, make_spec: Callable[..., StudySpec]
+) -> None:
+    StudyRecord.open(database, make_spec(search={"gpu_hours": 1}))
+    StudyRecord.open(database, make_spec(search={"gpu_hours": 2, "cpu_hours": 8}))
