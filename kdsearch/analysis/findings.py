@@ -172,7 +172,10 @@ def coupling(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
 def reading(answer: BestAnswer) -> list[str]:
     """Return how the answers are to be read."""
     level, points = f"{answer.level:.0%}", f"{100 * answer.tolerance:g}"
+    earlier = ", ".join(answer.prior_from)
+    prior = [f"The study started from {earlier}, whose trials have a say as far as this one's agree."]
     return [
+        *(prior if earlier else []),
         f"The interval holds the best temperature with {level} probability, given these trials. "
         f"Each temperature in the near-optimal range is, with {level} probability, within {points} points of "
         "the best accuracy: any of them will do.",

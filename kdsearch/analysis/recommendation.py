@@ -255,7 +255,9 @@ def _warnings(
                 f"{path}={level_label(value)} was never run: only how far other setups differ is known."
             )
         elif not min(numbers) <= value <= max(numbers):
-            notes.append(f"{path}={value:g} lies outside what was run, {min(numbers):g} to {max(numbers):g}.")
+            low, high = f"{min(numbers):g}", f"{max(numbers):g}"
+            run_were = low if low == high else f"{low} to {high}"
+            notes.append(f"{path}={value:g} lies outside what was run, {run_were}.")
     span = np.log(profile.temperatures[-1] / profile.temperatures[0])
     if span and np.log(interval[1] / interval[0]) > _SAYS_LITTLE * span:
         notes.append(

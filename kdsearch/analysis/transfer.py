@@ -16,7 +16,7 @@ from kdsearch.errors import RequestError
 from kdsearch.spec import StudySpec
 from kdsearch.storage import Database, TrialRow, list_studies, load_spec_of, load_trials
 
-_MOST_EACH = 200
+_MOST_EACH, _MOST_IN_ALL = 200, 600
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,20 @@ def load_earlier(database: Database, names: Sequence[str] | None) -> list[Earlie
 
 
 def observe_earlier(space: ResponseSpace, earlier: Sequence[EarlierStudy]) -> list[Observations]:
-    """Return what each earlier study says on the space's axes: at most 200 trials of it, evenly chosen."""
+    """Return what each earlier study says on the space's axes.
+
+    At most 200 trials of a study and 600 of all have a say, evenly chosen: the model's cost is their cube.
+    """
+    most = min(_MOST_EACH, _MOST_IN_ALL // max(1, len(earlier)))
     found = [observe(study.spec, space, study.trials, n)[0] for n, study in enumerate(earlier, start=1)]
-    return [_thinned(observations) for observations in found]
+    return [_thinned(observations, most) for observations in found]
 
 
-def _thinned(observations: Observations) -> Observations:
+def _thinned(observations: Observations, most: int) -> Observations:
     count = len(observations)
-    if count <= _MOST_EACH:
+    if count <= most:
         return observations
-    return observations.take(np.linspace(0, count - 1, _MOST_EACH).astype(np.intp))
+    return observations.take(np.linspace(0, count - 1, most).astype(np.intp))
 
 
 def joined(own: Observations, earlier: Sequence[Observations]) -> Observations:

@@ -26,6 +26,7 @@ class Documents:
             Route("/studies/{name}/best", self.best),
             Route("/studies/{name}/compare", self.compare),
             Route("/studies/{name}/trials", self.trials),
+            Route("/recommend", self.recommend),
             Route("/teachers", self.teachers),
         ]
 
@@ -59,6 +60,16 @@ class Documents:
             raise RequestError("`factor` is missing: the factor whose levels are compared, as PATH.")
         comparison = self._library.compare(name, asked.factor, where=asked.where, level=asked.level)
         return JSONResponse(comparison.to_dict())
+
+    def recommend(self, request: Request) -> JSONResponse:
+        """Answer for a setup that need not have been run, from what was."""
+        asked = read_question(request.query_params, ("set", "study", "level", "tolerance"))
+        if asked.setup is None:
+            raise RequestError("`set` is missing: a value of the setup, as PATH=VALUE.")
+        found = self._library.recommend(
+            asked.setup, studies=asked.studies, level=asked.level, tolerance=asked.tolerance
+        )
+        return JSONResponse(found.to_dict())
 
     def trials(self, request: Request) -> JSONResponse:
         """List a study's trials."""

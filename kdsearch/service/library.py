@@ -10,7 +10,8 @@ from starlette.exceptions import HTTPException
 
 from kdsearch.analysis import BestAnswer, Comparison, best, compare
 from kdsearch.analysis.findings import Findings, load_findings
-from kdsearch.analysis.transfer import EarlierStudy, load_prior
+from kdsearch.analysis.recommendation import Recommendation, recommend_from
+from kdsearch.analysis.transfer import EarlierStudy, load_earlier, load_prior
 from kdsearch.errors import RequestError
 from kdsearch.spec import StudySpec
 from kdsearch.storage import (
@@ -110,6 +111,13 @@ class Library:
             return compare(spec, trials, factor, earlier=earlier, where=where, level=level)
 
         return self._keep(question, trials, earlier, answer)
+
+    def recommend(
+        self, setup: Mapping[str, Any], *, studies: Sequence[str] | None, level: float, tolerance: float
+    ) -> Recommendation:
+        """Return the temperature for a setup that need not have been run."""
+        earlier = load_earlier(self.database(), studies)
+        return recommend_from(earlier, setup, level=level, tolerance=tolerance)
 
     def findings(self, name: str, *, level: float, tolerance: float) -> Findings:
         """Return all that a study's page tells."""

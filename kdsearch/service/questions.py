@@ -13,13 +13,15 @@ from kdsearch.spec import parse_assignment
 
 @dataclass(frozen=True)
 class Question:
-    """How answers are asked for; see `kdsearch.analysis.best`."""
+    """How answers are asked for; see `kdsearch.analysis.best` and `kdsearch.recommend`."""
 
     by: tuple[str, ...] | None = None
     where: dict[str, Any] | None = None
     level: float = 0.9
     tolerance: float = 0.005
     factor: str | None = None
+    setup: dict[str, Any] | None = None
+    studies: tuple[str, ...] | None = None
 
 
 def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
@@ -39,15 +41,18 @@ def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
     by = [path.strip() for text in query.getlist("by") for path in text.split(",") if path.strip()]
     return Question(
         by=tuple(by) or None,
-        where=dict(
-            parse_assignment(text, "where", example="where=optimizer.name=sgd")
-            for text in query.getlist("where")
-        )
-        or None,
+        where=_assignments(query, "where"),
         level=_number(query, "level", Question.level, low=0.5, high=0.999),
         tolerance=_number(query, "tolerance", Question.tolerance, low=0.0, high=1.0),
         factor=query.get("factor"),
+        setup=_assignments(query, "set"),
+        studies=tuple(query.getlist("study")) or None,
     )
+
+
+def _assignments(query: QueryParams, name: str) -> dict[str, Any] | None:
+    example = f"{name}=optimizer.name=sgd"
+    return dict(parse_assignment(text, name, example=example) for text in query.getlist(name)) or None
 
 
 def _number(query: QueryParams, name: str, default: float, *, low: float, high: float) -> float:

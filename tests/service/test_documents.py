@@ -1,5 +1,6 @@
 import pytest
 
+import kdsearch
 from kdsearch.analysis import best, compare
 from kdsearch.storage import list_studies, load_spec_of, load_trials, open_database
 
@@ -87,3 +88,25 @@ def test_a_wrong_parameter_is_named_with_what_is_allowed(client, address, said):
 def test_an_unknown_address_is_not_the_dashboards(client):
     answer = client.get(f"{API}/nothing")
     assert (answer.status_code, answer.json()) == (404, {"error": "Not Found"})
+
+
+def test_recommend_is_the_commands_document(client, storage_url):
+    asked = {"set": "optimizer.name=adam", "study": "demo", "level": 0.8}
+    answer = client.get(f"{API}/recommend", params=asked)
+    expected = kdsearch.recommend({"optimizer.name": "adam"}, storage=storage_url, level=0.8)
+    assert answer.json() == as_json(expected.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("", "`set` is missing"),
+        ("?set=optimizer.name", "`set` must be PATH=VALUE"),
+        ("?set=optimizer.name=sgd&study=other", "'other'. Known: demo"),
+        ("?set=objective.temperature=4", "`set` must not name objective.temperature"),
+    ],
+)
+def test_a_wrong_wish_for_a_recommendation_is_named(client, query, said):
+    answer = client.get(f"{API}/recommend{query}")
+    assert answer.status_code == 422
+    assert said in answer.json()["error"]
