@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdsearch.analysis import BestAnswer, Comparison, Importance, best, compare, importance, response_curves
+from kdsearch.analysis.forecast import Forecast, forecast
 from kdsearch.analysis.recommendation import Recommendation, recommend_from
 from kdsearch.analysis.transfer import EarlierStudy, load_earlier, load_prior
 from kdsearch.spec import Setup, StudySpec, load_spec
@@ -117,6 +118,10 @@ class Study:
     def compare(self, factor: str, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Comparison:
         """Return whether the best temperature depends on a factor."""
         return compare(self.spec, self._rows(), factor, earlier=self._prior(), where=where, level=level)
+
+    def forecast(self, regret: float = 0.002, where: Mapping[str, Any] | None = None) -> Forecast:
+        """Return which setups are decided, and about how many more trials the others need."""
+        return forecast(self.spec, self._rows(), regret=regret, where=where)
 
     def importance(self, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Importance:
         """Return what share of accuracy's variation parameters, pairs of them and factors explain."""

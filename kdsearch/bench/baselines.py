@@ -1,6 +1,6 @@
 """What the profile sampler is measured against, beside the samplers that ship: joint search, a plain grid."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import optuna
@@ -26,9 +26,9 @@ class JointProposer:
         self._open: list[optuna.Trial] = []
         self._n_told = 0
 
-    def propose(self, trials: Sequence[TrialRow], size: int) -> Proposal:
+    def propose(self, trials: Sequence[TrialRow], size: int, decided: Collection[str] = ()) -> Proposal:
         """Return one trial, of whichever setup the sampler likes."""
-        del size
+        del size, decided
         self._tell(trials)
         trial = self._study.ask()
         setup = self._keys[trial.suggest_categorical(_SETUP, list(self._keys))]
@@ -54,9 +54,9 @@ class GridProposer:
         self._spec = spec
         self._units = (np.arange(n_temperatures) + 0.5) / n_temperatures
 
-    def propose(self, trials: Sequence[TrialRow], size: int) -> Proposal:
+    def propose(self, trials: Sequence[TrialRow], size: int, decided: Collection[str] = ()) -> Proposal:
         """Return the next temperatures of the setup with the fewest trials, in an order that spreads them."""
-        setup = next_setup(self._spec, trials)
+        setup = next_setup(self._spec, trials, decided)
         first = len(trials_of(setup, trials))
         order = _spread(len(self._units))
         units = [self._units[order[k % len(order)]] for k in range(first, first + size)]

@@ -105,18 +105,18 @@ def score_pruner(pruner: str, n_trials: int, seeds: Sequence[int], *, pack: int 
     """Return a pruner's score on simulated studies of 12 setups, one for each seed."""
     regrets: list[float] = []
     ratios: list[float] = []
-    pruned, spent, asked, n_silent = 0, 0, 0, 0
+    pruned, spent, wanted, n_silent = 0, 0, 0, 0
     for seed in seeds:
         study = simulated_study("shared", seed, n_trials=n_trials, pack=pack)
         search = study.spec.search.model_copy(update={"pruner": pruner})
         study.spec = study.spec.model_copy(update={"search": search})
         record = CurvedStudy(study)
         asker = PackAsker(study.spec, record, build_proposer(study.spec))
-        while room := n_trials - len(study.rows):
-            record.train(asker.ask(f"p{len(study.rows)}", room))
+        while (room := n_trials - len(study.rows)) and (asked := asker.ask(f"p{len(study.rows)}", room)):
+            record.train(asked)
         pruned += sum(row.state == "pruned" for row in study.rows)
         spent += record.epochs_spent
-        asked += n_trials * study.spec.training.epochs
+        wanted += n_trials * study.spec.training.epochs
         for answer in best(study.spec, study.rows).setups:
             if answer.temperature is None:
                 n_silent += 1
@@ -130,7 +130,7 @@ def score_pruner(pruner: str, n_trials: int, seeds: Sequence[int], *, pack: int 
         regret=float(np.mean(regrets)),
         bias=float(np.mean(ratios)),
         pruned=pruned / (n_trials * len(seeds)),
-        epochs=spent / asked,
+        epochs=spent / wanted,
         silent=n_silent / (n_silent + len(regrets)),
     )
 

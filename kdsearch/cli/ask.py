@@ -1,4 +1,4 @@
-"""The commands that read: studies, best, compare, importance, recommend, trials, teachers, report."""
+"""The commands that read: studies, best, compare, forecast, recommend, trials, teachers, report and more."""
 
 import json
 import sys
@@ -112,6 +112,30 @@ def recommend(
 
 @click.command()
 @click.argument("study")
+@click.option(
+    "--regret",
+    default=0.002,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Accuracy that a recommended temperature may be expected to lose.",
+)
+@where_option
+@storage_option
+@format_option
+def forecast(study: str, regret: float, where: dict[str, Any] | None, storage: str, output: str) -> None:
+    """Tell which setups are decided, and about how many more trials the others need."""
+    from kdsearch.api import open_study
+    from kdsearch.cli.tables import print_forecast
+
+    found = open_study(study, storage=storage).forecast(regret=regret, where=where)
+    if output == "json":
+        print_json(found.to_dict())
+    else:
+        print_forecast(found.to_dict())
+
+
+@click.command()
+@click.argument("study")
 @where_option
 @click.option("--level", default=0.9, show_default=True, type=click.FloatRange(0.5, 0.999))
 @storage_option
@@ -193,4 +217,4 @@ def report(study: str, out: Path, storage: str) -> None:
     click.echo(open_study(study, storage=storage).report(out))
 
 
-COMMANDS = (studies, best, compare, importance, recommend, trials, teachers, report)
+COMMANDS = (studies, best, compare, forecast, importance, recommend, trials, teachers, report)

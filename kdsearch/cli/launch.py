@@ -11,10 +11,12 @@ import click
 
 from kdsearch.cli.ask import print_json
 from kdsearch.cli.options import format_option, storage_option
+from kdsearch.errors import RequestError
 from kdsearch.spec import StudySpec, load_spec
 
 if TYPE_CHECKING:
     from kdsearch.api import Study
+    from kdsearch.schedule.jobs import Submission
 
 
 @click.command()
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     metavar="auto|HOST:PORT|http://HEAD:8265",
     help="Join a running Ray cluster, or submit the study to it as a Ray job. Default: an embedded Ray.",
 )
+@click.option("--detach", is_flag=True, help="Submit the Ray job and return at once.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Replace a value of the spec.")
 @click.option("--trials", type=click.IntRange(min=1), help="Short for --set search.trials=N.")
 @click.option("--dry-run", is_flag=True, help="Check the spec and tell the size of the work; start nothing.")
@@ -38,6 +41,7 @@ def launch(
     trials: int | None,
     dry_run: bool,
     takeover: bool,
+    detach: bool,
     output: str,
 ) -> None:
     """Run the study in the file SPEC to its budget, or go on with it where it stopped."""
@@ -46,14 +50,33 @@ def launch(
     texts = [*overrides, *([f"search.trials={trials}"] if trials else [])]
     checked = load_spec(spec, overrides=texts)
     parse_url(storage)
+    as_job = address is not None and address.startswith(("http://", "https://"))
+    if detach and not as_job:
+        raise RequestError("`--detach` needs a Ray job. Name the head: --address http://HEAD:8265.")
     if dry_run:
         _show_plan(checked, address, output)
-    elif address and address.startswith(("http://", "https://")):
-        from kdsearch.schedule.jobs import submit_study
+    elif address and as_job:
+        from kdsearch.schedule.jobs import follow_job, submit_study
 
-        submit_study(spec, texts, storage, address, echo=click.echo)
+        submission = submit_study(checked.name, spec, texts, storage, address, takeover=takeover)
+        _tell_submission(checked.name, submission, address, output if detach else "table")
+        if not detach:
+            follow_job(submission.job, address, echo=click.echo)
     else:
         _run(checked, storage, address, takeover, output)
+
+
+def _tell_submission(study: str, submission: "Submission", address: str, output: str) -> None:
+    if output == "json":
+        print_json({"study": study, "address": address, **asdict(submission)})
+        return
+    click.echo(
+        f"Submitted as {submission.job}. It goes on without this terminal."
+        if submission.is_new
+        else f"It runs already, as {submission.job}."
+    )
+    click.echo(f"  follow: ray job logs --follow {submission.job} --address {address}")
+    click.echo(f"  stop:   kdsearch stop {study}")
 
 
 def _run(spec: StudySpec, storage: str, address: str | None, takeover: bool, output: str) -> None:
@@ -84,8 +107,8 @@ def _tell_answer(study: "Study", ending: str) -> None:
 
     print_answer(study.best().to_dict())
     path = study.report(f"{study.name}-report.html")
-    spent = study.hours().spent(study.spec)
-    click.echo(f"\nThe study is {ending}{f': {spent}' if spent else ''}. Report: {path}\n\nNext:")
+    why = study.hours().spent(study.spec) or _decision(study)
+    click.echo(f"\nThe study is {ending}{f': {why}' if why else ''}. Report: {path}\n\nNext:")
     program = _program()
     for command, purpose in (
         (
@@ -96,6 +119,14 @@ def _tell_answer(study: "Study", ending: str) -> None:
         ("serve", "the explorer and the Optuna dashboard, on http://127.0.0.1:8080"),
     ):
         click.echo(f"  {f'{program} {command}':<66} {purpose}")
+
+
+def _decision(study: "Study") -> str | None:
+    """Return that every setup is decided, where `search.stop` asks for no more than that."""
+    regret = study.spec.search.stop.regret
+    if regret is None or not study.forecast(regret=regret).decided:
+        return None
+    return f"every setup is decided, expected to lose at most {100 * regret:g} points"
 
 
 def _program() -> str:

@@ -165,6 +165,27 @@ def _sources_table(sources: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def print_forecast(document: Mapping[str, Any]) -> None:
+    """Print what `forecast` found: which setups are decided, and what the others need."""
+    factors = list(document["setups"][0]["setup"]) if document["setups"] else []
+    columns = [*map(short, factors), "trials", "may lose, points", "more trials", "range", "hours"]
+    target = f"at most {percent(document['target'])} points lost"
+    table = _table(f"{document['study']}: trials until {target}", columns, columns[len(factors) :])
+    for setup in document["setups"]:
+        more = setup["more_trials"]
+        told = "decided" if setup["decided"] else "–" if more is None else f"about {more[1]}"
+        doubt = "" if setup["decided"] or more is None else f"{more[0]} … {more[2]}"
+        table.add_row(
+            *(level_label(setup["setup"][factor]) for factor in factors),
+            str(setup["trials"]),
+            "–" if setup["regret"] is None else f"{100 * setup['regret']:.2f}",
+            *(told, doubt, number(setup["hours"], 2)),
+        )
+    print_table(table)
+    for setup in document["setups"]:
+        _print_notes(setup)
+
+
 def print_importance(document: Mapping[str, Any]) -> None:
     """Print what `importance` found: shares of variation, within setups and between them."""
     if document["reason"]:

@@ -38,18 +38,19 @@ class StudyRun:
         self._finished = record.finished_count()
         self._failures: Counter[str] = Counter()
         self._pack_index = record.pack_count()
+        self.decided = False
         self._hours_spent = False
         self._check_hours()
 
     @property
     def finished(self) -> bool:
         """Whether the budget is spent, or a stop was asked for, and nothing runs."""
-        return not self._open and (self._room() == 0 or self._hours_spent or self.stopping)
+        return not self._open and (self._room() == 0 or self._hours_spent or self.decided or self.stopping)
 
     @property
     def budget_spent(self) -> bool:
-        """Whether as many trials as asked for are finished, or the hours are spent."""
-        return self._finished >= self._spec.search.trials or self._hours_spent
+        """Whether the trials or the hours are spent, or every setup is decided."""
+        return self._finished >= self._spec.search.trials or self._hours_spent or self.decided
 
     @property
     def stopping(self) -> bool:
@@ -65,9 +66,11 @@ class StudyRun:
         room = self._room()
         if room == 0 or self._hours_spent or self.stopping:
             return None
-        self._pack_index += 1
-        pack = self._asker.ask(f"p{self._pack_index:05d}", room)
-        self._open |= {trial.number for trial in pack.trials}
+        pack = self._asker.ask(f"p{self._pack_index + 1:05d}", room)
+        self.decided = pack is None
+        if pack is not None:
+            self._pack_index += 1
+            self._open |= {trial.number for trial in pack.trials}
         return pack
 
     def start_pack(self, pack: Pack) -> None:

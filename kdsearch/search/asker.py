@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from kdsearch.analysis.forecast import decided_setups
 from kdsearch.analysis.observations import asked_epochs
 from kdsearch.search.balance import trials_of
 from kdsearch.search.proposer import Proposer
@@ -48,9 +49,10 @@ class PackAsker:
         self._spec = spec
         self._record = record
         self._proposer = proposer
+        self._judged: tuple[int, set[str]] = (0, set())
 
-    def ask(self, name: str, room: int) -> Pack:
-        """Start the trials of the next pack, at most `room` of them.
+    def ask(self, name: str, room: int) -> Pack | None:
+        """Start the trials of the next pack, at most `room` of them; None where every setup is decided.
 
         Args:
             name: The pack's name, unique in the study.
@@ -60,9 +62,20 @@ class PackAsker:
         started = self._record.take_waiting(size, name)
         rows = self._record.trials()
         if not started:
-            proposal = self._proposer.propose(rows, size)
+            decided = self._decided(rows)
+            if len(decided) == len(self._spec.setups()):
+                return None
+            proposal = self._proposer.propose(rows, size, decided)
             started = self._record.start(proposal.setup, proposal.params, name)
         return Pack(name, started, self._floors(started[0], rows))
+
+    def _decided(self, rows: Sequence[TrialRow]) -> set[str]:
+        """Return the keys of the setups that `search.stop.regret` gives no more trials."""
+        regret = self._spec.search.stop.regret
+        n_complete = sum(row.state == "complete" for row in rows)
+        if regret is not None and n_complete != self._judged[0]:
+            self._judged = (n_complete, decided_setups(self._spec, rows, regret))
+        return self._judged[1]
 
     def _floors(self, trial: Trial, rows: Sequence[TrialRow]) -> Floors:
         """Return the floors that follow from the setup's trials of the same length."""

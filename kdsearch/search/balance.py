@@ -1,7 +1,7 @@
 """Which setup is served next: the one with the fewest trials, so that none starves."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from kdsearch.spec import Setup, StudySpec, setup_key
 from kdsearch.storage import TrialRow
@@ -15,10 +15,14 @@ def is_evidence(trial: TrialRow) -> bool:
     return trial.state != "failed" or trial.reason == "diverged"
 
 
-def next_setup(spec: StudySpec, trials: Iterable[TrialRow]) -> Setup:
-    """Return the setup with the fewest trials done, running or waiting; the first of equals."""
+def next_setup(spec: StudySpec, trials: Iterable[TrialRow], decided: Collection[str] = ()) -> Setup:
+    """Return the setup with the fewest trials done, running or waiting; the first of equals.
+
+    Setups whose keys are in `decided` are served no more.
+    """
     counts = Counter(setup_key(trial.setup) for trial in trials if is_evidence(trial))
-    return min(spec.setups(), key=lambda setup: counts[setup_key(setup)])
+    undecided = [setup for setup in spec.setups() if setup_key(setup) not in decided]
+    return min(undecided, key=lambda setup: counts[setup_key(setup)])
 
 
 def trials_of(setup: Setup, trials: Iterable[TrialRow]) -> Sequence[TrialRow]:

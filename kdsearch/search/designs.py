@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -65,9 +65,9 @@ class DesignProposer:
         self._spec = spec
         self._design = design
 
-    def propose(self, trials: Sequence[TrialRow], size: int) -> Proposal:
+    def propose(self, trials: Sequence[TrialRow], size: int, decided: Collection[str] = ()) -> Proposal:
         """Return `size` points of one setup that no trial has had."""
-        setup = next_setup(self._spec, trials)
+        setup = next_setup(self._spec, trials, decided)
         first = len(trials_of(setup, trials))
         dimensions = self._spec.dimensions(setup)
         digest = hashlib.sha256(f"{self._spec.search.seed}:{setup_key(setup)}".encode()).digest()

@@ -7,7 +7,7 @@ kept between proposals, and a study that goes on after a crash samples as one th
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import optuna
@@ -40,9 +40,9 @@ class OptunaProposer:
         self._spec = spec
         self._make_sampler = make_sampler
 
-    def propose(self, trials: Sequence[TrialRow], size: int) -> Proposal:
+    def propose(self, trials: Sequence[TrialRow], size: int, decided: Collection[str] = ()) -> Proposal:
         """Return `size` parameter sets of one setup; those still running count as asked for."""
-        setup = next_setup(self._spec, trials)
+        setup = next_setup(self._spec, trials, decided)
         known = trials_of(setup, trials)
         space = {path: distribution_of(dimension) for path, dimension in self._spec.dimensions(setup).items()}
         study = optuna.create_study(

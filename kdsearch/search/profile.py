@@ -1,7 +1,7 @@
 """The default sampler: learns the response of accuracy to temperature, and asks where it is in doubt."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -42,14 +42,14 @@ class ProfileProposer:
         self._fitted: tuple[bytes, FloatArray] = (b"", self._kernel.prior_mean)
 
     @one_blas_thread
-    def propose(self, trials: Sequence[TrialRow], size: int) -> Proposal:
+    def propose(self, trials: Sequence[TrialRow], size: int, decided: Collection[str] = ()) -> Proposal:
         """Return the next pack: a setup and `size` parameter sets."""
         observations, tallies = observe(self._spec, self._space, trials)
         n_complete = sum(len(tally.complete) for tally in tallies)
         n_earlier = sum(len(part) for part in self._earlier)
         setup = None if n_earlier else self._setup_to_start(trials, size)
         if setup is None:
-            setup = next_setup(self._spec, trials)
+            setup = next_setup(self._spec, trials, decided)
             if n_complete + n_earlier >= max(ENOUGH_TRIALS, size):
                 return Proposal(setup, self._learn(setup, observations, trials, size))
         first = len(trials_of(setup, trials))

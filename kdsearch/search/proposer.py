@@ -1,6 +1,6 @@
 """What every sampler is to the search: it sees the trials so far and proposes a pack."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,10 +23,11 @@ class Proposer(Protocol):
     searched as one that never stopped.
     """
 
-    def propose(self, trials: Sequence[TrialRow], size: int) -> Proposal:
+    def propose(self, trials: Sequence[TrialRow], size: int, decided: Collection[str] = ()) -> Proposal:
         """Return `size` parameter sets of one setup.
 
         Args:
             trials: Every trial so far, those running and waiting included.
             size: How many parameter sets are wanted, at least 1.
+            decided: Keys of setups that get no more trials; not all of them.
         """

@@ -42,6 +42,7 @@ def test_python_says_what_the_commands_say(capsys: pytest.CaptureFixture[str], s
         answer(capsys, storage, "compare", "made", "--factor", "optimizer.name")
         == study.compare("optimizer.name").to_dict()
     )
+    assert answer(capsys, storage, "forecast", "made") == study.forecast().to_dict()
     assert answer(capsys, storage, "importance", "made") == study.importance().to_dict()
     frame = study.trials()
     assert len(frame) == 32
@@ -117,6 +118,7 @@ def test_tables_show_the_answer_to_a_person(capsys: pytest.CaptureFixture[str], 
         (["trials", "made"], "complete"),
         (["teachers"], "digest"),
         (["compare", "made", "--factor", "optimizer.name"], "sgd → adamw"),
+        (["forecast", "made"], "sgd"),
         (["importance", "made"], "objective.temperature × optimizer.lr"),
         (["db", "status"], "this kdsearch's own"),
     ):

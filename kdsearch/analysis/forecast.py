@@ -1,0 +1,115 @@
+"""Which setups are decided, and about how many more trials the others need."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import mean
+from typing import Any
+
+from kdsearch.analysis.response import Response, fit_response
+from kdsearch.analysis.selection import select_setups
+from kdsearch.analysis.threads import one_blas_thread
+from kdsearch.spec import Setup, StudySpec, setup_key
+from kdsearch.storage import TrialRow
+
+ENOUGH_TO_DECIDE = 8
+"""So many complete trials a setup needs before its doubt is believed: a model of few trials is too sure."""
+
+_RATES = (2.5, 1.5, 1.0)
+"""Expected regret falls about as a power of a setup's trials: likely 1.5, seldom beyond these (simulated)."""
+
+
+@dataclass(frozen=True)
+class SetupForecast:
+    """How far one setup is from its answer.
+
+    Attributes:
+        setup: The setup.
+        trials: Its complete trials.
+        regret: The accuracy that its recommended temperature is expected to lose; None where there is none.
+        decided: Whether that is at most the target, on enough trials.
+        more_trials: About how many more complete trials bring it there: at best, likely, at worst.
+        hours: The likely ones in hours of one trial at a time; None where no time was measured.
+        reason: Why there is no number.
+    """
+
+    setup: Setup
+    trials: int
+    regret: float | None = None
+    decided: bool = False
+    more_trials: tuple[int, int, int] | None = None
+    hours: float | None = None
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the forecast as a JSON document."""
+        return {**self.__dict__, "more_trials": self.more_trials and list(self.more_trials)}
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What every setup of a study still needs until its expected regret is at most `target`."""
+
+    study: str
+    target: float
+    setups: list[SetupForecast] = field(default_factory=list)
+
+    @property
+    def decided(self) -> bool:
+        """Whether every setup is."""
+        return all(setup.decided for setup in self.setups)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the forecast as a JSON document."""
+        return {**self.__dict__, "setups": [setup.to_dict() for setup in self.setups]}
+
+
+@one_blas_thread
+def forecast(
+    spec: StudySpec,
+    trials: Sequence[TrialRow],
+    *,
+    regret: float = 0.002,
+    where: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Forecast:
+    """Return which setups are decided, and about what the others need.
+
+    Args:
+        spec: The study's spec.
+        trials: Its trials so far.
+        regret: The target: the accuracy that a recommended temperature may be expected to lose.
+        where: Levels of factors to which the forecast is restricted.
+        seed: Fixes the draws that it is computed from.
+
+    Raises:
+        RequestError: A factor or a level does not belong to the study.
+    """
+    response = fit_response(spec, trials, seed=seed)
+    seconds = [t.seconds for t in trials if t.state == "complete" and t.seconds]
+    each = mean(seconds) if seconds else None
+    members = select_setups(response.space.setups, where)
+    return Forecast(spec.name, regret, [_of_setup(response, s, regret, each) for s in members])
+
+
+def decided_setups(spec: StudySpec, trials: Sequence[TrialRow], regret: float) -> set[str]:
+    """Return the keys of the setups whose recommendation is expected to lose at most `regret` of accuracy."""
+    if not any(trial.state == "complete" for trial in trials):
+        return set()
+    found = forecast(spec, trials, regret=regret)
+    return {setup_key(setup.setup) for setup in found.setups if setup.decided}
+
+
+def _of_setup(response: Response, setup: int, target: float, seconds: float | None) -> SetupForecast:
+    known = response.space.setups[setup]
+    n_trials = len(response.tallies[setup].complete)
+    if reason := response.silence(setup):
+        return SetupForecast(known, n_trials, reason=reason)
+    profile = response.profile([setup])
+    regret = float(profile.regret[:, profile.best].mean())
+    if regret <= target and n_trials >= ENOUGH_TO_DECIDE:
+        return SetupForecast(known, n_trials, regret, decided=True, more_trials=(0, 0, 0), hours=0.0)
+    missing = max(ENOUGH_TO_DECIDE - n_trials, 1)
+    ratio = max(regret / target, 1.0)
+    best, likely, worst = (max(round(n_trials * (ratio ** (1 / rate) - 1)), missing) for rate in _RATES)
+    hours = None if seconds is None else likely * seconds / 3600
+    return SetupForecast(known, n_trials, regret, more_trials=(best, likely, worst), hours=hours)

@@ -1,0 +1,56 @@
+"""Forecasts and decisions, against simulated studies whose truth is known."""
+
+import numpy as np
+
+from kdsearch.analysis.forecast import ENOUGH_TO_DECIDE, decided_setups, forecast
+from kdsearch.bench.search import proposer_of
+from kdsearch.bench.simulation import simulated_study
+from kdsearch.spec import setup_key
+
+
+def test_the_needed_trials_lie_in_the_forecast_range_mostly() -> None:
+    held = []
+    for seed in range(2):
+        study = simulated_study("shared", seed, n_trials=240)
+        proposer = proposer_of("profile", study.spec)
+        seen = []
+        for n_trials in range(72, 241, 24):
+            study.search(proposer, n_trials)
+            seen.append(forecast(study.spec, study.rows, regret=0.0007).setups)
+        for own in zip(*seen, strict=True):
+            decided_at = next((one.trials for one in own if one.decided), None)
+            early = own[0]
+            if early.more_trials is not None and not early.decided and decided_at is not None:
+                low, _, high = early.more_trials
+                held.append(low - 2 <= decided_at - early.trials <= high + 2)
+    assert len(held) > 10
+    assert np.mean(held) > 0.6
+
+
+def test_decided_setups_are_as_good_as_was_asked() -> None:
+    study = simulated_study("shared", 5, n_trials=240)
+    proposer = proposer_of("profile", study.spec)
+    regrets = []
+    while len(decided := decided_setups(study.spec, study.rows, 0.002)) < len(study.spec.setups()):
+        proposal = proposer.propose(study.rows, 4, decided)
+        assert setup_key(proposal.setup) not in decided
+        for params in proposal.params:
+            study.run(proposal.setup, params)
+        assert len(study.rows) < 240
+    for found in forecast(study.spec, study.rows).setups:
+        assert found.trials >= ENOUGH_TO_DECIDE
+        assert found.more_trials == (0, 0, 0)
+    from kdsearch.analysis import best
+
+    regrets = [study.regret(a.setup, a.temperature or 0.0) for a in best(study.spec, study.rows).setups]
+    assert np.mean(regrets) < 0.2
+
+
+def test_few_trials_forecast_nothing() -> None:
+    study = simulated_study("shared", 0)
+    (first, *_) = study.spec.setups()
+    study.run(first, {"objective.temperature": 4.0, "optimizer.lr": 0.1})
+    found = forecast(study.spec, study.rows)
+    assert all(setup.more_trials is None and "too few" in (setup.reason or "") for setup in found.setups)
+    assert not found.decided
+    assert decided_setups(study.spec, [], 0.01) == set()
