@@ -1,65 +1,113 @@
 """A study as a Ray job: submitted to a cluster's head, its log followed from here."""
 
+import hashlib
 import os
 import shlex
 import time
-import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdsearch.errors import RequestError, RunError
+from kdsearch.storage import parse_url
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
 
 POLL_S = 1.0
 
 
+@dataclass(frozen=True)
+class Submission:
+    """A study's job on a cluster; `is_new` tells whether it was submitted just now, or found running."""
+
+    job: str
+    is_new: bool
+
+
 def submit_study(
+    study: str,
     spec: Path,
     overrides: Sequence[str],
     storage: str,
     address: str,
     *,
-    echo: Callable[[str], None],
-) -> None:
-    """Submit a study to the cluster whose dashboard is at `address` and follow it to its end.
+    takeover: bool = False,
+) -> Submission:
+    """Submit a study to the cluster whose dashboard is at `address`, unless a job runs it already.
 
-    The working directory travels along, so the spec and a user's trainer must lie below it. The
-    database's URL goes as an environment variable, not in the command that the dashboard shows.
+    The job's id follows from the study, its database and the number of jobs it had: of two that submit
+    at once, both get the same job. The working directory travels along, so the spec and a user's trainer
+    must lie below it. The database's URL goes as an environment variable, not in the command that the
+    dashboard shows.
+
+    Args:
+        study: The study's name.
+        spec: Its file.
+        overrides: What replaces values of the file, as `PATH=VALUE`.
+        storage: The database's URL, as the cluster reaches it.
+        address: `http://HEAD:8265`.
+        takeover: Submit it even so; the new job takes the study from the one that runs.
 
     Raises:
-        RequestError: The cluster can't be reached, or it can't reach the database or the spec.
-        RunError: The job failed.
+        RequestError: The cluster can't be reached, or it can't reach the database or the spec, or a job
+            runs the study by another command.
     """
     if storage.startswith("sqlite"):
         raise RequestError(
             "`--storage` must be a database that the cluster reaches, got a SQLite file of this machine. "
             "Use PostgreSQL: --storage postgresql://USER@HOST/NAME."
         )
-    command = _command(spec, overrides)
-    # Ray's jobs client sends a token only in this mode, and a head without authentication ignores it.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    from ray.exceptions import AuthenticationError
-    from ray.job_submission import JobStatus, JobSubmissionClient
-
+    command = _command(spec, [*overrides], takeover=takeover)
+    client = _connect(address)
+    prefix = _prefix(study, storage)
+    jobs = [job for job in client.list_jobs() if (job.submission_id or "").startswith(prefix)]
+    running = [job for job in jobs if not job.status.is_terminal()]
+    if running and not takeover:
+        return Submission(_same_command(study, running[-1], command), is_new=False)
+    chosen = f"{prefix}{len(jobs) + 1}"
     try:
-        client = JobSubmissionClient(address)
-    except (AuthenticationError, ConnectionError, RuntimeError) as error:
-        raise RequestError(f"`--address` must be a running Ray head, got {address!r}: {error}.") from error
-    try:
-        job = client.submit_job(
+        client.submit_job(
             entrypoint=command,
-            submission_id=f"kdsearch-{spec.stem}-{uuid.uuid4().hex[:8]}",
+            submission_id=chosen,
             runtime_env={"working_dir": str(Path.cwd()), "env_vars": {"KDSEARCH_STORAGE": storage}},
         )
-    except (RuntimeError, ValueError) as error:  # most often: the folder is too large to travel
+    except (RuntimeError, ValueError) as error:
+        if "already exists" in str(error):  # another terminal was quicker
+            return Submission(_same_command(study, client.get_job_info(chosen), command), is_new=False)
+        # Most often the folder is too large to travel.
         raise RequestError(f"The working directory {Path.cwd()} could not be submitted: {error}") from error
-    echo(f"Submitted as {job}. It goes on without this terminal.")
+    return Submission(chosen, is_new=True)
+
+
+def follow_job(job: str, address: str, *, echo: Callable[[str], None]) -> None:
+    """Pass a job's log on until it ends.
+
+    Raises:
+        RunError: The job failed.
+    """
+    from ray.job_submission import JobStatus
+
+    client = _connect(address)
     status = _follow(client, job, echo)
     if status != JobStatus.SUCCEEDED:
         raise RunError(f"The job {job} ended as {status}. Its log is above.")
 
 
-def _command(spec: Path, overrides: Sequence[str]) -> str:
+def _connect(address: str) -> "JobSubmissionClient":
+    # Ray's jobs client sends a token only in this mode, and a head without authentication ignores it.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        return JobSubmissionClient(address)
+    except (AuthenticationError, ConnectionError, RuntimeError) as error:
+        raise RequestError(f"`--address` must be a running Ray head, got {address!r}: {error}.") from error
+
+
+def _command(spec: Path, overrides: Sequence[str], *, takeover: bool) -> str:
     try:
         relative = spec.resolve().relative_to(Path.cwd())
     except ValueError as error:
@@ -67,10 +115,26 @@ def _command(spec: Path, overrides: Sequence[str]) -> str:
             f"The spec must lie below the working directory, which travels to the cluster, got {spec}."
         ) from error
     options = [word for override in overrides for word in ("--set", override)]
-    return shlex.join(["kdsearch", "launch", str(relative), "--address", "auto", *options])
+    forced = ["--takeover"] if takeover else []
+    return shlex.join(["kdsearch", "launch", str(relative), "--address", "auto", *forced, *options])
 
 
-def _follow(client: Any, job: str, echo: Callable[[str], None]) -> Any:
+def _prefix(study: str, storage: str) -> str:
+    """Return how the ids of a study's jobs begin: others may have a study of the name in their database."""
+    place = parse_url(storage).render_as_string(hide_password=True)
+    return f"kdsearch-{study}-{hashlib.sha256(place.encode()).hexdigest()[:8]}-"
+
+
+def _same_command(study: str, job: Any, command: str) -> str:
+    if job.entrypoint != command:
+        raise RequestError(
+            f"The study {study!r} is run by the job {job.submission_id} as `{job.entrypoint}`. "
+            f"Launch it with the same options to follow it, or stop it first: kdsearch stop {study}."
+        )
+    return str(job.submission_id)
+
+
+def _follow(client: "JobSubmissionClient", job: str, echo: Callable[[str], None]) -> Any:
     shown = 0
     while True:
         status = client.get_job_status(job)
