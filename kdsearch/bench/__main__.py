@@ -8,6 +8,7 @@ COMMANDS = {
     "engine": "kdsearch.bench.engine:engine_command",
     "faults": "kdsearch.bench.faults:faults_command",
     "gains": "kdsearch.bench.gains:gains_command",
+    "grid": "kdsearch.bench.grid:grid_command",
     "pruning": "kdsearch.bench.pruning:pruning_command",
     "search": "kdsearch.bench.search:search_command",
     "study": "kdsearch.bench.study:study_command",
