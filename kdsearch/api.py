@@ -121,7 +121,7 @@ class Study:
 
     def forecast(self, regret: float = 0.002, where: Mapping[str, Any] | None = None) -> Forecast:
         """Return which setups are decided, and about how many more trials the others need."""
-        return forecast(self.spec, self._rows(), regret=regret, where=where)
+        return forecast(self.spec, self._rows(), earlier=self._prior(), regret=regret, where=where)
 
     def importance(self, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Importance:
         """Return what share of accuracy's variation parameters, pairs of them and factors explain."""

@@ -28,6 +28,11 @@ def edge_warnings(response: Response, setup: int, temperature_node: int) -> Iter
         temperature_node: The recommended temperature, at which the other parameters are judged.
     """
     yield from _temperature_warnings(response.profile([setup]))
+    yield from parameter_warnings(response, setup, temperature_node)
+
+
+def parameter_warnings(response: Response, setup: int, temperature_node: int) -> Iterator[str]:
+    """Yield the warnings of `edge_warnings` that are about other parameters than temperature."""
     dimensions = response.space.site_at(setup, temperature_node).dimensions
     best_nodes = response.best_nodes(setup, temperature_node)
     for axis, nodes in zip(response.space.axes[1:], best_nodes.T, strict=True):

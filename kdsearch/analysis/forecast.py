@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
+from kdsearch.analysis.edges import parameter_warnings
 from kdsearch.analysis.response import Response, fit_response
 from kdsearch.analysis.selection import select_setups
 from kdsearch.analysis.threads import one_blas_thread
+from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.spec import Setup, StudySpec, setup_key
 from kdsearch.storage import TrialRow
 
@@ -26,10 +28,10 @@ class SetupForecast:
         setup: The setup.
         trials: Its complete trials.
         regret: The accuracy that its recommended temperature is expected to lose; None where there is none.
-        decided: Whether that is at most the target, on enough trials.
+        decided: Whether that is at most the target, on enough trials, no other parameter at its range's edge.
         more_trials: About how many more complete trials bring it there: at best, likely, at worst.
         hours: The likely ones in hours of one trial at a time; None where no time was measured.
-        reason: Why there is no number.
+        reason: Why there is no number of trials.
     """
 
     setup: Setup
@@ -68,6 +70,7 @@ def forecast(
     spec: StudySpec,
     trials: Sequence[TrialRow],
     *,
+    earlier: Sequence[EarlierStudy] = (),
     regret: float = 0.002,
     where: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -77,6 +80,7 @@ def forecast(
     Args:
         spec: The study's spec.
         trials: Its trials so far.
+        earlier: The studies that `search.warm_start` names.
         regret: The target: the accuracy that a recommended temperature may be expected to lose.
         where: Levels of factors to which the forecast is restricted.
         seed: Fixes the draws that it is computed from.
@@ -84,32 +88,36 @@ def forecast(
     Raises:
         RequestError: A factor or a level does not belong to the study.
     """
-    response = fit_response(spec, trials, seed=seed)
-    seconds = [t.seconds for t in trials if t.state == "complete" and t.seconds]
-    each = mean(seconds) if seconds else None
-    members = select_setups(response.space.setups, where)
-    return Forecast(spec.name, regret, [_of_setup(response, s, regret, each) for s in members])
+    response = fit_response(spec, trials, earlier=earlier, seed=seed)
+    members = select_setups(spec.setups(), where)
+    return Forecast(spec.name, regret, [_of_setup(response, s, regret) for s in members])
 
 
-def decided_setups(spec: StudySpec, trials: Sequence[TrialRow], regret: float) -> set[str]:
+def decided_setups(
+    spec: StudySpec, trials: Sequence[TrialRow], regret: float, earlier: Sequence[EarlierStudy] = ()
+) -> set[str]:
     """Return the keys of the setups whose recommendation is expected to lose at most `regret` of accuracy."""
     if not any(trial.state == "complete" for trial in trials):
         return set()
-    found = forecast(spec, trials, regret=regret)
+    found = forecast(spec, trials, earlier=earlier, regret=regret)
     return {setup_key(setup.setup) for setup in found.setups if setup.decided}
 
 
-def _of_setup(response: Response, setup: int, target: float, seconds: float | None) -> SetupForecast:
-    known = response.space.setups[setup]
-    n_trials = len(response.tallies[setup].complete)
+def _of_setup(response: Response, setup: int, target: float) -> SetupForecast:
+    known, tally = response.space.setups[setup], response.tallies[setup]
+    n_trials = len(tally.complete)
     if reason := response.silence(setup):
         return SetupForecast(known, n_trials, reason=reason)
     profile = response.profile([setup])
     regret = float(profile.regret[:, profile.best].mean())
+    node = int(response.recommended_nodes(setup, profile.temperature)[0])
+    if at_edge := next(parameter_warnings(response, setup, node), None):
+        return SetupForecast(known, n_trials, regret, reason=at_edge)
     if regret <= target and n_trials >= ENOUGH_TO_DECIDE:
         return SetupForecast(known, n_trials, regret, decided=True, more_trials=(0, 0, 0), hours=0.0)
     missing = max(ENOUGH_TO_DECIDE - n_trials, 1)
     ratio = max(regret / target, 1.0)
     best, likely, worst = (max(round(n_trials * (ratio ** (1 / rate) - 1)), missing) for rate in _RATES)
-    hours = None if seconds is None else likely * seconds / 3600
+    seconds = [trial.seconds for _, trial in tally.complete if trial.seconds]
+    hours = likely * mean(seconds) / 3600 if seconds else None
     return SetupForecast(known, n_trials, regret, more_trials=(best, likely, worst), hours=hours)

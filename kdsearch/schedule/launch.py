@@ -76,7 +76,7 @@ def launch_study(
     """
     watch = watch or Unwatched()
     artifacts = artifacts_folder(spec)
-    _import_from_working_directory()
+    import_from_working_directory()
     load_trainer(spec.trainer, artifacts)
     with _sigterm_as_sigint(), ExitStack() as stack:
         if address is None:
@@ -139,7 +139,7 @@ def _drive(
     from kdsearch.schedule.run import StudyRun
     from kdsearch.schedule.teachers import train_teachers
 
-    asker = PackAsker(spec, record, build_proposer(spec, earlier))
+    asker = PackAsker(spec, record, build_proposer(spec, earlier), earlier)
     run = StudyRun(spec, record, asker, lease, lambda: watch.update(record.trials))
     if run.budget_spent:
         return "finished"
@@ -204,7 +204,7 @@ def _cause(error: BaseException) -> BaseException:
     return RunError(f"Ray Tune ended: {error}")
 
 
-def _import_from_working_directory() -> None:
+def import_from_working_directory() -> None:
     """Let a user's modules be found, here and (Ray sends `sys.path` along) on the workers."""
     here = str(Path.cwd())
     if here not in sys.path:

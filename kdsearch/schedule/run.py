@@ -67,7 +67,7 @@ class StudyRun:
         if room == 0 or self._hours_spent or self.stopping:
             return None
         pack = self._asker.ask(f"p{self._pack_index + 1:05d}", room)
-        self.decided = pack is None
+        self.decided = pack is None and not self._open  # what still runs may undo it
         if pack is not None:
             self._pack_index += 1
             self._open |= {trial.number for trial in pack.trials}

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from kdsearch.analysis.forecast import decided_setups
 from kdsearch.analysis.observations import asked_epochs
+from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.search.balance import trials_of
 from kdsearch.search.proposer import Proposer
 from kdsearch.search.pruning import Floors, floors_of
@@ -43,10 +44,20 @@ class Record(Protocol):
 
 
 class PackAsker:
-    """Asks for packs: first the trials that wait to be run again, then what the proposer says."""
+    """Asks for packs: first the trials that wait to be run again, then what the proposer says.
 
-    def __init__(self, spec: StudySpec, record: Record, proposer: Proposer) -> None:
+    Args:
+        spec: The study's spec.
+        record: Its record.
+        proposer: Chooses new trials.
+        earlier: The studies that `search.warm_start` names; they too tell whether a setup is decided.
+    """
+
+    def __init__(
+        self, spec: StudySpec, record: Record, proposer: Proposer, earlier: Sequence[EarlierStudy] = ()
+    ) -> None:
         self._spec = spec
+        self._earlier = earlier
         self._record = record
         self._proposer = proposer
         self._judged: tuple[int, set[str]] = (0, set())
@@ -74,7 +85,7 @@ class PackAsker:
         regret = self._spec.search.stop.regret
         n_complete = sum(row.state == "complete" for row in rows)
         if regret is not None and n_complete != self._judged[0]:
-            self._judged = (n_complete, decided_setups(self._spec, rows, regret))
+            self._judged = (n_complete, decided_setups(self._spec, rows, regret, self._earlier))
         return self._judged[1]
 
     def _floors(self, trial: Trial, rows: Sequence[TrialRow]) -> Floors:
