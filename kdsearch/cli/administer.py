@@ -1,4 +1,4 @@
-"""The commands that serve, stop and keep the database."""
+"""The commands that serve, stop, keep the database, and repeat what is in it."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import click
 
 from kdsearch.cli.ask import print_json
 from kdsearch.cli.options import format_option, storage_option
+from kdsearch.errors import RunError
 
 SENTENCES = {
     "empty": "no tables of kdsearch yet; `kdsearch launch` makes them.",
@@ -96,4 +97,33 @@ def import_(folder: Path, storage: str) -> None:
     click.echo(f"Read {name}. See it: kdsearch best {name}")
 
 
-COMMANDS = (serve, stop, db, export, import_)
+@click.command()
+@click.argument("study")
+@click.argument("number", type=click.IntRange(min=0))
+@storage_option
+@format_option
+def reproduce(study: str, number: int, storage: str, output: str) -> None:
+    """Train one trial again and tell whether its result is the same; exits with 1 if it is another.
+
+    A result within the spread of the setup's seeds counts as reproduced. Nothing is written to the database.
+    """
+    from kdsearch.schedule.reproduce import reproduce_trial
+    from kdsearch.storage import open_database
+
+    with open_database(storage) as database:
+        found = reproduce_trial(database, study, number)
+    if output == "json":
+        print_json(found.to_dict())
+    else:
+        for difference in found.differences:
+            click.echo(f"Not as it was: {difference}.")
+        for name, value in found.recorded.items():
+            now = found.again.get(name)
+            click.echo(f"{name:<18} {value:.6g} → {'–' if now is None else f'{now:.6g}'}")
+    if found.verdict == "different":
+        raise RunError(found.statement)
+    if output == "table":
+        click.echo(found.statement)
+
+
+COMMANDS = (serve, stop, db, export, import_, reproduce)

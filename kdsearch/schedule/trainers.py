@@ -16,14 +16,15 @@ from kdsearch.trial import Metrics, Outcome, PackReport, Trial, TrialResult
 PackTrainer: TypeAlias = Callable[[Sequence[Trial], PackReport], list[TrialResult]]
 
 
-def load_trainer(name: str, artifacts: Path, *, checkpoint_interval_s: float = 30.0) -> PackTrainer:
+def load_trainer(name: str, artifacts: Path, *, checkpoint_interval_s: float | None = 30.0) -> PackTrainer:
     """Return the function that trains a pack.
 
     Args:
         name: `distill`, or `package.module:function` of a user. A function whose first parameter is
             called `trials` trains a whole pack, any other one trial.
         artifacts: Where teachers, soft targets and checkpoints are kept.
-        checkpoint_interval_s: How often `distill` saves a pack in training.
+        checkpoint_interval_s: How often `distill` saves a pack in training; None: never, and it goes on
+            from none.
 
     Raises:
         RequestError: The user's function can't be imported.
@@ -53,7 +54,7 @@ def _import_function(name: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]  # callable() was checked
 
 
-def _distill(artifacts: Path, checkpoint_interval_s: float) -> PackTrainer:
+def _distill(artifacts: Path, checkpoint_interval_s: float | None) -> PackTrainer:
     def train(trials: Sequence[Trial], report: PackReport) -> list[TrialResult]:
         from kdsearch.distill import Member, train_pack
 
@@ -64,8 +65,8 @@ def _distill(artifacts: Path, checkpoint_interval_s: float) -> PackTrainer:
             members,
             artifacts=artifacts,
             report=report,
-            checkpoint=artifacts / "checkpoints",
-            checkpoint_interval_s=checkpoint_interval_s,
+            checkpoint=None if checkpoint_interval_s is None else artifacts / "checkpoints",
+            checkpoint_interval_s=checkpoint_interval_s or 0.0,
         )
 
     return train

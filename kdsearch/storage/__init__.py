@@ -11,6 +11,7 @@ from kdsearch.storage.database import (
 )
 from kdsearch.storage.lease import Lease, hold_lease, request_stop
 from kdsearch.storage.optuna_store import load_optuna_study
+from kdsearch.storage.origins import Origin, load_origin
 from kdsearch.storage.queries import (
     list_studies,
     load_epochs,
@@ -43,6 +44,7 @@ __all__ = [
     "EpochRow",
     "Hours",
     "Lease",
+    "Origin",
     "Progress",
     "SchemaStatus",
     "StudyRecord",
@@ -57,6 +59,7 @@ __all__ = [
     "load_epochs",
     "load_hours",
     "load_optuna_study",
+    "load_origin",
     "load_spec_of",
     "load_teachers",
     "load_trials",

@@ -1,0 +1,29 @@
+"""How far accuracy scatters from seed to seed, by the model behind the answers."""
+
+import math
+from collections.abc import Sequence
+
+from kdsearch.analysis.fitting import fit
+from kdsearch.analysis.kernels import Kernel
+from kdsearch.analysis.observations import POINTS, observe
+from kdsearch.analysis.response import ENOUGH_POINTS
+from kdsearch.analysis.space import ResponseSpace
+from kdsearch.analysis.threads import one_blas_thread
+from kdsearch.spec import Setup, StudySpec
+from kdsearch.storage import TrialRow
+
+
+@one_blas_thread
+def seed_noise(spec: StudySpec, trials: Sequence[TrialRow], setup: Setup) -> float | None:
+    """Return the standard deviation of a setup's accuracy over seeds, as a fraction.
+
+    The model learns it from replicates and from what no smooth response explains. None where fewer than
+    `ENOUGH_POINTS` trials of the setup are complete.
+    """
+    space = ResponseSpace(spec)
+    observations, tallies = observe(spec, space, trials)
+    index = spec.setups().index(setup)
+    if len(tallies[index].complete) < ENOUGH_POINTS:
+        return None
+    found = fit(Kernel(space.axes, space.distances), observations)
+    return math.sqrt(found.kernel.noise(found.theta)[index]) / POINTS

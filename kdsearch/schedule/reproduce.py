@@ -1,0 +1,202 @@
+"""One trial trained again from its row, and how near it comes. Needs no Ray, and writes no database."""
+
+import math
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from kdsearch.analysis.noise import seed_noise
+from kdsearch.distill.recipes import recipe_of
+from kdsearch.distill.teacher_records import load_record, teacher_folder
+from kdsearch.errors import RequestError, RunError
+from kdsearch.schedule.launch import artifacts_folder, import_from_working_directory
+from kdsearch.schedule.trainers import load_trainer
+from kdsearch.spec import StudySpec
+from kdsearch.storage import (
+    DIVERGED,
+    Database,
+    EpochRow,
+    TrialRow,
+    load_epochs,
+    load_origin,
+    load_spec_of,
+    load_trials,
+)
+from kdsearch.trial import Metrics, Trial, TrialResult
+
+Verdict: TypeAlias = Literal["same", "within the seeds' spread", "different"]
+
+# What summing in another order makes of a value in single precision over a training, and of one in bf16.
+TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2}
+_SPREAD = 2 * math.sqrt(2)  # of 100 pairs of equally noisy trials 95 lie within so many standard deviations
+
+_CURVES = ("val_accuracy", "val_loss", "train_loss")
+_METRICS = (*_CURVES, "test_accuracy", "teacher_entropy", "student_entropy", "teacher_agreement")
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A trial's record beside its repetition.
+
+    Attributes:
+        study: The study's name.
+        number: The trial's.
+        verdict: What the repetition is.
+        recorded: The metrics on record; accuracies are fractions.
+        again: The same of the repetition.
+        deviation: The largest difference of any metric at any epoch, relative where it is above 1.
+        tolerance: Up to it, results are the same.
+        agrees_to: The last epoch up to which the curves are the same. Rounding, such as of a pack that was
+            fused, drives them apart later; another cause does so from the first epoch on.
+        seed_sd: The setup's standard deviation of accuracy over seeds; None where it is not known.
+        differences: What is otherwise than it was, in words.
+        seconds: How long the repetition took.
+    """
+
+    study: str
+    number: int
+    verdict: Verdict
+    recorded: Metrics
+    again: Metrics
+    deviation: float
+    tolerance: float
+    agrees_to: int
+    seed_sd: float | None
+    differences: list[str]
+    seconds: float
+
+    @property
+    def statement(self) -> str:
+        """The verdict in a sentence."""
+        if self.verdict == "same":
+            how = "exactly" if self.deviation == 0 else f"within {self.tolerance:g}"
+            return f"The result is the same, {how}."
+        sd = "of unknown size" if self.seed_sd is None else f"of sd {100 * self.seed_sd:.2g} points"
+        within = "within" if self.verdict != "different" else "not within"
+        return (
+            f"The curves are the same up to epoch {self.agrees_to}; "
+            f"the result is {within} the seeds' spread, {sd}."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the reproduction as a JSON document."""
+        document = {**asdict(self), "statement": self.statement}
+        return {**document, "deviation": self.deviation if math.isfinite(self.deviation) else None}
+
+
+def reproduce_trial(database: Database, study: str, number: int) -> Reproduction:
+    """Train one trial again, alone, as its row says, and compare.
+
+    Raises:
+        RequestError: There is no such trial, it has no result, or its trainer or data can't be had here.
+        RunError: It fails now.
+    """
+    spec = load_spec_of(database, study)
+    origin = load_origin(database, study, number)
+    rows = load_trials(database, study)
+    row = _with_result(next(row for row in rows if row.number == number), study)
+    artifacts = artifacts_folder(spec)
+    differences = [*origin.differences(Path.cwd()), *_new_teacher(spec, row, artifacts)]
+    start = time.perf_counter()
+    curve, result = _train_again(spec, row, artifacts)
+    seconds = time.perf_counter() - start
+    if row.device and result.device != row.device:
+        differences.append(f"the device was {row.device}, is {result.device}")
+    recorded = {name: value for name in _METRICS if (value := getattr(row, name)) is not None}
+    tolerance = TOLERANCE[_precision(spec, row)]
+    apart = _apart(load_epochs(database, study, [number]), curve)
+    deviation = math.inf
+    if (row.state, row.epochs) == (result.state, result.epochs):
+        deviation = max(_deviation(recorded, result.metrics), *apart.values(), 0.0)
+    seed_sd = seed_noise(spec, rows, row.setup)
+    return Reproduction(
+        study=study,
+        number=number,
+        verdict=_verdict(row, result, deviation <= tolerance, seed_sd),
+        recorded=recorded,
+        again={name: result.metrics[name] for name in _METRICS if _is_finite(result.metrics.get(name))},
+        deviation=deviation,
+        tolerance=tolerance,
+        agrees_to=min((epoch for epoch in apart if apart[epoch] > tolerance), default=len(apart) + 1) - 1,
+        seed_sd=seed_sd,
+        differences=differences,
+        seconds=seconds,
+    )
+
+
+def _with_result(row: TrialRow, study: str) -> TrialRow:
+    if row.state in ("complete", "pruned") or row.reason == DIVERGED:
+        return row
+    why = f"{row.state}: {row.reason}" if row.reason else row.state
+    raise RequestError(
+        f"`number` must be a trial with a result, got {row.number}, which is {why}. "
+        f"See: kdsearch trials {study}"
+    )
+
+
+def _train_again(
+    spec: StudySpec, row: TrialRow, artifacts: Path
+) -> tuple[dict[int, Mapping[str, float]], TrialResult]:
+    """Return the trial's curve by epoch, and its end; one that was pruned is stopped where it was."""
+    import_from_working_directory()
+    trial = Trial(row.number, row.seed, row.setup, row.params, spec.resolve(row.setup, row.params))
+    curve: dict[int, Mapping[str, float]] = {}
+
+    def report(epoch: int, metrics: Mapping[int, Metrics]) -> Collection[int]:
+        curve[epoch] = metrics.get(row.number, {})
+        return {row.number} if row.state == "pruned" and epoch >= row.epochs else ()
+
+    (result,) = load_trainer(spec.trainer, artifacts, checkpoint_interval_s=None)([trial], report)
+    if result.state == "failed" and result.reason != DIVERGED:
+        raise RunError(f"The trial {row.number} fails now: {result.reason}")
+    return curve, result
+
+
+def _new_teacher(spec: StudySpec, row: TrialRow, artifacts: Path) -> list[str]:
+    training = spec.resolve(row.setup, row.params)
+    if training.trainer != "distill" or training.objective.alpha == 0:
+        return []
+    known = load_record(teacher_folder(artifacts, recipe_of(training).digest))
+    return [] if known else [f"its teacher was not in {artifacts} and was trained anew"]
+
+
+def _precision(spec: StudySpec, row: TrialRow) -> str:
+    asked = spec.resolve(row.setup, row.params).training.precision
+    if asked != "auto":
+        return asked
+    return "fp32" if (row.device or "cpu").startswith("cpu") else "bf16"
+
+
+def _verdict(row: TrialRow, result: TrialResult, is_same: bool, seed_sd: float | None) -> Verdict:
+    if is_same:
+        return "same"
+    before, after = row.val_accuracy, result.metrics.get("val_accuracy")
+    if row.state != result.state or row.state == "failed" or None in (before, after, seed_sd):
+        return "different"
+    assert before is not None and after is not None and seed_sd is not None  # noqa: S101, PT018 - seen above
+    return "within the seeds' spread" if abs(before - after) <= _SPREAD * seed_sd else "different"
+
+
+def _apart(before: Collection[EpochRow], after: Mapping[int, Mapping[str, float]]) -> dict[int, float]:
+    """Return how far two curves are apart by epoch; infinitely where only one of them is."""
+    recorded = {row.epoch: {name: getattr(row, name) for name in _CURVES} for row in before}
+    return {
+        epoch: _deviation(recorded[epoch], after[epoch]) if epoch in recorded and epoch in after else math.inf
+        for epoch in sorted(recorded.keys() | after.keys())
+    }
+
+
+def _deviation(before: Mapping[str, float], after: Mapping[str, float]) -> float:
+    """Return the largest difference of what both have, relative where the values are above 1."""
+    pairs = [
+        (value, after[name])
+        for name, value in before.items()
+        if _is_finite(value) and _is_finite(after.get(name))
+    ]
+    return max((abs(a - b) / max(1.0, abs(a)) for a, b in pairs), default=0.0)
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
