@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,6 +30,7 @@ class Axis:
     continuous: bool
     scale: Range | None = None
     choices: tuple[Any, ...] = ()
+    _allowed: dict[Range | Choices, BoolArray] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -45,7 +46,12 @@ class Axis:
         return (apart > 0).astype(float) if self.choices else apart
 
     def allowed(self, dimension: Range | Choices) -> BoolArray:
-        """Return which nodes lie in a setup's range."""
+        """Return which nodes lie in a setup's range; found once for each range, as every trial asks."""
+        if dimension not in self._allowed:
+            self._allowed[dimension] = self._find_allowed(dimension)
+        return self._allowed[dimension]
+
+    def _find_allowed(self, dimension: Range | Choices) -> BoolArray:
         legal = self._legal(dimension)
         if legal is not None:
             apart = np.abs(self.positions[:, None] - np.array(legal)).min(axis=1)

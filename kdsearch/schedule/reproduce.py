@@ -189,13 +189,11 @@ def _apart(before: Collection[EpochRow], after: Mapping[int, Mapping[str, float]
 
 
 def _deviation(before: Mapping[str, float], after: Mapping[str, float]) -> float:
-    """Return the largest difference of what both have, relative where the values are above 1."""
-    pairs = [
-        (value, after[name])
-        for name, value in before.items()
-        if _is_finite(value) and _is_finite(after.get(name))
-    ]
-    return max((abs(a - b) / max(1.0, abs(a)) for a, b in pairs), default=0.0)
+    """Return the largest difference, relative above 1; infinite where a value is no longer there."""
+    finite = {name: value for name, value in before.items() if _is_finite(value)}
+    if not all(_is_finite(after.get(name)) for name in finite):
+        return math.inf
+    return max((abs(a - after[name]) / max(1.0, abs(a)) for name, a in finite.items()), default=0.0)
 
 
 def _is_finite(value: float | None) -> bool:

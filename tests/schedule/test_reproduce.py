@@ -134,6 +134,14 @@ def test_a_trial_that_no_longer_diverges_is_different(again: Callable[[int], Any
     assert (code, document["verdict"], document["deviation"]) == (1, "different", None)
 
 
+def test_a_metric_that_is_no_longer_measured_is_not_the_same(again: Callable[[int], Any]) -> None:
+    trainer = Path("again_trainer.py")
+    trainer.write_text(trainer.read_text().replace(', "test_accuracy": accuracy - 0.01', ""))
+    _, document = again(7)
+    assert document["verdict"] != "same"
+    assert document["deviation"] is None
+
+
 def test_nothing_is_written(again: Callable[[int], Any], tmp_path: Path) -> None:
     def content() -> list[str]:
         with closing(sqlite3.connect(tmp_path / "again.db")) as connection:
