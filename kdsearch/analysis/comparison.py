@@ -196,9 +196,14 @@ def _statement(known: Comparison, pairs: Sequence[Shift], probability: float) ->
     """Return the answer in words; a pair is called different only where all such calls hold together."""
     real = [p for p in pairs if p.probability >= known.level and not _holds_zero(p.family_interval)]
     if not real:
+        if probability <= 1 - known.level:
+            return (
+                f"One temperature serves all levels of `{known.factor}`, "
+                f"with probability {1 - probability:.2f}."
+            )
         return (
-            f"No shift between levels of `{known.factor}` is certain; with probability "
-            f"{1 - probability:.2f} one temperature serves all of them."
+            f"Undecided: with probability {probability:.2f} no one temperature serves "
+            f"all levels of `{known.factor}`."
         )
     parts = [
         f"{level_label(p.levels[1])} takes {math.exp(p.shift):.2g} times the temperature of "

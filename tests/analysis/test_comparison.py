@@ -75,6 +75,16 @@ def test_no_shift_is_rarely_claimed(depth: float):
     assert sum("depends on" in claim for claim in claims) <= 2
 
 
+def test_what_is_said_without_a_shift_follows_its_probability():
+    for seed in range(4):
+        found = compare(SPEC, trials(NONE_DIFFERS, 10.0, seed), "optimizer.name")
+        assert found.probability is not None
+        sure = found.probability <= 0.1
+        said = f"{1 - found.probability if sure else found.probability:.2f}"
+        assert (found.statement or "").startswith("One temperature serves" if sure else "Undecided")
+        assert said in (found.statement or "")
+
+
 def test_intervals_of_all_pairs_together_are_wider():
     for shift in compare(SPEC, trials(ONE_DIFFERS), "optimizer.name").pairs:
         narrow, wide = shift.interval, shift.family_interval
