@@ -97,8 +97,6 @@ def decided_setups(
     spec: StudySpec, trials: Sequence[TrialRow], regret: float, earlier: Sequence[EarlierStudy] = ()
 ) -> set[str]:
     """Return the keys of the setups whose recommendation is expected to lose at most `regret` of accuracy."""
-    if not any(trial.state == "complete" for trial in trials):
-        return set()
     found = forecast(spec, trials, earlier=earlier, regret=regret)
     return {setup_key(setup.setup) for setup in found.setups if setup.decided}
 
