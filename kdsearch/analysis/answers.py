@@ -8,6 +8,7 @@ import numpy as np
 
 from kdsearch.analysis.axes import FloatArray, IntArray
 from kdsearch.analysis.edges import edge_warnings
+from kdsearch.analysis.effects import TemperatureEffect, effect_of, tuning_note
 from kdsearch.analysis.observations import Tally
 from kdsearch.analysis.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response import Response, fit_response
@@ -43,6 +44,10 @@ class SetupAnswer:
         regret_of: Expected accuracy lost by common temperatures that lie in the range.
         flat: Whether the temperature hardly matters: with a probability of two thirds, none in the range
             costs more than twice the tolerance.
+        effect: What the best temperature gains over the worst, the others at their best for each.
+        effect_at_common: The same with the others kept at the recommendation, `params`; None where nothing
+            else is tuned.
+        regret_at_common: Expected accuracy lost by common temperatures with the others kept so.
         warnings: What to know before the answer is believed.
         reason: Why there is no answer.
     """
@@ -60,12 +65,15 @@ class SetupAnswer:
     pruned: int = 0
     regret_of: dict[str, float] | None = None
     flat: bool | None = None
+    effect: TemperatureEffect | None = None
+    effect_at_common: TemperatureEffect | None = None
+    regret_at_common: dict[str, float] | None = None
     warnings: tuple[str, ...] = ()
     reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as a JSON document."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in self.__dict__.items()}
+        return {name: _plain(value) for name, value in self.__dict__.items()}
 
 
 @dataclass(frozen=True)
@@ -161,8 +169,14 @@ class _Judge:
         known |= self._about_temperature(profile)
         details = [self._at_the_recommendation(s, profile) for s in answered]
         known |= self._about_accuracy(details)
+        params = None if is_marginal else details[0].params
+        if self._response.tunes_others:
+            common = self._response.profile_at_common(answered, profile.temperature)
+            known |= self._about_common(common)
+            note = tuning_note(profile, common, params, level=self._level, tolerance=self._tolerance)
+            warnings += [note] if note else []
         if not is_marginal:
-            known["params"] = details[0].params
+            known["params"] = params
             warnings += edge_warnings(self._response, answered[0], int(details[0].nodes[0]))
         return SetupAnswer(**known, warnings=tuple(warnings))
 
@@ -171,14 +185,17 @@ class _Judge:
         return None if len(shared) else "the setups have no temperature in common."
 
     def _about_temperature(self, profile: TemperatureProfile) -> dict[str, Any]:
-        regrets = {f"{default:g}": profile.regret_at(default) for default in COMMON_DEFAULTS}
         return {
             "temperature": profile.temperature,
             "interval": profile.interval(self._level),
             "near_optimal": profile.near_optimal(self._level, self._tolerance),
-            "regret_of": {name: regret for name, regret in regrets.items() if regret is not None},
+            "regret_of": _regrets(profile),
             "flat": profile.is_flat(self._tolerance),
+            "effect": effect_of(profile, self._level),
         }
+
+    def _about_common(self, common: TemperatureProfile) -> dict[str, Any]:
+        return {"effect_at_common": effect_of(common, self._level), "regret_at_common": _regrets(common)}
 
     def _at_the_recommendation(self, setup: int, profile: TemperatureProfile) -> "_Recommendation":
         response = self._response
@@ -206,6 +223,17 @@ class _Recommendation:
     params: Params
     accuracies: FloatArray
     test_accuracy: float | None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, TemperatureEffect):
+        return value.to_dict()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _regrets(profile: TemperatureProfile) -> dict[str, float]:
+    regrets = {f"{default:g}": profile.regret_at(default) for default in COMMON_DEFAULTS}
+    return {name: regret for name, regret in regrets.items() if regret is not None}
 
 
 def _exclusions(tally: Tally) -> Iterator[str]:

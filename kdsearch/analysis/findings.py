@@ -1,7 +1,7 @@
 """All that a report or a page tells of one study: its answers, its figures, and words around them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
 import plotly.graph_objects as go
@@ -19,15 +19,17 @@ from kdsearch.analysis.plots import (
     plot_response,
 )
 from kdsearch.analysis.response import ResponseCurve, response_curves
-from kdsearch.analysis.tables import Table, outcome_table
+from kdsearch.analysis.tables import Table, effect_table, outcome_table
 from kdsearch.analysis.transfer import load_prior
 from kdsearch.spec import Choices, Range, Setup, StudySpec
 from kdsearch.storage import (
     Database,
+    StudySummary,
     TeacherRow,
     TrialRow,
     load_epochs,
     load_spec_of,
+    load_study,
     load_teachers,
     load_trials,
 )
@@ -55,6 +57,7 @@ class Findings:
         learning: (epoch, validation accuracy) by the number of each trial of a sample.
         teachers: The teachers it used.
         runs: With which package versions and git commit it ran, the latest last.
+        study: How it is, and why.
     """
 
     spec: StudySpec
@@ -65,6 +68,11 @@ class Findings:
     learning: Mapping[int, Curve]
     teachers: list[TeacherRow]
     runs: list[dict[str, Any]]
+    study: StudySummary
+
+    def of_study(self, study: StudySummary) -> "Findings":
+        """Return the same findings with how their study is now."""
+        return replace(self, study=study, answer=self.answer.of_study(study))
 
     @property
     def setups(self) -> list[Setup]:
@@ -92,7 +100,8 @@ def load_findings(
     """
     spec, trials = load_spec_of(database, study), load_trials(database, study)
     earlier = load_prior(database, spec)
-    answer = best(spec, trials, earlier=earlier, level=level, tolerance=tolerance)
+    found = load_study(database, study)
+    answer = best(spec, trials, earlier=earlier, level=level, tolerance=tolerance).of_study(found)
     sample = learning_sample([found.setup for found in answer.setups], trials)
     return Findings(
         spec,
@@ -103,6 +112,7 @@ def load_findings(
         _learning_curves(database, study, sample),
         load_teachers(database, study),
         _runs(database, study),
+        found,
     )
 
 
@@ -164,6 +174,11 @@ def summary(findings: Findings) -> list[str]:
     ]
 
 
+def standing(study: StudySummary) -> str:
+    """Return how a study is, and why, in a sentence."""
+    return f"The study is {study.state}{f': {study.why}' if study.why else ''}."
+
+
 def coupling(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
     """Return what is known of each factor's effect on the best temperature, as (factor, sentence)."""
     return [(found.factor, found.statement or found.reason or "") for found in comparisons]
@@ -190,7 +205,13 @@ def _response_section(findings: Findings) -> FigureSection:
         "worse parameters and so lie below the curve. Hover for their numbers."
     )
     figure = plot_response(findings.curves, findings.trials, findings.answer)
-    return FigureSection("Accuracy over temperature", caption, figure)
+    if not any(found.effect_at_common for found in findings.answer.setups):
+        return FigureSection("Accuracy over temperature", caption, figure)
+    caption += (
+        " The lighter line keeps the others as recommended for the best temperature: what it falls more than "
+        "the curve is an effect of tuning, not of temperature."
+    )
+    return FigureSection("Accuracy over temperature", caption, figure, effect_table(findings.answer))
 
 
 def _forest_section(findings: Findings) -> FigureSection:

@@ -29,7 +29,7 @@ from kdsearch.analysis.figure_layout import (
     temperature_axis,
     title_width,
 )
-from kdsearch.analysis.labels import setup_names, temperature_text, wrapped
+from kdsearch.analysis.labels import factor_label, setup_names, temperature_text, value_text, wrapped
 from kdsearch.analysis.panels import (
     Panel,
     Point,
@@ -49,8 +49,9 @@ def plot_response(
 ) -> go.Figure:
     """Draw accuracy over temperature, a panel for each setup.
 
-    Each panel has the mean curve with its credible band and the trials. The axes leave out failed and
-    terrible trials; these stand as triangles at the lower edge.
+    Each panel has the mean curve with its credible band, a lighter one for the other parameters kept at the
+    recommendation, and the trials. The axes leave out failed and terrible trials; these stand as triangles
+    at the lower edge.
 
     Args:
         curves: One for each setup.
@@ -71,7 +72,7 @@ def plot_response(
     if len({panel.window for panel in panels}) == 1:
         grid.share_accuracies(figure)
     grid.name_axes(figure, x="temperature", y="validation accuracy")
-    figure.add_traces(_response_legend(answer))
+    figure.add_traces(_response_legend(answer, has_common=any(panel.curve.at_common for panel in panels)))
     return figure
 
 
@@ -213,7 +214,25 @@ def _curve_traces(panel: Panel) -> list[go.Scatter]:
     hover = "T %{x:.3g}: mean %{y:.2%}<extra></extra>"
     line = {"color": panel.color, "width": 2.5}
     mean = mark(x=curve.temperatures, y=curve.mean, mode="lines", line=line, hovertemplate=hover)
-    return [band, mean]
+    return [band, *_common_traces(panel), mean]
+
+
+def _common_traces(panel: Panel) -> list[go.Scatter]:
+    curve = panel.curve
+    if not curve.at_common:
+        return []
+    params = (panel.answer.params if panel.answer else None) or {}
+    kept = ", ".join(f"{factor_label(path)} {value_text(value)}" for path, value in params.items())
+    return [
+        mark(
+            x=curve.temperatures,
+            y=curve.at_common,
+            mode="lines",
+            line={"color": faded(panel.color, 0.55), "width": 1.6, "dash": "dash"},
+            hovertemplate=f"T %{{x:.3g}}: mean %{{y:.2%}} at {escape(kept or 'the recommended parameters')}"
+            "<extra></extra>",
+        )
+    ]
 
 
 def _point_traces(panel: Panel) -> list[go.Scatter]:
@@ -269,11 +288,14 @@ def _mark_near_optimal(figure: go.Figure, panel: Panel, index: int, grid: Grid) 
     figure.add_vrect(low, high, fillcolor=NEAR_OPTIMAL, line_width=0, layer="below", **grid.cell(index))
 
 
-def _response_legend(answer: BestAnswer | None) -> list[go.Scatter]:
+def _response_legend(answer: BestAnswer | None, *, has_common: bool) -> list[go.Scatter]:
     grey = {"color": MUTED}
     level = f"{answer.level:.0%} " if answer else ""
+    kept = {"color": faded(MUTED, 0.7), "width": 1.6, "dash": "dash"}
+    common = legend_entry("mean, other parameters not retuned", mode="lines", line=kept)
     entries = [
         legend_entry("mean", mode="lines", line={**grey, "width": 2.5}),
+        *([common] if has_common else []),
         legend_entry(
             f"{level}band", mode="markers", marker={"symbol": "square", "size": 11, "color": "#d7dce1"}
         ),

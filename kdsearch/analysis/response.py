@@ -69,15 +69,33 @@ class Response:
         values = np.concatenate([surfaces.at(setup, nodes) for surfaces in self.surfaces])
         return self.evidence.to_accuracy(values, setup)
 
+    @property
+    def tunes_others(self) -> bool:
+        """Whether anything is tuned beside temperature."""
+        return len(self.space.axes) > 1
+
     def profile(self, members: Sequence[int]) -> TemperatureProfile:
         """Return the profile of one setup, or the mean over several at the temperatures that all allow."""
         assert self.evidence is not None  # noqa: S101 - only setups with an answer are asked
-        own = [self.draws[s] for s in members]
         nodes = self.shared_temperatures(members)
-        curves = [
-            self.evidence.to_accuracy(draws.profile[:, np.isin(draws.temperature_nodes, nodes)], s)
-            for s, draws in zip(members, own, strict=True)
-        ]
+        own = ((s, self.draws[s]) for s in members)
+        return self._mean_profile(
+            nodes,
+            [
+                self.evidence.to_accuracy(draws.profile[:, np.isin(draws.temperature_nodes, nodes)], s)
+                for s, draws in own
+            ],
+        )
+
+    def profile_at_common(self, members: Sequence[int], temperature: float) -> TemperatureProfile:
+        """Return the profile where each setup's other parameters stay as recommended for one temperature."""
+        nodes = self.shared_temperatures(members)
+        kept = [self.recommended_nodes(s, temperature)[None, 1:] for s in members]
+        return self._mean_profile(
+            nodes, [self.at(s, product_nodes(nodes, own)) for s, own in zip(members, kept, strict=True)]
+        )
+
+    def _mean_profile(self, nodes: IntArray, curves: Sequence[FloatArray]) -> TemperatureProfile:
         axis, temperatures = self.space.axes[0], self.space.temperatures()
         half_step = axis.half_step * np.log(temperatures[-1] / temperatures[0])
         return TemperatureProfile(temperatures[nodes], np.mean(curves, axis=0), float(half_step))
@@ -120,8 +138,8 @@ class ResponseCurve:
 
     `mean`, `low` and `high` are expected accuracies and a credible band; `at_common` is what is expected
     where the other parameters stay as recommended for the best temperature, so that the two tell how much of
-    temperature's effect is one of tuning. All are empty where the setup has too few trials to say. `points`
-    are the observed (temperature, accuracy) of the complete trials.
+    temperature's effect is one of tuning; it is empty where nothing else is tuned. All are empty where the
+    setup has too few trials to say. `points` are the observed (temperature, accuracy) of the complete trials.
     """
 
     setup: Setup
@@ -161,8 +179,7 @@ def _curve(response: Response, setup: int, level: float) -> ResponseCurve:
         return ResponseCurve(response.space.setups[setup], [], [], [], [], points)
     profile = response.profile([setup])
     low, high = np.quantile(profile.draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    recommended = response.recommended_nodes(setup, profile.temperature)
-    common = product_nodes(response.draws[setup].temperature_nodes, recommended[None, 1:])
+    common = response.profile_at_common([setup], profile.temperature) if response.tunes_others else None
     return ResponseCurve(
         setup=response.space.setups[setup],
         temperatures=profile.temperatures.tolist(),
@@ -170,7 +187,7 @@ def _curve(response: Response, setup: int, level: float) -> ResponseCurve:
         low=low.tolist(),
         high=high.tolist(),
         points=points,
-        at_common=response.at(setup, common).mean(axis=0).tolist(),
+        at_common=[] if common is None else common.mean.tolist(),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kdsearch.analysis.answers import BestAnswer, SetupAnswer
+from kdsearch.analysis.effects import TemperatureEffect
 from kdsearch.analysis.labels import factor_label, setup_names, temperature_text, value_text
 from kdsearch.analysis.panels import TemperatureBand
 from kdsearch.analysis.profiles import Interval
@@ -51,6 +52,33 @@ def answer_table(answer: BestAnswer) -> Table:
     ]
     rows = [_answer_row(found, factors, tuned, defaults) for found in answer.setups]
     return Table(headings, rows, emphasis=len(factors), notes=_notes(answer))
+
+
+def effect_table(answer: BestAnswer) -> Table:
+    """Return temperature's effect with the other parameters retuned for each temperature, and kept."""
+    defaults = list(dict.fromkeys(t for found in answer.setups for t in found.regret_of or ()))
+    ways = {
+        "retuned": "the other tuned parameters at their best for each temperature",
+        "not retuned": "the other tuned parameters kept as recommended for the best temperature",
+    }
+    names = setup_names([found.setup for found in answer.setups])
+    headings = [Heading("setup")]
+    headings += [
+        Heading(f"best over worst T, {way}", f"points gained ({answer.level:.0%}); {meaning}")
+        for way, meaning in ways.items()
+    ]
+    headings += [
+        Heading(f"lost at T\N{NO-BREAK SPACE}{t}, {way}", f"expected points; {meaning}")
+        for t in defaults
+        for way, meaning in ways.items()
+    ]
+    rows = []
+    for name, found in zip(names, answer.setups, strict=True):
+        effects = (found.effect, found.effect_at_common)
+        regrets = (found.regret_of or {}, found.regret_at_common or {})
+        lost = [f"{100 * own[t]:.1f}" if t in own else NOTHING for t in defaults for own in regrets]
+        rows.append([name, *map(_effect_text, effects), *lost])
+    return Table(headings, rows)
 
 
 def answer_lines(answer: BestAnswer, *, most: int) -> list[str]:
@@ -128,6 +156,16 @@ def _answer_row(
     ]
 
 
+def _effect_text(effect: TemperatureEffect | None) -> str:
+    if effect is None:
+        return NOTHING
+    low, high = effect.interval
+    return (
+        f"{temperature_text(effect.best)} over {temperature_text(effect.worst)}: "
+        f"{100 * effect.gain:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    )
+
+
 def _temperatures(interval: Interval | None) -> str:
     return NOTHING if interval is None else " to ".join(map(temperature_text, interval))
 
@@ -139,10 +177,14 @@ def _accuracy(found: SetupAnswer) -> str:
     return f"{percent(found.accuracy)} ({100 * low:.1f} to {100 * high:.1f})"
 
 
+def _stopped(found: SetupAnswer) -> list[str]:
+    return [f"Stopped early: {found.stopped}."] if found.stopped else []
+
+
 def _notes(answer: BestAnswer) -> list[tuple[str, str]]:
     names = setup_names([found.setup for found in answer.setups])
     return [
         (name, note)
         for name, found in zip(names, answer.setups, strict=True)
-        for note in [*([found.reason] if found.reason else []), *found.warnings]
+        for note in [*([found.reason] if found.reason else []), *found.warnings, *_stopped(found)]
     ]
