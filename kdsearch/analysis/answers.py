@@ -10,6 +10,7 @@ from kdsearch.analysis.axes import FloatArray, IntArray
 from kdsearch.analysis.edges import edge_warnings
 from kdsearch.analysis.effects import TemperatureEffect, effect_of, tuning_note
 from kdsearch.analysis.observations import Tally
+from kdsearch.analysis.outcomes import TemperatureBand, belongs_to, temperature_bands, temperature_span
 from kdsearch.analysis.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response import Response, fit_response
 from kdsearch.analysis.selection import group_setups, select_setups
@@ -41,6 +42,7 @@ class SetupAnswer:
         trials: Complete trials that have a say.
         failed: Failed trials, those that diverged included.
         pruned: Pruned trials.
+        outcomes: How the trials of each range of temperatures ended; the ranges are the same for all setups.
         regret_of: Expected accuracy lost by common temperatures that lie in the range.
         flat: Whether the temperature hardly matters: with a probability of two thirds, none in the range
             costs more than twice the tolerance.
@@ -63,6 +65,7 @@ class SetupAnswer:
     trials: int = 0
     failed: int = 0
     pruned: int = 0
+    outcomes: tuple[TemperatureBand, ...] = ()
     regret_of: dict[str, float] | None = None
     flat: bool | None = None
     effect: TemperatureEffect | None = None
@@ -135,7 +138,7 @@ def best(
     """
     response = fit_response(spec, trials, earlier=earlier, seed=seed)
     groups = group_setups(response.space.setups, select_setups(response.space.setups, where), by)
-    judge = _Judge(response, level, tolerance)
+    judge = _Judge(response, trials, level, tolerance)
     answers = [judge.answer(setup, members, is_marginal=by is not None) for setup, members in groups]
     prior_from = tuple(study.spec.name for study in earlier)
     return BestAnswer(spec.name, level, tolerance, answers, prior_from=prior_from)
@@ -144,8 +147,12 @@ def best(
 class _Judge:
     """Answers for groups of setups from one response."""
 
-    def __init__(self, response: Response, level: float, tolerance: float) -> None:
+    def __init__(
+        self, response: Response, trials: Sequence[TrialRow], level: float, tolerance: float
+    ) -> None:
         self._response = response
+        self._trials = trials
+        self._span = temperature_span(trials, response.spec)
         self._level = level
         self._tolerance = tolerance
 
@@ -158,6 +165,7 @@ class _Judge:
             "trials": sum(len(tally.complete) for tally in tallies),
             "failed": sum(tally.failed for tally in tallies),
             "pruned": sum(tally.pruned for tally in tallies),
+            "outcomes": self._outcomes(members),
         }
         warnings = [note for tally in tallies for note in _exclusions(tally)]
         reason = reasons[0] if not answered else self._disagreement(answered)
@@ -179,6 +187,11 @@ class _Judge:
             known["params"] = params
             warnings += edge_warnings(self._response, answered[0], int(details[0].nodes[0]))
         return SetupAnswer(**known, warnings=tuple(warnings))
+
+    def _outcomes(self, members: Sequence[int]) -> tuple[TemperatureBand, ...]:
+        setups = [self._response.space.setups[s] for s in members]
+        own = [trial for trial in self._trials if any(belongs_to(trial, setup) for setup in setups)]
+        return tuple(temperature_bands(own, self._span))
 
     def _disagreement(self, members: Sequence[int]) -> str | None:
         shared = self._response.shared_temperatures(members)
@@ -226,9 +239,9 @@ class _Recommendation:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, TemperatureEffect):
+    if isinstance(value, TemperatureEffect | TemperatureBand):
         return value.to_dict()
-    return list(value) if isinstance(value, tuple) else value
+    return list(map(_plain, value)) if isinstance(value, tuple) else value
 
 
 def _regrets(profile: TemperatureProfile) -> dict[str, float]:

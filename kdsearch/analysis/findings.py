@@ -10,7 +10,7 @@ from sqlalchemy import select
 from kdsearch.analysis.answers import BestAnswer, best
 from kdsearch.analysis.comparison import Comparison, compare
 from kdsearch.analysis.labels import factor_label, setup_names, value_text, varied_factors
-from kdsearch.analysis.panels import belongs_to, temperature_bands, temperature_of, temperature_span
+from kdsearch.analysis.outcomes import belongs_to, temperature_bands, temperature_of, temperature_span
 from kdsearch.analysis.plots import (
     plot_best_temperatures,
     plot_learning_curves,
@@ -140,7 +140,7 @@ def figure_sections(findings: Findings) -> list[FigureSection]:
                 "What was completed, pruned and lost",
                 "Trials by temperature. Where many were lost, the curve rests on the few that were not.",
                 plot_outcomes(bands),
-                outcome_table(bands),
+                outcome_table(bands, findings.answer),
             )
         )
     if findings.learning:

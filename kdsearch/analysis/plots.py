@@ -30,15 +30,8 @@ from kdsearch.analysis.figure_layout import (
     title_width,
 )
 from kdsearch.analysis.labels import factor_label, setup_names, temperature_text, value_text, wrapped
-from kdsearch.analysis.panels import (
-    Panel,
-    Point,
-    TemperatureBand,
-    band_of,
-    belongs_to,
-    response_panels,
-    temperature_of,
-)
+from kdsearch.analysis.outcomes import TemperatureBand, band_of, belongs_to, temperature_of
+from kdsearch.analysis.panels import Panel, Point, response_panels
 from kdsearch.analysis.response import ResponseCurve
 from kdsearch.spec import Setup
 from kdsearch.storage import TrialRow

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from kdsearch.analysis.answers import BestAnswer, SetupAnswer
 from kdsearch.analysis.effects import TemperatureEffect
 from kdsearch.analysis.labels import factor_label, setup_names, temperature_text, value_text
-from kdsearch.analysis.panels import TemperatureBand
+from kdsearch.analysis.outcomes import TemperatureBand
 from kdsearch.analysis.profiles import Interval
 from kdsearch.storage import TeacherRow
 
@@ -93,18 +93,22 @@ def answer_lines(answer: BestAnswer, *, most: int) -> list[str]:
     return [*lines, f"and {len(names) - most} more"] if len(names) > most else lines
 
 
-def outcome_table(bands: Sequence[TemperatureBand]) -> Table:
-    """Return how the trials of each range of temperatures ended."""
-    kinds = ("complete", "pruned", "diverged", "failed")
-    rows = [
-        [
-            f"{temperature_text(band.low)} to {temperature_text(band.high)}",
-            *(str(getattr(band, kind)) for kind in kinds),
-            f"{band.lost / band.finished:.0%}" if band.finished else NOTHING,
-        ]
-        for band in bands
-    ]
-    return Table([Heading(text) for text in ("temperature", *kinds, "lost")], rows)
+def outcome_table(bands: Sequence[TemperatureBand], answer: BestAnswer) -> Table:
+    """Return how the trials of each range of temperatures ended, in the whole study and in each setup.
+
+    Args:
+        bands: Those of the whole study.
+        answer: Has each setup's.
+    """
+    temperatures = [f"{temperature_text(band.low)} to {temperature_text(band.high)}" for band in bands]
+    meaning = "trials that completed, of all that ended where some did not"
+    headings = [Heading("setup"), *(Heading(f"T {text}", meaning) for text in temperatures)]
+    rows = [["all", *map(_outcome_text, bands)]]
+    if len(answer.setups) > 1:
+        names = setup_names([found.setup for found in answer.setups])
+        for name, found in zip(names, answer.setups, strict=True):
+            rows.append([name, *map(_outcome_text, found.outcomes)])
+    return Table(headings, rows)
 
 
 def teacher_table(teachers: Sequence[TeacherRow]) -> Table:
@@ -154,6 +158,15 @@ def _answer_row(
         *(f"{100 * regret[t]:.1f}" if t in regret else NOTHING for t in defaults),
         *map(str, (found.trials, found.failed, found.pruned)),
     ]
+
+
+def _outcome_text(band: TemperatureBand) -> str:
+    if not band.finished:
+        return NOTHING
+    if not band.lost:
+        return str(band.complete)
+    lost = [f"{count} {kind}" for kind in ("pruned", "diverged", "failed") if (count := getattr(band, kind))]
+    return f"{band.complete} of {band.finished} ({', '.join(lost)})"
 
 
 def _effect_text(effect: TemperatureEffect | None) -> str:

@@ -65,10 +65,32 @@ def print_answer(document: Mapping[str, Any]) -> None:
     for setup in setups:
         table.add_row(*_answer_cells(setup, factors, tuned))
     print_table(table)
+    _print_pruned(document)
     if earlier := document.get("prior_from"):
         click.echo(f"prior from: {', '.join(earlier)}")
     for setup in setups:
         _print_notes(setup)
+
+
+def _print_pruned(document: Mapping[str, Any]) -> None:
+    """Print at which temperatures trials were pruned: early accuracy may favour some of them."""
+    setups = [setup for setup in document["setups"] if setup["pruned"]]
+    if not setups:
+        return
+    bands = [_span([band["low"], band["high"]]) for band in setups[0]["outcomes"]]
+    factors = list(setups[0]["setup"])
+    table = _table("Pruned of all that ended, by temperature", [*map(short, factors), *bands], bands)
+    for setup in setups:
+        table.add_row(
+            *(level_label(setup["setup"][factor]) for factor in factors),
+            *map(_pruned_of, setup["outcomes"]),
+        )
+    print_table(table)
+
+
+def _pruned_of(band: Mapping[str, Any]) -> str:
+    ended = sum(band[kind] for kind in ("complete", "pruned", "diverged", "failed"))
+    return f"{band['pruned']} of {ended}" if ended else "–"
 
 
 def _answer_cells(setup: Mapping[str, Any], factors: Sequence[str], tuned: Sequence[str]) -> list[str]:

@@ -1,21 +1,11 @@
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kdsearch.analysis import best, response_curves
-from kdsearch.analysis.panels import (
-    accuracy_window,
-    band_of,
-    response_panels,
-    temperature_bands,
-    temperature_span,
-    temperature_ticks,
-    trial_text,
-)
-from kdsearch.spec import TEMPERATURE
+from kdsearch.analysis.panels import accuracy_window, response_panels, temperature_ticks, trial_text
 
 MEAN = [0.86, 0.90, 0.88]
 HIGH = [0.87, 0.905, 0.89]
@@ -91,35 +81,6 @@ def test_curves_alone_give_their_points_too(make_spec, make_trials):
     panels = response_panels(response_curves(spec, make_trials(spec)))
     assert [len(panel.points) for panel in panels] == [12, 12]
     assert panels[0].answer is None
-
-
-def test_bands_count_every_finished_trial_once_by_how_it_ended(make_spec, make_trials):
-    spec = make_spec()
-    trials = make_trials(spec)
-    ends = [("pruned", "hopeless"), ("failed", "diverged"), ("failed", "node lost"), ("running", None)]
-    for index, (state, reason) in enumerate(ends):
-        trials[index] = replace(trials[index], state=state, reason=reason)
-    span = temperature_span(trials, spec)
-    bands = temperature_bands(trials, span, n_bands=6)
-    assert span == (1.0, 40.0)
-    assert sum(band.finished for band in bands) == 23
-    totals = [sum(getattr(band, kind) for band in bands) for kind in ("pruned", "diverged", "failed")]
-    assert totals == [1, 1, 1]
-    ratios = [band.high / band.low for band in bands]
-    np.testing.assert_allclose(ratios, 40 ** (1 / 6))
-
-
-def test_the_ends_of_the_span_belong_to_the_outer_bands():
-    bands = temperature_bands([], (1.0, 40.0))
-    assert [band_of(t, bands) for t in (0.9, 1.0, 39.9, 40.0, 50.0)] == [0, 0, 5, 5, 5]
-    assert len(temperature_bands([], (4.0, 4.0))) == 1
-
-
-def test_a_temperature_that_is_a_factor_or_a_choice_has_its_place(make_spec):
-    factor = make_spec({TEMPERATURE: [2, 8]}, tune={"optimizer.lr": {"low": 0.01, "high": 1.0, "log": True}})
-    assert temperature_span([], factor) == (2.0, 8.0)
-    choices = make_spec({}, tune={TEMPERATURE: {"choices": [1, 4, 16]}})
-    assert temperature_span([], choices) == (1.0, 16.0)
 
 
 @pytest.mark.parametrize(

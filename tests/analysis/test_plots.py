@@ -4,7 +4,7 @@ import pytest
 
 from kdsearch.analysis import BestAnswer, SetupAnswer, best, response_curves
 from kdsearch.analysis.figure_layout import CONFIG, Grid
-from kdsearch.analysis.panels import temperature_bands
+from kdsearch.analysis.outcomes import temperature_bands
 from kdsearch.analysis.plots import (
     plot_best_temperatures,
     plot_learning_curves,

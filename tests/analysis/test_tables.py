@@ -1,6 +1,5 @@
 from kdsearch.analysis import BestAnswer, SetupAnswer
-from kdsearch.analysis.panels import TemperatureBand
-from kdsearch.analysis.tables import answer_lines, answer_table, outcome_table
+from kdsearch.analysis.tables import answer_lines, answer_table
 
 ANSWERED = SetupAnswer(
     setup={"optimizer.name": "sgd"},
@@ -53,9 +52,3 @@ def test_where_temperature_hardly_matters_any_will_do():
 def test_lines_name_the_first_answers_and_count_the_rest():
     lines = answer_lines(answer(ANSWERED, SILENT, ANSWERED), most=2)
     assert lines == ["sgd: 6.3 (4.2 to 17)", "adamw: not known yet", "and 1 more"]
-
-
-def test_outcomes_tell_the_share_that_was_lost():
-    table = outcome_table([TemperatureBand(1, 2, 6, 1, 1, 0), TemperatureBand(2, 4, 0, 0, 0, 0)])
-    assert table.rows[0] == ["1.0 to 2.0", "6", "1", "1", "0", "25%"]
-    assert table.rows[1][-1] == "–"
