@@ -307,6 +307,20 @@ def test_measuring_leaves_the_networks_as_they_were():
         assert_close(model.state_dict(), state, 0.0)
 
 
+def test_loops_are_measured_on_the_whole_batch_however_slow_they_are_on_a_part():
+    models = [student("convnet_8_16", 8, seed) for seed in range(16)]
+    ways = ["looped", "looped_channels_last", "fused"]
+    sizes = []
+
+    def loss_on(size):
+        sizes.append(size)
+        return half_square
+
+    seconds = measured_seconds(ways, models, batch_of(0, 8)[0], loss_on, PackPlan(FP32, seeds=range(16)))
+    assert set(seconds) >= {"looped", "looped_channels_last"}
+    assert sizes[-1] == len(batch_of(0, 8)[0])
+
+
 def test_a_choice_is_measured_once_for_all_processes(tmp_path):
     measured = []
 

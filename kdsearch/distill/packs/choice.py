@@ -25,7 +25,7 @@ Way: TypeAlias = Literal["looped", "looped_channels_last", "fused"]
 _ROUNDS = (3, 20)  # at least and at most; as many as fit into _BUDGET_S
 _BUDGET_S = 0.5
 _MARGIN = 0.97  # another way must be this much faster than the first, so that noise rarely decides
-_HOPELESS = 1.5  # a way this much slower on a part of the batch is not measured on the whole
+_HOPELESS = 1.5  # fusing that is this much slower on a part of the batch is not measured on the whole
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ def measured_seconds(
 ) -> dict[Way, float]:
     """Return the best time of one step in each way, in seconds of CPU or GPU; ways take turns, on copies.
 
-    A way that is far behind on an eighth of the batch, or runs out of memory, is left out.
+    Fusing is left out where it is far behind on an eighth of the batch, and any way that runs out of memory.
+    Loops are always measured on the whole: they look slow on a part, and gain with its size.
 
     Args:
         ways: The ways to measure, the default first.
@@ -132,8 +133,8 @@ def measured_seconds(
     """
     part = max(len(images) // 8, 2)
     shorter = _measured(ways, models, images[:part], loss_on(part), plan)
-    fastest = min(shorter.values(), default=0.0)
-    promising = [way for way, seconds in shorter.items() if seconds <= _HOPELESS * fastest]
+    loop = min((seconds for way, seconds in shorter.items() if way != "fused"), default=float("inf"))
+    promising = [way for way, seconds in shorter.items() if way != "fused" or seconds <= _HOPELESS * loop]
     if len(promising) <= 1:
         return {way: shorter[way] for way in promising}
     return _measured(promising, models, images, loss_on(len(images)), plan)
