@@ -45,7 +45,8 @@ class TrialResult:
     knows them, `test_accuracy`, `test_loss`, `teacher_entropy`, `student_entropy` and
     `teacher_agreement`. `reason` tells why a trial was pruned or failed; a student whose loss or
     accuracy is not finite has failed for the reason `diverged`. `seconds` is wall time divided by the
-    pack's size.
+    pack's size. `executor` is the way in which our engine trained the pack, and `pack_size` how many
+    students that pack held.
     """
 
     number: int
@@ -55,6 +56,8 @@ class TrialResult:
     reason: str | None = None
     seconds: float = 0.0
     device: str = "cpu"
+    executor: str | None = None
+    pack_size: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values, as it travels from a worker to the driver."""
