@@ -1,5 +1,6 @@
 """What is random about a view, drawn by hashing (view seed, epoch, sample index, stream)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from functools import cache
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from kdsearch.distill.randomness import hash_key, hashed, uniform_integers
+from kdsearch.distill.randomness import hash_key, hashed_each, uniform_integers
 from kdsearch.spec.sections import Augment
 
 N_QUANTILES = 2**16
@@ -74,13 +75,14 @@ class Drawer:
         self._augment = augment
         self._size = size
         self._index = torch.arange(n_samples, device=device)
+        self._streams = _streams_of(augment)
         self._factors = _factors(augment.color_jitter).to(device, dtype)
         self._mixup_shares = _beta_quantiles(augment.mixup).to(device, dtype)
         self._patch_sizes = (size * (1 - _beta_quantiles(augment.cutmix)).sqrt()).floor().long().to(device)
 
     def epoch(self, view_seed: int, epoch: int) -> Draws:
         """Return the draws of all samples in an epoch."""
-        dice = _Dice(view_seed, epoch, self._index)
+        dice = _Dice(view_seed, epoch, self._index, self._streams)
         augment = self._augment
         partner, share, patch = self._mixing(dice)
         return Draws(
@@ -124,17 +126,32 @@ class Drawer:
 
 
 class _Dice:
-    """The hashes of one epoch's samples."""
+    """The hashes of one epoch's samples, in every stream that is used."""
 
-    def __init__(self, view_seed: int, epoch: int, index: Tensor) -> None:
-        self._seeds = (view_seed, epoch)
-        self._index = index
+    def __init__(self, view_seed: int, epoch: int, index: Tensor, streams: Sequence[Stream]) -> None:
+        keys = [hash_key(view_seed, epoch, own) for own in streams]
+        self._hashes = dict(zip(streams, hashed_each(keys, index), strict=True)) if keys else {}
 
     def roll(self, stream: Stream, n_sides: int) -> Tensor:
-        return uniform_integers(hashed(hash_key(*self._seeds, stream), self._index), n_sides)
+        return uniform_integers(self._hashes[stream], n_sides)
 
     def coin(self, stream: Stream) -> Tensor:
         return self.roll(stream, 2) == 1
+
+
+def _streams_of(augment: Augment) -> list[Stream]:
+    """Return what is drawn for a sample."""
+    mixes = bool(augment.mixup or augment.cutmix)
+    used: list[tuple[bool, Sequence[Stream]]] = [
+        (bool(augment.crop_padding), (Stream.TOP, Stream.LEFT)),
+        (augment.flip, (Stream.FLIP,)),
+        (bool(augment.cutout), (Stream.CUT_ROW, Stream.CUT_COLUMN)),
+        (bool(augment.color_jitter), (Stream.BRIGHTNESS, Stream.CONTRAST, Stream.SATURATION)),
+        (mixes, (Stream.PARTNER, Stream.MIX)),
+        (bool(augment.cutmix), (Stream.BOX_ROW, Stream.BOX_COLUMN)),
+        (bool(augment.mixup and augment.cutmix), (Stream.MIX_KIND,)),
+    ]
+    return [stream for is_used, streams in used if is_used for stream in streams]
 
 
 def _square(centre: list[Tensor], width: Tensor, size: int) -> Tensor:

@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from kdsearch.distill.randomness import hash_key, hashed, hashed_order, seeded, stream, uniform_integers
+from kdsearch.distill.randomness import (
+    hash_key,
+    hashed,
+    hashed_each,
+    hashed_order,
+    seeded,
+    stream,
+    uniform_integers,
+)
 
 WORD = 2**32 - 1
 
@@ -83,3 +91,12 @@ def test_seeding_is_undone_after_an_error():
     with pytest.raises(ZeroDivisionError), seeded(9):
         raise ZeroDivisionError
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_several_keys_at_once_give_what_each_gives_alone():
+    keys = [hash_key(7, part) for part in range(5)]
+    index = torch.arange(1000)
+    together = hashed_each(keys, index)
+    assert together.shape == (5, 1000)
+    for key, own in zip(keys, together, strict=True):
+        assert torch.equal(own, hashed(key, index))
