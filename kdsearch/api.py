@@ -125,7 +125,7 @@ class Study:
 
     def importance(self, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Importance:
         """Return what share of accuracy's variation parameters, pairs of them and factors explain."""
-        return importance(self.spec, self._rows(), where=where, level=level)
+        return importance(self.spec, self._rows(), earlier=self._prior(), where=where, level=level)
 
     def trials(self) -> "pd.DataFrame":
         """Return every trial, one row each; setup and parameters have a column for each path."""

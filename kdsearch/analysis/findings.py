@@ -9,17 +9,19 @@ from sqlalchemy import select
 
 from kdsearch.analysis.answers import BestAnswer, best
 from kdsearch.analysis.comparison import Comparison, compare
+from kdsearch.analysis.importance import Importance, importance
 from kdsearch.analysis.labels import factor_label, setup_names, value_text, varied_factors
 from kdsearch.analysis.outcomes import belongs_to, temperature_bands, temperature_of, temperature_span
 from kdsearch.analysis.plots import (
     plot_best_temperatures,
+    plot_importance,
     plot_learning_curves,
     plot_outcomes,
     plot_progress,
     plot_response,
 )
 from kdsearch.analysis.response import ResponseCurve, response_curves
-from kdsearch.analysis.tables import Table, effect_table, outcome_table
+from kdsearch.analysis.tables import Table, effect_table, importance_table, outcome_table
 from kdsearch.analysis.transfer import load_prior
 from kdsearch.spec import Choices, Range, Setup, StudySpec
 from kdsearch.storage import (
@@ -58,6 +60,7 @@ class Findings:
         teachers: The teachers it used.
         runs: With which package versions and git commit it ran, the latest last.
         study: How it is, and why.
+        importance: What accuracy depends on.
     """
 
     spec: StudySpec
@@ -69,6 +72,7 @@ class Findings:
     teachers: list[TeacherRow]
     runs: list[dict[str, Any]]
     study: StudySummary
+    importance: Importance
 
     def of_study(self, study: StudySummary) -> "Findings":
         """Return the same findings with how their study is now."""
@@ -100,8 +104,8 @@ def load_findings(
     """
     spec, trials = load_spec_of(database, study), load_trials(database, study)
     earlier = load_prior(database, spec)
-    found = load_study(database, study)
-    answer = best(spec, trials, earlier=earlier, level=level, tolerance=tolerance).of_study(found)
+    now = load_study(database, study)
+    answer = best(spec, trials, earlier=earlier, level=level, tolerance=tolerance).of_study(now)
     sample = learning_sample([found.setup for found in answer.setups], trials)
     return Findings(
         spec,
@@ -112,7 +116,8 @@ def load_findings(
         _learning_curves(database, study, sample),
         load_teachers(database, study),
         _runs(database, study),
-        found,
+        now,
+        importance(spec, trials, earlier=earlier, level=level),
     )
 
 
@@ -133,6 +138,8 @@ def learning_sample(setups: Sequence[Setup], trials: Sequence[TrialRow]) -> list
 def figure_sections(findings: Findings) -> list[FigureSection]:
     """Return the figures of a study, the response of accuracy to temperature first."""
     sections = [_response_section(findings), _forest_section(findings)]
+    if findings.importance.tuned:
+        sections.append(_importance_section(findings.importance))
     bands = temperature_bands(findings.trials, temperature_span(findings.trials, findings.spec))
     if any(band.finished for band in bands):
         sections.append(
@@ -222,6 +229,15 @@ def _forest_section(findings: Findings) -> FigureSection:
     return FigureSection(
         "Best temperatures side by side", caption, plot_best_temperatures(findings.answer, span)
     )
+
+
+def _importance_section(found: Importance) -> FigureSection:
+    caption = (
+        "The share of accuracy's variation that each tuned parameter explains within a setup, over the whole "
+        "ranges, and each pair beyond its two parameters; and that each factor explains between the setups' "
+        f"best accuracies. With {found.level:.0%} intervals."
+    )
+    return FigureSection("What accuracy depends on", caption, plot_importance(found), importance_table(found))
 
 
 def _learning_curves(database: Database, study: str, numbers: Sequence[int]) -> dict[int, Curve]:

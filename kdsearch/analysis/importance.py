@@ -13,6 +13,7 @@ from kdsearch.analysis.profiles import Interval
 from kdsearch.analysis.response import Response, fit_response
 from kdsearch.analysis.selection import select_setups
 from kdsearch.analysis.threads import one_blas_thread
+from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.spec import StudySpec, level_label
 from kdsearch.storage import TrialRow
 
@@ -60,16 +61,25 @@ def importance(
     spec: StudySpec,
     trials: Sequence[TrialRow],
     *,
+    earlier: Sequence[EarlierStudy] = (),
     where: Mapping[str, Any] | None = None,
     level: float = 0.9,
     seed: int = 0,
 ) -> Importance:
     """Return what accuracy depends on, by a decomposition of the model's variance.
 
+    Args:
+        spec: The study's spec.
+        trials: Its trials so far.
+        earlier: The studies that `search.warm_start` names; they inform the model, the shares are this one's.
+        where: Levels of factors to which the question is restricted.
+        level: Probability of the intervals, between 0 and 1.
+        seed: Fixes the draws that the shares are computed from.
+
     Raises:
         RequestError: A factor or a level of `where` does not belong to the study.
     """
-    response = fit_response(spec, trials, seed=seed)
+    response = fit_response(spec, trials, earlier=earlier, seed=seed)
     chosen = select_setups(response.space.setups, where)
     members = [s for s in chosen if response.silence(s) is None]
     if not members:

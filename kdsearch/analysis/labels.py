@@ -34,6 +34,11 @@ def factor_label(path: str) -> str:
     return ending.replace(".", " ").replace("_", " ")
 
 
+def effect_label(paths: Sequence[str]) -> str:
+    """Return the name of a parameter's, a factor's or a pair's effect."""
+    return " × ".join(map(factor_label, paths))
+
+
 def _is_unambiguous(ending: str, path: str) -> bool:
     return not any(leaf != path and f".{ending}." in f".{leaf}." for leaf in TRAINING_LEAVES)
 

@@ -29,7 +29,15 @@ from kdsearch.analysis.figure_layout import (
     temperature_axis,
     title_width,
 )
-from kdsearch.analysis.labels import factor_label, setup_names, temperature_text, value_text, wrapped
+from kdsearch.analysis.importance import Importance
+from kdsearch.analysis.labels import (
+    effect_label,
+    factor_label,
+    setup_names,
+    temperature_text,
+    value_text,
+    wrapped,
+)
 from kdsearch.analysis.outcomes import TemperatureBand, band_of, belongs_to, temperature_of
 from kdsearch.analysis.panels import Panel, Point, response_panels
 from kdsearch.analysis.response import ResponseCurve
@@ -87,6 +95,32 @@ def plot_best_temperatures(answer: BestAnswer, span: tuple[float, float]) -> go.
     figure.update_xaxes(title_text="temperature", **temperature_axis(span))
     figure.update_layout(margin={"r": 210})
     figure.add_traces(_forest_legend(answer))
+    return figure
+
+
+def plot_importance(found: Importance) -> go.Figure:
+    """Draw the shares of variation as bars with their intervals: parameters and pairs, then factors."""
+    parts = {"within a setup": found.tuned, "between setups": found.factors}
+    figure = blank_figure(height=130 + 26 * sum(map(len, parts.values())))
+    for (name, effects), color in zip(parts.items(), sequence_colors(3), strict=False):
+        if not effects:
+            continue
+        shares = [effect.share for effect in effects]
+        figure.add_bar(
+            orientation="h",
+            y=[escape(effect_label(effect.paths)) for effect in effects],
+            x=shares,
+            name=name,
+            marker={"color": faded(color, 0.6)},
+            error_x={
+                **{"type": "data", "symmetric": False, "color": INK, "thickness": 1.5, "width": 4},
+                "array": [effect.interval[1] - effect.share for effect in effects],
+                "arrayminus": [effect.share - effect.interval[0] for effect in effects],
+            },
+            hovertemplate="%{y}: %{x:.0%} of the variation<extra></extra>",
+        )
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(title_text="share of variation", tickformat=".0%", range=[0, 1])
     return figure
 
 

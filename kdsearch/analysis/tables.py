@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from kdsearch.analysis.answers import BestAnswer, SetupAnswer
 from kdsearch.analysis.effects import TemperatureEffect
-from kdsearch.analysis.labels import factor_label, setup_names, temperature_text, value_text
+from kdsearch.analysis.importance import Importance
+from kdsearch.analysis.labels import effect_label, factor_label, setup_names, temperature_text, value_text
 from kdsearch.analysis.outcomes import TemperatureBand
 from kdsearch.analysis.profiles import Interval
 from kdsearch.storage import TeacherRow
@@ -78,6 +79,28 @@ def effect_table(answer: BestAnswer) -> Table:
         regrets = (found.regret_of or {}, found.regret_at_common or {})
         lost = [f"{100 * own[t]:.1f}" if t in own else NOTHING for t in defaults for own in regrets]
         rows.append([name, *map(_effect_text, effects), *lost])
+    return Table(headings, rows)
+
+
+def importance_table(found: Importance) -> Table:
+    """Return the shares of variation that parameters, pairs and factors explain."""
+    headings = [
+        Heading("effect of"),
+        Heading("among"),
+        Heading("share", "of the variation of expected accuracy"),
+        Heading(f"{found.level:.0%} interval"),
+    ]
+    parts = {"parameters within a setup": found.tuned, "the setups' best accuracies": found.factors}
+    rows = [
+        [
+            effect_label(effect.paths),
+            name,
+            f"{effect.share:.0%}",
+            " to ".join(f"{end:.0%}" for end in effect.interval),
+        ]
+        for name, effects in parts.items()
+        for effect in effects
+    ]
     return Table(headings, rows)
 
 

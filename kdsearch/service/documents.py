@@ -25,6 +25,7 @@ class Documents:
             Route("/studies/{name}", self.study),
             Route("/studies/{name}/best", self.best),
             Route("/studies/{name}/compare", self.compare),
+            Route("/studies/{name}/importance", self.importance),
             Route("/studies/{name}/trials", self.trials),
             Route("/recommend", self.recommend),
             Route("/teachers", self.teachers),
@@ -60,6 +61,12 @@ class Documents:
             raise RequestError("`factor` is missing: the factor whose levels are compared, as PATH.")
         comparison = self._library.compare(name, asked.factor, where=asked.where, level=asked.level)
         return JSONResponse(comparison.to_dict())
+
+    def importance(self, request: Request) -> JSONResponse:
+        """Answer what accuracy depends on: parameters, pairs of them, and factors."""
+        name, asked = self._question(request, "where", "level")
+        found = self._library.importance(name, where=asked.where, level=asked.level)
+        return JSONResponse(found.to_dict())
 
     def recommend(self, request: Request) -> JSONResponse:
         """Answer for a setup that need not have been run, from what was."""

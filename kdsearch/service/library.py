@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
 
-from kdsearch.analysis import BestAnswer, Comparison, best, compare
+from kdsearch.analysis import BestAnswer, Comparison, Importance, best, compare, importance
 from kdsearch.analysis.findings import Findings, load_findings
 from kdsearch.analysis.recommendation import Recommendation, recommend_from
 from kdsearch.analysis.transfer import EarlierStudy, load_earlier, load_prior
@@ -109,6 +109,16 @@ class Library:
 
         def answer() -> Comparison:
             return compare(spec, trials, factor, earlier=earlier, where=where, level=level)
+
+        return self._keep(question, trials, earlier, answer)
+
+    def importance(self, name: str, *, where: Mapping[str, Any] | None, level: float) -> Importance:
+        """Return what accuracy depends on."""
+        spec, trials, earlier = self._known(name)
+        question = ("importance", name, repr(where), level)
+
+        def answer() -> Importance:
+            return importance(spec, trials, earlier=earlier, where=where, level=level)
 
         return self._keep(question, trials, earlier, answer)
 

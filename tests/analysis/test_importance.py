@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from kdsearch.analysis import importance
+from kdsearch.analysis.plots import plot_importance
+from kdsearch.analysis.tables import importance_table
+from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.spec import TEMPERATURE, StudySpec, load_spec
 from kdsearch.storage import TrialRow
 
@@ -59,3 +62,27 @@ def test_without_trials_there_is_a_reason_and_the_document_is_json():
     assert "too few trials" in (importance(SPEC, []).reason or "")
     document = importance(SPEC, trials(lambda setup, u, v: 0.9 - u / 50)).to_dict()
     assert json.loads(json.dumps(document))["tuned"][0]["paths"] == [TEMPERATURE]
+
+
+def test_an_earlier_study_informs_the_shares_of_a_new_one_without_being_in_them():
+    truth = lambda setup, u, v: 0.9 - 0.05 * (u - 0.5) ** 2  # noqa: E731
+    few = trials(truth)[::6]
+    earlier = EarlierStudy(SPEC.model_copy(update={"name": "before"}), trials(truth))
+    alone, informed = (importance(SPEC, few, earlier=before).tuned[0].interval for before in ((), (earlier,)))
+    assert informed[1] - informed[0] < alone[1] - alone[0]
+    assert importance(SPEC, [], earlier=[earlier]).reason
+
+
+def test_figure_and_table_show_every_effect_with_its_doubt():
+    found = importance(
+        SPEC, trials(lambda setup, u, v: 0.9 - u / 50 + 0.02 * (setup["optimizer.name"] == "sgd"))
+    )
+    within, between = plot_importance(found).data
+    assert list(within.y) == ["temperature", "optimizer lr", "temperature × optimizer lr"]
+    assert list(within.x) == [effect.share for effect in found.tuned]
+    ends = [x + up for x, up in zip(within.x, within.error_x.array, strict=True)]
+    assert ends == pytest.approx([effect.interval[1] for effect in found.tuned])
+    assert list(between.y) == ["optimizer name", "teacher arch"]
+    table = importance_table(found)
+    assert len(table.rows) == len(found.tuned) + len(found.factors)
+    assert table.rows[0][2] == f"{found.tuned[0].share:.0%}"

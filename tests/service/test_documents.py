@@ -1,7 +1,7 @@
 import pytest
 
 import kdsearch
-from kdsearch.analysis import best, compare
+from kdsearch.analysis import best, compare, importance
 from kdsearch.storage import list_studies, load_spec_of, load_trials, open_database
 
 API = "/kdsearch/v1"
@@ -42,6 +42,14 @@ def test_compare_is_the_commands_document(client, stored):
     assert answer.json() == as_json(compare(spec, trials, "optimizer.name").to_dict())
 
 
+def test_importance_is_the_commands_document(client, stored):
+    _, spec, trials = stored
+    asked = {"where": "optimizer.name=sgd", "level": 0.8}
+    answer = client.get(f"{API}/studies/demo/importance", params=asked)
+    expected = importance(spec, trials, where={"optimizer.name": "sgd"}, level=0.8)
+    assert answer.json() == as_json(expected.to_dict())
+
+
 def test_trials_and_studies_are_the_commands_documents(client, stored):
     database, _, trials = stored
     assert client.get(f"{API}/studies/demo/trials").json() == as_json([t.to_dict() for t in trials])
@@ -55,7 +63,7 @@ def test_health_counts_the_studies(client):
     assert client.get(f"{API}/health").json() == {"status": "ok", "studies": 1}
 
 
-@pytest.mark.parametrize("address", ["", "/best", "/trials", "/compare?factor=optimizer.name"])
+@pytest.mark.parametrize("address", ["", "/best", "/trials", "/compare?factor=optimizer.name", "/importance"])
 def test_an_unknown_study_is_not_found_and_the_known_ones_are_named(client, address):
     answer = client.get(f"{API}/studies/other{address}")
     assert answer.status_code == 404
@@ -76,6 +84,7 @@ def test_an_unknown_study_is_not_found_and_the_known_ones_are_named(client, addr
         ("/best?lvel=0.9", "Known: by, level, tolerance, where."),
         ("/compare", "`factor` is missing"),
         ("/compare?factor=optimizer.lr", "Factors: optimizer.name"),
+        ("/importance?factor=optimizer.name", "Known: level, where."),
         ("/trials?state=failed", "There is none here."),
     ],
 )
