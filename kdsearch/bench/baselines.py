@@ -1,12 +1,13 @@
 """What the profile sampler is measured against, beside the samplers that ship: joint search, a plain grid."""
 
-from collections.abc import Collection, Sequence
+import warnings
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 
-from kdsearch.search import Proposal
+from kdsearch.search import Proposal, Proposer, build_proposer
 from kdsearch.search.balance import next_setup, trials_of
 from kdsearch.search.start import start_centre
 from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, setup_key
@@ -15,13 +16,18 @@ from kdsearch.storage import TrialRow
 _SETUP = "setup"
 
 
+def silence_optuna() -> None:
+    """Let Optuna tell neither of each study and trial, nor that a sampler of its own is experimental."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+
+
 class JointProposer:
     """An Optuna sampler that sees all setups at once, as Ray Tune with Optuna would: trials one by one."""
 
     def __init__(self, spec: StudySpec, sampler: BaseSampler) -> None:
         self._spec = spec
         self._keys = {setup_key(setup): setup for setup in spec.setups()}
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._open: list[optuna.Trial] = []
         self._n_told = 0
@@ -77,6 +83,14 @@ def _spread(count: int) -> list[int]:
     return sorted(range(count), key=lambda index: f"{index:0{n_bits}b}"[::-1])
 
 
+def proposer_of(sampler: str, spec: StudySpec) -> Proposer:
+    """Return the proposer that goes by a name in `SAMPLERS`."""
+    if sampler in BASELINES:
+        return BASELINES[sampler](spec)
+    search = spec.search.model_copy(update={"sampler": sampler})
+    return build_proposer(spec.model_copy(update={"search": search}))
+
+
 def joint_tpe(spec: StudySpec) -> JointProposer:
     """Return Optuna's TPE over all setups at once."""
     return JointProposer(spec, TPESampler(seed=spec.search.seed, multivariate=True))
@@ -85,3 +99,11 @@ def joint_tpe(spec: StudySpec) -> JointProposer:
 def joint_gp(spec: StudySpec) -> JointProposer:
     """Return Optuna's Gaussian process over all setups at once."""
     return JointProposer(spec, GPSampler(seed=spec.search.seed, deterministic_objective=False))
+
+
+BASELINES: dict[str, Callable[[StudySpec], Proposer]] = {
+    "grid at default": GridProposer,
+    "tpe joint": joint_tpe,
+    "gp joint": joint_gp,
+}
+SAMPLERS = ("profile", "random", "tpe", "gp", *BASELINES)

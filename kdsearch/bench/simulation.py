@@ -15,6 +15,9 @@ from kdsearch.storage import DIVERGED, TrialRow
 Scenario: TypeAlias = Literal["shared", "unshared", "plateau", "flat", "failures", "uneven"]
 SCENARIOS: tuple[Scenario, ...] = ("shared", "unshared", "plateau", "flat", "failures", "uneven")
 
+TRAINER = "kdsearch.bench.simulated_trainer:train"
+LOST = "lost worker"
+
 _LR = "optimizer.lr"
 _DECAY = "optimizer.weight_decay"
 _PLATEAU = 0.15
@@ -27,7 +30,8 @@ class SetupTruth:
     """One setup's response. Positions are shares of the ranges, heights and noise are points.
 
     Accuracy falls from `top` by up to `depth` away from the best temperature and by up to 8 away from the
-    best learning rate, which moves with temperature; `flat_top` is the half width of the plateau.
+    best learning rate, which moves with temperature; `flat_top` is the half width of the plateau. With
+    `lr_beyond` the best learning rate lies so much further up, as a share of its range: maybe outside.
     """
 
     top: float
@@ -37,6 +41,7 @@ class SetupTruth:
     best_lr: float
     noise: float
     flat_top: float
+    lr_beyond: float = 0.0
 
     def profile(self, temperature: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the accuracy in points at positions of temperature, other parameters at their best."""
@@ -45,7 +50,8 @@ class SetupTruth:
 
     def lr_at(self, temperature: float) -> float:
         """Return the position of the best learning rate at a position of temperature."""
-        return float(np.clip(self.best_lr + _COUPLING * (temperature - 0.5), 0.05, 0.95))
+        inside = np.clip(self.best_lr + _COUPLING * (temperature - 0.5), 0.05, 0.95)
+        return float(inside) + self.lr_beyond
 
 
 @dataclass
@@ -65,11 +71,10 @@ class SimulatedStudy:
 
     def run(self, setup: Setup, params: Params) -> TrialRow:
         """Train one simulated student, and keep its trial."""
-        state, reason, points = self._outcome(setup, params)
-        accuracy = float(np.clip(points / 100, 0, 1)) if state == "complete" else None
+        accuracy, reason = self.outcome(setup, params, self.rng)
         row = TrialRow(
             number=len(self.rows),
-            state="failed" if state == "failed" else "complete",
+            state="complete" if reason is None else "failed",
             reason=reason,
             setup=setup,
             params=params,
@@ -99,22 +104,26 @@ class SimulatedStudy:
         dimension = self.spec.dimensions(setup)[TEMPERATURE]
         return dimension.to_unit(temperature)  # type: ignore[union-attr]  # a range by construction
 
-    def _outcome(self, setup: Setup, params: Params) -> tuple[str, str | None, float]:
+    def outcome(
+        self, setup: Setup, params: Params, rng: np.random.Generator
+    ) -> tuple[float | None, str | None]:
+        """Return a trial's accuracy, as a fraction, or None and the reason why it failed."""
         truth, dimensions = self.truth(setup), self.spec.dimensions(setup)
         units = {path: dimensions[path].to_unit(value) for path, value in params.items()}  # type: ignore[union-attr]
         points = float(truth.profile(np.array(units[TEMPERATURE])))
         if _LR in units:
             apart = units[_LR] - truth.lr_at(units[TEMPERATURE])
             if self.diverges and apart > _DIVERGES_ABOVE:
-                return "failed", DIVERGED, 0.0
+                return None, DIVERGED
             points -= 8 * -np.expm1(-0.5 * (apart / 0.25) ** 2)
         if _DECAY in units:
             points -= 3 * (units[_DECAY] - 0.5) ** 2
-        if self.rng.random() < self.crashes:
-            points -= 15 * self.rng.random()
-        if self.rng.random() < self.crashes:
-            return "failed", "lost worker", 0.0
-        return "complete", None, points + truth.noise * self.rng.standard_normal()
+        if rng.random() < self.crashes:
+            points -= 15 * rng.random()
+        if rng.random() < self.crashes:
+            return None, LOST
+        points += truth.noise * rng.standard_normal()
+        return float(np.clip(points / 100, 0, 1)), None
 
 
 def simulated_study(
@@ -126,6 +135,7 @@ def simulated_study(
     pack: int = 4,
     sampler: str = "profile",
     lr_off: float = 0.0,
+    lr_beyond: float = 0.0,
     n_tuned: int = 2,
 ) -> SimulatedStudy:
     """Return a study with a known truth and no trials.
@@ -139,9 +149,14 @@ def simulated_study(
         pack: Trials in a pack.
         sampler: The sampler that the spec names.
         lr_off: How many decades the best learning rate lies above the spec's default.
+        lr_beyond: How far it lies further up, as a share of its range: beyond the range from about 0.5 on.
         n_tuned: 1: temperature alone; 2: and the learning rate; 3: and the weight decay.
     """
-    spec = load_spec(_document(scenario, seed, levels, n_trials, pack, sampler, n_tuned))
+    document = _document(scenario, seed, levels, n_trials, pack, sampler, n_tuned)
+    origin = {"scenario": scenario, "seed": seed, "lr_off": lr_off, "n_tuned": n_tuned}
+    spec = load_spec(
+        {**document, "trainer": TRAINER, "options": {**origin, "levels": "x".join(map(str, levels))}}
+    )
     rng = np.random.default_rng([seed, SCENARIOS.index(scenario)])
     steps = [rng.normal(0, 0.15, size=n) for n in levels]
     truths = {}
@@ -160,6 +175,7 @@ def simulated_study(
             if scenario == "uneven"
             else rng.uniform(0.2, 0.4),
             flat_top=_PLATEAU if scenario == "plateau" else 0.0,
+            lr_beyond=lr_beyond,
         )
     has_failures = scenario == "failures"
     return SimulatedStudy(spec, truths, rng, 0.1 if has_failures else 0.0, has_failures)

@@ -6,7 +6,7 @@ import numpy as np
 
 from kdsearch.analysis import best
 from kdsearch.analysis.forecast import ENOUGH_TO_DECIDE, decided_setups, forecast
-from kdsearch.bench.search import proposer_of
+from kdsearch.bench.baselines import proposer_of
 from kdsearch.bench.simulation import simulated_study
 from kdsearch.spec import setup_key
 
