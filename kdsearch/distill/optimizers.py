@@ -1,12 +1,13 @@
-"""Torch optimizers over a pack: one instance, one parameter group for each member."""
+"""Optimizers over a pack: one instance, one parameter group for each member."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 from kdsearch.distill.factories import load_factory
+from kdsearch.distill.fused_optimizers import FusedAdam, FusedAdamW, FusedSGD, Group
 from kdsearch.distill.lion import Lion
 from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Optimizer as OptimizerSection
@@ -14,23 +15,36 @@ from kdsearch.spec.sections import Optimizer as OptimizerSection
 Parameters: TypeAlias = Sequence[Sequence[Tensor]]
 """The parameters of each member of a pack, in one order."""
 
-Group: TypeAlias = dict[str, Any]
-_HOW: Mapping[str, dict[str, bool]] = {
-    "sgd": {"fused": True},
-    "adam": {"fused": True},
-    "adamw": {"fused": True},
-    "rmsprop": {"foreach": True},
-}
-_CLASSES: Mapping[str, type[torch.optim.Optimizer]] = {
-    "sgd": torch.optim.SGD,
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "rmsprop": torch.optim.RMSprop,
+
+class PackOptimizer(Protocol):
+    """What training asks of an optimizer: torch.optim's interface, as far as it is used."""
+
+    param_groups: list[Group]
+    state: Any
+
+    def step(self) -> Any:
+        """Take a step."""
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+
+
+_BUILDERS: Mapping[str, Callable[[list[Group]], PackOptimizer]] = {
+    "sgd": FusedSGD,
+    "adam": FusedAdam,
+    "adamw": FusedAdamW,
+    "rmsprop": lambda groups: torch.optim.RMSprop(groups, foreach=True),
     "lion": Lion,
 }
 
 
-def build_optimizer(parameters: Parameters, sections: Sequence[OptimizerSection]) -> torch.optim.Optimizer:
+def build_optimizer(parameters: Parameters, sections: Sequence[OptimizerSection]) -> PackOptimizer:
     """Return one optimizer in which each member has a group with its own hyper-parameters.
 
     A user's `package.module:factory` gets the parameter groups, with `lr` and `weight_decay` in each,
@@ -48,79 +62,15 @@ def build_optimizer(parameters: Parameters, sections: Sequence[OptimizerSection]
         {"params": list(own), **_hyperparameters(section)}
         for own, section in zip(parameters, sections, strict=True)
     ]
-    optimizer: torch.optim.Optimizer
-    if ":" in name:
-        optimizer = load_factory(name, "optimizer.name")(groups)
-    else:
-        optimizer = _optimizer_class(name)(groups, **_HOW.get(name, {}))
+    builder = load_factory(name, "optimizer.name") if ":" in name else _builder(name)
+    optimizer: PackOptimizer = builder(groups)
     return optimizer
 
 
-def set_learning_rates(optimizer: torch.optim.Optimizer, peaks: Sequence[float], factor: float) -> None:
+def set_learning_rates(optimizer: PackOptimizer, peaks: Sequence[float], factor: float) -> None:
     """Set every member's learning rate to its own peak times the schedule's factor."""
     for group, peak in zip(optimizer.param_groups, peaks, strict=True):
         group["lr"] = peak * factor
-
-
-@torch.no_grad()
-def take_step(optimizer: torch.optim.Optimizer) -> None:
-    """Take an optimizer's step.
-
-    Of torch's fused kernels only the kernels are called: the bookkeeping around them costs a small
-    network as much as its loss. It is needed where state is still to be made or a gradient is missing.
-    """
-    state, groups = optimizer.state, optimizer.param_groups
-    kernel = _KERNELS.get(type(optimizer)) if optimizer.defaults.get("fused") else None
-    ready = all(p in state and p.grad is not None for group in groups for p in group["params"])
-    if kernel is None or not ready:
-        optimizer.step()
-        return
-    for group in groups:
-        own = group["params"]
-        kernel(group, own, [p.grad for p in own], [state[p] for p in own])
-
-
-def _sgd(group: Group, own: list[Tensor], gradients: list[Tensor], states: list[Group]) -> None:
-    torch._fused_sgd_(
-        own,
-        gradients,
-        [of_parameter["momentum_buffer"] for of_parameter in states],
-        weight_decay=group["weight_decay"],
-        momentum=group["momentum"],
-        lr=group["lr"],
-        dampening=group["dampening"],
-        nesterov=group["nesterov"],
-        maximize=False,
-        is_first_step=False,
-    )
-
-
-def _adam(group: Group, own: list[Tensor], gradients: list[Tensor], states: list[Group]) -> None:
-    steps = [of_parameter["step"] for of_parameter in states]
-    torch._foreach_add_(steps, 1)
-    kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
-    kernel(
-        own,
-        gradients,
-        [of_parameter["exp_avg"] for of_parameter in states],
-        [of_parameter["exp_avg_sq"] for of_parameter in states],
-        [],
-        steps,
-        lr=group["lr"],
-        beta1=group["betas"][0],
-        beta2=group["betas"][1],
-        weight_decay=group["weight_decay"],
-        eps=group["eps"],
-        amsgrad=False,
-        maximize=False,
-    )
-
-
-_KERNELS: dict[type[torch.optim.Optimizer], Callable[..., None]] = {
-    torch.optim.SGD: _sgd,
-    torch.optim.Adam: _adam,
-    torch.optim.AdamW: _adam,
-}
 
 
 def clip_gradients(parameters: Parameters, norms: Sequence[float | None]) -> None:
@@ -130,7 +80,7 @@ def clip_gradients(parameters: Parameters, norms: Sequence[float | None]) -> Non
             torch.nn.utils.clip_grad_norm_(own, norm)
 
 
-def keep_members(optimizer: torch.optim.Optimizer, kept: Sequence[int], parameters: Parameters) -> None:
+def keep_members(optimizer: PackOptimizer, kept: Sequence[int], parameters: Parameters) -> None:
     """Let an optimizer go on with the kept members alone, exactly where they stand.
 
     Args:
@@ -160,9 +110,9 @@ def _hyperparameters(section: OptimizerSection) -> dict[str, Any]:
     return shared | own.get(section.name, {})
 
 
-def _optimizer_class(name: str) -> Any:
-    if name not in _CLASSES:
+def _builder(name: str) -> Callable[[list[Group]], PackOptimizer]:
+    if name not in _BUILDERS:
         raise RequestError(
-            f"`optimizer.name` must be a known optimizer, got {name!r}. Choose one of {', '.join(_CLASSES)}."
+            f"`optimizer.name` must be a known optimizer, got {name!r}. Choose one of {', '.join(_BUILDERS)}."
         )
-    return _CLASSES[name]
+    return _BUILDERS[name]

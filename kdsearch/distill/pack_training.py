@@ -20,7 +20,6 @@ from kdsearch.distill.optimizers import (
     clip_gradients,
     keep_members,
     set_learning_rates,
-    take_step,
 )
 from kdsearch.distill.pack_loss import PackLoss, Targets
 from kdsearch.distill.pack_step import PackStep
@@ -128,7 +127,7 @@ class PackTraining:
             sizes.append(len(targets.batch.labels))
             clip_gradients(parameters, norms)
             set_learning_rates(self._optimizer, peaks, self._schedule(step))
-            take_step(self._optimizer)
+            self._optimizer.step()
             step += 1
         weights = torch.tensor(sizes, dtype=torch.float64, device=self._device)
         mean: list[float] = (weights / weights.sum() @ torch.stack(losses).double()).tolist()

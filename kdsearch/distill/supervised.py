@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdsearch.distill.models import head_of
-from kdsearch.distill.optimizers import build_optimizer, set_learning_rates
+from kdsearch.distill.optimizers import PackOptimizer, build_optimizer, set_learning_rates
 from kdsearch.distill.randomness import hash_key, seeded
 from kdsearch.distill.schedules import schedule
 from kdsearch.distill.views import Batch, Views
@@ -85,7 +85,7 @@ class SupervisedTraining:
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
 
-    def _epoch(self, epoch: int, epochs: int, optimizer: torch.optim.Optimizer, phase: int) -> None:
+    def _epoch(self, epoch: int, epochs: int, optimizer: PackOptimizer, phase: int) -> None:
         n_steps = self._views.n_batches(self.finetune.batch_size)
         factor = schedule(self.finetune.schedule, steps=epochs * n_steps)
         first = (epoch - 1) * n_steps
@@ -106,7 +106,7 @@ class SupervisedTraining:
                 "Lower `finetune.lr`."
             )
 
-    def _step(self, batch: Batch, optimizer: torch.optim.Optimizer, factor: float) -> Tensor:
+    def _step(self, batch: Batch, optimizer: PackOptimizer, factor: float) -> Tensor:
         set_learning_rates(optimizer, [self.finetune.lr], factor)
         optimizer.zero_grad()
         logits = self.model(batch.images.contiguous(memory_format=torch.channels_last))
@@ -116,7 +116,7 @@ class SupervisedTraining:
         return loss.detach()
 
 
-def _optimizer(parameters: Sequence[Tensor], finetune: Finetune) -> torch.optim.Optimizer:
+def _optimizer(parameters: Sequence[Tensor], finetune: Finetune) -> PackOptimizer:
     section = Optimizer(
         name=finetune.optimizer,
         lr=finetune.lr,

@@ -1,3 +1,7 @@
+import copy
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -6,7 +10,6 @@ from kdsearch.distill.optimizers import (
     clip_gradients,
     keep_members,
     set_learning_rates,
-    take_step,
 )
 from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Optimizer
@@ -70,7 +73,7 @@ def descend(optimizer, members, steps):
         optimizer.zero_grad()
         for own in members:
             loss_of(own, step).backward()
-        take_step(optimizer) if isinstance(optimizer, torch.optim.Optimizer) else optimizer.step()
+        optimizer.step()
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -99,13 +102,42 @@ def test_members_keep_their_own_numbers_when_others_leave(name):
 
 
 @pytest.mark.parametrize("name", SECTIONS)
+def test_a_saved_state_goes_on_as_if_nothing_had_been(name):
+    through, stopped = weights(1), weights(1)
+    descend(build_optimizer([through], [SECTIONS[name]]), [through], range(30))
+    first = build_optimizer([stopped], [SECTIONS[name]])
+    descend(first, [stopped], range(12))
+    saved = copy.deepcopy(first.state_dict())
+    resumed = build_optimizer([stopped], [SECTIONS[name]])
+    resumed.load_state_dict(saved)
+    descend(resumed, [stopped], range(12, 30))
+    for own, other in zip(stopped, through, strict=True):
+        assert torch.equal(own, other)
+
+
+def test_training_does_not_import_torchs_compiler():
+    program = (
+        "import sys, torch\n"
+        "from kdsearch.distill.optimizers import build_optimizer\n"
+        "from kdsearch.spec.sections import Optimizer\n"
+        "weight = torch.ones(2, requires_grad=True)\n"
+        "for name in ('sgd', 'adam', 'adamw'):\n"
+        "    optimizer = build_optimizer([[weight]], [Optimizer(name=name)])\n"
+        "    weight.sum().backward()\n"
+        "    optimizer.step()\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("name", SECTIONS)
 def test_a_parameter_without_a_gradient_stays(name):
     own = weights(1)
     optimizer = build_optimizer([own], [SECTIONS[name]])
     descend(optimizer, [own], range(3))
     before = [parameter.detach().clone() for parameter in own]
     own[1].grad = None
-    take_step(optimizer)
+    optimizer.step()
     assert not torch.equal(own[0], before[0])
     assert torch.equal(own[1], before[1])
 
