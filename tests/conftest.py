@@ -5,10 +5,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +86,33 @@ def running() -> Running:
             process.wait(15)
 
     return run
+
+
+@dataclass(frozen=True)
+class FileServer:
+    """A server of this machine that is reached by a URL alone; `folder` is where it keeps its files."""
+
+    url: str
+    folder: Path
+
+
+@pytest.fixture
+def file_server(
+    tmp_path: Path, running: Running, free_ports: Callable[[int], list[int]]
+) -> Iterator[FileServer]:
+    """An FTP server: unlike an object store it shows files while they are still being written."""
+    (port,) = free_ports(1)
+    folder = tmp_path / "served"
+    folder.mkdir()
+    command = [sys.executable, "-m", "pyftpdlib", "-i", "127.0.0.1", "-p", str(port), "-w", "-d", str(folder)]
+    with running(command, dict(os.environ)):
+        deadline = time.monotonic() + 30
+        while not _answers(port):
+            assert time.monotonic() < deadline, "the FTP server did not start"
+            time.sleep(0.05)
+        yield FileServer(f"ftp://127.0.0.1:{port}/artifacts", folder)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

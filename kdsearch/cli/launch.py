@@ -54,6 +54,8 @@ def launch(
     if detach and not as_job:
         raise RequestError("`--detach` needs a Ray job. Name the head: --address http://HEAD:8265.")
     if dry_run:
+        if not as_job:
+            _check_artifacts(checked)
         _show_plan(checked, address, output)
     elif address and as_job:
         from kdsearch.schedule.jobs import follow_job, submit_study
@@ -64,6 +66,13 @@ def launch(
             follow_job(submission.job, address, echo=click.echo)
     else:
         _run(checked, storage, address, takeover, output)
+
+
+def _check_artifacts(spec: StudySpec) -> None:
+    """Raise where artifacts can't be kept; a Ray job's driver sees that for itself."""
+    from kdsearch.schedule.launch import artifacts_of
+
+    artifacts_of(spec)
 
 
 def _tell_submission(study: str, submission: "Submission", address: str, output: str) -> None:

@@ -1,15 +1,12 @@
 """Files and folders of the artifact store: each made once, whole or not at all."""
 
-import io
 import os
 import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import torch
 from filelock import FileLock
 
 
@@ -56,13 +53,6 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def tensor_bytes(state: Any) -> memoryview:
-    """Return what `torch.save` would write; its own writer hides that a disk is full."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getbuffer()
 
 
 def _remove_leftovers(folder: Path) -> None:

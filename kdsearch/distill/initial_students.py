@@ -1,10 +1,9 @@
 """The weights that a student starts from, by its seed."""
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
+from kdsearch.distill.artifact_store import Place
 from kdsearch.distill.data import ImageData
 from kdsearch.distill.models import build_model
 from kdsearch.distill.randomness import stream
@@ -19,7 +18,7 @@ N_SHARED_STARTS = 4
 
 
 def initial_student(
-    spec: TrainingSpec, seed: int, *, data: ImageData, artifacts: Path, device: torch.device | str
+    spec: TrainingSpec, seed: int, *, data: ImageData, artifacts: Place, device: torch.device | str
 ) -> nn.Module:
     """Return a student as it is before its first step, on the CPU.
 
@@ -32,7 +31,7 @@ def initial_student(
         spec: How the student is trained; `student.init` says where it starts.
         seed: The student's own.
         data: The study's images.
-        artifacts: The folder of the artifact store.
+        artifacts: The folder or the URL of the artifact store.
         device: Where weights are trained that must be.
 
     Raises:

@@ -5,12 +5,12 @@ import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from kdsearch.distill.artifact_store import Place, store_at
 from kdsearch.distill.checkpoints import Checkpoint
 from kdsearch.distill.evaluation import agreement, mean_entropy, score, split_logits
 from kdsearch.distill.initial_students import initial_student
@@ -44,7 +44,7 @@ class PackTraining:
 
     Args:
         members: The members; they share a pack key.
-        artifacts: The folder of the artifact store.
+        artifacts: The folder or the URL of the artifact store.
         device: Where to train.
         view_seed: Decides the views and the order of batches.
         cap_bytes: The bound on stored soft targets.
@@ -56,7 +56,7 @@ class PackTraining:
         self,
         members: Sequence[ResolvedMember],
         *,
-        artifacts: Path,
+        artifacts: Place,
         device: torch.device,
         view_seed: int,
         cap_bytes: int,
@@ -141,7 +141,7 @@ class PackTraining:
                 teacher = self._teacher.logits(self._view_seed, epoch, chunk.whole)
             yield from self._loss.targets(chunk, teacher, epoch)
 
-    def _initial_student(self, member: ResolvedMember, artifacts: Path) -> nn.Module:
+    def _initial_student(self, member: ResolvedMember, artifacts: Place) -> nn.Module:
         data = self._surroundings.data
         model = initial_student(member.spec, member.seed, data=data, artifacts=artifacts, device=self._device)
         key_dropout(model, member.seed)
@@ -152,7 +152,7 @@ class PackTraining:
         precision = Precision.of(training.precision, self._device)
         return PackPlan(precision, [m.seed for m in self._members], training.compile, random)
 
-    def _chosen(self, models: Sequence[nn.Module], artifacts: Path) -> Choice:
+    def _chosen(self, models: Sequence[nn.Module], artifacts: Place) -> Choice:
         """Return how this pack is trained, measured on its first batch where nobody has measured it."""
         batch_size = self._spec.training.batch_size
         student, training = self._spec.student, self._spec.training
@@ -164,7 +164,9 @@ class PackTraining:
                 *(device_name(self._device), torch.__version__),
             ]
         )
-        return ChoiceMemory.at(artifacts / "executors.json").get(key, partial(self._measured, models))
+        return ChoiceMemory.at(store_at(artifacts).root / "executors.json").get(
+            key, partial(self._measured, models)
+        )
 
     def _measured(self, models: Sequence[nn.Module]) -> Choice:
         views, batch_size = self._surroundings.views, self._spec.training.batch_size

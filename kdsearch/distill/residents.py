@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kdsearch.distill.artifact_store import Place, store_at
 from kdsearch.distill.data import ImageData, load_dataset
 from kdsearch.distill.soft_targets import SoftTargetStore, TargetsKey, view_fingerprint
 from kdsearch.distill.teachers import TeacherRecipe, ensure_teacher, load_teacher, recipe_of
@@ -76,7 +77,7 @@ class TeacherSide:
     Args:
         recipe: The teacher's recipe; it is trained where nobody has trained it.
         surroundings: The data.
-        artifacts: The folder of the artifact store.
+        artifacts: The folder or the URL of the artifact store; logits are kept on this node.
         device: Where the teacher and the logits are held.
         cap_bytes: The bound on the stored logits of all teachers.
     """
@@ -86,16 +87,17 @@ class TeacherSide:
         recipe: TeacherRecipe,
         surroundings: Surroundings,
         *,
-        artifacts: Path,
+        artifacts: Place,
         device: torch.device,
         cap_bytes: int,
     ) -> None:
-        teacher = load_teacher(ensure_teacher(recipe, artifacts, device), device=device)
+        record = ensure_teacher(recipe, artifacts, device)
+        teacher = load_teacher(record, device=device)
         self._model = teacher.to(memory_format=torch.channels_last)  # the faster layout on CPUs
         self._views = surroundings.views
-        self._store = SoftTargetStore(artifacts / "soft_targets", cap_bytes=cap_bytes)
+        self._store = SoftTargetStore(store_at(artifacts).root / "soft_targets", cap_bytes=cap_bytes)
         shape = (len(self._views), surroundings.data.num_classes)
-        self._key = TargetsKey(recipe.digest, surroundings.fingerprint, 0, shape)
+        self._key = TargetsKey(Path(record.path).name, surroundings.fingerprint, 0, shape)
         self._device = device
         self._loaded: Residents[Tensor] = Residents(_LOGIT_BYTES, lambda logits: logits.nbytes)
         self._prepared: dict[int, bool] = {}
@@ -142,7 +144,7 @@ def surroundings_of(spec: TrainingSpec, device: torch.device) -> Surroundings:
 
 
 def teacher_side_of(
-    spec: TrainingSpec, *, artifacts: Path, device: torch.device, cap_bytes: int
+    spec: TrainingSpec, *, artifacts: Place, device: torch.device, cap_bytes: int
 ) -> TeacherSide:
     """Return the teacher of a spec beside its data, trained first where nobody has trained it."""
     recipe, surroundings = recipe_of(spec), surroundings_of(spec, device)

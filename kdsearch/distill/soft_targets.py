@@ -31,7 +31,7 @@ class TargetsKey:
     """Whose logits on which views: one file for each epoch, of logits [N, C].
 
     Args:
-        teacher: The teacher recipe's digest.
+        teacher: The name of the teacher's folder: its recipe's digest, or that of a copy's content.
         views: The fingerprint of the data and their augmentation.
         view_seed: The seed of the views.
         shape: N examples and C classes.

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdsearch.distill.artifact_store import ArtifactStore
 from kdsearch.errors import RunError
 
+TEACHERS = "teachers"
 WEIGHTS_FILE = "weights.pt"
 RECORD_FILE = "record.json"
 
 
 @dataclass(frozen=True)
 class TeacherRecord:
-    """A trained teacher: where it is, what it is and how good it is.
+    """A trained teacher: where it is on this node, what it is and how good it is.
 
     Accuracies are fractions, on images as they are. `calibration_error` is the expected calibration
     error on the validation split; `entropy` is the mean entropy of its soft targets on the training
@@ -46,9 +48,24 @@ class TeacherRecord:
         return cls(**values)
 
 
-def teacher_folder(artifacts: Path, digest: str) -> Path:
-    """Return where the teacher of a digest is kept."""
-    return Path(artifacts) / "teachers" / digest
+def teacher_entry(digest: str) -> str:
+    """Return the entry of an artifact store that the teacher of a digest is."""
+    return f"{TEACHERS}/{digest}"
+
+
+def find_record(store: ArtifactStore, digest: str, *files: str) -> TeacherRecord | None:
+    """Return the record of a teacher in the store, or None where it is not there.
+
+    Args:
+        store: The artifact store.
+        digest: The teacher recipe's.
+        files: Which others of its files are needed beside the record.
+
+    Raises:
+        RunError: The record is damaged, or the store can't be read.
+    """
+    folder = store.find(teacher_entry(digest), RECORD_FILE, *files)
+    return None if folder is None else load_record(folder)
 
 
 def load_record(folder: Path) -> TeacherRecord | None:

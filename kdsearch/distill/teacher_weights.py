@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from kdsearch.distill.artifact_store import Place, store_at
 from kdsearch.distill.models import build_model
-from kdsearch.distill.teacher_records import WEIGHTS_FILE, TeacherRecord, load_record, teacher_folder
+from kdsearch.distill.teacher_records import WEIGHTS_FILE, TeacherRecord, find_record
 from kdsearch.errors import RequestError, RunError
 
 
@@ -26,13 +27,13 @@ def load_weights_of(record: TeacherRecord) -> dict[str, Tensor]:
 
 
 def load_teacher(
-    teacher: TeacherRecord | str, artifacts: Path | None = None, device: torch.device | str = "cpu"
+    teacher: TeacherRecord | str, artifacts: Place | None = None, device: torch.device | str = "cpu"
 ) -> nn.Module:
     """Return a trained teacher, frozen and in evaluation mode.
 
     Args:
         teacher: Its record, or its digest.
-        artifacts: The folder of the artifact store; a digest needs it.
+        artifacts: The folder or the URL of the artifact store; a digest needs it.
         device: Where the network is put.
 
     Raises:
@@ -52,8 +53,8 @@ def load_teacher(
     return model.requires_grad_(False).eval().to(device)
 
 
-def _record_of(digest: str, artifacts: Path | None) -> TeacherRecord:
-    record = None if artifacts is None else load_record(teacher_folder(artifacts, digest))
+def _record_of(digest: str, artifacts: Place | None) -> TeacherRecord:
+    record = None if artifacts is None else find_record(store_at(artifacts), digest, WEIGHTS_FILE)
     if record is None:
         raise RequestError(
             f"`teacher` must be the digest of a teacher in the artifact store, got {digest!r} and "

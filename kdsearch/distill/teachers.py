@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdsearch.distill.artifacts import exclusive, published, tensor_bytes
+from kdsearch.distill.artifact_store import ArtifactStore, Place, store_at
+from kdsearch.distill.artifacts import exclusive
 from kdsearch.distill.calibration import accuracy, calibration_error, soft_target_entropy
 from kdsearch.distill.data import ImageData, Split, load_dataset
 from kdsearch.distill.models import build_model
@@ -24,12 +25,14 @@ from kdsearch.distill.starts import load_checkpoint, load_weights
 from kdsearch.distill.supervised import SupervisedTraining, finetune_of
 from kdsearch.distill.teacher_records import (
     RECORD_FILE,
+    TEACHERS,
     WEIGHTS_FILE,
     TeacherRecord,
-    load_record,
-    teacher_folder,
+    find_record,
+    teacher_entry,
 )
 from kdsearch.distill.teacher_weights import load_teacher, load_weights_of
+from kdsearch.distill.tensor_bytes import tensor_bytes
 from kdsearch.distill.views import Views
 from kdsearch.errors import RunError
 from kdsearch.spec.sections import Augment, Dataset, Finetune, Pretraining, Teacher
@@ -51,35 +54,39 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 def ensure_teacher(
-    recipe: TeacherRecipe, artifacts: Path, device: torch.device | str | None = None
+    recipe: TeacherRecipe, artifacts: Place, device: torch.device | str | None = None
 ) -> TeacherRecord:
     """Return a recipe's teacher, trained now if it never was; of processes that ask at once, one trains.
 
+    That holds for all that share a folder; at a URL for those of a node, and two nodes may both train.
+
     Args:
         recipe: What decides the weights.
-        artifacts: The folder of the artifact store.
+        artifacts: The folder or the URL of the artifact store.
         device: Where to train; None stands for CUDA where there is one.
 
     Raises:
         RequestError: The recipe's data or weights can't be had.
-        RunError: The training diverged, what is stored is damaged, or there is no room to store it.
+        RunError: The training diverged, what is stored is damaged, or it can't be stored.
     """
-    folder = teacher_folder(artifacts, recipe.digest)
-    record = load_record(folder)
+    store, entry = store_at(artifacts), teacher_entry(recipe.digest)
+    with settings_of(recipe.role), _storable(store):
+        record = find_record(store, recipe.digest, WEIGHTS_FILE)
+        if record is None:
+            with exclusive(store.root / entry):
+                record = find_record(store, recipe.digest, WEIGHTS_FILE)
+                if record is None:
+                    if not store.recover(entry):
+                        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+                        _Making(recipe, artifacts, where).run()
+                    record = find_record(store, recipe.digest, WEIGHTS_FILE)
     if record is None:
-        with settings_of(recipe.role), _storable(folder), exclusive(folder):
-            record = load_record(folder)
-            if record is None:
-                where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-                _Making(recipe, artifacts, where).run(folder)
-                record = load_record(folder)
-    if record is None:
-        raise RunError(f"The teacher in {folder} has vanished. Let nothing else write there.")
+        raise RunError(f"The teacher in {store.address(entry)} has vanished. Let nothing else write there.")
     return record
 
 
 @contextmanager
-def _storable(folder: Path) -> Iterator[None]:
+def _storable(store: ArtifactStore) -> Iterator[None]:
     """Say what to do where a teacher's files can't be written."""
     try:
         yield
@@ -87,13 +94,13 @@ def _storable(folder: Path) -> Iterator[None]:
         if error.errno not in _NO_ROOM:
             raise
         raise RunError(
-            f"A teacher could not be stored in {folder.parent}: {error.strerror}. "
-            "Free space there or name another folder in `artifacts`, and launch again."
+            f"A teacher could not be stored in {store.root / TEACHERS}: {error.strerror}. "
+            f"Free space there or name another folder in {store.setting}, and launch again."
         ) from error
 
 
 def load_start(
-    model: nn.Module, recipe: TeacherRecipe, data: ImageData, artifacts: Path, device: torch.device | str
+    model: nn.Module, recipe: TeacherRecipe, data: ImageData, artifacts: Place, device: torch.device | str
 ) -> None:
     """Load the weights that a recipe's pretraining gives, trained here first where it says so.
 
@@ -101,7 +108,7 @@ def load_start(
         model: The network, freshly initialised; a head of other classes stays so.
         recipe: Names the pretraining.
         data: The images that the network is for.
-        artifacts: The folder of the artifact store.
+        artifacts: The folder or the URL of the artifact store.
         device: Where a pretraining is run.
     """
     pretraining = recipe.teacher.pretraining
@@ -138,23 +145,24 @@ def _first_recipe(
 class _Making:
     """The making of one recipe's teacher, from its data to its record."""
 
-    def __init__(self, recipe: TeacherRecipe, artifacts: Path, device: torch.device) -> None:
+    def __init__(self, recipe: TeacherRecipe, artifacts: Place, device: torch.device) -> None:
         self._recipe = recipe
         self._artifacts = artifacts
+        self._store = store_at(artifacts)
         self._device = device
         self._data = load_dataset(recipe.dataset, in_channels=recipe.in_channels)
 
-    def run(self, folder: Path) -> None:
-        """Train the teacher, measure it and put both into its folder."""
+    def run(self) -> None:
+        """Train the teacher, measure it and put both into the store."""
         start = time.perf_counter()
         training = self._trained()
         record = {**self._measured(training.model), "seconds": time.perf_counter() - start}
-        with published(folder) as temporary:
-            weights = {name: value.cpu() for name, value in training.model.state_dict().items()}
-            (temporary / WEIGHTS_FILE).write_bytes(tensor_bytes(weights))
-            if _can_go_on(self._recipe):
-                (temporary / _RESUME_FILE).write_bytes(tensor_bytes(training.state_dict()))
-            (temporary / RECORD_FILE).write_text(json.dumps(record, indent=1))
+        weights = {name: value.cpu() for name, value in training.model.state_dict().items()}
+        files: dict[str, bytes | memoryview] = {WEIGHTS_FILE: tensor_bytes(weights)}
+        if _can_go_on(self._recipe):
+            files[_RESUME_FILE] = tensor_bytes(training.state_dict())
+        files[RECORD_FILE] = json.dumps(record, indent=1).encode()
+        self._store.keep(teacher_entry(self._recipe.digest), files)
 
     def _trained(self) -> SupervisedTraining:
         recipe, data = self._recipe, self._data
@@ -185,11 +193,12 @@ class _Making:
         """Return the state of the longest shorter training that this one only has to continue."""
         if not _can_go_on(self._recipe):
             return None
+        made = self._store.entries(TEACHERS)
         for epochs in range(self._recipe.teacher.finetune.epochs - 1, 0, -1):
             digest = self._recipe.with_epochs(epochs).digest
-            state = teacher_folder(self._artifacts, digest) / _RESUME_FILE
-            if state.exists():
-                return state
+            folder = self._store.find(teacher_entry(digest), _RESUME_FILE) if digest in made else None
+            if folder is not None and (folder / _RESUME_FILE).exists():
+                return folder / _RESUME_FILE
         return None
 
     def _measured(self, model: nn.Module) -> dict[str, Any]:

@@ -4,11 +4,11 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from kdsearch.distill.artifact_store import Place, store_at
 from kdsearch.distill.checkpoints import Checkpoint
 from kdsearch.distill.members import Member, ResolvedMember, groups_of, members_of
 from kdsearch.distill.pack_training import PackTraining
@@ -24,10 +24,10 @@ def train_pack(
     spec: TrainingSpec,
     members: Sequence[Member | Mapping[str, Any]],
     *,
-    artifacts: Path,
+    artifacts: Place,
     device: torch.device | str | None = None,
     report: PackReport | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Place | None = None,
     checkpoint_interval_s: float = 0.0,
     view_seed: int = 0,
     soft_target_cap_bytes: int = DEFAULT_CAP_BYTES,
@@ -38,12 +38,13 @@ def train_pack(
         spec: How they are trained.
         members: `Member`s, or mappings of dotted paths with `seed` and maybe `number`. Those that
             differ in what shapes the computation (batch size, epochs, …) are trained group after group.
-        artifacts: The folder of the artifact store: teachers, soft targets, measured choices.
+        artifacts: The folder or the URL of the artifact store: teachers, and beside them, or in a folder of
+            this node, soft targets and measured choices.
         device: Where to train; None stands for CUDA where there is one.
         report: Gets every epoch's metrics and returns the numbers of the members to stop.
-        checkpoint: A folder that keeps the state between epochs; a call with the same members, whatever
-            their numbers, then goes on from there, on the same curve, and reports it from its first
-            epoch. Emptied at the end.
+        checkpoint: A folder or a URL that keeps the state between epochs; a call with the same members,
+            whatever their numbers, then goes on from there, on the same curve, and reports it from its
+            first epoch. Emptied at the end.
         checkpoint_interval_s: The least time from one saving to the next; 0 saves after each epoch.
         view_seed: Decides the views and the order of batches, the same for all members.
         soft_target_cap_bytes: Above it, soft targets are computed as they are needed.
@@ -55,11 +56,11 @@ def train_pack(
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     found = members_of(members)
     conditions = _Conditions(
-        Path(artifacts),
+        artifacts,
         where,
         view_seed,
         soft_target_cap_bytes,
-        checkpoint and Path(checkpoint),
+        checkpoint,
         checkpoint_interval_s,
     )
     listener = _Listener(report)
@@ -78,11 +79,11 @@ def train_pack(
 class _Conditions:
     """What all groups of a call share, and the checkpoints that they leave."""
 
-    artifacts: Path
+    artifacts: Place
     device: torch.device
     view_seed: int
     cap_bytes: int
-    folder: Path | None
+    checkpoint_place: Place | None
     interval_s: float
     checkpoints: list[Checkpoint] = field(default_factory=list)
 
@@ -135,12 +136,14 @@ class _Conditions:
         return ended, fits
 
     def _checkpoint_of(self, group: Sequence[ResolvedMember]) -> Checkpoint | None:
-        if self.folder is None:
+        if self.checkpoint_place is None:
             return None
         parts = [[m.seed, m.spec.model_dump(mode="json")] for m in group]
         document = json.dumps([_CHECKPOINT_VERSION, self.view_seed, str(self.device), parts], sort_keys=True)
         identity = hashlib.sha256(document.encode()).hexdigest()
-        checkpoint = Checkpoint(self.folder / f"{identity[:32]}.pt", identity, self.interval_s)
+        checkpoint = Checkpoint(
+            store_at(self.checkpoint_place), f"{identity[:32]}.pt", identity, self.interval_s
+        )
         self.checkpoints.append(checkpoint)
         return checkpoint
 

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from kdsearch.analysis.transfer import EarlierStudy, load_warm_start
+from kdsearch.distill.artifact_store import Place, folder_of, store_at
 from kdsearch.errors import KDSearchError, RunError
 from kdsearch.schedule.authentication import agree_on_token
 from kdsearch.schedule.resources import check_local_resources
@@ -46,10 +47,18 @@ class Unwatched:
         """Ignore it."""
 
 
-def artifacts_folder(spec: StudySpec) -> Path:
-    """Return where teachers and soft targets are kept."""
+def artifacts_of(spec: StudySpec) -> Place:
+    """Return where teachers, soft targets and checkpoints are kept.
+
+    Raises:
+        RequestError: It is a URL at which nothing can be stored from here.
+    """
     chosen = spec.artifacts or os.environ.get("KDSEARCH_ARTIFACTS") or "~/.cache/kdsearch"
-    return Path(chosen).expanduser().resolve()
+    folder = folder_of(chosen)
+    if folder is not None:
+        return folder.expanduser().resolve()
+    store_at(chosen).check()
+    return chosen
 
 
 def launch_study(
@@ -75,7 +84,7 @@ def launch_study(
         RunError: A teacher or most trials failed.
     """
     watch = watch or Unwatched()
-    artifacts = artifacts_folder(spec)
+    artifacts = artifacts_of(spec)
     import_from_working_directory()
     load_trainer(spec.trainer, artifacts)
     with _sigterm_as_sigint(), ExitStack() as stack:
@@ -132,7 +141,7 @@ def _drive(
     earlier: Sequence[EarlierStudy],
     record: StudyRecord,
     lease: Lease,
-    artifacts: Path,
+    artifacts: Place,
     cluster: "Cluster",
     watch: Watch,
 ) -> Ending:
@@ -153,7 +162,7 @@ def _drive(
     return "stopped" if run.stopping else "interrupted"
 
 
-def _tune(run: "StudyRun", spec: StudySpec, artifacts: Path, cluster: "Cluster") -> None:
+def _tune(run: "StudyRun", spec: StudySpec, artifacts: Place, cluster: "Cluster") -> None:
     """Let Ray Tune run packs until the study is finished, stopped or interrupted."""
     # Nobody reads Tune's own files and tables; the database and our display replace them.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"

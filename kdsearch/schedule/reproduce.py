@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from kdsearch.analysis.noise import seed_noise
+from kdsearch.distill.artifact_store import Place, store_at
 from kdsearch.distill.recipes import recipe_of
-from kdsearch.distill.teacher_records import load_record, teacher_folder
+from kdsearch.distill.teacher_records import find_record
 from kdsearch.errors import RequestError, RunError
-from kdsearch.schedule.launch import artifacts_folder, import_from_working_directory
+from kdsearch.schedule.launch import artifacts_of, import_from_working_directory
 from kdsearch.schedule.trainers import load_trainer
 from kdsearch.spec import StudySpec
 from kdsearch.storage import (
@@ -97,7 +98,7 @@ def reproduce_trial(database: Database, study: str, number: int) -> Reproduction
     origin = load_origin(database, study, number)
     rows = load_trials(database, study)
     row = _with_result(next(row for row in rows if row.number == number), study)
-    artifacts = artifacts_folder(spec)
+    artifacts = artifacts_of(spec)
     differences = [*origin.differences(Path.cwd()), *_new_teacher(spec, row, artifacts)]
     start = time.perf_counter()
     curve, result = _train_again(spec, row, artifacts)
@@ -137,7 +138,7 @@ def _with_result(row: TrialRow, study: str) -> TrialRow:
 
 
 def _train_again(
-    spec: StudySpec, row: TrialRow, artifacts: Path
+    spec: StudySpec, row: TrialRow, artifacts: Place
 ) -> tuple[dict[int, Mapping[str, float]], TrialResult]:
     """Return the trial's curve by epoch, and its end; one that was pruned is stopped where it was."""
     import_from_working_directory()
@@ -154,11 +155,11 @@ def _train_again(
     return curve, result
 
 
-def _new_teacher(spec: StudySpec, row: TrialRow, artifacts: Path) -> list[str]:
+def _new_teacher(spec: StudySpec, row: TrialRow, artifacts: Place) -> list[str]:
     training = spec.resolve(row.setup, row.params)
     if training.trainer != "distill" or training.objective.alpha == 0:
         return []
-    known = load_record(teacher_folder(artifacts, recipe_of(training).digest))
+    known = find_record(store_at(artifacts), recipe_of(training).digest)
     return [] if known else [f"its teacher was not in {artifacts} and was trained anew"]
 
 

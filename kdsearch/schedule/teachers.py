@@ -2,21 +2,21 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from kdsearch.distill.artifact_store import Place, store_at
 from kdsearch.distill.recipes import recipe_of
-from kdsearch.distill.teacher_records import load_record, teacher_folder
+from kdsearch.distill.teacher_records import TeacherRecord, find_record, teacher_entry
 from kdsearch.errors import KDSearchError, RunError
 from kdsearch.schedule.losses import reason_of
 from kdsearch.spec import StudySpec, TrainingSpec
 from kdsearch.storage import StudyRecord
 
 
-def train_teachers(spec: StudySpec, record: StudyRecord, artifacts: Path) -> None:
+def train_teachers(spec: StudySpec, record: StudyRecord, artifacts: Place) -> None:
     """Train or find the teacher of every setup and record it.
 
     Raises:
@@ -65,19 +65,23 @@ def _distilling(spec: StudySpec) -> Iterator[TrainingSpec]:
             yield training
 
 
-def _known(document: dict[str, Any], artifacts: Path) -> dict[str, Any] | None:
+def _known(document: dict[str, Any], artifacts: Place) -> dict[str, Any] | None:
     """Return the record of a teacher that is here already, without a worker that first imports torch."""
     recipe = recipe_of(TrainingSpec.model_validate(document))
     try:
-        known = load_record(teacher_folder(artifacts, recipe.digest))
+        known = find_record(store_at(artifacts), recipe.digest)
     except KDSearchError:  # the task says what is wrong, or finds the files on its own node
         return None
-    return None if known is None else known.to_dict()
+    return None if known is None else _told(known, artifacts)
 
 
 def _train(document: dict[str, Any], artifacts: str) -> dict[str, Any]:
     from kdsearch.distill.teachers import ensure_teacher
 
     recipe = recipe_of(TrainingSpec.model_validate(document))
-    record: dict[str, Any] = ensure_teacher(recipe, Path(artifacts)).to_dict()
-    return record
+    return _told(ensure_teacher(recipe, artifacts), artifacts)
+
+
+def _told(teacher: TeacherRecord, artifacts: Place) -> dict[str, Any]:
+    """Return a teacher's record with the address that holds on every node."""
+    return {**teacher.to_dict(), "path": store_at(artifacts).address(teacher_entry(teacher.digest))}

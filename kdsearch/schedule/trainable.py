@@ -3,7 +3,6 @@
 import faulthandler
 import time
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -36,12 +35,12 @@ def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str
     if spec.resources.stall_minutes:
         report.send()  # from now on silence counts
     watchdog.start()
-    results = _train(spec, trials, report, Path(artifacts))
+    results = _train(spec, trials, report, artifacts)
     watchdog.stop()
     report.finish(results)
 
 
-def _train(spec: StudySpec, trials: list[Trial], report: PackReport, artifacts: Path) -> list[TrialResult]:
+def _train(spec: StudySpec, trials: list[Trial], report: PackReport, artifacts: str) -> list[TrialResult]:
     interval_s = 60 * spec.resources.checkpoint_minutes
     try:
         train = load_trainer(spec.trainer, artifacts, checkpoint_interval_s=interval_s)

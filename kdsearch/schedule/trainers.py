@@ -10,13 +10,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from kdsearch.distill.artifact_store import Place, place_below
 from kdsearch.errors import RequestError
 from kdsearch.trial import Metrics, Outcome, PackReport, Trial, TrialResult
 
 PackTrainer: TypeAlias = Callable[[Sequence[Trial], PackReport], list[TrialResult]]
 
 
-def load_trainer(name: str, artifacts: Path, *, checkpoint_interval_s: float | None = 30.0) -> PackTrainer:
+def load_trainer(name: str, artifacts: Place, *, checkpoint_interval_s: float | None = 30.0) -> PackTrainer:
     """Return the function that trains a pack.
 
     Args:
@@ -54,7 +55,7 @@ def _import_function(name: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]  # callable() was checked
 
 
-def _distill(artifacts: Path, checkpoint_interval_s: float | None) -> PackTrainer:
+def _distill(artifacts: Place, checkpoint_interval_s: float | None) -> PackTrainer:
     def train(trials: Sequence[Trial], report: PackReport) -> list[TrialResult]:
         from kdsearch.distill import Member, train_pack
 
@@ -65,7 +66,7 @@ def _distill(artifacts: Path, checkpoint_interval_s: float | None) -> PackTraine
             members,
             artifacts=artifacts,
             report=report,
-            checkpoint=None if checkpoint_interval_s is None else artifacts / "checkpoints",
+            checkpoint=None if checkpoint_interval_s is None else place_below(artifacts, "checkpoints"),
             checkpoint_interval_s=checkpoint_interval_s or 0.0,
         )
 

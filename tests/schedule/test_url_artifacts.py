@@ -1,0 +1,105 @@
+"""A study whose artifacts lie at a URL, launched as a user would; and URLs that don't work, told before anything starts."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdsearch.storage import load_teachers, load_trials, open_database
+
+SPEC = """
+name: remote
+dataset: {name: digits, train_size: 80, validation_size: 50}
+student: {arch: mlp_16}
+teacher: {arch: mlp_32, finetune: {epochs: 3}}
+training: {epochs: 3, batch_size: 32}
+setup: {teacher.finetune.epochs: [2, 3]}
+tune: {objective.temperature: {low: 1, high: 40, log: true}}
+search: {trials: 4, pack: 2, sampler: qmc}
+resources: {checkpoint_minutes: 0}
+"""
+
+Kdsearch = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def kdsearch(tmp_path: Path) -> Kdsearch:
+    """Run a command in a folder of its own, on a node of the given name."""
+    (tmp_path / "study.yaml").write_text(SPEC)
+
+    def run(*words: str, node: str = "a", **variables: str) -> "subprocess.CompletedProcess[str]":
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("KDSEARCH", "AWS"))},
+            "KDSEARCH_STORAGE": f"sqlite:///{tmp_path / 'study.db'}",
+            "KDSEARCH_CACHE": str(tmp_path / node),
+            **variables,
+        }
+        command = [sys.executable, "-m", "kdsearch", *words]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=180, check=False
+        )
+
+    return run
+
+
+def stored(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.*")}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_study_goes_on_on_another_machine_from_its_url(
+    kdsearch: Kdsearch, file_server: Any, tmp_path: Path
+) -> None:
+    first = kdsearch("launch", "study.yaml", "--set", f"artifacts={file_server.url}")
+    assert first.returncode == 0, first.stderr
+    made = stored(file_server.folder)
+    kinds = [Path(name).name.rsplit(".", 1)[0] for name in made]
+    assert sorted(kinds) == sorted(["index", "record.json", "weights.pt"] * 2)  # and no checkpoint is left
+    options = {"node": "b", "KDSEARCH_ARTIFACTS": file_server.url}
+    second = kdsearch("launch", "study.yaml", "--trials", "8", **options)
+    assert second.returncode == 0, second.stderr
+    assert stored(file_server.folder) == made
+    with open_database(f"sqlite:///{tmp_path / 'study.db'}") as database:
+        assert [row.state for row in load_trials(database, "remote")] == ["complete"] * 8
+        teachers = load_teachers(database)
+    assert {teacher.path for teacher in teachers} == {
+        f"{file_server.url}/teachers/{teacher.digest}" for teacher in teachers
+    }
+    again = kdsearch("reproduce", "remote", "0", "--format", "json", **{**options, "node": "c"})
+    assert again.returncode == 0, again.stderr
+    document = json.loads(again.stdout)
+    assert document["verdict"] == "same"
+    assert not [told for told in document["differences"] if "teacher" in told]
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--dry-run", "--format", "json")])
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("nowhere://bucket", "Protocol not known: nowhere"),
+        ("ftp://127.0.0.1:9/path", "Connection refused"),
+        ("dropbox://path", "dropboxdrivefs"),
+    ],
+)
+def test_a_url_that_does_not_work_ends_a_launch_before_it_begins(
+    kdsearch: Kdsearch, tmp_path: Path, url: str, reason: str, options: tuple[str, ...]
+) -> None:
+    done = kdsearch("launch", "study.yaml", *options, "--set", f"artifacts={url}")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert reason in done.stderr
+    assert "`artifacts` must be" in done.stderr
+    assert repr(url) in done.stderr
+    assert not (tmp_path / "study.db").exists()
+
+
+def test_a_dry_run_tries_the_url_and_leaves_nothing_there(kdsearch: Kdsearch, file_server: Any) -> None:
+    done = kdsearch("launch", "study.yaml", "--dry-run", "--set", f"artifacts={file_server.url}")
+    assert done.returncode == 0, done.stderr
+    assert [path for path in file_server.folder.rglob("*") if path.is_file()] == []
