@@ -98,16 +98,16 @@ class Remote:
         return "/".join([self._root.rstrip("/"), *filter(None, parts)])
 
     def _put(self, files: Any, path: str, content: bytes) -> None:
-        """Write an object, and make its folder first where the file system has such and lacks it.
+        """Write an object, and make its folder first where the file system lacks it.
 
-        A bucket is never made: a misspelt name would make another.
+        One whose paths begin with no slash has none: its first part is a bucket, and a misspelt one is not
+        made.
         """
         folder = path.rpartition("/")[0]
-        bucket = folder.partition("/")[0]  # empty where paths begin with a slash
         try:
             files.pipe_file(path, content)
         except Exception:
-            if files.exists(folder) or (bucket and not files.exists(bucket)):
+            if not path.startswith("/") or files.exists(folder):
                 raise
             files.makedirs(folder, exist_ok=True)
             files.pipe_file(path, content)
