@@ -171,10 +171,12 @@ def _tune(run: "StudyRun", spec: StudySpec, artifacts: Place, cluster: "Cluster"
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # a lost pack is told by its trials' reason
     from ray import tune
 
+    from kdsearch.schedule.cluster import use_ready_workers
     from kdsearch.schedule.losses import LossScheduler, memory_kills_as_losses
     from kdsearch.schedule.searcher import BeginCallback, PackSearcher
     from kdsearch.schedule.trainable import run_pack
 
+    use_ready_workers()
     trainable = tune.with_parameters(run_pack, document=spec_document(spec), artifacts=str(artifacts))
     needs = {"cpu": spec.resources.cpus_per_pack, "gpu": spec.resources.gpus_per_pack}
     searcher = PackSearcher(run, spec.resources.stall_minutes)
