@@ -9,6 +9,7 @@ import numpy as np
 
 from kdsearch.analysis.axes import FloatArray, IntArray
 from kdsearch.analysis.candidates import even_points
+from kdsearch.analysis.labels import varied_factors
 from kdsearch.analysis.profiles import Interval
 from kdsearch.analysis.response import Response, fit_response
 from kdsearch.analysis.selection import select_setups
@@ -38,7 +39,7 @@ class Importance:
 
     The variation within a setup is that of expected accuracy over evenly spread parameters, softly floored
     3 points below the setup's top; its shares are averaged over setups. The variation between setups is that
-    of their best accuracy. `reason` tells why there is nothing to say.
+    of their best accuracy, by the factors that vary. `reason` tells why there is nothing to say.
     """
 
     study: str
@@ -147,7 +148,7 @@ def _factor_effects(response: Response, members: Sequence[int], level: float) ->
     best = np.array([response.profile([s]).draws.max(axis=1) for s in members])
     total = np.maximum(best.var(axis=0), 1e-12)
     effects = []
-    for path in setups[members[0]]:
+    for path in varied_factors([setups[s] for s in members]):
         labels = np.array([level_label(setups[s][path]) for s in members])
         means = np.array([best[labels == label].mean(axis=0) for label in labels])
         effects.append(_effect((path,), means.var(axis=0) / total, level))

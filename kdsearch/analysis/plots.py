@@ -319,7 +319,7 @@ def _response_legend(answer: BestAnswer | None, *, has_common: bool) -> list[go.
     grey = {"color": MUTED}
     level = f"{answer.level:.0%} " if answer else ""
     kept = {"color": faded(MUTED, 0.7), "width": 1.6, "dash": "dash"}
-    common = legend_entry("mean, other parameters not retuned", mode="lines", line=kept)
+    common = legend_entry("mean, not retuned", mode="lines", line=kept)
     entries = [
         legend_entry("mean", mode="lines", line={**grey, "width": 2.5}),
         *([common] if has_common else []),

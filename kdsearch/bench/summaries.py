@@ -114,7 +114,7 @@ def _summary(
     known = [[score for score in scores if score is not None] for scores in studies]
 
     def mean(value: Callable[[SetupScore], float | bool | None]) -> Mean | None:
-        return _mean([[v for score in scores if (v := value(score)) is not None] for scores in known])
+        return mean_over([[v for score in scores if (v := value(score)) is not None] for scores in known])
 
     return Summary(
         condition=condition,
@@ -133,8 +133,11 @@ def _summary(
     )
 
 
-def _mean(studies: Sequence[Sequence[float]]) -> Mean | None:
-    """Return the mean of the studies' means: setups of one study are no independent repetitions."""
+def mean_over(studies: Sequence[Sequence[float]]) -> Mean | None:
+    """Return the mean of the studies' means: setups of one study are no independent repetitions.
+
+    None where no study has a value.
+    """
     means = [float(np.mean(values)) for values in studies if len(values)]
     if not means:
         return None

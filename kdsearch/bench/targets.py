@@ -70,7 +70,7 @@ def _in_condition(condition: Condition, own: Sequence[Summary]) -> Iterator[Targ
     if not model:
         return
     ours = _reached(model)
-    where = f"{condition}; {model[-1].studies} studies"
+    where = f"{condition}; studies: {model[-1].studies}"
     if condition.scenario not in ("flat", "unshared"):
         yield from _against_optuna(where, ours, by_trials)
     if condition.scenario != "flat" and not condition.lr_off:

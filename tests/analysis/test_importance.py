@@ -58,6 +58,11 @@ def test_the_factor_that_moves_the_best_accuracy_is_named():
     assert found[("teacher.arch",)] < 0.1
 
 
+def test_a_factor_that_does_not_vary_explains_nothing_and_is_left_out():
+    found = importance(SPEC, trials(lambda setup, u, v: 0.9 - u / 50), where={"optimizer.name": "sgd"})
+    assert [effect.paths for effect in found.factors] == [("teacher.arch",)]
+
+
 def test_without_trials_there_is_a_reason_and_the_document_is_json():
     assert "too few trials" in (importance(SPEC, []).reason or "")
     document = importance(SPEC, trials(lambda setup, u, v: 0.9 - u / 50)).to_dict()
