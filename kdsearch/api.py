@@ -11,7 +11,15 @@ from kdsearch.analysis.forecast import Forecast, forecast
 from kdsearch.analysis.recommendation import Recommendation, recommend_from
 from kdsearch.analysis.transfer import EarlierStudy, load_earlier, load_prior
 from kdsearch.spec import Setup, StudySpec, load_spec
-from kdsearch.storage import Database, Hours, TrialRow, load_hours, load_spec_of, load_trials, open_database
+from kdsearch.storage import (
+    Database,
+    StudySummary,
+    TrialRow,
+    load_spec_of,
+    load_study,
+    load_trials,
+    open_database,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -105,7 +113,7 @@ class Study:
         tolerance: float = 0.005,
     ) -> BestAnswer:
         """Return the best temperature per setup, or per combination of the factors in `by`."""
-        return best(
+        answer = best(
             self.spec,
             self._rows(),
             earlier=self._prior(),
@@ -114,6 +122,7 @@ class Study:
             level=level,
             tolerance=tolerance,
         )
+        return answer.of_study(self.summary())
 
     def compare(self, factor: str, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Comparison:
         """Return whether the best temperature depends on a factor."""
@@ -133,9 +142,9 @@ class Study:
 
         return pd.DataFrame([flat_trial(row) for row in self._rows()])
 
-    def hours(self) -> Hours:
-        """Return the CPU-hours and GPU-hours that its packs took so far."""
-        return load_hours(self._database, self.name)
+    def summary(self) -> StudySummary:
+        """Return how the study is and why, its progress, and the hours it took."""
+        return load_study(self._database, self.name)
 
     def plot_response(self, setup: Setup | None = None) -> "go.Figure":
         """Return the figure of accuracy over temperature, for one setup or for all."""

@@ -1,23 +1,24 @@
 """The answer: which temperature is best in each setup, and how sure that is."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from kdsearch.analysis.axes import FloatArray, IntArray
-from kdsearch.analysis.edges import edge_warnings
+from kdsearch.analysis.edges import edges
 from kdsearch.analysis.effects import TemperatureEffect, effect_of, tuning_note
 from kdsearch.analysis.observations import Tally
 from kdsearch.analysis.outcomes import TemperatureBand, belongs_to, temperature_bands, temperature_span
 from kdsearch.analysis.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response import Response, fit_response
 from kdsearch.analysis.selection import group_setups, select_setups
+from kdsearch.analysis.space import without_temperature
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy
-from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec
-from kdsearch.storage import TrialRow
+from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, setup_key
+from kdsearch.storage import StudySummary, TrialRow
 
 COMMON_DEFAULTS = (1.0, 4.0)
 _NEAR = 0.15
@@ -43,6 +44,7 @@ class SetupAnswer:
         failed: Failed trials, those that diverged included.
         pruned: Pruned trials.
         outcomes: How the trials of each range of temperatures ended; the ranges are the same for all setups.
+        stopped: Why the search gives the setup no more trials; None where it does.
         regret_of: Expected accuracy lost by common temperatures that lie in the range.
         flat: Whether the temperature hardly matters: with a probability of two thirds, none in the range
             costs more than twice the tolerance.
@@ -73,6 +75,7 @@ class SetupAnswer:
     regret_at_common: dict[str, float] | None = None
     warnings: tuple[str, ...] = ()
     reason: str | None = None
+    stopped: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as a JSON document."""
@@ -83,7 +86,8 @@ class SetupAnswer:
 class BestAnswer:
     """The best temperature of every setup of a study.
 
-    `prior_from` names the earlier studies whose trials have a say beside the study's own.
+    `prior_from` names the earlier studies whose trials have a say beside the study's own. `state` and
+    `state_reason` are the study's; None where only its trials were asked.
     """
 
     study: str
@@ -91,7 +95,15 @@ class BestAnswer:
     tolerance: float
     setups: list[SetupAnswer] = field(default_factory=list)
     prior_from: tuple[str, ...] = ()
+    state: str | None = None
+    state_reason: str | None = None
     metric: str = "val_accuracy"
+
+    def of_study(self, study: StudySummary) -> "BestAnswer":
+        """Return the answers with how their study is, and which setups it stopped early."""
+        reasons = {setup_key(without_temperature(known.setup)): known.reason for known in study.stopped}
+        setups = [replace(found, stopped=reasons.get(setup_key(found.setup))) for found in self.setups]
+        return replace(self, setups=setups, state=study.state, state_reason=study.why)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answers as the JSON document of `kdsearch best --format json`.
@@ -100,6 +112,8 @@ class BestAnswer:
         """
         return {
             "study": self.study,
+            "state": self.state,
+            "state_reason": self.state_reason,
             "metric": self.metric,
             "level": self.level,
             "tolerance": self.tolerance,
@@ -185,7 +199,7 @@ class _Judge:
             warnings += [note] if note else []
         if not is_marginal:
             known["params"] = params
-            warnings += edge_warnings(self._response, answered[0], int(details[0].nodes[0]))
+            warnings += map(str, edges(self._response, answered[0], int(details[0].nodes[0])))
         return SetupAnswer(**known, warnings=tuple(warnings))
 
     def _outcomes(self, members: Sequence[int]) -> tuple[TemperatureBand, ...]:

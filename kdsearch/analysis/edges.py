@@ -5,20 +5,39 @@ temperature that moves it further looks better, or worse, than it is.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from kdsearch.analysis.profiles import TemperatureProfile
 from kdsearch.analysis.response import Response
-from kdsearch.spec import Range
+from kdsearch.spec import TEMPERATURE, Range
 
 _OUTER_SHARE = 0.1
 _PROBABLE = 0.5
 _SLIGHT_GAIN = 0.001
 
 
-def edge_warnings(response: Response, setup: int, temperature_node: int) -> Iterator[str]:
-    """Yield a warning for each logarithmic range at whose end a setup's best value probably lies.
+@dataclass(frozen=True)
+class Edge:
+    """An end of a logarithmic range at which a setup's best value of the parameter probably lies."""
+
+    path: str
+    end: float
+    is_high: bool
+
+    def __str__(self) -> str:
+        if self.path == TEMPERATURE:
+            beyond = f"{'above' if self.is_high else 'below'} {self.end:.3g}"
+            return f"The best temperature probably lies at the edge of its range and may be {beyond}."
+        return (
+            f"The best `{self.path}` probably lies at the edge of its range ({self.end:g}): an effect of "
+            f"temperature may be an effect of `{self.path}`. Widen the range."
+        )
+
+
+def edges(response: Response, setup: int, temperature_node: int) -> Iterator[Edge]:
+    """Yield the edges at which a setup's best values lie, temperature first.
 
     Ranges that are not logarithmic may end where the parameter does, as alpha does at 1.
 
@@ -27,38 +46,30 @@ def edge_warnings(response: Response, setup: int, temperature_node: int) -> Iter
         setup: A setup that can be answered.
         temperature_node: The recommended temperature, at which the other parameters are judged.
     """
-    yield from _temperature_warnings(response.profile([setup]))
-    yield from parameter_warnings(response, setup, temperature_node)
+    yield from _temperature_edges(response.profile([setup]))
+    yield from parameter_edges(response, setup, temperature_node)
 
 
-def parameter_warnings(response: Response, setup: int, temperature_node: int) -> Iterator[str]:
-    """Yield the warnings of `edge_warnings` that are about other parameters than temperature."""
+def parameter_edges(response: Response, setup: int, temperature_node: int) -> Iterator[Edge]:
+    """Yield those of `edges` that are about other parameters than temperature."""
     dimensions = response.space.site_at(setup, temperature_node).dimensions
     best_nodes = response.best_nodes(setup, temperature_node)
     for axis, nodes in zip(response.space.axes[1:], best_nodes.T, strict=True):
         dimension, positions = dimensions[axis.path], axis.positions[nodes]
         if isinstance(dimension, Range) and dimension.log:
-            for edge, is_near in (
-                (dimension.low, positions <= _OUTER_SHARE),
-                (dimension.high, positions >= 1 - _OUTER_SHARE),
-            ):
-                if np.mean(is_near) >= _PROBABLE:
-                    yield (
-                        f"The best `{axis.path}` probably lies at the edge of its range ({edge:g}): an "
-                        f"effect of temperature may be an effect of `{axis.path}`. Widen the range."
-                    )
+            if np.mean(positions <= _OUTER_SHARE) >= _PROBABLE:
+                yield Edge(axis.path, dimension.low, is_high=False)
+            if np.mean(positions >= 1 - _OUTER_SHARE) >= _PROBABLE:
+                yield Edge(axis.path, dimension.high, is_high=True)
 
 
-def _temperature_warnings(profile: TemperatureProfile) -> Iterator[str]:
+def _temperature_edges(profile: TemperatureProfile) -> Iterator[Edge]:
     if not profile.half_step:
         return
     last = len(profile.temperatures) - 1
     inside = max(1, round(_OUTER_SHARE * last))
     best = profile.draws.argmax(axis=1)
-    for end, neighbour, word in ((0, inside, "below"), (last, last - inside, "above")):
+    for end, neighbour in ((0, inside), (last, last - inside)):
         still_rising = profile.draws[:, end] - profile.draws[:, neighbour] >= _SLIGHT_GAIN
         if ((best == end) & still_rising).mean() >= _PROBABLE:
-            yield (
-                "The best temperature probably lies at the edge of its range and may be "
-                f"{word} {profile.temperatures[end]:.3g}."
-            )
+            yield Edge(TEMPERATURE, float(profile.temperatures[end]), is_high=end == last)

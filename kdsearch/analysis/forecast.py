@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
-from kdsearch.analysis.edges import parameter_warnings
+from kdsearch.analysis.edges import parameter_edges
 from kdsearch.analysis.response import Response, fit_response
 from kdsearch.analysis.selection import select_setups
+from kdsearch.analysis.space import without_temperature
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.spec import Setup, StudySpec, setup_key
@@ -60,6 +61,18 @@ class Forecast:
         """Whether every setup is."""
         return all(setup.decided for setup in self.setups)
 
+    def decisions(self, setups: Sequence[Setup]) -> dict[str, str]:
+        """Return why each of a study's setups is decided, by its key; one that is not has none."""
+        target = f"{100 * self.target:.3g}"
+        why = {
+            setup_key(found.setup): f"expected to lose {100 * found.regret:.2g} points after {found.trials} "
+            f"trials, at most {target} were asked for"
+            for found in self.setups
+            if found.decided and found.regret is not None
+        }
+        known = {setup_key(setup): setup_key(without_temperature(setup)) for setup in setups}
+        return {key: why[place] for key, place in known.items() if place in why}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the forecast as a JSON document."""
         return {**self.__dict__, "setups": [setup.to_dict() for setup in self.setups]}
@@ -89,16 +102,8 @@ def forecast(
         RequestError: A factor or a level does not belong to the study.
     """
     response = fit_response(spec, trials, earlier=earlier, seed=seed)
-    members = select_setups(spec.setups(), where)
+    members = select_setups(response.space.setups, where)
     return Forecast(spec.name, regret, [_of_setup(response, s, regret) for s in members])
-
-
-def decided_setups(
-    spec: StudySpec, trials: Sequence[TrialRow], regret: float, earlier: Sequence[EarlierStudy] = ()
-) -> set[str]:
-    """Return the keys of the setups whose recommendation is expected to lose at most `regret` of accuracy."""
-    found = forecast(spec, trials, earlier=earlier, regret=regret)
-    return {setup_key(setup.setup) for setup in found.setups if setup.decided}
 
 
 def _of_setup(response: Response, setup: int, target: float) -> SetupForecast:
@@ -109,8 +114,8 @@ def _of_setup(response: Response, setup: int, target: float) -> SetupForecast:
     profile = response.profile([setup])
     regret = float(profile.regret[:, profile.best].mean())
     node = int(response.recommended_nodes(setup, profile.temperature)[0])
-    if at_edge := next(parameter_warnings(response, setup, node), None):
-        return SetupForecast(known, n_trials, regret, reason=at_edge)
+    if at_edge := next(parameter_edges(response, setup, node), None):
+        return SetupForecast(known, n_trials, regret, reason=str(at_edge))
     if regret <= target and n_trials >= ENOUGH_TO_DECIDE:
         return SetupForecast(known, n_trials, regret, decided=True, more_trials=(0, 0, 0), hours=0.0)
     missing = max(ENOUGH_TO_DECIDE - n_trials, 1)

@@ -11,7 +11,15 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
-from kdsearch.analysis.findings import Findings, coupling, figure_sections, load_findings, reading, summary
+from kdsearch.analysis.findings import (
+    Findings,
+    coupling,
+    figure_sections,
+    load_findings,
+    reading,
+    standing,
+    summary,
+)
 from kdsearch.analysis.pages import PLOTLY_JS, TEMPLATES, page_templates
 from kdsearch.analysis.tables import answer_table, teacher_table
 from kdsearch.errors import RequestError
@@ -52,7 +60,7 @@ def report_html(findings: Findings, *, written: datetime) -> str:
     template = page_templates().get_template("report.html")
     return template.render(
         study=findings.spec.name,
-        summary=summary(findings),
+        summary=[*summary(findings), standing(findings.study)],
         answer=answer_table(findings.answer),
         reading=reading(findings.answer),
         coupling=coupling(findings.comparisons),

@@ -48,7 +48,7 @@ class ResponseSpace:
     def __init__(self, spec: StudySpec, earlier: Sequence[StudySpec] = ()) -> None:
         studies = (spec, *earlier)
         listed = [(n, setup) for n, study in enumerate(studies) for setup in study.setups()]
-        owed = {_place(n, setup): (n, _without_temperature(setup)) for n, setup in listed}
+        owed = {_place(n, setup): (n, without_temperature(setup)) for n, setup in listed}
         places = {place: index for index, place in enumerate(owed)}
         self.setups = [setup for n, setup in owed.values() if n == 0]
         self.axes = _axes(spec)
@@ -155,10 +155,11 @@ def level_of(spec: StudySpec, setup: Setup, path: str) -> Any:
 
 
 def _place(study: int, setup: Setup) -> tuple[int, Labels]:
-    return study, _labels(_without_temperature(setup))
+    return study, _labels(without_temperature(setup))
 
 
-def _without_temperature(setup: Setup) -> Setup:
+def without_temperature(setup: Setup) -> Setup:
+    """Return a setup as the model tells it from others: a temperature that is a factor is an axis there."""
     return {path: level for path, level in setup.items() if path != TEMPERATURE}
 
 

@@ -12,6 +12,7 @@ import click
 import numpy as np
 
 from kdsearch.analysis import best
+from kdsearch.bench.simulated_record import SimulatedRecord
 from kdsearch.bench.simulation import SimulatedStudy, simulated_study
 from kdsearch.search import Pack, PackAsker, build_proposer
 from kdsearch.search.pruning import under_floor
@@ -25,11 +26,11 @@ _SPEEDS = (8.0, 2.5)  # of the rise over a training, at the lowest and the highe
 _WIGGLE = 0.003
 
 
-class CurvedStudy:
-    """A simulated study whose trials have accuracy curves, behind the interface that asking needs."""
+class CurvedStudy(SimulatedRecord):
+    """A simulated study whose trials have accuracy curves; what is started is still to be trained."""
 
     def __init__(self, study: SimulatedStudy) -> None:
-        self._study = study
+        super().__init__(study)
         self._curves: dict[int, dict[int, float]] = {}
         self._rng = np.random.default_rng(study.spec.search.seed)
 
@@ -38,22 +39,14 @@ class CurvedStudy:
         """How many epochs all trials trained."""
         return sum(len(curve) for curve in self._curves.values())
 
-    def trials(self) -> list[TrialRow]:
-        """Return every trial so far."""
-        return self._study.rows
-
     def curves(self, numbers: Sequence[int]) -> Mapping[int, Mapping[int, float]]:
         """Return the validation accuracy by epoch of the trials with these numbers."""
         return {number: self._curves[number] for number in numbers}
 
-    def take_waiting(self, size: int, pack: str) -> list[Trial]:  # noqa: ARG002 - the interface
-        """Return no trial: none is ever lost."""
-        return []
-
     def start(self, setup: Setup, params: Sequence[Params], pack: str) -> list[Trial]:  # noqa: ARG002
         """Return trials of a setup, still to be trained."""
-        spec = self._study.spec
-        first = len(self._study.rows)
+        spec = self.study.spec
+        first = len(self.study.rows)
         return [
             Trial(first + k, first + k, setup, own, spec.resolve(setup, own)) for k, own in enumerate(params)
         ]
@@ -61,22 +54,22 @@ class CurvedStudy:
     def train(self, pack: Pack) -> None:
         """Train a pack under its floors."""
         for trial in pack.trials:
-            row = self._study.run(trial.setup, trial.params)
+            row = self.study.run(trial.setup, trial.params)
             curve = self._curve(trial, row.val_accuracy or 0.0)
             under = [e for e, value in curve.items() if under_floor(pack.floors, e, {"val_accuracy": value})]
             if under:
                 curve = {epoch: value for epoch, value in curve.items() if epoch <= under[0]}
-                self._study.rows[-1] = self._pruned(row, under[0])
+                self.study.rows[-1] = self._pruned(row, under[0])
             self._curves[row.number] = curve
 
     def _pruned(self, row: TrialRow, epoch: int) -> TrialRow:
-        pruner = self._study.spec.search.pruner
+        pruner = self.study.spec.search.pruner
         reason = f"{HOPELESS if pruner == 'hopeless' else pruner} at epoch {epoch}"
         return replace(row, state="pruned", reason=reason, epochs=epoch, val_accuracy=None)
 
     def _curve(self, trial: Trial, final: float) -> dict[int, float]:
         n_epochs = trial.epochs
-        unit = self._study.position(trial.setup, float(trial.params[TEMPERATURE]))
+        unit = self.study.position(trial.setup, float(trial.params[TEMPERATURE]))
         speed = _SPEEDS[0] + (_SPEEDS[1] - _SPEEDS[0]) * unit
         epochs = np.arange(1, n_epochs + 1)
         risen = np.expm1(-speed * epochs / n_epochs) / math.expm1(-speed)

@@ -108,16 +108,14 @@ def _run(spec: StudySpec, storage: str, address: str | None, takeover: bool, out
     if output == "json":
         print_json(study.best().to_dict())
     else:
-        _tell_answer(study, ending)
+        _tell_answer(study)
 
 
-def _tell_answer(study: "Study", ending: str) -> None:
+def _tell_answer(study: "Study") -> None:
     from kdsearch.cli.tables import print_answer
 
     print_answer(study.best().to_dict())
-    path = study.report(f"{study.name}-report.html")
-    why = study.hours().spent(study.spec) or _decision(study)
-    click.echo(f"\nThe study is {ending}{f': {why}' if why else ''}. Report: {path}\n\nNext:")
+    click.echo(f"\nReport: {study.report(f'{study.name}-report.html')}\n\nNext:")
     program = _program()
     for command, purpose in (
         (
@@ -128,14 +126,6 @@ def _tell_answer(study: "Study", ending: str) -> None:
         ("serve", "the explorer and the Optuna dashboard, on http://127.0.0.1:8080"),
     ):
         click.echo(f"  {f'{program} {command}':<66} {purpose}")
-
-
-def _decision(study: "Study") -> str | None:
-    """Return that every setup is decided, where `search.stop` asks for no more than that."""
-    regret = study.spec.search.stop.regret
-    if regret is None or not study.forecast(regret=regret).decided:
-        return None
-    return f"every setup is decided, expected to lose at most {100 * regret:g} points"
 
 
 def _program() -> str:

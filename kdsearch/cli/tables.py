@@ -70,6 +70,11 @@ def print_answer(document: Mapping[str, Any]) -> None:
         click.echo(f"prior from: {', '.join(earlier)}")
     for setup in setups:
         _print_notes(setup)
+    if early := [_setup_name(setup) for setup in setups if setup["stopped"]]:
+        click.echo(f"stopped early: {'; '.join(early)}")
+    if document["state"]:
+        why = f": {document['state_reason']}" if document["state_reason"] else ""
+        click.echo(f"\nThe study is {document['state']}{why}.")
 
 
 def _print_pruned(document: Mapping[str, Any]) -> None:
@@ -118,10 +123,14 @@ def _counts(setup: Mapping[str, Any]) -> str:
 
 
 def _print_notes(setup: Mapping[str, Any]) -> None:
-    name = ", ".join(f"{short(path)}={level_label(level)}" for path, level in setup["setup"].items())
     notes = [setup["reason"]] if setup.get("reason") else []
     for note in (*notes, *setup.get("warnings", ())):
-        click.echo(f"{name or 'the study'}: {note}")
+        click.echo(f"{_setup_name(setup)}: {note}")
+
+
+def _setup_name(setup: Mapping[str, Any]) -> str:
+    levels = (f"{short(path)}={level_label(level)}" for path, level in setup["setup"].items())
+    return ", ".join(levels) or "the study"
 
 
 def print_comparison(document: Mapping[str, Any]) -> None:
@@ -229,14 +238,14 @@ def print_importance(document: Mapping[str, Any]) -> None:
 def studies_table(studies: Sequence[StudySummary]) -> Table:
     """Return the list of studies."""
     counted = ["finished", "trials", "running", "failed", "setups", "CPU hours", "GPU hours"]
-    table = _table(None, ["study", "state", *counted, "created", "driver"], counted)
+    table = _table(None, ["study", "state", *counted, "created", "driver", "why"], counted)
     for study in studies:
         done = study.progress
         counts = (done.finished, done.target, done.running, done.failed, study.setups)
         hours = number(study.hours.cpu), number(study.hours.gpu)
         driver = f"{study.driver.host}, process {study.driver.pid}" if study.driver else "–"
         created = f"{study.created:%Y-%m-%d %H:%M}"
-        table.add_row(study.name, study.state, *map(str, counts), *hours, created, driver)
+        table.add_row(study.name, study.state, *map(str, counts), *hours, created, driver, study.why or "")
     return table
 
 

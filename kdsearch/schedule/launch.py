@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from textwrap import shorten
 from types import FrameType
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from kdsearch.schedule.run import StudyRun
 
 Ending: TypeAlias = Literal["finished", "stopped", "interrupted"]
+
+_BY_SIGNAL = "its driver was interrupted, by Ctrl-C or a signal"
+_MOST_CHARACTERS = 1000
 
 
 class Watch(Protocol):
@@ -100,9 +104,9 @@ def launch_study(
         with _ended_cleanly(record, lease):
             if address is None:
                 cluster = stack.enter_context(_connect(None, watch))
-            ending = _drive(spec, earlier, record, lease, artifacts, cluster, watch)
+            ending, reason = _drive(spec, earlier, record, lease, artifacts, cluster, watch)
             record.recover()
-            record.set_state(ending)
+            record.set_state(ending, reason)
     return ending
 
 
@@ -124,8 +128,15 @@ def _ended_cleanly(record: StudyRecord, lease: Lease) -> Iterator[None]:
     except BaseException as error:
         if not lease.lost:
             record.recover()
-            record.set_state("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            record.set_state(*_broken_off(error))
         raise
+
+
+def _broken_off(error: BaseException) -> tuple[Ending | Literal["failed"], str]:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", _BY_SIGNAL
+    told = str(error) if isinstance(error, KDSearchError) else f"{type(error).__name__}: {error}"
+    return "failed", shorten(told, _MOST_CHARACTERS)
 
 
 def _load_warm_start(spec: StudySpec, storage: str) -> list[EarlierStudy]:
@@ -144,22 +155,23 @@ def _drive(
     artifacts: Place,
     cluster: "Cluster",
     watch: Watch,
-) -> Ending:
+) -> tuple[Ending, str]:
+    """Run packs until the study has ended; return how, and why."""
     from kdsearch.schedule.run import StudyRun
     from kdsearch.schedule.teachers import train_teachers
 
     asker = PackAsker(spec, record, build_proposer(spec, earlier), earlier)
     run = StudyRun(spec, record, asker, lease, lambda: watch.update(record.trials))
-    if run.budget_spent:
-        return "finished"
+    if run.spent is not None:
+        return "finished", run.spent
     record.set_state("running")
     watch.phase("training teachers")
     train_teachers(spec, record, artifacts)
     watch.phase("searching")
     _tune(run, spec, artifacts, cluster)
-    if run.budget_spent:
-        return "finished"
-    return "stopped" if run.stopping else "interrupted"
+    if run.spent is not None:
+        return "finished", run.spent
+    return ("stopped", "`kdsearch stop` asked for it") if run.stopping else ("interrupted", _BY_SIGNAL)
 
 
 def _tune(run: "StudyRun", spec: StudySpec, artifacts: Place, cluster: "Cluster") -> None:

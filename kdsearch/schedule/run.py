@@ -38,19 +38,25 @@ class StudyRun:
         self._finished = record.finished_count()
         self._failures: Counter[str] = Counter()
         self._pack_index = record.pack_count()
-        self.decided = False
-        self._hours_spent = False
+        self._decided = False
+        self._hours_spent: str | None = None
         self._check_hours()
 
     @property
     def finished(self) -> bool:
         """Whether the budget is spent, or a stop was asked for, and nothing runs."""
-        return not self._open and (self._room() == 0 or self._hours_spent or self.decided or self.stopping)
+        nothing_more = self._room() == 0 or self._hours_spent is not None or self._decided
+        return not self._open and (nothing_more or self.stopping)
 
     @property
-    def budget_spent(self) -> bool:
-        """Whether the trials or the hours are spent, or every setup is decided."""
-        return self._finished >= self._spec.search.trials or self._hours_spent or self.decided
+    def spent(self) -> str | None:
+        """Which budget is spent, or that every setup is decided, in words; None while there is more to do."""
+        search = self._spec.search
+        if self._finished >= search.trials:
+            return f"all {search.trials} trials are done"
+        if self._decided and search.stop.regret is not None:
+            return f"every setup is decided, expected to lose at most {100 * search.stop.regret:g} points"
+        return self._hours_spent
 
     @property
     def stopping(self) -> bool:
@@ -64,10 +70,10 @@ class StudyRun:
         self._check_hours()
         self._watch()
         room = self._room()
-        if room == 0 or self._hours_spent or self.stopping:
+        if room == 0 or self._hours_spent is not None or self.stopping:
             return None
         pack = self._asker.ask(f"p{self._pack_index + 1:05d}", room)
-        self.decided = pack is None and not self._open  # what still runs may undo it
+        self._decided = pack is None and not self._open  # what still runs may undo it
         if pack is not None:
             self._pack_index += 1
             self._open |= {trial.number for trial in pack.trials}
@@ -115,7 +121,7 @@ class StudyRun:
     def _check_hours(self) -> None:
         search = self._spec.search
         if search.gpu_hours is not None or search.cpu_hours is not None:
-            self._hours_spent = self._record.hours().spent(self._spec) is not None
+            self._hours_spent = self._record.hours().spent(self._spec)
 
     def _check_lease(self) -> None:
         if self._lease.lost:

@@ -1,10 +1,10 @@
 """From the record of a study to its next pack."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from kdsearch.analysis.forecast import decided_setups
+from kdsearch.analysis.forecast import forecast
 from kdsearch.analysis.observations import asked_epochs
 from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.search.balance import trials_of
@@ -42,6 +42,9 @@ class Record(Protocol):
     def start(self, setup: Setup, params: Sequence[Params], pack: str) -> list[Trial]:
         """Start new trials of one setup."""
 
+    def stop_setups(self, reasons: Mapping[str, str]) -> None:
+        """Take why setups, by their keys, get no more trials; all others do."""
+
 
 class PackAsker:
     """Asks for packs: first the trials that wait to be run again, then what the proposer says.
@@ -60,7 +63,8 @@ class PackAsker:
         self._earlier = earlier
         self._record = record
         self._proposer = proposer
-        self._judged: tuple[int, set[str]] = (0, set())
+        self._judged_at: int | None = None
+        self._decisions: dict[str, str] | None = None
 
     def ask(self, name: str, room: int) -> Pack | None:
         """Start the trials of the next pack, at most `room` of them; None where every setup is decided.
@@ -80,13 +84,22 @@ class PackAsker:
             started = self._record.start(proposal.setup, proposal.params, name)
         return Pack(name, started, self._floors(started[0], rows))
 
-    def _decided(self, rows: Sequence[TrialRow]) -> set[str]:
+    def _decided(self, rows: Sequence[TrialRow]) -> Collection[str]:
         """Return the keys of the setups that `search.stop.regret` gives no more trials."""
-        regret = self._spec.search.stop.regret
         n_complete = sum(row.state == "complete" for row in rows)
-        if regret is not None and n_complete != self._judged[0]:
-            self._judged = (n_complete, decided_setups(self._spec, rows, regret, self._earlier))
-        return self._judged[1]
+        if self._decisions is None or n_complete != self._judged_at:
+            before, self._decisions = self._decisions, self._judge(rows)
+            self._judged_at = n_complete
+            if before is None or before.keys() != self._decisions.keys():
+                self._record.stop_setups(self._decisions)
+        return self._decisions
+
+    def _judge(self, rows: Sequence[TrialRow]) -> dict[str, str]:
+        regret = self._spec.search.stop.regret
+        if regret is None:
+            return {}
+        found = forecast(self._spec, rows, earlier=self._earlier, regret=regret)
+        return found.decisions(self._spec.setups())
 
     def _floors(self, trial: Trial, rows: Sequence[TrialRow]) -> Floors:
         """Return the floors that follow from the setup's trials of the same length."""

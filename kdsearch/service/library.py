@@ -21,6 +21,7 @@ from kdsearch.storage import (
     TrialRow,
     list_studies,
     load_spec_of,
+    load_study,
     load_teachers,
     load_trials,
     open_database,
@@ -70,10 +71,9 @@ class Library:
             HTTPException: There is none of this name (404).
         """
         try:
-            load_spec_of(self.database(), name)
+            return load_study(self.database(), name)
         except RequestError as error:
             raise HTTPException(404, str(error)) from error
-        return next(study for study in self.studies() if study.name == name)
 
     def trials(self, name: str) -> list[TrialRow]:
         """Return a study's trials by number."""
@@ -100,7 +100,7 @@ class Library:
         def answer() -> BestAnswer:
             return best(spec, trials, earlier=earlier, by=by, where=where, level=level, tolerance=tolerance)
 
-        return self._keep(question, trials, earlier, answer)
+        return self._keep(question, trials, earlier, answer).of_study(self.study(name))
 
     def compare(self, name: str, factor: str, *, where: Mapping[str, Any] | None, level: float) -> Comparison:
         """Return whether the best temperature depends on a factor."""
@@ -137,7 +137,7 @@ class Library:
         def answer() -> Findings:
             return load_findings(database, name, level=level, tolerance=tolerance)
 
-        return self._keep(question, trials, earlier, answer)
+        return self._keep(question, trials, earlier, answer).of_study(self.study(name))
 
     def _known(self, name: str) -> tuple[StudySpec, list[TrialRow], list[EarlierStudy]]:
         """Return a study's spec, its trials, and the studies that it started from."""

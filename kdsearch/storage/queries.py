@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Text, cast, func, select
+from sqlalchemy import Connection, Select, Text, cast, func, select
 
 from kdsearch.errors import RequestError
 from kdsearch.spec import Setup, StudySpec, load_spec
@@ -17,7 +17,7 @@ from kdsearch.storage.rows import (
     EpochRow,
     Hours,
     Progress,
-    StudyState,
+    StoppedSetup,
     StudySummary,
     TeacherRow,
     TrialRow,
@@ -64,25 +64,18 @@ _NUMBERS_AT_ONCE = 500
 def list_studies(database: Database) -> list[StudySummary]:
     """Return every study by name; one that runs without a live driver was interrupted."""
     with database.read() as connection:
-        studies = connection.execute(select(table_of(StudyTable)).order_by(StudyTable.name)).all()
-        counts = _counts(connection)
-        by_study = select(SetupTable.study_id, func.count()).group_by(SetupTable.study_id)
-        setups: dict[int, int] = {row: count for row, count in connection.execute(by_study)}  # noqa: C416 - typed
-        drivers = live_drivers(connection)
-        hours = read_hours(connection)
-    return [
-        StudySummary(
-            name=study.name,
-            state=_state(study.state, live=study.name in drivers),
-            setups=setups.get(study.id, 0),
-            progress=Progress(target=study.trials, **counts.get(study.id, {})),
-            created=study.created,
-            updated=study.updated,
-            driver=drivers.get(study.name),
-            hours=hours.get(study.id, Hours()),
-        )
-        for study in studies
-    ]
+        return _summaries(connection, select(table_of(StudyTable)).order_by(StudyTable.name))
+
+
+def load_study(database: Database, study: str) -> StudySummary:
+    """Return how one study is.
+
+    Raises:
+        RequestError: There is no such study.
+    """
+    with database.read() as connection:
+        row = study_id(connection, study)
+        return _summaries(connection, select(table_of(StudyTable)).where(StudyTable.id == row))[0]
 
 
 def load_spec_of(database: Database, study: str) -> StudySpec:
@@ -202,6 +195,38 @@ def read_setups(connection: Connection, study: int) -> dict[int, Setup]:
     return {number: levels for number, levels in rows}  # noqa: C416 - rows are no pairs to mypy
 
 
+def _summaries(connection: Connection, query: Select[Any]) -> list[StudySummary]:
+    studies = connection.execute(query).all()
+    only = studies[0].id if len(studies) == 1 else None
+    counts, hours = _counts(connection, only), read_hours(connection, only)
+    by_study = select(SetupTable.study_id, func.count()).group_by(SetupTable.study_id)
+    setups: dict[int, int] = {row: count for row, count in connection.execute(by_study)}  # noqa: C416 - typed
+    stopped, drivers = _stopped(connection), live_drivers(connection)
+    return [
+        StudySummary(
+            name=study.name,
+            setups=setups.get(study.id, 0),
+            progress=Progress(target=study.trials, **counts.get(study.id, {})),
+            created=study.created,
+            updated=study.updated,
+            driver=drivers.get(study.name),
+            hours=hours.get(study.id, Hours()),
+            stopped=tuple(stopped.get(study.id, ())),
+            **_state(study, live=study.name in drivers),
+        )
+        for study in studies
+    ]
+
+
+def _stopped(connection: Connection) -> dict[int, list[StoppedSetup]]:
+    query = select(SetupTable.study_id, SetupTable.levels, SetupTable.stopped)
+    found: defaultdict[int, list[StoppedSetup]] = defaultdict(list)
+    rows = connection.execute(query.where(SetupTable.stopped.is_not(None)).order_by(SetupTable.number))
+    for study, levels, reason in rows:
+        found[study].append(StoppedSetup(levels, reason))
+    return found
+
+
 def _counts(connection: Connection, study: int | None = None) -> dict[int, dict[str, int]]:
     """Return the trials by state (diverged beside failed) of every study, or of one."""
     diverged = (TrialTable.reason == DIVERGED).label("diverged")
@@ -217,8 +242,10 @@ def _counts(connection: Connection, study: int | None = None) -> dict[int, dict[
     return counts
 
 
-def _state(stored: str, *, live: bool) -> StudyState:
-    return "interrupted" if stored == "running" and not live else stored  # type: ignore[return-value]
+def _state(stored: Any, *, live: bool) -> dict[str, Any]:
+    if stored.state == "running" and not live:
+        return {"state": "interrupted", "reason": "its driver ended without a word"}
+    return {"state": stored.state, "reason": stored.reason}
 
 
 def curves_of(epochs: Iterable[EpochRow]) -> dict[int, dict[int, float]]:

@@ -22,7 +22,7 @@ from kdsearch.storage.ledger import end_pack, read_hours, start_pack
 from kdsearch.storage.mirror import OptunaMirror
 from kdsearch.storage.queries import curves_of, finite, read_epochs, read_progress, read_trials
 from kdsearch.storage.rows import Hours, Progress, StudyState, TrialRow
-from kdsearch.storage.study import ensure_study, set_study_state
+from kdsearch.storage.study import ensure_study, set_stopped, set_study_state
 from kdsearch.storage.tables import TrialTable
 from kdsearch.storage.teachers import save_teacher
 from kdsearch.storage.trials import (
@@ -82,6 +82,11 @@ class StudyRecord:
     @property
     def optuna(self) -> "Study":
         """The plain Optuna study."""
+    @property
+    def spec(self) -> StudySpec:
+        """The spec under which the study runs."""
+        return self._books.spec
+
         return self._books.mirror.study
 
     def start(
@@ -202,9 +207,14 @@ class StudyRecord:
         """Record a trained teacher, told in plain values, and that this study uses it."""
         self._books.write(lambda c: save_teacher(c, self._books.study, teacher))
 
-    def set_state(self, state: StudyState) -> None:
-        """Record how the study is."""
-        self._books.write(lambda c: set_study_state(c, self._books.study, state, database_now(c)))
+    def set_state(self, state: StudyState, reason: str | None = None) -> None:
+        """Record how the study is, and why, in words."""
+        study = self._books.study
+        self._books.write(lambda c: set_study_state(c, study, state, reason, database_now(c)))
+
+    def stop_setups(self, reasons: Mapping[str, str]) -> None:
+        """Record why setups, by their keys, get no more trials; all others do."""
+        self._books.write(lambda c: set_stopped(c, self._books.study, reasons))
 
     def _started(self, number: int, setup: Setup, params: Params, seed: int) -> Trial:
         training = self._books.spec.resolve(setup, params)

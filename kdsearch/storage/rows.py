@@ -113,8 +113,23 @@ class Driver:
 
 
 @dataclass(frozen=True)
+class StoppedSetup:
+    """A setup that the search gives no more trials, and why."""
+
+    setup: Setup
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the setup as a JSON document."""
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
 class StudySummary:
-    """One study: its state, its progress, what it took, and its live driver, if it has one."""
+    """One study: its state and why, its progress, what it took, and its live driver, if it has one.
+
+    `stopped` are the setups that get no more trials while others may.
+    """
 
     name: str
     state: StudyState
@@ -124,13 +139,23 @@ class StudySummary:
     updated: datetime
     driver: Driver | None
     hours: Hours = Hours()
+    reason: str | None = None
+    stopped: tuple[StoppedSetup, ...] = ()
+
+    @property
+    def why(self) -> str | None:
+        """Why the study is in its state, and how many setups were stopped early, for people."""
+        early = f"{len(self.stopped)} of {self.setups} setups were stopped early" if self.stopped else None
+        return "; ".join(part for part in (self.reason, early) if part) or None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the study as a JSON document."""
         return {
             "study": self.name,
             "state": self.state,
+            "reason": self.reason,
             "setups": self.setups,
+            "stopped": [setup.to_dict() for setup in self.stopped],
             **self.progress.to_dict(),
             "cpu_hours": self.hours.cpu,
             "gpu_hours": self.hours.gpu,

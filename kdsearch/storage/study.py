@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from kdsearch.errors import RequestError
 from kdsearch.spec import StudySpec, load_spec, setup_key, spec_document
@@ -60,10 +60,21 @@ def spec_hash(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def set_study_state(connection: Connection, study: int, state: str, now: datetime) -> None:
-    """Record how a study is."""
+def set_study_state(
+    connection: Connection, study: int, state: str, reason: str | None, now: datetime
+) -> None:
+    """Record how a study is, and why."""
     change = update(StudyTable).where(StudyTable.id == study)
-    connection.execute(change.values(state=state, updated=now))
+    connection.execute(change.values(state=state, reason=reason, updated=now))
+
+
+def set_stopped(connection: Connection, study: int, reasons: Mapping[str, str]) -> None:
+    """Record why setups, by their keys, get no more trials; all others do."""
+    of_study = update(table_of(SetupTable)).where(SetupTable.study_id == study)
+    connection.execute(of_study.values(stopped=None))
+    if reasons:
+        change = of_study.where(SetupTable.key == bindparam("of_key")).values(stopped=bindparam("why"))
+        connection.execute(change, [{"of_key": key, "why": reason} for key, reason in reasons.items()])
 
 
 def _create(connection: Connection, spec: StudySpec, values: Mapping[str, Any]) -> tuple[int, str]:

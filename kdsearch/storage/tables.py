@@ -58,7 +58,10 @@ def table_of(kind: type[Table]) -> SqlTable:
 
 
 class StudyTable(Table):
-    """One study: its spec, who ran it with what, and how far it is."""
+    """One study: its spec, who ran it with what, how far it is, and the reason of its state in words.
+
+    `seconds` is how long drivers have run it, idle or not.
+    """
 
     __tablename__ = "kd_study"
 
@@ -70,13 +73,18 @@ class StudyTable(Table):
     versions: Mapped[list[Any]]
     git_commit: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str | None] = mapped_column(Text)
+    seconds: Mapped[float] = mapped_column(default=0.0)
     trials: Mapped[int]
     created: Mapped[datetime]
     updated: Mapped[datetime]
 
 
 class SetupTable(Table):
-    """One combination of a study's factor levels; `key` is their canonical JSON."""
+    """One combination of a study's factor levels; `key` is their canonical JSON.
+
+    `stopped` is why the search gives it no more trials; null where it does.
+    """
 
     __tablename__ = "kd_setup"
 
@@ -84,6 +92,28 @@ class SetupTable(Table):
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     levels: Mapped[dict[str, Any]]
     key: Mapped[str] = mapped_column(Text)
+    stopped: Mapped[str | None] = mapped_column(Text)
+
+
+class WideningTable(Table):
+    """A range that a study's search widened, after so many complete trials.
+
+    `level` tells which range of a `by:` it is. The spec in `kd_study` has the ranges of the study file.
+    """
+
+    __tablename__ = "kd_widening"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("kd_study.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    path: Mapped[str] = mapped_column(Text)
+    level: Mapped[str | None] = mapped_column(Text)
+    was_low: Mapped[float]
+    was_high: Mapped[float]
+    low: Mapped[float]
+    high: Mapped[float]
+    reason: Mapped[str] = mapped_column(Text)
+    trials: Mapped[int]
+    created: Mapped[datetime]
 
 
 class TrialTable(Table):

@@ -5,10 +5,14 @@ from dataclasses import replace
 import numpy as np
 
 from kdsearch.analysis import best
-from kdsearch.analysis.forecast import ENOUGH_TO_DECIDE, decided_setups, forecast
+from kdsearch.analysis.forecast import ENOUGH_TO_DECIDE, forecast
 from kdsearch.bench.baselines import proposer_of
-from kdsearch.bench.simulation import simulated_study
+from kdsearch.bench.simulation import SimulatedStudy, simulated_study
 from kdsearch.spec import setup_key
+
+
+def decisions(study: SimulatedStudy, regret: float) -> dict[str, str]:
+    return forecast(study.spec, study.rows, regret=regret).decisions(study.spec.setups())
 
 
 def test_the_needed_trials_lie_in_the_forecast_range_mostly() -> None:
@@ -33,7 +37,7 @@ def test_the_needed_trials_lie_in_the_forecast_range_mostly() -> None:
 def test_decided_setups_are_as_good_as_was_asked() -> None:
     study = simulated_study("shared", 5, n_trials=240)
     proposer = proposer_of("profile", study.spec)
-    while len(decided := decided_setups(study.spec, study.rows, 0.0005)) < len(study.spec.setups()):
+    while len(decided := decisions(study, 0.0005)) < len(study.spec.setups()):
         proposal = proposer.propose(study.rows, 4, decided)
         assert setup_key(proposal.setup) not in decided
         for params in proposal.params:
@@ -54,7 +58,7 @@ def test_few_trials_forecast_nothing() -> None:
     found = forecast(study.spec, study.rows)
     assert all(setup.more_trials is None and "too few" in (setup.reason or "") for setup in found.setups)
     assert not found.decided
-    assert decided_setups(study.spec, [], 0.01) == set()
+    assert decisions(simulated_study("shared", 0), 0.01) == {}
 
 
 def test_a_learning_rate_at_the_edge_of_its_range_decides_nothing() -> None:

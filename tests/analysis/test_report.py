@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from kdsearch.analysis import best, compare, response_curves
+from kdsearch.analysis import best, compare, importance, response_curves
 from kdsearch.analysis.findings import Findings, learning_sample, load_findings
 from kdsearch.analysis.pages import PLOTLY_JS
 from kdsearch.analysis.report import report_html, write_report
 from kdsearch.errors import RequestError
 from kdsearch.spec import TEMPERATURE
-from kdsearch.storage import StudyRecord, open_database
+from kdsearch.storage import Progress, StudyRecord, StudySummary, open_database
 from kdsearch.trial import TrialResult
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -57,6 +57,10 @@ class Page(HTMLParser):
             self.text += data
 
 
+def summary_of(spec, reason="all 24 trials are done"):
+    return StudySummary(spec.name, "finished", 2, Progress(24, complete=24), NOW, NOW, None, reason=reason)
+
+
 @pytest.fixture
 def findings(make_spec, make_trials) -> Findings:
     spec = make_spec()
@@ -70,6 +74,8 @@ def findings(make_spec, make_trials) -> Findings:
         learning={0: [(1, 0.5), (2, 0.8)]},
         teachers=[],
         runs=[{"versions": {"python": "3.11.2", "torch": "2.9"}, "git_commit": "abc" * 10}],
+        study=summary_of(spec),
+        importance=importance(spec, trials),
     )
 
 
@@ -105,7 +111,8 @@ def test_a_report_answers_first_and_shows_the_response_before_other_figures(find
         "Accuracy over temperature",
         "Does the best temperature depend on the factors?",
     ]
-    assert len(page.figures) == 5
+    assert len(page.figures) == 6
+    assert "What accuracy depends on" in page.headings
     assert all(figure["config"]["showSendToCloud"] is False for figure in page.figures)
 
 
@@ -115,6 +122,7 @@ def test_a_report_says_what_was_done(findings):
         "Every student was given 20 epochs; only trials that ran all of them compete.",
         "convnet_8_16 learns from convnet_32_64_128 on digits; objective kd.",
         "24 of 96 trials finished (24 complete).",
+        "The study is finished: all 24 trials are done.",
         "temperature 1 to 40 (log); optimizer lr 0.01 to 1 (log)",
         "The interval holds the best temperature with 90% probability",
         "Ran with python 3.11.2, torch 2.9; git commit abcabcabcabc.",
@@ -128,7 +136,9 @@ def test_texts_from_the_study_are_never_markup(make_spec, make_trials):
     attack = "</script><script>alert(1)</script>"
     spec = make_spec({"options.note": [attack, "plain"]})
     trials = make_trials(spec)
-    findings = Findings(spec, trials, best(spec, trials), response_curves(spec, trials), [], {}, [], [])
+    curves = response_curves(spec, trials)
+    rest = [], {}, [], [], summary_of(spec, attack), importance(spec, trials)
+    findings = Findings(spec, trials, best(spec, trials), curves, *rest)
     page = Page(report_html(findings, written=NOW))
     assert len(page.scripts) == 2
     assert attack in page.text

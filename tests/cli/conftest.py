@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdsearch.spec import TEMPERATURE, load_spec
+from kdsearch.spec import TEMPERATURE, load_spec, setup_key
 from kdsearch.storage import StudyRecord, open_database
 from kdsearch.trial import TrialResult
 
@@ -42,5 +42,6 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
                 record.report(1, {trial.number: {"val_accuracy": accuracy - 0.1}})
                 record.report(2, {trial.number: {"val_accuracy": accuracy}})
                 record.finish(TrialResult(trial.number, "complete", 2, metrics, seconds=1.0))
-        record.set_state("finished")
+        record.stop_setups({setup_key(spec.setups()[0]): "expected to lose little"})
+        record.set_state("finished", "all 32 trials are done")
     return url

@@ -35,6 +35,24 @@ def test_best_answers_every_setup_in_the_documented_form(
         assert set(setup["params"]) == {"optimizer.lr"}
 
 
+def test_best_and_studies_tell_why_a_study_ended(capsys: pytest.CaptureFixture[str], storage: str) -> None:
+    why = "all 32 trials are done; 1 of 2 setups were stopped early"
+    document = answer(capsys, storage, "best", "made")
+    assert (document["state"], document["state_reason"]) == ("finished", why)
+    assert [setup["stopped"] for setup in document["setups"]] == ["expected to lose little", None]
+    (study,) = answer(capsys, storage, "studies")
+    assert study["reason"] == "all 32 trials are done"
+    assert study["stopped"] == [
+        {"setup": {"optimizer.name": "sgd"}, "reason": "expected to lose little"},
+    ]
+    assert run(["best", "made", "--storage", storage]) == 0
+    shown = capsys.readouterr().out
+    assert f"The study is finished: {why}." in shown
+    assert "stopped early: optimizer.name=sgd" in shown
+    assert run(["studies", "--storage", storage]) == 0
+    assert why in " ".join(capsys.readouterr().out.split())
+
+
 def test_python_says_what_the_commands_say(capsys: pytest.CaptureFixture[str], storage: str) -> None:
     study = kdsearch.open_study("made", storage=storage)
     assert answer(capsys, storage, "best", "made", "--level", "0.8") == study.best(level=0.8).to_dict()

@@ -26,6 +26,7 @@ def test_spent_hours_end_a_study_and_leave_nothing_to_a_second_launch(launches: 
         assert study.progress.running == study.progress.waiting == 0
         slots = len(os.sched_getaffinity(0))  # so many packs run at once, each goes on to its end
         assert budget <= study.hours.cpu < budget + slots * 5 * PACK_S / 3600
+        assert (study.reason or "").endswith("CPU-hours are spent")
         assert study.hours.cpu * 3600 >= study.progress.complete * 0.5
         assert study.hours.gpu == 0
         before = study.progress.complete

@@ -62,6 +62,10 @@ def test_a_broken_trainer_ends_the_study_with_its_reason(launches: Any) -> None:
     assert code == 1
     assert "ValueError: the trainer is broken (waiting_trainer.py:" in err
     assert not [row for row in launches.rows() if row.state == "running"]
+    with open_database(launches.storage) as database:
+        (study,) = list_studies(database)
+    assert study.state == "failed"
+    assert "ValueError: the trainer is broken" in (study.reason or "")
 
 
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(
@@ -77,6 +81,10 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(
     assert gone(ray_processes, process.pid)
     before = {row.number for row in launches.rows() if row.state == "complete"}
     assert not [row for row in launches.rows() if row.state == "running"]
+    with open_database(launches.storage) as database:
+        (study,) = list_studies(database)
+    assert study.state == "interrupted"
+    assert "Ctrl-C" in (study.reason or "")
     code, _, err = launches.run("--set", "options.seconds=1.5")
     assert code == 0, err
     assert_clean(launches.rows(), 16)
@@ -92,7 +100,8 @@ def test_stop_lets_running_packs_finish(launches: Any) -> None:
         request_stop(database, "waiting")
         process.communicate(timeout=60)
         assert process.returncode == 0
-        assert list_studies(database)[0].state == "stopped"
+        (study,) = list_studies(database)
+        assert (study.state, study.reason) == ("stopped", "`kdsearch stop` asked for it")
     states = Counter(row.state for row in launches.rows())
     assert set(states) == {"complete"}
     assert states["complete"] < 60

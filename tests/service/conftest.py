@@ -5,7 +5,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from kdsearch.service import build_app
-from kdsearch.spec import TEMPERATURE, load_spec
+from kdsearch.spec import TEMPERATURE, load_spec, setup_key
 from kdsearch.storage import StudyRecord, open_database
 from kdsearch.trial import TrialResult
 
@@ -35,7 +35,8 @@ def store_study(url: str, name: str = "demo", per_setup: int = PER_SETUP) -> Non
                     record.report(epoch, {trial.number: {"val_accuracy": accuracy * epoch / 20}})
                 metrics = {"val_accuracy": accuracy, "test_accuracy": accuracy - 0.01}
                 record.finish(TrialResult(trial.number, "complete", 20, metrics))
-        record.set_state("finished")
+        record.stop_setups({setup_key(spec.setups()[1]): "expected to lose little"})
+        record.set_state("finished", "all trials are done")
 
 
 @pytest.fixture(scope="session")

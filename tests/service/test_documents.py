@@ -2,7 +2,7 @@ import pytest
 
 import kdsearch
 from kdsearch.analysis import best, compare, importance
-from kdsearch.storage import list_studies, load_spec_of, load_trials, open_database
+from kdsearch.storage import list_studies, load_spec_of, load_study, load_trials, open_database
 
 API = "/kdsearch/v1"
 
@@ -21,18 +21,21 @@ def as_json(document):
 
 
 def test_best_is_the_commands_document(client, stored):
-    _, spec, trials = stored
-    assert client.get(f"{API}/studies/demo/best").json() == as_json(best(spec, trials).to_dict())
+    database, spec, trials = stored
+    document = client.get(f"{API}/studies/demo/best").json()
+    assert document == as_json(best(spec, trials).of_study(load_study(database, "demo")).to_dict())
+    assert (document["state"], document["setups"][0]["stopped"]) == ("finished", None)
+    assert document["setups"][1]["stopped"] == "expected to lose little"
 
 
 def test_best_takes_the_commands_options(client, stored):
-    _, spec, trials = stored
+    database, spec, trials = stored
     options = {"by": "optimizer.name", "where": "optimizer.name=sgd", "level": 0.8, "tolerance": 0.01}
     expected = best(
         spec, trials, by=["optimizer.name"], where={"optimizer.name": "sgd"}, level=0.8, tolerance=0.01
     )
     answer = client.get(f"{API}/studies/demo/best", params=options).json()
-    assert answer == as_json(expected.to_dict())
+    assert answer == as_json(expected.of_study(load_study(database, "demo")).to_dict())
     assert len(answer["setups"]) == 1
 
 

@@ -14,6 +14,7 @@ def test_the_first_page_lists_studies_with_progress_and_answers(client):
     assert page.status_code == 200
     assert '<a href="/studies/demo">demo</a>' in page.text
     assert "16 of 16" in page.text
+    assert "all trials are done; 1 of 2 setups were stopped early" in page.text
     assert re.search(r"sgd: [3-9]\.\d \(\d", page.text)
 
 
@@ -21,6 +22,8 @@ def test_a_studys_page_has_its_answers_and_figures(client):
     page = client.get("/studies/demo").text
     assert "Best temperature per setup" in page
     assert "Every student was given 20 epochs" in page
+    assert "The study is finished: all trials are done; 1 of 2 setups were stopped early. As of" in page
+    assert "<b>adamw</b>: Stopped early: expected to lose little." in page
     figures = [json.loads(body) for attributes, body in SCRIPT.findall(page) if "figure-source" in attributes]
     assert len(figures) == 5
     assert 'href="/dashboard/studies/1"' in page

@@ -48,7 +48,7 @@ class TestFresh:
         assert (status.state, status.revision) == ("current", known_revisions()[-1])
         assert our_tables(empty_url) == {
             *("kd_study", "kd_setup", "kd_trial", "kd_epoch", "kd_teacher", "kd_study_teacher", "kd_lease"),
-            *("kd_pack", "kd_alembic_version"),
+            *("kd_pack", "kd_widening", "kd_alembic_version"),
         }
 
     def test_tables_and_history_agree(self, database: Database) -> None:
@@ -131,46 +131,53 @@ class TestOtherVersions:
         with database.write() as connection:
             command.stamp(alembic_config(connection), "base")
             connection.execute(sa.text("DROP VIEW kd_best_temperature"))
-            for table in ("lease", "study_teacher", "teacher", "epoch", "trial", "setup", "pack", "study"):
+            children = ("lease", "study_teacher", "teacher", "epoch", "trial", "setup", "pack", "widening")
+            for table in (*children, "study"):
                 connection.execute(sa.text(f"DROP TABLE kd_{table}"))
         assert upgrade(database).state == "current"
         assert record.optuna.get_trials() == before
 
 
-def test_from_r0001_trials_stay_and_packs_are_counted_from_their_times(empty_url: str) -> None:
-    start = datetime(2026, 3, 1, 12, tzinfo=UTC)
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def make_old_study(database: Database, revision: str) -> None:
+    """Make the tables of a revision and a study in them: two packs, of which one ended, and a free trial."""
     study = {"id": 7, "name": "old", "uid": "u", "spec_hash": "h", "state": "finished", "trials": 4}
     study |= {"spec": {"name": "old", "resources": {"cpus_per_pack": 2, "gpus_per_pack": 0.25}}}
+    study |= {"versions": [], "created": START, "updated": START}
+    with database.write() as connection:
+        command.upgrade(alembic_config(connection), revision)
+        old = sa.MetaData()
+        old.reflect(connection)
+        tables = {name: old.tables[f"kd_{name}"] for name in ("study", "setup", "trial")}
+        connection.execute(tables["study"].insert(), study)
+        connection.execute(tables["setup"].insert(), {"study_id": 7, "number": 0, "levels": {}, "key": "{}"})
+        for number, (pack, *seconds) in enumerate(
+            [("p1", 0, 3600), ("p1", 0, 1800.5), ("p2", 60, None), (None, None, None)]
+        ):
+            trial = {"study_id": 7, "number": number, "setup": 0, "params": {}, "temperature": 4, "seed": 1}
+            trial |= {"state": "complete", "attempt": 1, "epochs": 1, "pack": pack}
+            moments = [None if s is None else START + timedelta(seconds=s) for s in seconds]
+            trial |= dict(zip(("started", "finished"), moments, strict=True))
+            connection.execute(tables["trial"].insert(), trial)
+        if revision != "r0001":
+            pack = {"study_id": 7, "name": "p1", "cpus": 2, "gpus": 0.25, "started": START, "seconds": 3600}
+            connection.execute(old.tables["kd_pack"].insert(), {**pack, "running": False})
+
+
+@pytest.mark.parametrize("revision", known_revisions()[:-1])
+def test_what_an_older_kdsearch_wrote_stays(empty_url: str, revision: str) -> None:
     with connect_database(empty_url, create=True) as database:
-        with database.write() as connection:
-            command.upgrade(alembic_config(connection), "r0001")
-            old = sa.MetaData()
-            old.reflect(connection)
-            kd_study, kd_setup, kd_trial = (old.tables[f"kd_{name}"] for name in ("study", "setup", "trial"))
-            connection.execute(
-                kd_study.insert(), {**study, "versions": [], "created": start, "updated": start}
-            )
-            connection.execute(kd_setup.insert(), {"study_id": 7, "number": 0, "levels": {}, "key": "{}"})
-            for number, (pack, began, ended) in enumerate(
-                [("p1", 0, 3600), ("p1", 0, 1800.5), ("p2", 60, None), (None, None, None)]
-            ):
-                moments = [None if s is None else start + timedelta(seconds=s) for s in (began, ended)]
-                trial = {
-                    "study_id": 7,
-                    "number": number,
-                    "setup": 0,
-                    "params": {},
-                    "temperature": 4,
-                    "seed": 1,
-                }
-                trial |= {"state": "complete", "attempt": 1, "epochs": 1, "pack": pack}
-                connection.execute(
-                    kd_trial.insert(), trial | dict(zip(("started", "finished"), moments, strict=True))
-                )
+        make_old_study(database, revision)
         assert upgrade(database).state == "current"
         assert load_hours(database, "old") == Hours(cpu=2.0, gpu=0.25)
         assert len(load_trials(database, "old")) == 4
-        assert list_studies(database)[0].hours.gpu == 0.25
+        (study,) = list_studies(database)
+        assert study.hours.gpu == 0.25
+        assert (study.state, study.reason, study.stopped) == ("finished", None, ())
+        with database.write() as connection:
+            command.check(alembic_config(connection))
 
 
 def test_the_migrations_are_in_the_package() -> None:

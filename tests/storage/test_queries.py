@@ -19,6 +19,7 @@ from kdsearch.storage import (
     load_epochs,
     load_optuna_study,
     load_spec_of,
+    load_study,
     load_teachers,
     load_trials,
 )
@@ -93,7 +94,7 @@ class TestStudies:
     def test_an_unknown_study_is_answered_with_the_known_ones(
         self, database: Database, make_spec: Callable[..., StudySpec]
     ) -> None:
-        reads = (load_trials, load_epochs, load_spec_of, load_teachers, load_optuna_study)
+        reads = (load_trials, load_epochs, load_spec_of, load_study, load_teachers, load_optuna_study)
         for read in reads:
             with pytest.raises(RequestError, match="There is none yet"):
                 read(database, "nosuch")
@@ -114,6 +115,7 @@ class TestStudies:
             assert study.driver is not None
         (study,) = list_studies(database)
         assert (study.name, study.state, study.setups, study.driver) == ("tiny", "interrupted", 4, None)
+        assert study.reason == "its driver ended without a word"
         assert study.progress.to_dict() == {
             "trials": 12,
             "finished": 2,
@@ -125,6 +127,30 @@ class TestStudies:
             "waiting": 0,
         }
         assert json.loads(json.dumps(study.to_dict()))["finished"] == 2
+
+    def test_a_summary_tells_why_a_study_ended_and_which_setups_were_stopped(
+        self, database: Database, record: StudyRecord, make_spec: Callable[..., StudySpec]
+    ) -> None:
+        other = StudyRecord.open(database, make_spec(name="other"))
+        assert (load_study(database, "tiny").reason, load_study(database, "tiny").why) == (None, None)
+        first, second, *_ = record.spec.setups()
+        record.stop_setups({setup_key(first): "sure", setup_key(second): "surer"})
+        record.stop_setups({setup_key(second): "surest"})
+        record.set_state("finished", "all 12 trials are done")
+        study = load_study(database, "tiny")
+        assert [(s.setup, s.reason) for s in study.stopped] == [(second, "surest")]
+        assert study.why == "all 12 trials are done; 1 of 4 setups were stopped early"
+        assert list_studies(database)[1] == study
+        document = json.loads(json.dumps(study.to_dict()))
+        assert document["reason"] == "all 12 trials are done"
+        assert document["stopped"] == [{"setup": second, "reason": "surest"}]
+        record.set_state("running")
+        assert load_study(database, "tiny").reason == "its driver ended without a word"
+        record.stop_setups({})
+        assert load_study(database, "tiny").stopped == ()
+        assert load_study(database, "other").stopped == ()
+        other.set_state("stopped", "asked")
+        assert load_study(database, "other").why == "asked"
 
     def test_the_spec_comes_back_with_its_order(
         self, database: Database, make_spec: Callable[..., StudySpec]

@@ -1,0 +1,38 @@
+"""A simulated study behind the interface that asking for packs needs."""
+
+from collections.abc import Mapping, Sequence
+
+from kdsearch.bench.simulation import SimulatedStudy
+from kdsearch.spec import Params, Setup
+from kdsearch.storage import TrialRow
+from kdsearch.trial import Trial
+
+
+class SimulatedRecord:
+    """Trains what is started at once; `stopped` has why setups get no more trials, by their keys."""
+
+    def __init__(self, study: SimulatedStudy) -> None:
+        self.study = study
+        self.stopped: Mapping[str, str] = {}
+
+    def trials(self) -> list[TrialRow]:
+        """Return every trial so far."""
+        return self.study.rows
+
+    def curves(self, numbers: Sequence[int]) -> Mapping[int, Mapping[int, float]]:  # noqa: ARG002
+        """Return no curve: accuracy is computed for the last epoch alone."""
+        return {}
+
+    def take_waiting(self, size: int, pack: str) -> list[Trial]:  # noqa: ARG002 - the interface
+        """Return no trial: none is ever lost."""
+        return []
+
+    def start(self, setup: Setup, params: Sequence[Params], pack: str) -> list[Trial]:  # noqa: ARG002
+        """Return trials of a setup, which have ended by now."""
+        rows = [self.study.run(setup, own) for own in params]
+        resolve = self.study.spec.resolve
+        return [Trial(row.number, row.seed, setup, row.params, resolve(setup, row.params)) for row in rows]
+
+    def stop_setups(self, reasons: Mapping[str, str]) -> None:
+        """Take why setups get no more trials; all others do."""
+        self.stopped = dict(reasons)
