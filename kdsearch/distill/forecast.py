@@ -1,5 +1,6 @@
 """What a pack will take before it is trained: memory, stored logits, and whether it can be fused."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,9 @@ class PackForecast:
 
     Args:
         n_train: Training examples in an epoch.
+        n_validation: Validation examples.
+        validation_error: The standard error that so many examples leave to an accuracy of 90%, a fraction:
+            trials scatter by at least that.
         n_parameters: Parameters of a student.
         member_bytes: What each further member of a pack adds: weights, gradients, optimizer, buffers.
             A fused pack also holds every member's activations at once; a looped one, on batches that
@@ -31,6 +35,8 @@ class PackForecast:
     """
 
     n_train: int
+    n_validation: int
+    validation_error: float
     n_parameters: int
     member_bytes: int
     soft_target_bytes: int
@@ -46,9 +52,11 @@ def forecast(spec: TrainingSpec) -> PackForecast:
     data = load_dataset(spec.dataset)
     model = _student(spec, data)
     images = torch.zeros(2, data.in_channels, data.image_size, data.image_size)
-    n_train = len(data.train)
+    n_train, n_validation = len(data.train), len(data.validation)
     return PackForecast(
         n_train=n_train,
+        n_validation=n_validation,
+        validation_error=math.sqrt(0.9 * 0.1 / n_validation),
         n_parameters=sum(parameter.numel() for parameter in model.parameters()),
         member_bytes=member_bytes(spec, model),
         soft_target_bytes=soft_target_bytes((n_train, data.num_classes), spec.training.epochs),

@@ -35,6 +35,9 @@ def test_a_members_bytes_are_what_training_it_allocates(name):
 def test_a_forecast_counts_examples_and_stored_logits():
     found = forecast(SPEC)
     assert found.n_train == 100
+    assert found.n_validation == 50
+    flips = torch.rand(20_000, 50, generator=torch.Generator().manual_seed(0)) < 0.9
+    assert found.validation_error == pytest.approx(flips.double().mean(1).std().item(), rel=0.03)
     assert found.soft_target_bytes == 100 * 10 * 2 * 5
     assert found.n_parameters == sum(p.numel() for p in build_model("convnet_8_16", 10, 1).parameters())
     assert found.why_looped is None
