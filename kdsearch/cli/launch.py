@@ -162,6 +162,7 @@ def _plan(spec: StudySpec) -> dict[str, Any]:
         "setups": setups,
         "tuned": list(spec.tune),
         "trials": spec.search.trials,
+        **{name: getattr(spec.search, name) for name in ("hours", "gpu_hours", "cpu_hours")},
         "trials_per_setup": spec.search.trials / n,
         "packs": -(-spec.search.trials // spec.search.pack),
         "pack": spec.search.pack,

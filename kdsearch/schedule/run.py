@@ -18,7 +18,7 @@ class StudyRun:
 
     The budget counts trials that are complete, pruned or diverged. Others that failed are replaced,
     until more than `MAX_FAILURES` failed and more failed than finished. A budget of hours is spent once
-    the packs, earlier drivers' among them, have taken it; those that run then go on to their end.
+    this driver and earlier ones, or their packs, have taken it; packs that run then go on to their end.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class StudyRun:
 
     def _check_hours(self) -> None:
         search = self._spec.search
-        if search.gpu_hours is not None or search.cpu_hours is not None:
+        if (search.hours, search.gpu_hours, search.cpu_hours) != (None, None, None):
             self._hours_spent = self._record.hours().spent(self._spec)
 
     def _check_lease(self) -> None:

@@ -251,11 +251,13 @@ class Stop(Section):
 class Search(Section):
     """How many trials are spent, and by what rule; `pack` trials share a process.
 
-    Once the packs have taken `gpu_hours` or `cpu_hours` no new one is started.
+    Once teachers and packs have taken `gpu_hours` or `cpu_hours`, or the study has been run
+    for `hours`, earlier runs included, no new pack is started.
     `warm_start` names studies of the same database whose trials tell the profile sampler where to begin.
     """
 
     trials: PositiveCount = 96
+    hours: Positive | None = None
     gpu_hours: Positive | None = None
     cpu_hours: Positive | None = None
     sampler: Literal["auto", "profile", "tpe", "gp", "random", "qmc", "grid"] = "auto"

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from kdsearch.errors import LiveDriverError, RequestError
 from kdsearch.storage.database import Database, database_now
-from kdsearch.storage.ledger import count_running
+from kdsearch.storage.ledger import count_running, count_time
 from kdsearch.storage.processes import is_dead, process_mark
 from kdsearch.storage.rows import Driver
 from kdsearch.storage.tables import LeaseTable, table_of
@@ -73,6 +73,7 @@ class Lease:
         self._thread.join()
         try:
             with self._database.write() as connection:
+                self._count_time(connection)
                 connection.execute(delete(LeaseTable).where(LeaseTable.owner == self.owner))
         except DBAPIError as failure:  # it expires by itself, and a cause must not be hidden
             _log.warning("The lease of %r could not be given back: %s", self.study, failure.orig)
@@ -87,14 +88,23 @@ class Lease:
     def _renew(self) -> None:
         mine = LeaseTable.owner == self.owner
         with self._database.write() as connection:
-            beat = update(LeaseTable).where(mine).values(heartbeat=database_now(connection))
-            if connection.execute(beat).rowcount == 0:
+            if not self._count_time(connection):
                 self._lost.set()
                 self._ended.set()
                 return
             count_running(connection, self.study)
             if connection.scalar(select(LeaseTable.stop_requested).where(mine)):
                 self._stop_requested.set()
+
+    def _count_time(self, connection: Connection) -> bool:
+        """Count the time since the last beat, and beat; return whether the lease is still held."""
+        mine, now = LeaseTable.owner == self.owner, database_now(connection)
+        last = connection.scalar(select(LeaseTable.heartbeat).where(mine).with_for_update())
+        if last is None:
+            return False
+        connection.execute(update(LeaseTable).where(mine).values(heartbeat=now))
+        count_time(connection, self.study, max(0.0, (now - last).total_seconds()))
+        return True
 
 
 @contextmanager

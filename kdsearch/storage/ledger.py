@@ -1,7 +1,8 @@
 """What a study's packs took of the cluster, in CPU-hours and GPU-hours.
 
 A pack counts from the moment its worker begins until it ends. The lease's heartbeat writes how long the
-running ones have been at it: after a crash nothing is missing but the seconds since the last beat.
+running ones have been at it, and how long the study is being run: after a crash nothing is missing but the
+seconds since the last beat.
 """
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
@@ -41,6 +42,12 @@ def count_running(connection: Connection, study: str) -> None:
     _count(connection, PackTable.study_id == named, goes_on=True)
 
 
+def count_time(connection: Connection, study: str, seconds: float) -> None:
+    """Count so much more time in which a study of this name is run."""
+    named = update(StudyTable).where(StudyTable.name == study)
+    connection.execute(named.values(seconds=StudyTable.seconds + seconds))
+
+
 def close_packs(connection: Connection, study: int) -> None:
     """End the packs of a dead driver where they were last counted."""
     running = (PackTable.study_id == study) & PackTable.running
@@ -48,12 +55,13 @@ def close_packs(connection: Connection, study: int) -> None:
 
 
 def read_hours(connection: Connection, study: int | None = None) -> dict[int, Hours]:
-    """Return what packs took so far by their study's id, of every study that had packs or of one."""
-    cpu, gpu = (func.sum(held * PackTable.seconds) / _HOUR_S for held in (PackTable.cpus, PackTable.gpus))
-    query = select(PackTable.study_id, cpu, gpu).group_by(PackTable.study_id)
+    """Return what studies took so far by their id, of every study or of one."""
+    held = (func.sum(held * PackTable.seconds) for held in (PackTable.cpus, PackTable.gpus))
+    cpu, gpu = (func.coalesce(seconds, 0.0) for seconds in held)
+    query = select(StudyTable.id, cpu, gpu, StudyTable.seconds).outerjoin(PackTable).group_by(StudyTable.id)
     if study is not None:
-        query = query.where(PackTable.study_id == study)
-    return {row: Hours(cpu_hours, gpu_hours) for row, cpu_hours, gpu_hours in connection.execute(query)}
+        query = query.where(StudyTable.id == study)
+    return {row: Hours(*(s / _HOUR_S for s in seconds)) for row, *seconds in connection.execute(query)}
 
 
 def _count(connection: Connection, which: ColumnElement[bool], *, goes_on: bool) -> None:

@@ -92,7 +92,7 @@ def load_spec_of(database: Database, study: str) -> StudySpec:
 
 
 def load_hours(database: Database, study: str) -> Hours:
-    """Return the CPU-hours and GPU-hours that a study's packs took so far.
+    """Return for how long a study was run so far, and the CPU-hours and GPU-hours of its packs.
 
     Raises:
         RequestError: There is no such study.

@@ -80,13 +80,13 @@ class StudyRecord:
         return cls(Books(database, spec, study, OptunaMirror(database, spec, uid, sampler), lease))
 
     @property
-    def optuna(self) -> "Study":
-        """The plain Optuna study."""
-    @property
     def spec(self) -> StudySpec:
         """The spec under which the study runs."""
         return self._books.spec
 
+    @property
+    def optuna(self) -> "Study":
+        """The plain Optuna study."""
         return self._books.mirror.study
 
     def start(
@@ -199,7 +199,7 @@ class StudyRecord:
         self._books.write(lambda c: end_pack(c, self._books.study, pack))
 
     def hours(self) -> Hours:
-        """Return the CPU-hours and GPU-hours that the study's packs took so far."""
+        """Return for how long the study was run so far, and the CPU-hours and GPU-hours of its packs."""
         study = self._books.study
         return self._books.read(lambda c: read_hours(c, study)).get(study, Hours())
 

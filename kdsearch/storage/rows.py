@@ -79,17 +79,26 @@ class Progress:
 
 @dataclass(frozen=True)
 class Hours:
-    """CPU-hours and GPU-hours; a pack that holds half a GPU for an hour takes half a GPU-hour."""
+    """CPU-hours and GPU-hours; a pack that holds half a GPU for an hour takes half a GPU-hour.
+
+    `wall` is for how many hours drivers have run the study, one after another.
+    """
 
     cpu: float = 0.0
     gpu: float = 0.0
+    wall: float = 0.0
 
     def spent(self, spec: StudySpec) -> str | None:
         """Return which budget of a spec is spent, in words; None while there is room in all."""
-        budgets = (("GPU", self.gpu, spec.search.gpu_hours), ("CPU", self.cpu, spec.search.cpu_hours))
-        for kind, used, budget in budgets:
+        search = spec.search
+        budgets = (
+            ("hours", self.wall, search.hours),
+            ("GPU-hours", self.gpu, search.gpu_hours),
+            ("CPU-hours", self.cpu, search.cpu_hours),
+        )
+        for unit, used, budget in budgets:
             if budget is not None and used >= budget:
-                return f"{used:.3g} of {budget:.3g} {kind}-hours are spent"
+                return f"{used:.3g} of {budget:.3g} {unit} are spent"
         return None
 
 
@@ -157,6 +166,7 @@ class StudySummary:
             "setups": self.setups,
             "stopped": [setup.to_dict() for setup in self.stopped],
             **self.progress.to_dict(),
+            "hours": self.hours.wall,
             "cpu_hours": self.hours.cpu,
             "gpu_hours": self.hours.gpu,
             "created": self.created.isoformat(),

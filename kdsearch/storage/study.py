@@ -17,7 +17,7 @@ from kdsearch.storage.provenance import git_commit, package_versions
 from kdsearch.storage.tables import SetupTable, StudyTable, table_of
 
 CHANGEABLE = (
-    *("search.trials", "search.gpu_hours", "search.cpu_hours", "search.stop.regret"),
+    *("search.trials", "search.hours", "search.gpu_hours", "search.cpu_hours", "search.stop.regret"),
     *("search.sampler", "search.pruner", "search.pack", "search.warm_start", "resources", "artifacts"),
 )
 """What of a spec may change while its study goes on: nothing that decides a trial's result."""

@@ -196,7 +196,11 @@ def test_a_dry_run_tells_the_work_and_writes_nothing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path / 'none.db'}"
-    plan = answer(capsys, url, "launch", "studies/quickstart.yaml", "--dry-run", "--trials", "64")
+    options = ["launch", "studies/quickstart.yaml", "--dry-run", "--trials", "64", "--set", "search.hours=2"]
+    plan = answer(capsys, url, *options)
+    assert (plan["hours"], plan["cpu_hours"]) == (2, None)
+    assert run([*options, "--storage", url]) == 0
+    assert "once the study has taken 2 hours, earlier runs included" in capsys.readouterr().out
     assert (len(plan["setups"]), plan["trials"], plan["packs"], len(plan["teachers"])) == (4, 64, 8, 2)
     assert list(tmp_path.iterdir()) == []
 

@@ -23,16 +23,38 @@ def test_spent_hours_end_a_study_and_leave_nothing_to_a_second_launch(launches: 
     with open_database(launches.storage) as database:
         (study,) = list_studies(database)
         assert study.state == "finished"
+        assert (study.reason or "").endswith("CPU-hours are spent")
         assert study.progress.running == study.progress.waiting == 0
         slots = len(os.sched_getaffinity(0))  # so many packs run at once, each goes on to its end
         assert budget <= study.hours.cpu < budget + slots * 5 * PACK_S / 3600
-        assert (study.reason or "").endswith("CPU-hours are spent")
         assert study.hours.cpu * 3600 >= study.progress.complete * 0.5
         assert study.hours.gpu == 0
         before = study.progress.complete
     code, _, err = launches.run(*SLOW, "--set", f"search.cpu_hours={budget}")  # nothing is left to spend
     assert code == 0, err
     assert len(launches.rows()) == before
+
+
+def test_hours_of_all_launches_end_a_study_and_are_told(launches: Any) -> None:
+    process = launches.start(*SLOW)
+    launches.await_finished(5, process)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    with open_database(launches.storage) as database:
+        (study,) = list_studies(database)
+        before, done = study.hours.wall, study.progress.complete
+    assert 3600 * before > 5 * 0.5 / len(os.sched_getaffinity(0))
+    code, out, err = launches.run(*SLOW, "--set", f"search.hours={before / 2}")
+    assert code == 0, err
+    assert "hours are spent" in out
+    assert sum(row.state == "complete" for row in launches.rows()) == done
+    code, out, err = launches.run(*SLOW, "--set", f"search.hours={before + 12 / 3600}")
+    assert code == 0, err
+    with open_database(launches.storage) as database:
+        (study,) = list_studies(database)
+    assert study.reason is not None
+    assert study.reason.endswith(" hours are spent")
+    assert study.hours.wall >= before + 12 / 3600
 
 
 def test_a_killed_drivers_packs_stay_counted(launches: Any) -> None:

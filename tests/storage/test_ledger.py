@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from kdsearch.spec import StudySpec
 from kdsearch.storage import Database, Hours, StudyRecord, hold_lease, list_studies, load_hours
-from kdsearch.storage.tables import PackTable
+from kdsearch.storage.database import database_now
+from kdsearch.storage.tables import LeaseTable, PackTable
 
 
 @pytest.fixture
@@ -74,7 +75,38 @@ def test_the_heartbeat_counts_running_packs_and_a_crash_keeps_what_it_counted(
     record.end_pack("p1")
     with hold_lease(database, "tiny"):
         time.sleep(0.2)
-    assert record.hours() == counted
+    assert (record.hours().cpu, record.hours().gpu) == (counted.cpu, counted.gpu)
+
+
+def test_the_time_of_all_drivers_counts_and_only_that(
+    database: Database, record: StudyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdsearch.storage.lease.HEARTBEAT_S", 0.05)
+    for _ in range(2):
+        before, began = record.hours().wall, time.monotonic()
+        with hold_lease(database, "tiny"):
+            time.sleep(0.3)
+        held = time.monotonic() - began
+        assert 0.3 <= 3600 * (record.hours().wall - before) <= held
+        time.sleep(0.3)
+    assert 3600 * record.hours().wall < 2 * held + 0.2
+    with hold_lease(database, "other"):
+        time.sleep(0.2)
+    assert 3600 * record.hours().wall < 2 * held + 0.2
+    assert list_studies(database)[0].to_dict()["hours"] == load_hours(database, "tiny").wall > 0
+
+
+def test_a_crash_loses_no_more_time_than_since_the_last_beat(database: Database, record: StudyRecord) -> None:
+    with hold_lease(database, "tiny") as lease:
+        with database.write() as connection:  # as if the driver had begun to beat an hour ago
+            change = sa.update(LeaseTable).where(LeaseTable.study == "tiny")
+            connection.execute(change.values(heartbeat=database_now(connection) - timedelta(hours=1)))
+        lease._renew()
+        assert record.hours().wall == pytest.approx(1, rel=1e-3)
+        with database.write() as connection:  # another has taken it over
+            connection.execute(change.values(owner="another", heartbeat=database_now(connection)))
+        counted = record.hours().wall
+    assert record.hours().wall == counted
 
 
 @pytest.mark.parametrize(
@@ -84,6 +116,8 @@ def test_the_heartbeat_counts_running_packs_and_a_crash_keeps_what_it_counted(
         (Hours(9, 1.99), {"gpu_hours": 2}, None),
         (Hours(9, 2.0), {"gpu_hours": 2}, "2 of 2 GPU-hours are spent"),
         (Hours(4.5, 0), {"gpu_hours": 2, "cpu_hours": 4}, "4.5 of 4 CPU-hours are spent"),
+        (Hours(9, 9, 1.9), {"hours": 2}, None),
+        (Hours(9, 9, 2.25), {"hours": 2, "gpu_hours": 1}, "2.25 of 2 hours are spent"),
     ],
 )
 def test_a_spent_budget_is_named(
@@ -96,4 +130,4 @@ def test_a_budget_of_hours_may_change_while_the_study_goes_on(
     database: Database, make_spec: Callable[..., StudySpec]
 ) -> None:
     StudyRecord.open(database, make_spec(search={"gpu_hours": 1}))
-    StudyRecord.open(database, make_spec(search={"gpu_hours": 2, "cpu_hours": 8}))
+    StudyRecord.open(database, make_spec(search={"gpu_hours": 2, "cpu_hours": 8, "hours": 1}))
