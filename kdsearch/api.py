@@ -14,7 +14,9 @@ from kdsearch.spec import Setup, StudySpec, load_spec
 from kdsearch.storage import (
     Database,
     StudySummary,
+    TrialColumns,
     TrialRow,
+    load_columns,
     load_spec_of,
     load_study,
     load_trials,
@@ -115,7 +117,7 @@ class Study:
         """Return the best temperature per setup, or per combination of the factors in `by`."""
         answer = best(
             self.spec,
-            self._rows(),
+            self._columns(),
             earlier=self._prior(),
             by=by,
             where=where,
@@ -126,15 +128,15 @@ class Study:
 
     def compare(self, factor: str, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Comparison:
         """Return whether the best temperature depends on a factor."""
-        return compare(self.spec, self._rows(), factor, earlier=self._prior(), where=where, level=level)
+        return compare(self.spec, self._columns(), factor, earlier=self._prior(), where=where, level=level)
 
     def forecast(self, regret: float = 0.002, where: Mapping[str, Any] | None = None) -> Forecast:
         """Return which setups are decided, and about how many more trials the others need."""
-        return forecast(self.spec, self._rows(), earlier=self._prior(), regret=regret, where=where)
+        return forecast(self.spec, self._columns(), earlier=self._prior(), regret=regret, where=where)
 
     def importance(self, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Importance:
         """Return what share of accuracy's variation parameters, pairs of them and factors explain."""
-        return importance(self.spec, self._rows(), earlier=self._prior(), where=where, level=level)
+        return importance(self.spec, self._columns(), earlier=self._prior(), where=where, level=level)
 
     def trials(self) -> "pd.DataFrame":
         """Return every trial, one row each; setup and parameters have a column for each path."""
@@ -169,6 +171,9 @@ class Study:
 
     def _prior(self) -> list[EarlierStudy]:
         return load_prior(self._database, self.spec)
+
+    def _columns(self) -> TrialColumns:
+        return load_columns(self._database, self.name)
 
     def _rows(self) -> list[TrialRow]:
         return load_trials(self._database, self.name)

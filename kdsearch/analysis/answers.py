@@ -10,7 +10,7 @@ from kdsearch.analysis.axes import FloatArray, IntArray
 from kdsearch.analysis.edges import edges
 from kdsearch.analysis.effects import TemperatureEffect, effect_of, tuning_note
 from kdsearch.analysis.observations import Tally
-from kdsearch.analysis.outcomes import TemperatureBand, belongs_to, temperature_bands, temperature_span
+from kdsearch.analysis.outcomes import TemperatureBand, outcomes_of, temperature_span
 from kdsearch.analysis.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response import Response, fit_response
 from kdsearch.analysis.selection import group_setups, select_setups
@@ -18,7 +18,7 @@ from kdsearch.analysis.space import without_temperature
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, setup_key
-from kdsearch.storage import StudySummary, TrialRow
+from kdsearch.storage import StudySummary, Trials, columns_of
 
 COMMON_DEFAULTS = (1.0, 4.0)
 _NEAR = 0.15
@@ -125,7 +125,7 @@ class BestAnswer:
 @one_blas_thread
 def best(
     spec: StudySpec,
-    trials: Sequence[TrialRow],
+    trials: Trials,
     *,
     earlier: Sequence[EarlierStudy] = (),
     by: Sequence[str] | None = None,
@@ -161,12 +161,12 @@ def best(
 class _Judge:
     """Answers for groups of setups from one response."""
 
-    def __init__(
-        self, response: Response, trials: Sequence[TrialRow], level: float, tolerance: float
-    ) -> None:
+    def __init__(self, response: Response, trials: Trials, level: float, tolerance: float) -> None:
         self._response = response
-        self._trials = trials
-        self._span = temperature_span(trials, response.spec)
+        columns = columns_of(trials)
+        self._ended = outcomes_of(columns)
+        self._setup_of = response.space.setups_of(columns.setup)
+        self._span = temperature_span(columns, response.spec)
         self._level = level
         self._tolerance = tolerance
 
@@ -203,9 +203,8 @@ class _Judge:
         return SetupAnswer(**known, warnings=tuple(warnings))
 
     def _outcomes(self, members: Sequence[int]) -> tuple[TemperatureBand, ...]:
-        setups = [self._response.space.setups[s] for s in members]
-        own = [trial for trial in self._trials if any(belongs_to(trial, setup) for setup in setups)]
-        return tuple(temperature_bands(own, self._span))
+        own = self._ended.take(np.isin(self._setup_of, members))
+        return tuple(own.bands(self._span))
 
     def _disagreement(self, members: Sequence[int]) -> str | None:
         shared = self._response.shared_temperatures(members)
@@ -274,11 +273,11 @@ def _exclusions(tally: Tally) -> Iterator[str]:
 
 
 def _test_accuracy_near(response: Response, setup: int, nodes: IntArray) -> float | None:
-    distances = [axis.distances() for axis in response.space.axes]
-    measured = []
-    for place, trial in response.tallies[setup].complete:
-        if trial.test_accuracy is not None:
-            apart = max(d[a, b] for d, a, b in zip(distances, place, nodes, strict=True))
-            measured.append((float(apart), trial.test_accuracy))
-    near = sorted(pair for pair in measured if pair[0] <= _NEAR)[:_N_NEAREST]
-    return float(np.mean([accuracy for _, accuracy in near])) if near else None
+    complete, axes = response.tallies[setup].complete, response.space.axes
+    apart = np.max(
+        [axis.distances()[own, n] for axis, own, n in zip(axes, complete.nodes.T, nodes, strict=True)], axis=0
+    )
+    near = np.flatnonzero((apart <= _NEAR) & ~np.isnan(complete.test_accuracy))
+    measured = complete.test_accuracy[near]
+    nearest = measured[np.lexsort((measured, apart[near]))][:_N_NEAREST]
+    return float(nearest.mean()) if len(nearest) else None

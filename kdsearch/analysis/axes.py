@@ -1,6 +1,5 @@
 """A tuned parameter as an axis of a few dozen nodes, on which the model of accuracy lives."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -59,12 +58,14 @@ class Axis:
         low, high = (self._position(dimension, end) for end in _ends(dimension))
         return (self.positions >= low - self.half_step) & (self.positions <= high + self.half_step)
 
-    def node(self, dimension: Range | Choices, value: Any) -> int | None:
-        """Return the node in a setup's range that is nearest to a value; None outside the range."""
-        if not _holds(dimension, value):
-            return None
-        apart = np.abs(self.positions - self._position(dimension, value))
-        return int(np.where(self.allowed(dimension), apart, np.inf).argmin())
+    def nodes(self, dimension: Range | Choices, values: Sequence[Any]) -> IntArray:
+        """Return the node in a setup's range that is nearest to each value; -1 outside the range."""
+        held = np.flatnonzero(_held(dimension, values))
+        positions = self._positions(dimension, [values[index] for index in held.tolist()])
+        apart = np.where(self.allowed(dimension), np.abs(self.positions - positions[:, None]), np.inf)
+        nodes = np.full(len(values), -1, dtype=np.intp)
+        nodes[held] = apart.argmin(axis=1)
+        return nodes
 
     def value(self, dimension: Range | Choices, node: int) -> Any:
         """Return the value of the setup's range that is nearest to a node."""
@@ -77,13 +78,17 @@ class Axis:
         return dimension.from_unit(unit)
 
     def _position(self, dimension: Range | Choices, value: Any) -> float:
+        return float(self._positions(dimension, [value])[0])
+
+    def _positions(self, dimension: Range | Choices, values: Sequence[Any]) -> FloatArray:
         if self.choices:
-            return float(self.choices.index(value))
+            return np.array([self.choices.index(value) for value in values], dtype=float)
         if self.scale is not None:
-            return self.scale.to_unit(value)
+            return np.array(self.scale.to_units(values))
         if isinstance(dimension, Choices):
-            return (dimension.choices.index(value) + 0.5) / len(dimension.choices)
-        return dimension.to_unit(value)
+            indices = [dimension.choices.index(value) for value in values]
+            return (np.array(indices, dtype=float) + 0.5) / len(dimension.choices)
+        return np.array(dimension.to_units(values))
 
     def _legal(self, dimension: Range | Choices) -> list[float] | None:
         values = discrete_values(dimension, len(self))
@@ -135,11 +140,18 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _holds(dimension: Range | Choices, value: Any) -> bool:
+def _held(dimension: Range | Choices, values: Sequence[Any]) -> BoolArray:
+    """Return which values a dimension holds."""
     if isinstance(dimension, Choices):
-        return value in dimension.choices
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return False
-    if dimension.log and value <= 0:
-        return False
-    return -_ROUNDING <= dimension.to_unit(value) <= 1 + _ROUNDING
+        return np.array([value in dimension.choices for value in values], dtype=bool)
+    numbers = np.array([value if _is_number(value) else np.nan for value in values], dtype=float)
+    held = np.isfinite(numbers)
+    if dimension.log:
+        held &= numbers > 0
+    units = np.full(len(values), np.nan)
+    units[held] = dimension.to_units(numbers[held].tolist())
+    return (units >= -_ROUNDING) & (units <= 1 + _ROUNDING)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -16,7 +16,7 @@ from kdsearch.analysis.selection import check_factor, group_setups, select_setup
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.spec import StudySpec, level_label
-from kdsearch.storage import TrialRow
+from kdsearch.storage import Trials
 
 SAME_RATIO = 1.1
 FREE_COST = 0.001
@@ -81,7 +81,7 @@ class Comparison:
 @one_blas_thread
 def compare(
     spec: StudySpec,
-    trials: Sequence[TrialRow],
+    trials: Trials,
     factor: str,
     *,
     earlier: Sequence[EarlierStudy] = (),

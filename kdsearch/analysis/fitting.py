@@ -7,7 +7,14 @@ from scipy.optimize import minimize
 
 from kdsearch.analysis.axes import FloatArray, IntArray
 from kdsearch.analysis.kernels import Kernel
-from kdsearch.analysis.observations import Evidence, Observations, pool, weigh
+from kdsearch.analysis.observations import (
+    Evidence,
+    Observations,
+    cells_of,
+    distinct_rows,
+    pool,
+    weigh,
+)
 from kdsearch.analysis.process import Posterior, Process
 
 _OUTLIER_VARIANCE = 1e4
@@ -59,11 +66,7 @@ def fit(kernel: Kernel, observations: Observations, theta: FloatArray | None = N
     variance[chosen] = sample.variance
     rest = np.setdiff1d(np.arange(len(everything)), chosen)
     if len(rest):
-        unseen = everything.take(rest)
-        process = Process(kernel, theta, sample)
-        mean, belief = process.believe_each(unseen.setup, unseen.nodes)
-        sd = np.sqrt(belief + process.tables.noise[unseen.setup] * unseen.variance)
-        variance[rest] = _doubt((unseen.y - mean) / sd, unseen.variance)
+        variance[rest] = _doubted_unseen(kernel, theta, sample, everything.take(rest))
     evidence = _pool_to_fit(kernel, everything.with_variance(variance))
     return Fit(kernel, theta, _pool_replicates(sample), evidence)
 
@@ -125,6 +128,15 @@ def _doubted(kernel: Kernel, theta: FloatArray, plain: Evidence, evidence: Evide
     return plain.with_variance(_doubt(deviation, plain.variance))
 
 
+def _doubted_unseen(kernel: Kernel, theta: FloatArray, sample: Evidence, unseen: Evidence) -> FloatArray:
+    """Return noise multiples for what was not in the sample, by what the sample believes of its places."""
+    process = Process(kernel, theta, sample)
+    first, place = distinct_rows([unseen.setup, *unseen.nodes.T])
+    mean, belief = process.believe_each(unseen.setup[first], unseen.nodes[first])
+    sd = np.sqrt(belief[place] + process.tables.noise[unseen.setup] * unseen.variance)
+    return _doubt((unseen.y - mean[place]) / sd, unseen.variance)
+
+
 def _doubt(deviation: FloatArray, variance: FloatArray) -> FloatArray:
     """Return noise multiples that doubt what deviates downwards, in standard deviations.
 
@@ -154,12 +166,12 @@ def _pool_replicates(evidence: Evidence) -> Evidence:
 
 def _pool_to_fit(kernel: Kernel, evidence: Evidence) -> Evidence:
     """Pool replicates; where too many cells are left, neighbours on the ordered axes too."""
+    places = evidence.take(distinct_rows(cells_of(evidence, [1] * len(kernel.axes)))[0])
     for step in (1, 2, 4, 8):
         steps = [step if axis.continuous else 1 for axis in kernel.axes]
-        pooled = pool(evidence, steps)
-        if len(pooled) <= _SOLVE_CELLS:
+        if len(distinct_rows(cells_of(places, steps))[0]) <= _SOLVE_CELLS:
             break
-    return pooled
+    return pool(evidence, steps)
 
 
 def hyperparameter_draws(found: Fit, n_draws: int, rng: np.random.Generator) -> list[FloatArray]:

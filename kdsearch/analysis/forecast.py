@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import mean
 from typing import Any
+
+import numpy as np
 
 from kdsearch.analysis.edges import parameter_edges
 from kdsearch.analysis.response import Response, fit_response
@@ -12,7 +13,7 @@ from kdsearch.analysis.space import without_temperature
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.spec import Setup, StudySpec, setup_key
-from kdsearch.storage import TrialRow
+from kdsearch.storage import Trials
 
 ENOUGH_TO_DECIDE = 8
 """So many complete trials a setup needs before its doubt is believed: a model of few trials is too sure."""
@@ -81,7 +82,7 @@ class Forecast:
 @one_blas_thread
 def forecast(
     spec: StudySpec,
-    trials: Sequence[TrialRow],
+    trials: Trials,
     *,
     earlier: Sequence[EarlierStudy] = (),
     regret: float = 0.002,
@@ -121,6 +122,6 @@ def _of_setup(response: Response, setup: int, target: float) -> SetupForecast:
     missing = max(ENOUGH_TO_DECIDE - n_trials, 1)
     ratio = max(regret / target, 1.0)
     best, likely, worst = (max(round(n_trials * (ratio ** (1 / rate) - 1)), missing) for rate in _RATES)
-    seconds = [trial.seconds for _, trial in tally.complete if trial.seconds]
-    hours = likely * mean(seconds) / 3600 if seconds else None
+    seconds = tally.complete.seconds[np.nan_to_num(tally.complete.seconds) > 0]
+    hours = likely * float(seconds.mean()) / 3600 if len(seconds) else None
     return SetupForecast(known, n_trials, regret, more_trials=(best, likely, worst), hours=hours)

@@ -16,7 +16,7 @@ from kdsearch.analysis.selection import select_setups
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.spec import StudySpec, level_label
-from kdsearch.storage import TrialRow
+from kdsearch.storage import Trials
 
 _N_SURFACES = 2
 _N_LEVELS = 7
@@ -60,7 +60,7 @@ class Importance:
 @one_blas_thread
 def importance(
     spec: StudySpec,
-    trials: Sequence[TrialRow],
+    trials: Trials,
     *,
     earlier: Sequence[EarlierStudy] = (),
     where: Mapping[str, Any] | None = None,

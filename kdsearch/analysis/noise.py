@@ -1,7 +1,6 @@
 """How far accuracy scatters from seed to seed, by the model behind the answers."""
 
 import math
-from collections.abc import Sequence
 
 from kdsearch.analysis.fitting import fit
 from kdsearch.analysis.kernels import Kernel
@@ -10,11 +9,11 @@ from kdsearch.analysis.response import ENOUGH_POINTS
 from kdsearch.analysis.space import ResponseSpace
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.spec import Setup, StudySpec
-from kdsearch.storage import TrialRow
+from kdsearch.storage import Trials
 
 
 @one_blas_thread
-def seed_noise(spec: StudySpec, trials: Sequence[TrialRow], setup: Setup) -> float | None:
+def seed_noise(spec: StudySpec, trials: Trials, setup: Setup) -> float | None:
     """Return the standard deviation of a setup's accuracy over seeds, as a fraction.
 
     The model learns it from replicates and from what no smooth response explains. None where fewer than

@@ -1,31 +1,55 @@
 """What trials say about accuracy, as arrays: in percentage points, floored softly, replicates pooled."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from kdsearch.analysis.axes import FloatArray, IntArray
-from kdsearch.analysis.space import Nodes, ResponseSpace
-from kdsearch.spec import StudySpec
-from kdsearch.storage import DIVERGED, HOPELESS, TrialRow
+from kdsearch.analysis.axes import BoolArray, FloatArray, IntArray
+from kdsearch.analysis.space import ResponseSpace
+from kdsearch.spec import TEMPERATURE, StudySpec
+from kdsearch.storage import DIVERGED, HOPELESS, TrialColumns, TrialRow, Trials, columns_of
 
 POINTS = 100.0
 SOFT_FLOOR = 3.0
 _DIVERGED_BELOW_TOP = 20.0
 _DIVERGED_VARIANCE = 40.0
 _LENGTH = "training.epochs"
+_LARGEST_KEY = 2**62
 
 
-@dataclass
+@dataclass(frozen=True)
+class Competitors:
+    """The trials of a setup that compete, by number: nodes [N, P], and what was measured [N].
+
+    Accuracies are fractions; what a trial does not tell is NaN.
+    """
+
+    nodes: IntArray
+    temperature: FloatArray
+    val_accuracy: FloatArray
+    test_accuracy: FloatArray
+    seconds: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    @cached_property
+    def n_places(self) -> int:
+        """How many distinct places they have."""
+        return len(distinct_rows(list(self.nodes.T))[0])
+
+
+@dataclass(frozen=True)
 class Tally:
-    """How a setup's trials ended; `complete` are those that compete, each with its node on every axis."""
+    """How a setup's trials ended; `complete` are those that compete."""
 
-    complete: list[tuple[Nodes, TrialRow]] = field(default_factory=list)
-    failed: int = 0
-    pruned: int = 0
-    other_length: int = 0
-    outside: int = 0
+    complete: Competitors
+    failed: int
+    pruned: int
+    other_length: int
+    outside: int
 
 
 @dataclass(frozen=True)
@@ -49,7 +73,7 @@ class Observations:
 
 
 def observe(
-    spec: StudySpec, space: ResponseSpace, trials: Sequence[TrialRow], study: int = 0
+    spec: StudySpec, space: ResponseSpace, trials: Trials, study: int = 0
 ) -> tuple[Observations, list[Tally]]:
     """Return what the trials say, in the order of their numbers, and a tally for each setup.
 
@@ -63,42 +87,93 @@ def observe(
         trials: The trials.
         study: Which study of the space it is: 0 for the space's own, n for its n-th earlier one.
     """
-    tallies = [Tally() for _ in space.distances]
-    rows: list[tuple[int, Nodes, float]] = []
-    for trial in sorted(trials, key=lambda trial: trial.number):
-        site = space.site(trial.setup, study)
-        if site is None:
-            continue
-        nodes = space.locate(site, trial.params)
-        points = _count(tallies[site.index], trial, asked_epochs(spec, trial), nodes)
-        if points is not None and nodes is not None:
-            rows.append((site.index, nodes, points))
-    observations = Observations(
-        setup=np.array([row[0] for row in rows], dtype=np.intp),
-        nodes=np.array([row[1] for row in rows], dtype=np.intp).reshape(-1, len(space.axes)),
-        points=np.array([row[2] for row in rows], dtype=float),
+    columns = columns_of(trials)
+    placed = _place(spec, space, columns, study)
+    ended = _sort_by_end(columns, placed)
+    informs = np.flatnonzero((ended.competes | ended.far_below) & (placed.nodes[:, 0] >= 0))
+    points = np.where(ended.competes, POINTS * _numbers(columns.val_accuracy), np.nan)
+    observations = Observations(placed.setup[informs], placed.nodes[informs], points[informs])
+    return observations, [_tally(columns, placed, ended, s) for s in range(len(space.distances))]
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Where trials lie: setup [N] (-1: none of the study), nodes [N, P] (-1: outside), and what was asked."""
+
+    setup: IntArray
+    nodes: IntArray
+    temperature: FloatArray
+    asked_epochs: IntArray
+
+
+def _place(spec: StudySpec, space: ResponseSpace, columns: TrialColumns, study: int) -> _Placed:
+    site_of = space.sites_of(columns.setup, study)
+    placed = _Placed(
+        setup=np.full(len(columns), -1, dtype=np.intp),
+        nodes=np.full((len(columns), len(space.axes)), -1, dtype=np.intp),
+        temperature=np.full(len(columns), np.nan),
+        asked_epochs=np.zeros(len(columns), dtype=np.intp),
     )
-    return observations, tallies
+    for number in np.unique(site_of[site_of >= 0]):
+        site, own = space.sites[number], np.flatnonzero(site_of == number)
+        params = [columns.params[at] for at in own.tolist()]
+        placed.setup[own] = site.index
+        placed.nodes[own] = space.locate_all(site, params)
+        inside = own[placed.nodes[own, 0] >= 0]
+        placed.temperature[inside] = site.column(TEMPERATURE, (columns.params[at] for at in inside.tolist()))
+        default = site.setup.get(_LENGTH, spec.training.epochs)
+        placed.asked_epochs[own] = [int(values.get(_LENGTH, default)) for values in params]
+    return placed
 
 
-def _count(tally: Tally, trial: TrialRow, asked_epochs: int, nodes: Nodes | None) -> float | None:
-    """Add a trial to the tally; return its accuracy in points, NaN if diverged, None if it has no say."""
-    if trial.state == "failed":
-        tally.failed += 1
-        return float("nan") if trial.reason == DIVERGED else None
-    if trial.state == "pruned":
-        tally.pruned += 1
-        return float("nan") if (trial.reason or "").startswith(HOPELESS) else None
-    if trial.state != "complete" or trial.val_accuracy is None:
-        return None
-    if trial.epochs not in (None, 0, asked_epochs):
-        tally.other_length += 1
-        return None
-    if nodes is None:
-        tally.outside += 1
-        return None
-    tally.complete.append((nodes, trial))
-    return POINTS * trial.val_accuracy
+@dataclass(frozen=True)
+class _Ended:
+    """How trials of the study's setups ended, a mask [N] each."""
+
+    failed: BoolArray
+    pruned: BoolArray
+    other_length: BoolArray
+    outside: BoolArray
+    competes: BoolArray
+    far_below: BoolArray
+
+
+def _sort_by_end(columns: TrialColumns, placed: _Placed) -> _Ended:
+    is_known = placed.setup >= 0
+    state = np.array(columns.state, dtype=str)
+    failed, pruned = (state == "failed") & is_known, (state == "pruned") & is_known
+    measured = np.array([accuracy is not None for accuracy in columns.val_accuracy], dtype=bool)
+    complete = (state == "complete") & is_known & measured
+    epochs = np.array([epochs or 0 for epochs in columns.epochs], dtype=np.intp)
+    other_length = complete & (epochs != 0) & (epochs != placed.asked_epochs)
+    outside = complete & ~other_length & (placed.nodes[:, 0] < 0)
+    far_below = np.zeros(len(columns), dtype=bool)
+    for at in np.flatnonzero(failed | pruned).tolist():
+        reason = columns.reason[at] or ""
+        far_below[at] = reason == DIVERGED if failed[at] else reason.startswith(HOPELESS)
+    return _Ended(failed, pruned, other_length, outside, complete & ~other_length & ~outside, far_below)
+
+
+def _tally(columns: TrialColumns, placed: _Placed, ended: _Ended, setup: int) -> Tally:
+    own = placed.setup == setup
+    complete = np.flatnonzero(own & ended.competes)
+    measured = (columns.val_accuracy, columns.test_accuracy, columns.seconds)
+    return Tally(
+        Competitors(
+            placed.nodes[complete],
+            placed.temperature[complete],
+            *(_numbers([column[at] for at in complete.tolist()]) for column in measured),
+        ),
+        failed=int((own & ended.failed).sum()),
+        pruned=int((own & ended.pruned).sum()),
+        other_length=int((own & ended.other_length).sum()),
+        outside=int((own & ended.outside).sum()),
+    )
+
+
+def _numbers(values: Sequence[float | None]) -> FloatArray:
+    """Return measured values; NaN where there is none."""
+    return np.array(values, dtype=float)
 
 
 def asked_epochs(spec: StudySpec, trial: TrialRow) -> int:
@@ -213,16 +288,12 @@ def pool(evidence: Evidence, steps: Sequence[int]) -> Evidence:
         evidence: Cells as `weigh` returns them, outliers already down-weighted.
         steps: How many neighbouring nodes of each axis count as the same; 1 pools replicates alone.
     """
-    stride = np.array(steps)
-    coarse = (evidence.nodes + stride // 2) // stride
-    keys = np.column_stack([evidence.setup, coarse])
-    _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    group = group.reshape(-1)
+    first, group = distinct_rows(cells_of(evidence, steps))
     weight = 1 / evidence.variance
     total = np.bincount(group, weight)
     mean = np.bincount(group, weight * evidence.y) / total
     centres = [np.bincount(group, weight * nodes) / total for nodes in evidence.nodes.T]
-    nodes = np.rint(np.column_stack(centres)).astype(np.intp) if stride.max() > 1 else evidence.nodes[first]
+    nodes = np.rint(np.column_stack(centres)).astype(np.intp) if max(steps) > 1 else evidence.nodes[first]
     n_setups = len(evidence.tops)
     cells = np.bincount(evidence.setup[first], minlength=n_setups)
     off = weight * (evidence.y - mean[group]) ** 2
@@ -235,3 +306,28 @@ def pool(evidence: Evidence, steps: Sequence[int]) -> Evidence:
         n_spare=evidence.n_spare + np.bincount(evidence.setup, minlength=n_setups) - cells,
         spread=evidence.spread + np.bincount(evidence.setup, off, n_setups),
     )
+
+
+def cells_of(evidence: Evidence, steps: Sequence[int]) -> list[IntArray]:
+    """Return what tells the cells of `pool` apart: their setup and place on each axis, a column [N] each."""
+    stride = np.array(steps)
+    return [evidence.setup, *((evidence.nodes + stride // 2) // stride).T]
+
+
+def distinct_rows(columns: Sequence[IntArray]) -> tuple[IntArray, IntArray]:
+    """Return where each distinct row comes first, in the rows' order, and which of these each row is.
+
+    Like `np.unique(axis=0)`, but rows become single numbers first: with many rows that is ten times faster.
+
+    Args:
+        columns: Counts from 0 [N], the most significant first.
+    """
+    key, n_keys = np.zeros(len(columns[0]), dtype=np.intp), 1
+    for column in columns:
+        base = int(column.max(initial=0)) + 1
+        if n_keys * base > _LARGEST_KEY:
+            key = np.unique(key, return_inverse=True)[1]
+            n_keys = int(key.max(initial=0)) + 1
+        key, n_keys = key * base + column, n_keys * base
+    _, first, group = np.unique(key, return_index=True, return_inverse=True)
+    return first, group

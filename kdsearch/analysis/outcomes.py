@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from kdsearch.analysis.axes import BoolArray, FloatArray, IntArray
 from kdsearch.spec import TEMPERATURE, Choices, Range, Setup, StudySpec
-from kdsearch.storage import DIVERGED, TrialRow
+from kdsearch.storage import DIVERGED, TrialColumns, TrialRow, Trials, columns_of
+
+KINDS = ("complete", "pruned", DIVERGED, "failed")
 
 
 @dataclass(frozen=True)
@@ -47,23 +50,49 @@ def belongs_to(trial: TrialRow, setup: Setup) -> bool:
     return all(trial.setup.get(path) == level for path, level in setup.items())
 
 
+@dataclass(frozen=True)
+class Outcomes:
+    """How trials ended: each one's place in `KINDS` (-1: not yet), and its temperature (NaN: none) [N]."""
+
+    kind: IntArray
+    temperature: FloatArray
+
+    def take(self, which: BoolArray) -> "Outcomes":
+        """Return those of some trials."""
+        return Outcomes(self.kind[which], self.temperature[which])
+
+    def bands(self, span: tuple[float, float], *, n_bands: int = 6) -> list[TemperatureBand]:
+        """Return the outcomes over equal steps of log temperature within a span."""
+        edges = _band_edges(span, n_bands)
+        ended = self.take((self.kind >= 0) & ~np.isnan(self.temperature))
+        counts = np.zeros((len(edges) - 1, len(KINDS)), dtype=int)
+        np.add.at(counts, (_places(ended.temperature, edges), ended.kind), 1)
+        ends = zip(edges, edges[1:], counts.tolist(), strict=False)
+        return [TemperatureBand(low, high, **dict(zip(KINDS, own, strict=True))) for low, high, own in ends]
+
+
+def outcomes_of(trials: Trials) -> Outcomes:
+    """Return how trials ended, by number."""
+    columns = columns_of(trials)
+    kinds = [
+        DIVERGED if state == "failed" and reason == DIVERGED else state
+        for state, reason in zip(columns.state, columns.reason, strict=True)
+    ]
+    places = {kind: place for place, kind in enumerate(KINDS)}
+    return Outcomes(np.array([places.get(kind, -1) for kind in kinds], dtype=np.intp), _temperatures(columns))
+
+
 def temperature_bands(
-    trials: Sequence[TrialRow], span: tuple[float, float], *, n_bands: int = 6
+    trials: Trials, span: tuple[float, float], *, n_bands: int = 6
 ) -> list[TemperatureBand]:
     """Return how the finished trials ended, over equal steps of log temperature within a span."""
-    finished = [t for t in trials if t.state in ("complete", "pruned", "failed")]
-    at = {t.number: temperature for t in finished if (temperature := temperature_of(t)) is not None}
-    edges = _band_edges(span, n_bands)
-    places = {number: _band_of(temperature, edges) for number, temperature in at.items()}
-    return [
-        _count([t for t in finished if places.get(t.number) == index], edges[index], edges[index + 1])
-        for index in range(len(edges) - 1)
-    ]
+    return outcomes_of(trials).bands(span, n_bands=n_bands)
 
 
 def band_of(temperature: float, bands: Sequence[TemperatureBand]) -> int:
     """Return the index of the band that holds a temperature."""
-    return _band_of(temperature, [*(band.low for band in bands), bands[-1].high])
+    edges = [*(band.low for band in bands), bands[-1].high]
+    return int(_places(np.array([temperature]), edges)[0])
 
 
 def outcome(trial: TrialRow) -> str:
@@ -71,10 +100,11 @@ def outcome(trial: TrialRow) -> str:
     return DIVERGED if trial.state == "failed" and trial.reason == DIVERGED else trial.state
 
 
-def temperature_span(trials: Sequence[TrialRow], spec: StudySpec) -> tuple[float, float]:
+def temperature_span(trials: Trials, spec: StudySpec) -> tuple[float, float]:
     """Return the lowest and the highest temperature that the spec allows or a trial had."""
     ranges = [spec.dimensions(setup).get(TEMPERATURE) for setup in spec.setups()]
-    values = [t for trial in trials if (t := temperature_of(trial)) is not None]
+    had = _temperatures(columns_of(trials))
+    values = had[~np.isnan(had)].tolist()
     for dimension in ranges:
         if isinstance(dimension, Range):
             values += [dimension.low, dimension.high]
@@ -89,12 +119,15 @@ def _band_edges(span: tuple[float, float], n_bands: int) -> list[float]:
     return [float(edge) for edge in np.geomspace(low, high, n_bands + 1)] if low < high else [low, high]
 
 
-def _band_of(temperature: float, edges: Sequence[float]) -> int:
-    index = int(np.searchsorted(edges, temperature, side="right")) - 1
-    return min(max(index, 0), max(len(edges) - 2, 0))
+def _places(temperature: FloatArray, edges: Sequence[float]) -> IntArray:
+    """Return the band of each temperature; what lies outside belongs to the outer ones."""
+    found = np.searchsorted(edges, temperature, side="right") - 1
+    return np.clip(found, 0, max(len(edges) - 2, 0))
 
 
-def _count(trials: list[TrialRow], low: float, high: float) -> TemperatureBand:
-    ends: list[Any] = [outcome(trial) for trial in trials]
-    counts = {kind: ends.count(kind) for kind in ("complete", "pruned", "diverged", "failed")}
-    return TemperatureBand(low, high, **counts)
+def _temperatures(columns: TrialColumns) -> FloatArray:
+    pairs = zip(columns.params, columns.setup, strict=True)
+    values = [
+        params[TEMPERATURE] if TEMPERATURE in params else setup.get(TEMPERATURE) for params, setup in pairs
+    ]
+    return np.array(values, dtype=float)

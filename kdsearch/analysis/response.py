@@ -18,8 +18,8 @@ from kdsearch.analysis.space import ResponseSpace
 from kdsearch.analysis.surfaces import Surfaces, draw_surfaces, mean_surface
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy, joined, observe_earlier
-from kdsearch.spec import TEMPERATURE, Setup, StudySpec
-from kdsearch.storage import TrialRow
+from kdsearch.spec import Setup, StudySpec
+from kdsearch.storage import Trials
 
 ENOUGH_POINTS = 4
 _HYPERPARAMETER_DRAWS = 8
@@ -122,7 +122,7 @@ class Response:
         sites = [site for site in self.space.sites if site.index == setup]
         n_possible = sum(math.prod(int(nodes.sum()) for nodes in site.allowed) for site in sites)
         n_needed = min(ENOUGH_POINTS, n_possible)
-        n_points = len({nodes for nodes, _ in self.tallies[setup].complete})
+        n_points = self.tallies[setup].complete.n_places
         if n_points >= n_needed:
             return None
         plural = "" if n_points == 1 else "s"
@@ -154,7 +154,7 @@ class ResponseCurve:
 @one_blas_thread
 def response_curves(
     spec: StudySpec,
-    trials: Sequence[TrialRow],
+    trials: Trials,
     *,
     earlier: Sequence[EarlierStudy] = (),
     where: Mapping[str, Any] | None = None,
@@ -171,10 +171,8 @@ def response_curves(
 
 
 def _curve(response: Response, setup: int, level: float) -> ResponseCurve:
-    points = [
-        (float({**trial.setup, **trial.params}[TEMPERATURE]), float(trial.val_accuracy or 0.0))
-        for _, trial in response.tallies[setup].complete
-    ]
+    complete = response.tallies[setup].complete
+    points = list(zip(complete.temperature.tolist(), complete.val_accuracy.tolist(), strict=True))
     if response.silence(setup) is not None:
         return ResponseCurve(response.space.setups[setup], [], [], [], [], points)
     profile = response.profile([setup])
@@ -193,7 +191,7 @@ def _curve(response: Response, setup: int, level: float) -> ResponseCurve:
 
 @one_blas_thread
 def fit_response(
-    spec: StudySpec, trials: Sequence[TrialRow], *, earlier: Sequence[EarlierStudy] = (), seed: int = 0
+    spec: StudySpec, trials: Trials, *, earlier: Sequence[EarlierStudy] = (), seed: int = 0
 ) -> Response:
     """Return the response that the trials tell, the same for the same trials and seed.
 

@@ -4,13 +4,13 @@ Temperature is the first axis and is the same for all setups: T = 4 is T = 4 eve
 is a factor becomes an axis of its levels, so that the answer is the best level.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from kdsearch.analysis.axes import Axis, BoolArray, FloatArray, parameter_axis, temperature_axis
+from kdsearch.analysis.axes import Axis, BoolArray, FloatArray, IntArray, parameter_axis, temperature_axis
 from kdsearch.spec import TEMPERATURE, Choices, Params, Range, Setup, StudySpec, level_label
 from kdsearch.spec.space import ByFactor
 
@@ -34,6 +34,11 @@ class Site:
     allowed: tuple[BoolArray, ...]
     fixed: Params
 
+    def column(self, path: str, params: Iterable[Params]) -> list[Any]:
+        """Return the value at a path in each of its trials: the trial's, the setup's or the fixed one."""
+        default = self.setup.get(path, self.fixed.get(path))
+        return [values.get(path, default) for values in params]
+
 
 class ResponseSpace:
     """The setups and the axes of a study's model, and the way from trials to nodes and back.
@@ -54,9 +59,7 @@ class ResponseSpace:
         self.axes = _axes(spec)
         self.distances = _setup_distances(studies, list(owed.values()))
         self.sites = [self._site(spec, studies[n], setup, places[_place(n, setup)]) for n, setup in listed]
-        self._site_of = {
-            (n, _labels(setup)): site for (n, setup), site in zip(listed, self.sites, strict=True)
-        }
+        self._site_of = {(n, _labels(setup)): at for at, (n, setup) in enumerate(listed)}
 
     def _site(self, spec: StudySpec, source: StudySpec, setup: Setup, index: int) -> Site:
         is_own = source is spec
@@ -70,14 +73,35 @@ class ResponseSpace:
 
         None where that study's spec has no such setup.
         """
-        return self._site_of.get((study, _labels(setup)))
+        found = self._site_of.get((study, _labels(setup)))
+        return None if found is None else self.sites[found]
+
+    def sites_of(self, setups: Sequence[Setup], study: int = 0) -> IntArray:
+        """Return where among `sites` the site of each trial's setup is; -1 where there is none."""
+        known: dict[int, int] = {}  # by identity: trials of one setup mostly share its mapping
+        for setup in setups:
+            if id(setup) not in known:
+                known[id(setup)] = self._site_of.get((study, _labels(setup)), -1)
+        return np.array([known[id(setup)] for setup in setups], dtype=np.intp)
+
+    def setups_of(self, setups: Sequence[Setup]) -> IntArray:
+        """Return the place in the model of each trial's setup; -1 where the study has no such setup."""
+        indices = np.array([*(site.index for site in self.sites), -1])
+        return np.asarray(indices[self.sites_of(setups)])
 
     def locate(self, site: Site, params: Params) -> Nodes | None:
         """Return a trial's node on each axis; None where a parameter is missing or out of its range."""
-        values = {**site.fixed, **site.setup, **params}
-        nodes = [axis.node(site.dimensions[axis.path], values.get(axis.path)) for axis in self.axes]
-        known = tuple(node for node in nodes if node is not None)
-        return known if len(known) == len(nodes) else None
+        nodes = self.locate_all(site, [params])[0]
+        return None if nodes[0] < 0 else tuple(nodes.tolist())
+
+    def locate_all(self, site: Site, params: Sequence[Params]) -> IntArray:
+        """Return the nodes [N, P] of many trials of a site; -1 on every axis where `locate` has None."""
+        columns = [
+            axis.nodes(site.dimensions[axis.path], site.column(axis.path, params)) for axis in self.axes
+        ]
+        nodes = np.stack(columns, axis=-1)
+        nodes[(nodes < 0).any(axis=1)] = -1
+        return nodes
 
     def site_at(self, index: int, temperature_node: int) -> Site:
         """Return the site of a setup at a temperature that it allows."""

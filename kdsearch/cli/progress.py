@@ -14,7 +14,7 @@ from rich.text import Text
 
 from kdsearch.cli.tables import number, percent, short
 from kdsearch.spec import TEMPERATURE, StudySpec, level_label, setup_key
-from kdsearch.storage import TrialRow
+from kdsearch.storage import TrialRow, by_setup
 
 REDRAW_S = 0.5
 LINE_S = 10.0
@@ -93,9 +93,10 @@ class Display:
         table = Table(box=None, pad_edge=False)
         for column in ("setup", "trials", "best trial %", "its T"):
             table.add_column(column, justify="left" if column == "setup" else "right")
+        measured = (row for row in self._rows if row.state == "complete" and row.val_accuracy is not None)
+        rows = by_setup(measured)
         for setup in self._spec.setups()[:MAX_SETUPS]:
-            rows = [row for row in self._rows if setup_key(row.setup) == setup_key(setup)]
-            done = [row for row in rows if row.state == "complete" and row.val_accuracy is not None]
+            done = rows.get(setup_key(setup), [])
             top = max(done, key=lambda row: row.val_accuracy or 0.0, default=None)
             name = ", ".join(f"{short(path)}={level_label(level)}" for path, level in setup.items())
             temperature = {**top.setup, **top.params}.get(TEMPERATURE) if top else None

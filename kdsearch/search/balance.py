@@ -1,10 +1,9 @@
 """Which setup is served next: the one with the fewest trials, so that none starves."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from kdsearch.spec import Setup, StudySpec, setup_key
-from kdsearch.storage import TrialRow
+from kdsearch.storage import TrialRow, by_setup
 
 
 def is_evidence(trial: TrialRow) -> bool:
@@ -20,12 +19,11 @@ def next_setup(spec: StudySpec, trials: Iterable[TrialRow], decided: Collection[
 
     Setups whose keys are in `decided` are served no more.
     """
-    counts = Counter(setup_key(trial.setup) for trial in trials if is_evidence(trial))
+    counts = {key: len(found) for key, found in by_setup(filter(is_evidence, trials)).items()}
     undecided = [setup for setup in spec.setups() if setup_key(setup) not in decided]
-    return min(undecided, key=lambda setup: counts[setup_key(setup)])
+    return min(undecided, key=lambda setup: counts.get(setup_key(setup), 0))
 
 
 def trials_of(setup: Setup, trials: Iterable[TrialRow]) -> Sequence[TrialRow]:
     """Return the trials of one setup that say something about it."""
-    key = setup_key(setup)
-    return [trial for trial in trials if setup_key(trial.setup) == key and is_evidence(trial)]
+    return by_setup(filter(is_evidence, trials)).get(setup_key(setup), [])

@@ -18,8 +18,11 @@ from kdsearch.storage import (
     Database,
     StudySummary,
     TeacherRow,
+    TrialColumns,
     TrialRow,
     list_studies,
+    load_columns,
+    load_mark,
     load_spec_of,
     load_study,
     load_teachers,
@@ -34,8 +37,7 @@ _Answer = TypeVar("_Answer")
 class Library:
     """Reads a database that may appear, grow or be replaced while the service runs; never writes.
 
-    What the answers are computed from is read anew each time. An answer is computed again only when
-    a trial has changed.
+    An answer is kept, and computed again only when a trial has changed.
     """
 
     def __init__(self, storage_url: str) -> None:
@@ -94,33 +96,33 @@ class Library:
         tolerance: float,
     ) -> BestAnswer:
         """Return the best temperature per setup."""
-        spec, trials, earlier = self._known(name)
         question = ("best", name, repr((by, where)), level, tolerance)
 
         def answer() -> BestAnswer:
+            spec, trials, earlier = self._known(name)
             return best(spec, trials, earlier=earlier, by=by, where=where, level=level, tolerance=tolerance)
 
-        return self._keep(question, trials, earlier, answer).of_study(self.study(name))
+        return self._keep(name, question, answer).of_study(self.study(name))
 
     def compare(self, name: str, factor: str, *, where: Mapping[str, Any] | None, level: float) -> Comparison:
         """Return whether the best temperature depends on a factor."""
-        spec, trials, earlier = self._known(name)
         question = ("compare", name, factor, repr(where), level)
 
         def answer() -> Comparison:
+            spec, trials, earlier = self._known(name)
             return compare(spec, trials, factor, earlier=earlier, where=where, level=level)
 
-        return self._keep(question, trials, earlier, answer)
+        return self._keep(name, question, answer)
 
     def importance(self, name: str, *, where: Mapping[str, Any] | None, level: float) -> Importance:
         """Return what accuracy depends on."""
-        spec, trials, earlier = self._known(name)
         question = ("importance", name, repr(where), level)
 
         def answer() -> Importance:
+            spec, trials, earlier = self._known(name)
             return importance(spec, trials, earlier=earlier, where=where, level=level)
 
-        return self._keep(question, trials, earlier, answer)
+        return self._keep(name, question, answer)
 
     def recommend(
         self, setup: Mapping[str, Any], *, studies: Sequence[str] | None, level: float, tolerance: float
@@ -131,32 +133,30 @@ class Library:
 
     def findings(self, name: str, *, level: float, tolerance: float) -> Findings:
         """Return all that a study's page tells."""
-        (_, trials, earlier), database = self._known(name), self.database()
+        database = self.database()
         question = ("findings", name, level, tolerance)
 
         def answer() -> Findings:
             return load_findings(database, name, level=level, tolerance=tolerance)
 
-        return self._keep(question, trials, earlier, answer).of_study(self.study(name))
+        return self._keep(name, question, answer).of_study(self.study(name))
 
-    def _known(self, name: str) -> tuple[StudySpec, list[TrialRow], list[EarlierStudy]]:
+    def _known(self, name: str) -> tuple[StudySpec, TrialColumns, list[EarlierStudy]]:
         """Return a study's spec, its trials, and the studies that it started from."""
-        trials, spec = self.trials(name), load_spec_of(self.database(), name)
-        return spec, trials, load_prior(self.database(), spec)
+        database = self.database()
+        spec = load_spec_of(database, name)
+        return spec, load_columns(database, name), load_prior(database, spec)
 
-    def _keep(
-        self,
-        question: Hashable,
-        trials: Sequence[TrialRow],
-        earlier: Sequence[EarlierStudy],
-        answer: Callable[[], _Answer],
-    ) -> _Answer:
-        """Return the kept answer to a question, if the trials are still those it was found from."""
-        evidence = tuple(
-            (t.number, t.state, t.epochs, t.val_accuracy)
-            for rows in (trials, *(study.trials for study in earlier))
-            for t in rows
-        )
+    def _keep(self, name: str, question: Hashable, answer: Callable[[], _Answer]) -> _Answer:
+        """Return the kept answer to a question about a study, if the trials are still those behind it.
+
+        Raises:
+            HTTPException: There is no study of this name (404).
+        """
+        self.study(name)
+        database = self.database()
+        studies = (name, *load_spec_of(database, name).search.warm_start)
+        evidence = tuple(load_mark(database, study) for study in studies)
         with self._computing:
             found: _Answer
             before, found = self._kept.pop(question, (None, None))

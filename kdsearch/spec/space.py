@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -38,8 +38,14 @@ class Range(Section):
 
     def to_unit(self, value: float) -> float:
         """Return where a value lies between `low` (0) and `high` (1), on the range's own scale."""
-        low, high, at = (math.log(x) if self.log else x for x in (self.low, self.high, value))
-        return (at - low) / (high - low)
+        return self.to_units([value])[0]
+
+    def to_units(self, values: Iterable[float]) -> list[float]:
+        """Return `to_unit` of many values."""
+        if not self.log:
+            return [(value - self.low) / (self.high - self.low) for value in values]
+        low, high = math.log(self.low), math.log(self.high)
+        return [(math.log(value) - low) / (high - low) for value in values]
 
     def from_unit(self, unit: float) -> float | int:
         """Return the value at a share of the range in [0, 1], rounded for an integer range."""

@@ -3,6 +3,7 @@
 Imports neither Optuna, Ray nor torch; `StudyRecord.open` imports Optuna.
 """
 
+from kdsearch.storage.columns import TrialColumns, Trials, columns_of
 from kdsearch.storage.database import (
     Database,
     connect_database,
@@ -14,8 +15,10 @@ from kdsearch.storage.optuna_store import load_optuna_study
 from kdsearch.storage.origins import Origin, load_origin
 from kdsearch.storage.queries import (
     list_studies,
+    load_columns,
     load_epochs,
     load_hours,
+    load_mark,
     load_spec_of,
     load_study,
     load_teachers,
@@ -33,6 +36,7 @@ from kdsearch.storage.rows import (
     StudySummary,
     TeacherRow,
     TrialRow,
+    by_setup,
 )
 from kdsearch.storage.schema import SchemaStatus
 from kdsearch.storage.transfer import export_study, import_study
@@ -53,14 +57,20 @@ __all__ = [
     "StudyRecord",
     "StudySummary",
     "TeacherRow",
+    "TrialColumns",
     "TrialRow",
+    "Trials",
+    "by_setup",
+    "columns_of",
     "connect_database",
     "export_study",
     "hold_lease",
     "import_study",
     "list_studies",
+    "load_columns",
     "load_epochs",
     "load_hours",
+    "load_mark",
     "load_optuna_study",
     "load_origin",
     "load_spec_of",

@@ -45,6 +45,10 @@ class OptunaMirror:
         """The plain Optuna study."""
         return self._study
 
+    def use_spec(self, spec: StudySpec) -> None:
+        """Give new trials the ranges of a spec; those of before keep theirs, as Optuna allows for numbers."""
+        self._space = OptunaSpace(spec)
+
     def add(self, trials: Sequence[NewTrial], *, state: TrialState) -> list[int]:
         """Make trials that run or wait; return their numbers."""
         return [self._add(trial, state) for trial in trials]
@@ -117,6 +121,7 @@ class OptunaMirror:
     def finish(self, number: int, ending: Ending) -> None:
         """End a trial that runs or waits; one that has ended stays as it is."""
         self._unless_ended(lambda: self._finish(number, ending))
+        self._ids.pop(number, None)
 
     def _finish(self, number: int, ending: Ending) -> None:
         # As `study.tell` does it, but for three readings of the trial and the sampler's hook.
@@ -141,7 +146,9 @@ class OptunaMirror:
                         return number
             tried = True
             trial_id = self._storage.create_new_trial(self._study_id, template_trial=frozen)
-            return self._storage.get_trial_number_from_id(trial_id)
+            number = self._storage.get_trial_number_from_id(trial_id)
+            self._ids[number] = trial_id  # to look it up, Optuna would go through all of the study's trials
+            return number
 
         return self._do(add_once)
 

@@ -1,17 +1,18 @@
 """Reading studies: SQL in, plain rows out. Imports neither Optuna nor torch."""
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, Text, cast, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from kdsearch.errors import RequestError
-from kdsearch.spec import Setup, StudySpec, load_spec
+from kdsearch.spec import StudySpec, load_spec
+from kdsearch.storage.columns import TrialColumns
 from kdsearch.storage.database import Database
 from kdsearch.storage.lease import live_drivers
 from kdsearch.storage.ledger import read_hours
+from kdsearch.storage.reading import in_parts, read_columns, read_trials
 from kdsearch.storage.rows import (
     DIVERGED,
     EpochRow,
@@ -32,25 +33,6 @@ from kdsearch.storage.tables import (
     table_of,
 )
 
-_TRIAL_COLUMNS = (
-    TrialTable.number,
-    TrialTable.state,
-    TrialTable.reason,
-    TrialTable.setup,
-    cast(TrialTable.params, Text).label("params"),
-    TrialTable.seed,
-    TrialTable.epochs,
-    TrialTable.val_accuracy,
-    TrialTable.test_accuracy,
-    TrialTable.val_loss,
-    TrialTable.train_loss,
-    TrialTable.teacher_entropy,
-    TrialTable.student_entropy,
-    TrialTable.teacher_agreement,
-    TrialTable.seconds,
-    TrialTable.device,
-    TrialTable.pack,
-)
 _EPOCH_COLUMNS = (
     EpochTable.number,
     EpochTable.epoch,
@@ -58,7 +40,6 @@ _EPOCH_COLUMNS = (
     EpochTable.val_loss,
     EpochTable.train_loss,
 )
-_NUMBERS_AT_ONCE = 500
 
 
 def list_studies(database: Database) -> list[StudySummary]:
@@ -112,6 +93,29 @@ def load_trials(database: Database, study: str) -> list[TrialRow]:
         return read_trials(connection, study_id(connection, study))
 
 
+def load_columns(database: Database, study: str) -> TrialColumns:
+    """Return what answers need of a study's trials: for very many, in a third of the time of `load_trials`.
+
+    Raises:
+        RequestError: There is no such study.
+    """
+    with database.read() as connection:
+        return read_columns(connection, study_id(connection, study))
+
+
+def load_mark(database: Database, study: str) -> Hashable:
+    """Return what differs once a trial of the study has changed, without reading them; None for no study."""
+    ended = func.max(TrialTable.finished)
+    states = select(TrialTable.state, func.count(), func.sum(TrialTable.epochs), ended)
+    with database.read() as connection:
+        query = select(StudyTable.id, StudyTable.uid, StudyTable.spec_hash).where(StudyTable.name == study)
+        found = connection.execute(query).first()
+        if found is None:
+            return None
+        own = states.where(TrialTable.study_id == found.id).group_by(TrialTable.state)
+        return (*found, *map(tuple, connection.execute(own.order_by(TrialTable.state))))
+
+
 def load_epochs(database: Database, study: str, numbers: Sequence[int] | None = None) -> list[EpochRow]:
     """Return what a study's trials, or some of them, reported; by number and epoch.
 
@@ -155,29 +159,14 @@ def study_id(connection: Connection, study: str) -> int:
     return found
 
 
-def read_trials(connection: Connection, study: int) -> list[TrialRow]:
-    """Return the trials of a study's id by number; trials of one setup share its mapping."""
-    setups = read_setups(connection, study)
-    query = select(*_TRIAL_COLUMNS).where(TrialTable.study_id == study).order_by(TrialTable.number)
-    rows = connection.execute(query).all()
-    # Decoding every trial's parameters at once takes a third of the time.
-    decoded = json.loads(f"[{','.join([row[4] for row in rows])}]")
-    return [
-        TrialRow(number, state, reason, setups[setup], params, *rest)  # type: ignore[arg-type]
-        for (number, state, reason, setup, _, *rest), params in zip(rows, decoded, strict=True)
-    ]
-
-
 def read_epochs(connection: Connection, study: int, numbers: Sequence[int] | None = None) -> list[EpochRow]:
     """Return what the trials of a study's id, or some of them, reported; by number and epoch."""
     query = select(*_EPOCH_COLUMNS).where(EpochTable.study_id == study).order_by(*_EPOCH_COLUMNS[:2])
     if numbers is None:
         return [EpochRow(*values) for values in connection.execute(query)]
-    wanted = sorted(set(numbers))
-    parts = (wanted[at : at + _NUMBERS_AT_ONCE] for at in range(0, len(wanted), _NUMBERS_AT_ONCE))
     return [
         EpochRow(*values)
-        for part in parts
+        for part in in_parts(sorted(set(numbers)))
         for values in connection.execute(query.where(EpochTable.number.in_(part)))
     ]
 
@@ -186,13 +175,6 @@ def read_progress(connection: Connection, study: int) -> Progress:
     """Return how many trials of a study's id are in each state."""
     target = connection.scalar(select(StudyTable.trials).where(StudyTable.id == study)) or 0
     return Progress(target=target, **_counts(connection, study).get(study, {}))
-
-
-def read_setups(connection: Connection, study: int) -> dict[int, Setup]:
-    """Return the setups of a study's id by their number."""
-    query = select(SetupTable.number, SetupTable.levels).where(SetupTable.study_id == study)
-    rows = connection.execute(query.order_by(SetupTable.number))
-    return {number: levels for number, levels in rows}  # noqa: C416 - rows are no pairs to mypy
 
 
 def _summaries(connection: Connection, query: Select[Any]) -> list[StudySummary]:

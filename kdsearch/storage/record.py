@@ -20,7 +20,8 @@ from kdsearch.storage.entries import NewTrial
 from kdsearch.storage.lease import Lease
 from kdsearch.storage.ledger import end_pack, read_hours, start_pack
 from kdsearch.storage.mirror import OptunaMirror
-from kdsearch.storage.queries import curves_of, finite, read_epochs, read_progress, read_trials
+from kdsearch.storage.queries import curves_of, finite, read_epochs, read_progress
+from kdsearch.storage.reading import GrowingTrials
 from kdsearch.storage.rows import Hours, Progress, StudyState, TrialRow
 from kdsearch.storage.study import ensure_study, set_stopped, set_study_state
 from kdsearch.storage.tables import TrialTable
@@ -51,6 +52,7 @@ class StudyRecord:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._lengths: dict[int, int] = {}
+        self._trials = GrowingTrials()
 
     @classmethod
     def open(
@@ -168,7 +170,7 @@ class StudyRecord:
     def trials(self) -> list[TrialRow]:
         """Return every trial by number."""
         books = self._books
-        return books.read(lambda c: read_trials(c, books.study))
+        return books.read(lambda c: self._trials.read(c, books.study))
 
     def curves(self, numbers: Sequence[int]) -> dict[int, dict[int, float]]:
         """Return the validation accuracy by epoch of the trials with these numbers."""

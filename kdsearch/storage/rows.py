@@ -1,10 +1,12 @@
 """What is read from the database: plain frozen rows."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from kdsearch.spec import Params, Setup, StudySpec
+from kdsearch.spec import Params, Setup, StudySpec, setup_key
 
 TrialState: TypeAlias = Literal["complete", "pruned", "failed", "running", "waiting"]
 StudyState: TypeAlias = Literal["new", "running", "finished", "stopped", "interrupted", "failed"]
@@ -41,6 +43,18 @@ class TrialRow:
     def to_dict(self) -> dict[str, Any]:
         """Return the trial as a JSON document."""
         return dict(self.__dict__)
+
+
+def by_setup(trials: Iterable[TrialRow]) -> dict[str, list[TrialRow]]:
+    """Return trials by their setup's key."""
+    found: defaultdict[str, list[TrialRow]] = defaultdict(list)
+    known: dict[int, tuple[Setup, str]] = {}  # by identity: trials of one setup mostly share its mapping
+    for trial in trials:
+        setup = trial.setup
+        if id(setup) not in known:
+            known[id(setup)] = setup, setup_key(setup)  # held, so that no other takes its identity
+        found[known[id(setup)][1]].append(trial)
+    return dict(found)
 
 
 @dataclass(frozen=True)

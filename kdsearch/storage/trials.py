@@ -11,7 +11,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from kdsearch.spec import StudySpec, setup_key
 from kdsearch.storage.database import database_now
 from kdsearch.storage.entries import NewTrial, StoredTrial
-from kdsearch.storage.queries import finite, read_setups
+from kdsearch.storage.queries import finite
+from kdsearch.storage.reading import read_setups
 from kdsearch.storage.rows import DIVERGED, TrialState
 from kdsearch.storage.tables import EpochTable, Table, TrialTable, table_of
 from kdsearch.trial import Metrics, TrialResult

@@ -79,3 +79,14 @@ def test_draws_of_hyperparameters_surround_the_most_probable(kernel: Kernel):
     worse = [posterior.value(theta) - posterior.value(found.theta) for theta in draws]
     assert len({tuple(theta) for theta in draws}) >= 4
     assert max(worse) < 25
+
+
+@pytest.mark.parametrize("step", [1, 8], ids=["places of their own", "few places"])
+def test_of_trials_that_were_not_fitted_the_broken_weigh_nothing_and_the_others_count(
+    kernel: Kernel, step: int
+):
+    n, n_broken = 900, 100
+    measured = observations(n, 0.5, n_broken)
+    at = Observations(measured.setup, measured.nodes // step * step, measured.points)
+    weight = (1 / fit(kernel, at).evidence.variance).sum()
+    assert 0.85 * (n - n_broken) < weight < n - n_broken + 1

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from kdsearch.analysis.kernels import Kernel
-from kdsearch.analysis.observations import Observations, observe, pool, weigh
+from kdsearch.analysis.observations import Observations, distinct_rows, observe, pool, weigh
 from kdsearch.analysis.process import Posterior, Process
 from kdsearch.analysis.space import ResponseSpace
 from kdsearch.spec import TEMPERATURE, load_spec
-from kdsearch.storage import TrialRow
+from kdsearch.storage import TrialRow, columns_of
 
 SPEC = load_spec({"name": "s", "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}}})
 
@@ -105,3 +105,61 @@ def test_the_soft_floor_is_undone():
     evidence = weigh(observations, 1)
     np.testing.assert_allclose(evidence.to_accuracy(evidence.y, 0), points / 100, atol=1e-12)
     assert evidence.y.min() > -20
+
+
+def test_rows_and_columns_say_the_same():
+    rng = np.random.default_rng(3)
+    states = rng.choice(["complete", "pruned", "failed", "running"], 200)
+    reasons = [None, "diverged", "hopeless at epoch 3", "median at epoch 2", "lost"]
+    rows = [
+        row(
+            number,
+            state=str(state),
+            reason=reasons[rng.integers(len(reasons))],
+            params={TEMPERATURE: float(np.exp(rng.uniform(-0.2, 4.0)))},
+            epochs=int(rng.choice([SPEC.training.epochs, 3, 0])),
+            val_accuracy=None if rng.random() < 0.1 else float(rng.uniform(0.5, 0.9)),
+        )
+        for number, state in enumerate(states)
+    ]
+    space = ResponseSpace(SPEC)
+    (observed, [tally]), (same, _) = observe(SPEC, space, rows), observe(SPEC, space, columns_of(rows[::-1]))
+    for one, other in zip(observed.arrays(), same.arrays(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    inside = [1 <= r.params[TEMPERATURE] <= 40 for r in rows]
+    whole = [r.state == "complete" and r.val_accuracy is not None for r in rows]
+    full = [w and r.epochs in (0, SPEC.training.epochs) for r, w in zip(rows, whole, strict=True)]
+    below = [(r.state, r.reason) in (("failed", "diverged"), ("pruned", "hopeless at epoch 3")) for r in rows]
+    say = [100 * r.val_accuracy if f else None for r, f in zip(rows, full, strict=True)]
+    expected = [
+        np.nan if b else value
+        for value, b, i in zip(say, below, inside, strict=True)
+        if i and (b or value is not None)
+    ]
+    np.testing.assert_allclose(observed.points, expected, rtol=1e-15)
+    assert len(tally.complete) == sum(f and i for f, i in zip(full, inside, strict=True))
+    assert tally.outside == sum(f and not i for f, i in zip(full, inside, strict=True))
+    assert tally.other_length == sum(w and not f for w, f in zip(whole, full, strict=True))
+    assert (tally.failed, tally.pruned) == (sum(states == "failed"), sum(states == "pruned"))
+
+
+def test_what_competes_keeps_what_was_measured():
+    measured = [
+        row(1, params={TEMPERATURE: 8.0}, test_accuracy=0.7, seconds=3.0),
+        row(0, params={TEMPERATURE: 2.0}),
+    ]
+    complete = seen(*measured)[1].complete
+    assert complete.temperature.tolist() == [2.0, 8.0]
+    np.testing.assert_array_equal(complete.test_accuracy, [np.nan, 0.7])
+    np.testing.assert_array_equal(complete.seconds, [np.nan, 3.0])
+    assert complete.n_places == 2
+
+
+@pytest.mark.parametrize("widest", [3, 2**40], ids=["one number each", "more digits than a number has"])
+def test_distinct_rows_are_those_that_a_sort_of_whole_rows_finds(widest: int):
+    columns = np.random.default_rng(4).integers(0, 3, size=(4, 300)) * (widest // 3)
+    rows, first, group = np.unique(columns.T, axis=0, return_index=True, return_inverse=True)
+    found = distinct_rows(list(columns))
+    assert len(rows) > 40
+    np.testing.assert_array_equal(found[0], first)
+    np.testing.assert_array_equal(found[1], group.reshape(-1))

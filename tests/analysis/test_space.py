@@ -1,5 +1,8 @@
 """Trials land on nodes and come back as values of their setup's own ranges."""
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -59,6 +62,60 @@ def test_a_conditional_range_is_scaled_by_itself_and_temperature_by_all():
     allowed = space.temperatures()[space.allowed(1, 0)]
     assert allowed.min() == pytest.approx(2, rel=0.05)
     assert allowed.max() == pytest.approx(20, rel=0.05)
+
+
+def nearest(low: float, high: float, n_nodes: int, log: bool, value: Any) -> int | None:
+    """Return the node nearest to a value, by a search through all of them."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or (log and value <= 0):
+        return None
+    ends = (math.log(low), math.log(high), math.log(value)) if log else (low, high, value)
+    unit = (ends[2] - ends[0]) / (ends[1] - ends[0])
+    if not 0 <= unit <= 1:
+        return None
+    return min(range(n_nodes), key=lambda node: (abs(node / (n_nodes - 1) - unit), node))
+
+
+def test_many_trials_lie_where_a_search_through_the_nodes_finds_each():
+    tune = {
+        TEMPERATURE: LOG_T,
+        "optimizer.lr": {"low": 0.01, "high": 1, "log": True},
+        "optimizer.momentum": {"low": 0.5, "high": 0.99},
+        "training.batch_size": {"choices": [64, 16, 32]},
+    }
+    space = ResponseSpace(study(tune))
+    rng = np.random.default_rng(0)
+    even = [float(np.exp((k + 0.5) / 8 * np.log(40))) for k in range(8)]  # halfway between two nodes
+    odd = [0.5, 41, -1, 0, None, True, "4", 1, 40]
+    temperatures = [*even, *odd, *np.exp(rng.uniform(0, np.log(40), 300)).tolist()]
+    params = [
+        {
+            TEMPERATURE: temperature,
+            "optimizer.lr": float(np.exp(rng.uniform(np.log(0.009), np.log(1.05)))),
+            "optimizer.momentum": float(rng.uniform(0.49, 1.0)),
+            "training.batch_size": int(rng.choice([16, 32, 64, 128])),
+        }
+        for temperature in temperatures
+    ]
+    expected = []
+    for values in params:
+        nodes = (
+            nearest(1, 40, 41, True, values[TEMPERATURE]),
+            nearest(0.01, 1, 33, True, values["optimizer.lr"]),
+            nearest(0.5, 0.99, 33, False, values["optimizer.momentum"]),
+            {64: 0, 16: 1, 32: 2}.get(values["training.batch_size"]),
+        )
+        expected.append((-1,) * 4 if None in nodes else nodes)
+    located = space.locate_all(space.sites[0], params)
+    assert [tuple(nodes) for nodes in located.tolist()] == expected
+    assert 50 < (located[:, 0] >= 0).sum() < 300
+    assert space.locate_all(space.sites[0], []).shape == (0, 4)
+
+
+def test_setups_are_found_whether_they_share_their_mapping_or_not():
+    space = ResponseSpace(study({TEMPERATURE: LOG_T}, {"optimizer.name": ["sgd", "adamw"]}))
+    sgd, adamw, other = ({"optimizer.name": name} for name in ("sgd", "adamw", "lion"))
+    setups = [adamw, sgd, adamw, other, dict(adamw), dict(other)]
+    assert space.setups_of(setups).tolist() == [1, 0, 1, -1, 1, -1]
 
 
 @pytest.mark.parametrize("params", [{TEMPERATURE: 100.0}, {}, {TEMPERATURE: None}, {TEMPERATURE: "4"}])
