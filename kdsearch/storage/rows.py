@@ -20,7 +20,10 @@ DIVERGED = "diverged"
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One trial. Accuracies are fractions, entropies in nats, `seconds` wall time over pack size."""
+    """One trial. Accuracies are fractions, entropies in nats, `seconds` wall time over pack size.
+
+    `executor` is the way in which its pack was trained, with `pack_size` students; None where it is not told.
+    """
 
     number: int
     state: TrialState
@@ -39,6 +42,8 @@ class TrialRow:
     seconds: float | None = None
     device: str | None = None
     pack: str | None = None
+    executor: str | None = None
+    pack_size: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the trial as a JSON document."""

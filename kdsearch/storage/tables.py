@@ -150,6 +150,8 @@ class TrialTable(Table):
     seconds: Mapped[float | None]
     device: Mapped[str | None] = mapped_column(String(100))
     pack: Mapped[str | None] = mapped_column(String(100))
+    executor: Mapped[str | None] = mapped_column(String(32))
+    pack_size: Mapped[int | None]
     started: Mapped[datetime | None]
     finished: Mapped[datetime | None]
 

@@ -141,6 +141,8 @@ def finish_trial(connection: Connection, study: int, result: TrialResult) -> boo
             metrics=others or None,
             seconds=finite(result.seconds),
             device=result.device,
+            executor=result.executor,
+            pack_size=result.pack_size,
             finished=database_now(connection),
         )
     )

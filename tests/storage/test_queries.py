@@ -28,7 +28,7 @@ from kdsearch.trial import TrialResult
 CONTRACT = (
     *("number", "state", "reason", "setup", "params", "seed", "epochs", "val_accuracy", "test_accuracy"),
     *("val_loss", "train_loss", "teacher_entropy", "student_entropy", "teacher_agreement", "seconds"),
-    *("device", "pack"),
+    *("device", "pack", "executor", "pack_size"),
 )
 TEACHER = {
     "digest": "d" * 64,
