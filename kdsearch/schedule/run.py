@@ -1,7 +1,7 @@
 """A study while it runs: asks packs within the budget and records what comes back."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from kdsearch.errors import LiveDriverError, RunError
@@ -84,25 +84,27 @@ class StudyRun:
         self._check_lease()
         self._record.start_pack(pack.name)
 
-    def take_epoch(self, epoch: int, metrics: dict[int, Metrics]) -> None:
-        """Record one epoch of running trials."""
+    def take_epochs(self, epochs: Sequence[tuple[int, Mapping[int, Metrics]]]) -> None:
+        """Record epochs of running trials."""
         self._check_lease()
-        self._record.report(epoch, {n: values for n, values in metrics.items() if n in self._open})
+        self._record.report_all(
+            [(epoch, {n: own for n, own in metrics.items() if n in self._open}) for epoch, metrics in epochs]
+        )
         self._watch()
 
-    def take_result(self, result: TrialResult) -> None:
-        """Record how a trial ended; one that has ended before changes nothing."""
-        if result.number not in self._open:
+    def take_results(self, results: Sequence[TrialResult]) -> None:
+        """Record how trials ended; one that has ended before changes nothing."""
+        ended = [self._told(result) for result in results if result.number in self._open]
+        if not ended:
             return
         self._check_lease()
-        if result.state == "pruned":
-            result = replace(result, reason=f"{self._spec.search.pruner} at epoch {result.epochs}")
-        self._record.finish(result)
-        self._open.discard(result.number)
-        if result.state != "failed" or result.reason == "diverged":
-            self._finished += 1
-        else:
-            self._failures[result.reason or "unknown"] += 1
+        self._record.finish(*ended)
+        for result in ended:
+            self._open.discard(result.number)
+            if result.state != "failed" or result.reason == "diverged":
+                self._finished += 1
+            else:
+                self._failures[result.reason or "unknown"] += 1
         self._watch()
 
     def end_pack(self, pack: Pack, reason: str) -> None:
@@ -114,6 +116,12 @@ class StudyRun:
             self._record.lose(lost, reason)
             self._open -= set(lost)
             self._failures[reason] += len(lost)
+
+    def _told(self, result: TrialResult) -> TrialResult:
+        """Return a result that tells what pruned it, if anything did."""
+        if result.state != "pruned":
+            return result
+        return replace(result, reason=f"{self._spec.search.pruner} at epoch {result.epochs}")
 
     def _room(self) -> int:
         return max(0, self._spec.search.trials - self._finished - len(self._open))

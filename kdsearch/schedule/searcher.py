@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ray.tune import Callback
@@ -31,11 +32,11 @@ class PackSource(Protocol):
     def start_pack(self, pack: Pack) -> None:
         """Take that a pack's worker begins."""
 
-    def take_epoch(self, epoch: int, metrics: dict[int, Metrics]) -> None:
-        """Take what running trials reported of one epoch."""
+    def take_epochs(self, epochs: Sequence[tuple[int, Mapping[int, Metrics]]]) -> None:
+        """Take what running trials reported: an epoch, and each trial's metrics by its number."""
 
-    def take_result(self, result: TrialResult) -> None:
-        """Take how a trial ended."""
+    def take_results(self, results: Sequence[TrialResult]) -> None:
+        """Take how trials ended."""
 
     def end_pack(self, pack: Pack, reason: str) -> None:
         """Take that a pack has ended; trials without a result were lost for the reason."""
@@ -55,6 +56,7 @@ class PackSearcher(Searcher):
         self._stall_minutes = stall_minutes
         self._packs: dict[str, Pack] = {}
         self._heard: dict[str, float] = {}
+        self._taken: dict[str, int | None] = {}
         self._reasons: dict[str, str] = {}
 
     def explain(self, trial_id: str, reason: str) -> None:
@@ -78,14 +80,16 @@ class PackSearcher(Searcher):
         return {"pack": pack_config(trials[0].setup, trials, pack.floors)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Take a batch of epochs and ended trials; a batch that comes twice changes nothing."""
-        if trial_id not in self._packs:
+        """Take a batch of epochs and ended trials; Tune tells of the last one twice."""
+        iteration = result.get("training_iteration")
+        if trial_id not in self._packs or (iteration and iteration == self._taken.get(trial_id)):
             return
+        self._taken[trial_id] = iteration
         self._heard[trial_id] = time.monotonic()
-        for epoch, metrics in result.get("epochs", ()):
-            self._source.take_epoch(epoch, metrics)
-        for ended in result.get("results", ()):
-            self._source.take_result(TrialResult.from_dict(ended))
+        if epochs := result.get("epochs"):
+            self._source.take_epochs(epochs)
+        if results := result.get("results"):
+            self._source.take_results([TrialResult.from_dict(ended) for ended in results])
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -97,6 +101,7 @@ class PackSearcher(Searcher):
         silence_s = time.monotonic() - self._heard.pop(trial_id, math.inf)
         if error and self._stall_minutes and silence_s > _NEARLY * 60 * self._stall_minutes:
             reason = f"hung: no epoch within {self._stall_minutes:g} minutes"
+        self._taken.pop(trial_id, None)
         if pack := self._packs.pop(trial_id, None):
             self._source.end_pack(pack, reason)
 

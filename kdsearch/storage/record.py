@@ -27,9 +27,10 @@ from kdsearch.storage.study import ensure_study, set_stopped, set_study_state
 from kdsearch.storage.tables import TrialTable
 from kdsearch.storage.teachers import save_teacher
 from kdsearch.storage.trials import (
+    Epochs,
     as_recorded,
-    finish_trial,
-    insert_epoch,
+    finish_trials,
+    insert_epochs,
     insert_trials,
     seed_of,
     take_waiting,
@@ -136,21 +137,28 @@ class StudyRecord:
 
     def report(self, epoch: int, metrics: Mapping[int, Metrics]) -> None:
         """Record one epoch of running trials; what comes twice changes nothing."""
-        books = self._books
-        running = books.write(lambda c: insert_epoch(c, books.study, epoch, metrics))
-        if late := sorted(metrics.keys() - running):
-            _log.info("Trials %s reported epoch %d after their end; it is ignored.", late, epoch)
-        points = {n: finite(metrics[n].get("val_accuracy")) for n in running if self._is_point(n, epoch)}
-        books.mirror.report(epoch, {n: accuracy for n, accuracy in points.items() if accuracy is not None})
+        self.report_all([(epoch, metrics)])
 
-    def finish(self, result: TrialResult) -> None:
-        """Record how a trial ended; a trial that has ended before stays as it was."""
+    def report_all(self, epochs: Epochs) -> None:
+        """Record epochs of running trials, all or none of them."""
         books = self._books
-        ended = as_recorded(result)
-        if not books.write(lambda c: finish_trial(c, books.study, ended)):
-            _log.info("Trial %d ended a second time; it is ignored.", result.number)
-        self._lengths.pop(result.number, None)
-        books.complete_pairs(result.number)
+        running = books.write(lambda c: insert_epochs(c, books.study, epochs))
+        for epoch, metrics in epochs:
+            if late := sorted(metrics.keys() - running):
+                _log.info("Trials %s reported epoch %d after their end; it is ignored.", late, epoch)
+            reported = metrics.keys() & running
+            points = {n: finite(metrics[n].get("val_accuracy")) for n in reported if self._is_point(n, epoch)}
+            books.mirror.report(epoch, {n: value for n, value in points.items() if value is not None})
+
+    def finish(self, *results: TrialResult) -> None:
+        """Record how trials ended, all or none of them; a trial that has ended before stays as it was."""
+        books = self._books
+        ended = {result.number: as_recorded(result) for result in results}
+        for number in ended.keys() - books.write(lambda c: finish_trials(c, books.study, ended.values())):
+            _log.info("Trial %d ended a second time; it is ignored.", number)
+        for number in ended:
+            self._lengths.pop(number, None)
+        books.complete_pairs(*ended)
 
     def lose(self, numbers: Collection[int], reason: str) -> None:
         """Record running trials as failed for no fault of theirs; they wait to be run again.

@@ -1,9 +1,10 @@
 """The SQL of a study's trials: each function is one step inside its caller's transaction."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from operator import itemgetter
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -16,6 +17,9 @@ from kdsearch.storage.reading import read_setups
 from kdsearch.storage.rows import DIVERGED, TrialState
 from kdsearch.storage.tables import EpochTable, Table, TrialTable, table_of
 from kdsearch.trial import Metrics, TrialResult
+
+Epochs: TypeAlias = Sequence[tuple[int, Mapping[int, Metrics]]]
+"""What trials reported: an epoch, and each trial's metrics by its number."""
 
 METRIC_COLUMNS = (
     *("val_accuracy", "test_accuracy", "val_loss", "test_loss", "train_loss"),
@@ -89,9 +93,10 @@ def take_waiting(connection: Connection, study: int, size: int, pack: str) -> li
     return taken
 
 
-def insert_epoch(connection: Connection, study: int, epoch: int, metrics: Mapping[int, Metrics]) -> set[int]:
-    """Add what running trials reported of an epoch; return their numbers."""
-    reporting = (TrialTable.study_id == study) & TrialTable.number.in_(list(metrics))
+def insert_epochs(connection: Connection, study: int, epochs: Epochs) -> set[int]:
+    """Add what running trials reported of some epochs; return the numbers of those that run."""
+    last = {number: epoch for epoch, metrics in sorted(epochs, key=itemgetter(0)) for number in metrics}
+    reporting = (TrialTable.study_id == study) & TrialTable.number.in_(list(last))
     query = select(TrialTable.number).where(reporting, TrialTable.state == "running")
     running = set(connection.scalars(query))
     names = ("val_accuracy", "val_loss", "train_loss")
@@ -100,16 +105,21 @@ def insert_epoch(connection: Connection, study: int, epoch: int, metrics: Mappin
             "study_id": study,
             "number": number,
             "epoch": epoch,
-            **{name: finite(metrics[number].get(name)) for name in names},
+            **{name: finite(own.get(name)) for name in names},
         }
-        for number in sorted(running)
+        for epoch, metrics in epochs
+        for number, own in metrics.items()
+        if number in running
     ]
     insert_new(connection, EpochTable, rows)
-    connection.execute(
-        update(TrialTable)
-        .where(reporting, TrialTable.state == "running", TrialTable.epochs < epoch)
-        .values(epochs=epoch)
-    )
+    if running:
+        change = update(table_of(TrialTable)).where(
+            TrialTable.study_id == study,
+            TrialTable.number == bindparam("of_number"),
+            TrialTable.epochs < bindparam("epoch"),
+        )
+        reached = [{"of_number": number, "epoch": last[number]} for number in sorted(running)]
+        connection.execute(change.values(epochs=bindparam("epoch")), reached)
     return running
 
 
@@ -125,8 +135,12 @@ def as_recorded(result: TrialResult) -> TrialResult:
     return result
 
 
-def finish_trial(connection: Connection, study: int, result: TrialResult) -> bool:
-    """End a running trial; return whether it ran."""
+def finish_trials(connection: Connection, study: int, results: Iterable[TrialResult]) -> set[int]:
+    """End running trials; return the numbers of those that ran."""
+    return {result.number for result in results if _finish_trial(connection, study, result)}
+
+
+def _finish_trial(connection: Connection, study: int, result: TrialResult) -> bool:
     others = {name: finite(v) for name, v in result.metrics.items() if name not in METRIC_COLUMNS}
     running = TrialTable.state == "running"
     change = update(TrialTable).where(

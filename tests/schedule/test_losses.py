@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -28,10 +28,10 @@ class Source:
     def next_pack(self) -> Pack:
         return Pack("p", [Trial(0, 0, {}, {}, TrainingSpec())])
 
-    def take_epoch(self, epoch: int, metrics: dict[int, Metrics]) -> None:
+    def take_epochs(self, epochs: Sequence[tuple[int, Mapping[int, Metrics]]]) -> None:
         """Ignore it."""
 
-    def take_result(self, result: TrialResult) -> None:
+    def take_results(self, results: Sequence[TrialResult]) -> None:
         """Ignore it."""
 
     def start_pack(self, pack: Pack) -> None:
