@@ -14,7 +14,7 @@ from kdsearch.bench.plain_loop import PlainLoop
 from kdsearch.distill.members import Member, groups_of
 from kdsearch.distill.models import build_model
 from kdsearch.distill.pack_training import PackTraining
-from kdsearch.distill.packs import Choice, Way
+from kdsearch.distill.packs import Way
 from kdsearch.distill.residents import Surroundings, surroundings_of
 from kdsearch.distill.soft_targets import DEFAULT_CAP_BYTES
 
@@ -51,7 +51,7 @@ class PackRunner:
             device=device,
             view_seed=0,
             cap_bytes=DEFAULT_CAP_BYTES,
-            choice=None if way is None else Choice(way),
+            way=way,
         )
 
     @property

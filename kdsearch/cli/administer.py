@@ -103,7 +103,7 @@ def import_(folder: Path, storage: str) -> None:
 @storage_option
 @format_option
 def reproduce(study: str, number: int, storage: str, output: str) -> None:
-    """Train one trial again and tell whether its result is the same; exits with 1 if it is another.
+    """Train one trial again and tell whether its result is the same; exits with 1 if it is not.
 
     A result within the spread of the setup's seeds counts as reproduced. Nothing is written to the database.
     """
@@ -120,7 +120,7 @@ def reproduce(study: str, number: int, storage: str, output: str) -> None:
         for name, value in found.recorded.items():
             now = found.again.get(name)
             click.echo(f"{name:<18} {value:.6g} → {'–' if now is None else f'{now:.6g}'}")
-    if found.verdict == "different":
+    if not found.holds:
         raise RunError(found.statement)
     if output == "table":
         click.echo(found.statement)

@@ -29,7 +29,9 @@ from kdsearch.distill.packs import (
     MemberLoss,
     PackPlan,
     Precision,
+    Way,
     device_name,
+    draws_globally,
     key_dropout,
     measured_choice,
 )
@@ -49,7 +51,7 @@ class PackTraining:
         view_seed: Decides the views and the order of batches.
         cap_bytes: The bound on stored soft targets.
         checkpoint: Where the state is kept between epochs, if anywhere.
-        choice: How to train; None stands for a saved, remembered or measured choice.
+        way: How to train; None stands for a saved, remembered or measured choice.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class PackTraining:
         view_seed: int,
         cap_bytes: int,
         checkpoint: Checkpoint | None = None,
-        choice: Choice | None = None,
+        way: Way | None = None,
     ) -> None:
         self.results: dict[int, TrialResult] = {}
         self._spec = members[0].spec
@@ -84,9 +86,8 @@ class PackTraining:
         self._epochs_done = 0
         saved = checkpoint.load(device) if checkpoint else None
         models = [self._initial_student(member, artifacts) for member in members]
-        if saved:
-            choice = Choice(**saved["choice"])
-        self.choice = choice or self._chosen(models, artifacts)
+        self.choice = Choice(**saved["choice"]) if saved else self._chosen(models, artifacts, way)
+        self._size = len(members)
         self._pack = self._plan(self.choice.random).build(self.choice.way, models)
         self._step = PackStep(self._pack, self._loss, cuda_graphs=self._spec.training.cuda_graphs)
         self._optimizer = build_optimizer(self._parameters(), [m.spec.optimizer for m in members])
@@ -152,8 +153,12 @@ class PackTraining:
         precision = Precision.of(training.precision, self._device)
         return PackPlan(precision, [m.seed for m in self._members], training.compile, random)
 
-    def _chosen(self, models: Sequence[nn.Module], artifacts: Place) -> Choice:
-        """Return how this pack is trained, measured on its first batch where nobody has measured it."""
+    def _chosen(self, models: Sequence[nn.Module], artifacts: Place, way: Way | None) -> Choice:
+        """Return how this pack is trained: as told, or measured on its first batch unless it was before."""
+        if way is not None:
+            views = self._surroundings.views
+            images = views.batch(self._view_seed, 1, views.order(self._view_seed, 1)[:2]).images
+            return Choice(way, draws_globally(models[0], images))
         batch_size = self._spec.training.batch_size
         student, training = self._spec.student, self._spec.training
         data = self._surroundings.data
@@ -228,6 +233,8 @@ class PackTraining:
             reason=reason,
             seconds=self._seconds[member.number],
             device=str(self._device),
+            executor=self.choice.way,
+            pack_size=self._size,
         )
 
     def _drop_ended(self) -> None:

@@ -12,6 +12,7 @@ from kdsearch.distill.artifact_store import Place, store_at
 from kdsearch.distill.checkpoints import Checkpoint
 from kdsearch.distill.members import Member, ResolvedMember, groups_of, members_of
 from kdsearch.distill.pack_training import PackTraining
+from kdsearch.distill.packs import Way
 from kdsearch.distill.soft_targets import DEFAULT_CAP_BYTES
 from kdsearch.errors import RunError
 from kdsearch.spec import TrainingSpec
@@ -31,6 +32,7 @@ def train_pack(
     checkpoint_interval_s: float = 0.0,
     view_seed: int = 0,
     soft_target_cap_bytes: int = DEFAULT_CAP_BYTES,
+    way: Way | None = None,
 ) -> list[TrialResult]:
     """Train a pack of students and return how each of them ended, in the members' order.
 
@@ -48,6 +50,7 @@ def train_pack(
         checkpoint_interval_s: The least time from one saving to the next; 0 saves after each epoch.
         view_seed: Decides the views and the order of batches, the same for all members.
         soft_target_cap_bytes: Above it, soft targets are computed as they are needed.
+        way: How the students are trained side by side; None stands for the fastest, which is measured.
 
     Raises:
         RequestError: The members or the spec don't hold.
@@ -62,6 +65,7 @@ def train_pack(
         soft_target_cap_bytes,
         checkpoint,
         checkpoint_interval_s,
+        way,
     )
     listener = _Listener(report)
     results: dict[int, TrialResult] = {}
@@ -85,6 +89,7 @@ class _Conditions:
     cap_bytes: int
     checkpoint_place: Place | None
     interval_s: float
+    way: Way | None
     checkpoints: list[Checkpoint] = field(default_factory=list)
 
     def train(self, group: Sequence[ResolvedMember], listener: "_Listener") -> dict[int, TrialResult]:
@@ -121,6 +126,7 @@ class _Conditions:
                 view_seed=self.view_seed,
                 cap_bytes=self.cap_bytes,
                 checkpoint=self._checkpoint_of(group),
+                way=self.way,
             )
             training.run(listener)
         except (RuntimeError, MemoryError) as error:

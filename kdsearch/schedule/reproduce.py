@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -27,7 +28,7 @@ from kdsearch.storage import (
 )
 from kdsearch.trial import Metrics, Trial, TrialResult
 
-Verdict: TypeAlias = Literal["same", "within the seeds' spread", "different"]
+Verdict: TypeAlias = Literal["same", "within the seeds' spread", "of unknown distance", "different"]
 
 # What summing in another order makes of a value in single precision over a training, and of one in bf16.
 TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2}
@@ -69,17 +70,24 @@ class Reproduction:
     seconds: float
 
     @property
+    def holds(self) -> bool:
+        """Whether the result counts as reproduced."""
+        return self.verdict in ("same", "within the seeds' spread")
+
+    @property
     def statement(self) -> str:
         """The verdict in a sentence."""
         if self.verdict == "same":
             how = "exactly" if self.deviation == 0 else f"within {self.tolerance:g}"
             return f"The result is the same, {how}."
-        sd = "of unknown size" if self.seed_sd is None else f"of sd {100 * self.seed_sd:.2g} points"
-        within = "within" if self.verdict != "different" else "not within"
-        return (
-            f"The curves are the same up to epoch {self.agrees_to}; "
-            f"the result is {within} the seeds' spread, {sd}."
-        )
+        return f"The curves are the same up to epoch {self.agrees_to}; {self._against_the_spread()}."
+
+    def _against_the_spread(self) -> str:
+        if self.seed_sd is None:
+            why = "the setup has too few trials to know its seeds' spread"
+            return f"the result is another, and {why}" if self.verdict == "different" else why
+        within = "within" if self.holds else "not within"
+        return f"the result is {within} the seeds' spread, of sd {100 * self.seed_sd:.2g} points"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the reproduction as a JSON document."""
@@ -101,7 +109,8 @@ def reproduce_trial(database: Database, study: str, number: int) -> Reproduction
     artifacts = artifacts_of(spec)
     differences = [*origin.differences(Path.cwd()), *_new_teacher(spec, row, artifacts)]
     start = time.perf_counter()
-    curve, result = _train_again(spec, row, artifacts)
+    neighbours = [other for other in rows if other.pack == row.pack and other.number != row.number]
+    curve, result = _train_again(spec, row, neighbours, artifacts)
     seconds = time.perf_counter() - start
     if row.device and result.device != row.device:
         differences.append(f"the device was {row.device}, is {result.device}")
@@ -138,21 +147,52 @@ def _with_result(row: TrialRow, study: str) -> TrialRow:
 
 
 def _train_again(
-    spec: StudySpec, row: TrialRow, artifacts: Place
+    spec: StudySpec, row: TrialRow, neighbours: Sequence[TrialRow], artifacts: Place
 ) -> tuple[dict[int, Mapping[str, float]], TrialResult]:
     """Return the trial's curve by epoch, and its end; one that was pruned is stopped where it was."""
     import_from_working_directory()
     trial = Trial(row.number, row.seed, row.setup, row.params, spec.resolve(row.setup, row.params))
+    copies = {-1 - place: end for place, end in enumerate(_ends_beside(row, neighbours))}
+    ends = {**copies, row.number: row.epochs if row.state == "pruned" else math.inf}
     curve: dict[int, Mapping[str, float]] = {}
 
     def report(epoch: int, metrics: Mapping[int, Metrics]) -> Collection[int]:
-        curve[epoch] = metrics.get(row.number, {})
-        return {row.number} if row.state == "pruned" and epoch >= row.epochs else ()
+        if row.number in metrics:
+            curve[epoch] = metrics[row.number]
+        return {number for number in metrics if epoch >= ends[number]}
 
-    (result,) = load_trainer(spec.trainer, artifacts, checkpoint_interval_s=None)([trial], report)
+    way: Any = row.executor  # a `Way`, as a driver wrote it
+    train = load_trainer(spec.trainer, artifacts, checkpoint_interval_s=None, way=way)
+    with _threads_of_a_worker(spec):
+        result = train([trial, *(replace(trial, number=copy) for copy in copies)], report)[0]
     if result.state == "failed" and result.reason != DIVERGED:
         raise RunError(f"The trial {row.number} fails now: {result.reason}")
     return curve, result
+
+
+def _ends_beside(row: TrialRow, neighbours: Sequence[TrialRow]) -> list[float]:
+    """Return after which epochs the students ended that were fused with this one; copies take their places.
+
+    The order of sums depends on how many students a computation holds, not on which. Of a pack that was
+    divided nobody knows who was where: its copies stay to the end.
+    """
+    if row.executor != "fused" or row.pack_size is None:
+        return []
+    beside: list[float] = [other.epochs for other in neighbours if other.executor == "fused"]
+    return beside if len(beside) == row.pack_size - 1 else [math.inf] * (row.pack_size - 1)
+
+
+@contextmanager
+def _threads_of_a_worker(spec: StudySpec) -> Iterator[None]:
+    """Compute with as many threads as Ray gives a pack: they too decide the order of sums."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(spec.resources.cpus_per_pack)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _new_teacher(spec: StudySpec, row: TrialRow, artifacts: Place) -> list[str]:
@@ -174,9 +214,10 @@ def _verdict(row: TrialRow, result: TrialResult, is_same: bool, seed_sd: float |
     if is_same:
         return "same"
     before, after = row.val_accuracy, result.metrics.get("val_accuracy")
-    if row.state != result.state or row.state == "failed" or None in (before, after, seed_sd):
+    if row.state != result.state or row.state == "failed" or before is None or after is None:
         return "different"
-    assert before is not None and after is not None and seed_sd is not None  # noqa: S101, PT018 - seen above
+    if seed_sd is None:
+        return "of unknown distance"
     return "within the seeds' spread" if abs(before - after) <= _SPREAD * seed_sd else "different"
 
 

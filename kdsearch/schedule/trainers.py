@@ -8,16 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kdsearch.distill.artifact_store import Place, place_below
 from kdsearch.errors import RequestError
 from kdsearch.trial import Metrics, Outcome, PackReport, Trial, TrialResult
 
+if TYPE_CHECKING:
+    from kdsearch.distill.packs import Way
+
 PackTrainer: TypeAlias = Callable[[Sequence[Trial], PackReport], list[TrialResult]]
 
 
-def load_trainer(name: str, artifacts: Place, *, checkpoint_interval_s: float | None = 30.0) -> PackTrainer:
+def load_trainer(
+    name: str, artifacts: Place, *, checkpoint_interval_s: float | None = 30.0, way: "Way | None" = None
+) -> PackTrainer:
     """Return the function that trains a pack.
 
     Args:
@@ -26,12 +31,13 @@ def load_trainer(name: str, artifacts: Place, *, checkpoint_interval_s: float | 
         artifacts: Where teachers, soft targets and checkpoints are kept.
         checkpoint_interval_s: How often `distill` saves a pack in training; None: never, and it goes on
             from none.
+        way: How `distill` trains the students of a pack side by side; None stands for the fastest.
 
     Raises:
         RequestError: The user's function can't be imported.
     """
     if name == "distill":
-        return _distill(artifacts, checkpoint_interval_s)
+        return _distill(artifacts, checkpoint_interval_s, way)
     function = _import_function(name)
     first = next(iter(inspect.signature(function).parameters), "")
     return _whole_pack(function) if first == "trials" else _one_by_one(function)
@@ -55,7 +61,7 @@ def _import_function(name: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]  # callable() was checked
 
 
-def _distill(artifacts: Place, checkpoint_interval_s: float | None) -> PackTrainer:
+def _distill(artifacts: Place, checkpoint_interval_s: float | None, way: "Way | None") -> PackTrainer:
     def train(trials: Sequence[Trial], report: PackReport) -> list[TrialResult]:
         from kdsearch.distill import Member, train_pack
 
@@ -68,6 +74,7 @@ def _distill(artifacts: Place, checkpoint_interval_s: float | None) -> PackTrain
             report=report,
             checkpoint=None if checkpoint_interval_s is None else place_below(artifacts, "checkpoints"),
             checkpoint_interval_s=checkpoint_interval_s or 0.0,
+            way=way,
         )
 
     return train

@@ -42,7 +42,8 @@ def way(request, monkeypatch):
 
 
 def untimed(results):
-    return [replace(result, seconds=0.0) for result in results]
+    """Return results without how long they took, and beside how many."""
+    return [replace(result, seconds=0.0, executor=None, pack_size=None) for result in results]
 
 
 def assert_same(found, expected, tolerance=0.0):
@@ -252,9 +253,17 @@ def test_a_pack_that_does_not_fit_is_trained_in_halves(artifacts, monkeypatch):
     monkeypatch.setattr(ChoiceMemory, "get", lambda *_: Choice("looped"))
     monkeypatch.setattr("kdsearch.distill.packs.choice.LoopedPack", SmallDevice)
     reports = Reports()
-    assert_same(train_pack(SPEC, MEMBERS, artifacts=artifacts, report=reports), expected, 1e-6)
+    found = train_pack(SPEC, MEMBERS, artifacts=artifacts, report=reports)
+    assert_same(found, expected, 1e-6)
+    assert [result.pack_size for result in found] == [1, 1, 1]
     told = [(epoch, number) for epoch, numbers in reports.told for number in numbers]
     assert sorted(told) == [(epoch, number) for epoch in range(1, 5) for number in (3, 5, 7)]
+
+
+@pytest.mark.parametrize("asked", ["looped", "fused"])
+def test_students_are_trained_in_the_way_that_is_asked_for(asked, artifacts):
+    results = train_pack(SPEC, MEMBERS, artifacts=artifacts, way=asked)
+    assert {(result.executor, result.pack_size) for result in results} == {(asked, 3)}
 
 
 def test_one_student_that_does_not_fit_is_an_error_with_advice(artifacts, monkeypatch):

@@ -4,7 +4,7 @@ import json
 import math
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy as sa
+import torch
 
 from kdsearch.analysis.noise import seed_noise
 from kdsearch.cli.main import run
 from kdsearch.distill import Member, train_pack
 from kdsearch.spec import TEMPERATURE, load_spec
 from kdsearch.storage import StudyRecord, load_trials, open_database
-from kdsearch.storage.tables import StudyTable
+from kdsearch.storage.tables import StudyTable, TrialTable
 from kdsearch.trial import TrialResult
 
 TRAINER = """
@@ -89,6 +90,15 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As Ray trains a pack that holds one CPU."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def again(storage: str, capsys: pytest.CaptureFixture[str]) -> Callable[[int], tuple[int, Any]]:
     def reproduce(number: int) -> tuple[int, Any]:
         code = run(["reproduce", "again", str(number), "--storage", storage, "--format", "json"])
@@ -125,6 +135,18 @@ def test_another_result_is_held_against_the_seeds_spread(
     assert document["deviation"] == pytest.approx(abs(off), rel=1e-6)
     assert document["agrees_to"] == (4 if verdict == "same" else 2)
     assert document["again"]["val_accuracy"] - document["recorded"]["val_accuracy"] == pytest.approx(off)
+
+
+def test_without_enough_trials_another_result_is_not_judged(
+    again: Callable[[int], Any], storage: str
+) -> None:
+    Path("off").write_text("0.002")
+    with open_database(storage) as database, database.write() as connection:
+        change = sa.update(TrialTable).where(TrialTable.number.not_in([7, PRUNED]))
+        connection.execute(change.values(state="failed", reason="lost"))
+    code, document = again(7)
+    assert (code, document["verdict"], document["seed_sd"]) == (1, "of unknown distance", None)
+    assert "the setup has too few trials to know its seeds' spread" in document["statement"]
 
 
 def test_a_trial_that_no_longer_diverges_is_different(again: Callable[[int], Any]) -> None:
@@ -196,7 +218,7 @@ def test_a_trial_that_fails_now_is_told(storage: str, capsys: pytest.CaptureFixt
 
 
 def test_a_distilled_student_comes_out_exactly(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    one_thread: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     artifacts = tmp_path / "artifacts"
@@ -238,6 +260,47 @@ def test_a_distilled_student_comes_out_exactly(
     assert json.loads(capsys.readouterr().out)["differences"] == [
         f"its teacher was not in {artifacts} and was trained anew"
     ]
+
+
+@pytest.mark.parametrize("way", ["looped", "fused"])
+def test_a_student_of_a_pack_comes_out_exactly_as_its_neighbours_ended(
+    way: str,
+    one_thread: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = load_spec(
+        {
+            "name": "digits",
+            "dataset": {"name": "digits", "train_size": 200, "validation_size": 100},
+            "augment": {"crop_padding": 1},
+            "student": {"arch": "convnet_4_8"},
+            "teacher": {"arch": "mlp_32", "finetune": {"epochs": 2}},
+            "training": {"epochs": 4},
+            "setup": {"optimizer.name": ["adamw"]},
+            "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
+            "artifacts": str(tmp_path / "artifacts"),
+        }
+    )
+    url = f"sqlite:///{tmp_path / 'digits.db'}"
+    with open_database(url, create=True) as database:
+        record = StudyRecord.open(database, spec)
+        points = [{TEMPERATURE: 1.5 * 2**k} for k in range(4)]
+        trials = record.start({"optimizer.name": "adamw"}, points, "p1")
+
+        def report(epoch: int, metrics: Any) -> set[int]:
+            record.report(epoch, metrics)
+            return {3} if epoch == 2 else set()
+
+        members = [Member(trial.number, trial.seed, trial.params) for trial in trials]
+        places = {"artifacts": tmp_path / "artifacts", "report": report}
+        for result in train_pack(trials[0].spec, members, **places, way=way):
+            record.finish(result)
+    for number in (0, 3):
+        assert run(["reproduce", "digits", str(number), "--storage", url]) == 0
+        assert "The result is the same, exactly." in capsys.readouterr().out
 
 
 class TestSeedNoise:
