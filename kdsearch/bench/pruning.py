@@ -1,12 +1,14 @@
 """What each pruner does to the answers: its regret, its bias in temperature, and the epochs it saves.
 
-Simulated students rise slower the higher their temperature, as under SGD, and end where the truth says.
+Simulated students rise slower the higher their temperature, as under SGD, and end where the truth says. Those
+whose learning rate is far too high diverge: half of them to NaN, the others fall to chance and stay there.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TypeAlias
 
 import click
 import numpy as np
@@ -14,16 +16,22 @@ import numpy as np
 from kdsearch.analysis import best
 from kdsearch.bench.simulated_record import SimulatedRecord
 from kdsearch.bench.simulation import SimulatedStudy, simulated_study
-from kdsearch.search import Pack, PackAsker, build_proposer
+from kdsearch.bench.summaries import Mean, mean_over
+from kdsearch.search import Pack, PackAsker
 from kdsearch.search.pruning import under_floor
 from kdsearch.spec import TEMPERATURE, Params, Setup
 from kdsearch.spec.catalogue import PRUNERS
-from kdsearch.storage import HOPELESS, TrialRow
+from kdsearch.storage import DIVERGED, HOPELESS, TrialRow
 from kdsearch.trial import Trial
 
+SAMPLERS = ("profile", "random", "qmc")
 _CHANCE = 0.05
 _SPEEDS = (8.0, 2.5)  # of the rise over a training, at the lowest and the highest temperature
 _WIGGLE = 0.003
+_TO_NAN = 0.5
+_BEST_RATE_DECADES = -0.5  # from the default: a third of the range diverges
+
+Curve: TypeAlias = dict[int, float]
 
 
 class CurvedStudy(SimulatedRecord):
@@ -31,6 +39,8 @@ class CurvedStudy(SimulatedRecord):
 
     def __init__(self, study: SimulatedStudy) -> None:
         super().__init__(study)
+        study.diverges = True
+        self.collapsed: set[int] = set()
         self._curves: dict[int, dict[int, float]] = {}
         self._rng = np.random.default_rng(study.spec.search.seed)
 
@@ -55,91 +65,147 @@ class CurvedStudy(SimulatedRecord):
         """Train a pack under its floors."""
         for trial in pack.trials:
             row = self.study.run(trial.setup, trial.params)
-            curve = self._curve(trial, row.val_accuracy or 0.0)
+            row, curve = self._diverged(trial, row) if row.reason == DIVERGED else self._risen(trial, row)
             under = [e for e, value in curve.items() if under_floor(pack.floors, e, {"val_accuracy": value})]
             if under:
                 curve = {epoch: value for epoch, value in curve.items() if epoch <= under[0]}
-                self.study.rows[-1] = self._pruned(row, under[0])
+                row = self._pruned(row, under[0])
+            self.study.rows[-1] = row
             self._curves[row.number] = curve
+
+    def _risen(self, trial: Trial, row: TrialRow) -> tuple[TrialRow, Curve]:
+        curve = self._curve(trial, row.val_accuracy or 0.0)
+        return row, {**curve, trial.epochs: row.val_accuracy or 0.0}
+
+    def _diverged(self, trial: Trial, row: TrialRow) -> tuple[TrialRow, Curve]:
+        """Return a trial that ends in NaN, or falls to chance, in the first half of its training."""
+        start = int(self._rng.integers(1, trial.epochs // 2 + 1))
+        unit = np.array(self.study.position(trial.setup, float(trial.params[TEMPERATURE])))
+        curve = self._curve(trial, float(self.study.truth(trial.setup).profile(unit)) / 100)
+        before = {epoch: value for epoch, value in curve.items() if epoch < start}
+        if self._rng.random() < _TO_NAN:
+            return replace(row, epochs=start), before
+        self.collapsed.add(row.number)
+        after = {epoch: self._near(_CHANCE) for epoch in range(start, trial.epochs + 1)}
+        whole = {**before, **after}
+        fallen = replace(row, state="complete", reason=None, val_accuracy=whole[trial.epochs])
+        return fallen, whole
+
+    def _near(self, accuracy: float) -> float:
+        return float(np.clip(accuracy + _WIGGLE * self._rng.standard_normal(), 0, 1))
 
     def _pruned(self, row: TrialRow, epoch: int) -> TrialRow:
         pruner = self.study.spec.search.pruner
         reason = f"{HOPELESS if pruner == 'hopeless' else pruner} at epoch {epoch}"
         return replace(row, state="pruned", reason=reason, epochs=epoch, val_accuracy=None)
 
-    def _curve(self, trial: Trial, final: float) -> dict[int, float]:
+    def _curve(self, trial: Trial, final: float) -> Curve:
+        """Return how a student would rise to its final accuracy."""
         n_epochs = trial.epochs
         unit = self.study.position(trial.setup, float(trial.params[TEMPERATURE]))
         speed = _SPEEDS[0] + (_SPEEDS[1] - _SPEEDS[0]) * unit
         epochs = np.arange(1, n_epochs + 1)
         risen = np.expm1(-speed * epochs / n_epochs) / math.expm1(-speed)
-        values = _CHANCE + (final - _CHANCE) * risen + _WIGGLE * self._rng.standard_normal(n_epochs)
-        values[-1] = final
-        return dict(zip(epochs.tolist(), np.clip(values, 0, 1).tolist(), strict=True))
+        values = _CHANCE + (final - _CHANCE) * risen
+        return {
+            epoch: self._near(value) for epoch, value in zip(epochs.tolist(), values.tolist(), strict=True)
+        }
 
 
 @dataclass(frozen=True)
 class PrunerScore:
-    """What one pruner does to the answers.
+    """What one pruner does to the answers of some studies.
 
-    `regret` is the mean in points, `bias` the mean log ratio of the recommended to the true best temperature;
-    the others are the shares of trials pruned, of epochs trained, and of setups without an answer.
+    Attributes:
+        pruner: Its name.
+        regret: Of the recommended temperatures, in points.
+        bias: The log ratio of the recommended to the true best temperature.
+        pruned: The share of sound trials that were pruned.
+        caught: The share of trials fallen to chance that were pruned; None where there were none.
+        epochs: The share of the asked epochs that were trained.
+        silent: The share of setups without an answer.
     """
 
     pruner: str
-    regret: float
-    bias: float
-    pruned: float
-    epochs: float
-    silent: float
+    regret: Mean
+    bias: Mean
+    pruned: Mean
+    caught: Mean | None
+    epochs: Mean
+    silent: Mean
 
 
-def score_pruner(pruner: str, n_trials: int, seeds: Sequence[int], *, pack: int = 4) -> PrunerScore:
+def score_pruner(
+    pruner: str, n_trials: int, seeds: Sequence[int], *, sampler: str = "profile", pack: int = 4
+) -> PrunerScore:
     """Return a pruner's score on simulated studies of 12 setups, one for each seed."""
-    regrets: list[float] = []
-    ratios: list[float] = []
-    pruned, spent, wanted, n_silent = 0, 0, 0, 0
-    for seed in seeds:
-        study = simulated_study("shared", seed, n_trials=n_trials, pack=pack)
-        search = study.spec.search.model_copy(update={"pruner": pruner})
-        study.spec = study.spec.model_copy(update={"search": search})
-        record = CurvedStudy(study)
-        asker = PackAsker(study.spec, record, build_proposer(study.spec))
-        while (room := n_trials - len(study.rows)) and (asked := asker.ask(f"p{len(study.rows)}", room)):
-            record.train(asked)
-        pruned += sum(row.state == "pruned" for row in study.rows)
-        spent += record.epochs_spent
-        wanted += n_trials * study.spec.training.epochs
-        for answer in best(study.spec, study.rows).setups:
-            if answer.temperature is None:
-                n_silent += 1
-                continue
-            dimension = study.spec.dimensions(answer.setup)[TEMPERATURE]
-            regrets.append(study.regret(answer.setup, answer.temperature))
-            truth = dimension.from_unit(study.truth(answer.setup).best)
-            ratios.append(math.log(answer.temperature / float(truth)))  # type: ignore[arg-type]  # a number
+    studies = [_score_study(_trained(pruner, sampler, n_trials, seed, pack)) for seed in seeds]
+
+    def mean(name: str) -> Mean:
+        return mean_over([found[name] for found in studies]) or Mean(math.nan, None)
+
     return PrunerScore(
         pruner=pruner,
-        regret=float(np.mean(regrets)),
-        bias=float(np.mean(ratios)),
-        pruned=pruned / (n_trials * len(seeds)),
-        epochs=spent / wanted,
-        silent=n_silent / (n_silent + len(regrets)),
+        regret=mean("regret"),
+        bias=mean("bias"),
+        pruned=mean("pruned"),
+        caught=mean_over([found["caught"] for found in studies]),
+        epochs=mean("epochs"),
+        silent=mean("silent"),
     )
+
+
+def _trained(pruner: str, sampler: str, n_trials: int, seed: int, pack: int) -> CurvedStudy:
+    study = simulated_study(
+        "shared", seed, n_trials=n_trials, pack=pack, sampler=sampler, lr_off=_BEST_RATE_DECADES
+    )
+    search = study.spec.search.model_copy(update={"pruner": pruner})
+    study.spec = study.spec.model_copy(update={"search": search})
+    record = CurvedStudy(study)
+    asker = PackAsker(study.spec, record)
+    while (room := n_trials - len(study.rows)) and (asked := asker.ask(f"p{len(study.rows)}", room)):
+        record.train(asked)
+    return record
+
+
+def _score_study(record: CurvedStudy) -> dict[str, list[float]]:
+    """Return each value of one study under the name of its mean."""
+    study = record.study
+    answers = best(study.spec, study.rows).setups
+    answered = [(found.setup, found.temperature) for found in answers if found.temperature is not None]
+    sound = [row for row in study.rows if row.reason != DIVERGED and row.number not in record.collapsed]
+    fallen = [row for row in study.rows if row.number in record.collapsed]
+    return {
+        "regret": [study.regret(setup, temperature) for setup, temperature in answered],
+        "bias": [math.log(temperature / _best(study, setup)) for setup, temperature in answered],
+        "pruned": [float(row.state == "pruned") for row in sound],
+        "caught": [float(row.state == "pruned") for row in fallen],
+        "epochs": [record.epochs_spent / (len(study.rows) * study.spec.training.epochs)],
+        "silent": [1 - len(answered) / len(answers)],
+    }
+
+
+def _best(study: SimulatedStudy, setup: Setup) -> float:
+    dimension = study.spec.dimensions(setup)[TEMPERATURE]
+    return float(dimension.from_unit(study.truth(setup).best))  # type: ignore[arg-type]  # a number
 
 
 @click.command("pruning")
 @click.option("--trials", default=144, show_default=True, help="Trials of each study, of 12 setups.")
 @click.option("--studies", default=20, show_default=True, help="Simulated studies for each pruner.")
+@click.option("--sampler", type=click.Choice(SAMPLERS), default="profile", show_default=True)
 @click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def pruning_command(trials: int, studies: int, output: str) -> None:
+def pruning_command(trials: int, studies: int, sampler: str, output: str) -> None:
     """Measure what pruners do to the answers, where early accuracy favours low temperatures."""
-    scores = [score_pruner(pruner, trials, range(studies)) for pruner in PRUNERS]
+    scores = [score_pruner(pruner, trials, range(studies), sampler=sampler) for pruner in PRUNERS]
     if output == "json":
         click.echo(json.dumps([asdict(score) for score in scores]))
         return
-    click.echo("pruner    regret, points  bias, log T  pruned  epochs spent  silent")
+    click.echo(
+        "pruner    regret, points  bias, log T  sound pruned  fallen pruned  epochs spent       silent"
+    )
     for s in scores:
-        click.echo(
-            f"{s.pruner:<9} {s.regret:14.3f} {s.bias:+12.3f} {s.pruned:7.0%} {s.epochs:13.0%} {s.silent:7.0%}"
-        )
+        columns = [s.regret, s.bias, s.pruned, s.caught or "-", s.epochs, s.silent]
+        widths = (14, 12, 13, 14, 13, 12)
+        texts = [f"{column!s:>{width}}" for column, width in zip(columns, widths, strict=True)]
+        click.echo(f"{s.pruner:<9} {' '.join(texts)}")

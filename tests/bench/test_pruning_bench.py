@@ -1,13 +1,44 @@
-"""The pruning benchmark: what it counts, on a study small enough to check."""
+"""The pruning benchmark: what it counts, on studies small enough to check."""
 
+import numpy as np
 import pytest
 
-from kdsearch.bench.pruning import score_pruner
+from kdsearch.bench.pruning import CurvedStudy, score_pruner
+from kdsearch.bench.simulation import simulated_study
+from kdsearch.search import Pack
+from kdsearch.spec import TEMPERATURE
+from kdsearch.storage import DIVERGED
 
 
-def test_no_pruner_spends_every_epoch_and_asha_spends_fewer() -> None:
+def test_no_pruner_prunes_nothing_and_asha_spends_fewer_epochs() -> None:
     none, asha = (score_pruner(pruner, 144, [0]) for pruner in ("none", "asha"))
-    assert (none.pruned, none.epochs) == (0.0, 1.0)
-    assert asha.pruned > 0.1
-    assert asha.epochs < 1 - 0.5 * asha.pruned
-    assert none.silent == pytest.approx(0)
+    assert none.pruned.value == 0.0
+    assert asha.pruned.value > 0.1
+    assert asha.epochs.value < none.epochs.value - 0.4 * asha.pruned.value
+    assert none.silent.value == pytest.approx(0)
+
+
+def test_hopeless_catches_what_fell_to_chance_and_nothing_sound() -> None:
+    hopeless, none = (score_pruner(pruner, 240, [0, 1], sampler="random") for pruner in ("hopeless", "none"))
+    assert hopeless.caught is not None
+    assert none.caught is not None
+    assert (hopeless.pruned.value, none.caught.value) == (0.0, 0.0)
+    assert hopeless.caught.value > 0.2
+    assert hopeless.epochs.value < none.epochs.value
+    assert hopeless.regret.error is not None
+
+
+def test_a_learning_rate_far_too_high_diverges_to_nan_or_to_chance() -> None:
+    record = CurvedStudy(simulated_study("shared", 0, n_trials=80, lr_off=-0.5))
+    setup = record.study.spec.setups()[0]
+    fine, high = ({TEMPERATURE: 6.0, "optimizer.lr": lr} for lr in (0.03, 1.0))
+    record.train(Pack("p", record.start(setup, [high] * 60 + [fine] * 20, "p")))
+    rows = record.trials()
+    nan = [row for row in rows if row.reason == DIVERGED]
+    assert 15 < len(nan) < 45
+    assert {row.number for row in nan} | record.collapsed == set(range(60))
+    fallen = [rows[number].val_accuracy or 0 for number in record.collapsed]
+    assert np.mean(fallen) == pytest.approx(0.05, abs=0.002)
+    curves = record.curves(range(80))
+    assert all(len(curves[row.number]) == row.epochs - 1 <= 10 for row in nan)
+    assert all(len(curves[number]) == 20 for number in range(60, 80))
