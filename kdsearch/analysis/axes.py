@@ -60,12 +60,20 @@ class Axis:
 
     def nodes(self, dimension: Range | Choices, values: Sequence[Any]) -> IntArray:
         """Return the node in a setup's range that is nearest to each value; -1 outside the range."""
-        held = np.flatnonzero(_held(dimension, values))
-        positions = self._positions(dimension, [values[index] for index in held.tolist()])
-        apart = np.where(self.allowed(dimension), np.abs(self.positions - positions[:, None]), np.inf)
+        among = np.flatnonzero(self.allowed(dimension))
         nodes = np.full(len(values), -1, dtype=np.intp)
-        nodes[held] = apart.argmin(axis=1)
+        held = np.flatnonzero(_held(dimension, values) & (len(among) > 0))
+        if len(held):
+            positions = self._positions(dimension, [values[index] for index in held.tolist()])
+            nodes[held] = self._nearest(among, positions)
         return nodes
+
+    def _nearest(self, among: IntArray, positions: FloatArray) -> IntArray:
+        """Return the nearest of some nodes, at least one, to each position; the lower of two as near."""
+        own = self.positions[among]
+        above = np.clip(np.searchsorted(own, positions), 1, max(len(own) - 1, 1))
+        is_above = np.abs(own.take(above, mode="clip") - positions) < np.abs(own[above - 1] - positions)
+        return np.asarray(among[np.where(is_above, above, above - 1)])
 
     def value(self, dimension: Range | Choices, node: int) -> Any:
         """Return the value of the setup's range that is nearest to a node."""
@@ -144,7 +152,9 @@ def _held(dimension: Range | Choices, values: Sequence[Any]) -> BoolArray:
     """Return which values a dimension holds."""
     if isinstance(dimension, Choices):
         return np.array([value in dimension.choices for value in values], dtype=bool)
-    numbers = np.array([value if _is_number(value) else np.nan for value in values], dtype=float)
+    if not set(map(type, values)) <= {int, float}:
+        values = [value if _is_number(value) else np.nan for value in values]
+    numbers = np.array(values, dtype=float)
     held = np.isfinite(numbers)
     if dimension.log:
         held &= numbers > 0

@@ -74,12 +74,11 @@ class Outcomes:
 def outcomes_of(trials: Trials) -> Outcomes:
     """Return how trials ended, by number."""
     columns = columns_of(trials)
-    kinds = [
-        DIVERGED if state == "failed" and reason == DIVERGED else state
-        for state, reason in zip(columns.state, columns.reason, strict=True)
-    ]
     places = {kind: place for place, kind in enumerate(KINDS)}
-    return Outcomes(np.array([places.get(kind, -1) for kind in kinds], dtype=np.intp), _temperatures(columns))
+    kind = np.array([places.get(state, -1) for state in columns.state], dtype=np.intp)
+    for at in np.flatnonzero(kind == places["failed"]).tolist():
+        kind[at] = places[DIVERGED] if columns.reason[at] == DIVERGED else kind[at]
+    return Outcomes(kind, _temperatures(columns))
 
 
 def temperature_bands(
@@ -126,8 +125,9 @@ def _places(temperature: FloatArray, edges: Sequence[float]) -> IntArray:
 
 
 def _temperatures(columns: TrialColumns) -> FloatArray:
-    pairs = zip(columns.params, columns.setup, strict=True)
-    values = [
-        params[TEMPERATURE] if TEMPERATURE in params else setup.get(TEMPERATURE) for params, setup in pairs
-    ]
+    """Return each trial's temperature; NaN where it was neither tuned nor a factor."""
+    values = [params.get(TEMPERATURE) for params in columns.params]
+    if None in values:
+        pairs = zip(columns.setup, values, strict=True)
+        values = [setup.get(TEMPERATURE) if value is None else value for setup, value in pairs]
     return np.array(values, dtype=float)

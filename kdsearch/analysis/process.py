@@ -12,6 +12,7 @@ from kdsearch.analysis.observations import Evidence
 
 _JITTER = 1e-8
 _IMPOSSIBLE = 1e10
+_PLACES_AT_ONCE = 1024
 
 
 class Posterior:
@@ -176,12 +177,16 @@ class Process:
 
     def believe_each(self, setup: IntArray, nodes: IntArray) -> tuple[FloatArray, FloatArray]:
         """Return the posterior mean and variance at each of many places."""
-        cross = self.covariance(self.setup, self.nodes, setup, nodes)
-        whitened = solve_triangular(self._factor, cross, lower=True)
+        mean, explained = np.empty(len(setup)), np.empty(len(setup))
+        for at in range(0, len(setup), _PLACES_AT_ONCE):
+            part = slice(at, at + _PLACES_AT_ONCE)
+            cross = self.covariance(self.setup, self.nodes, setup[part], nodes[part])
+            mean[part] = cross.T @ self.alpha
+            whitened = solve_triangular(self._factor, cross, lower=True)
+            explained[part] = np.einsum("ij,ij->j", whitened, whitened)
         tables = self.tables
         prior = tables.offset[0, 0] + tables.main_scale.sum() + tables.joint_scale
-        variance = prior - np.einsum("ij,ij->j", whitened, whitened)
-        return cross.T @ self.alpha, np.maximum(variance, 1e-12)
+        return mean, np.maximum(prior - explained, 1e-12)
 
     def leave_one_out(self) -> tuple[FloatArray, FloatArray]:
         """Return each cell's residual when it is left out, and the variance of its prediction."""

@@ -1,11 +1,13 @@
 """Reading a study's trials: as rows, as columns, or again and again while they come in."""
 
+import gc
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Text, cast, select
+from sqlalchemy import ColumnElement, Connection, Text, cast, select
 
 from kdsearch.spec import Params, Setup
 from kdsearch.storage.columns import TrialColumns
@@ -95,11 +97,25 @@ def _read(
 ) -> list[Sequence[Any]]:
     """Return columns of a study's trials by name, setups and parameters as mappings."""
     query = select(*map(_column, names)).where(TrialTable.study_id == study, *which)
-    rows = connection.execute(query.order_by(TrialTable.number)).all()
-    columns = dict(zip(names, _transposed(rows, len(names)), strict=True))
-    columns["setup"] = [setups[number] for number in columns["setup"]]
-    columns["params"] = _decoded(columns["params"])
+    with closing(connection.execute(query.order_by(TrialTable.number))) as found, _uncollected():
+        # The driver's own tuples: to make SQLAlchemy's rows of them takes as long again as to fetch them.
+        rows = found.cursor.fetchall()
+        columns = dict(zip(names, _transposed(rows, len(names)), strict=True))
+        columns["setup"] = [setups[number] for number in columns["setup"]]
+        columns["params"] = _decoded(columns["params"])
     return list(columns.values())
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Let objects be made that live on: the collector would look through them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _column(name: str) -> Any:
@@ -107,7 +123,7 @@ def _column(name: str) -> Any:
     return cast(column, Text).label(name) if name == "params" else column
 
 
-def _transposed(rows: Sequence[Row[Any]], n_columns: int) -> list[Sequence[Any]]:
+def _transposed(rows: Sequence[tuple[Any, ...]], n_columns: int) -> list[Sequence[Any]]:
     return list(zip(*rows, strict=True)) if rows else [()] * n_columns
 
 
