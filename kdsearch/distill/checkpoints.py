@@ -9,7 +9,7 @@ import torch
 
 from kdsearch.distill.artifact_store import ArtifactStore
 from kdsearch.distill.tensor_bytes import tensor_bytes
-from kdsearch.errors import RunError
+from kdsearch.errors import KDSearchError
 
 MAX_SHARE = 0.05
 """The most of a training's time that saving may take."""
@@ -49,7 +49,7 @@ class Checkpoint:
             if file is None:
                 return None
             found = torch.load(file, map_location=device, weights_only=True)
-        except RunError as error:
+        except KDSearchError as error:
             _log.warning("No checkpoint can be read: %s The training starts anew.", error)
             return None
         except (OSError, EOFError, RuntimeError, pickle.UnpicklingError):
@@ -69,7 +69,7 @@ class Checkpoint:
                 self._store.forget(FORGOTTEN_S)
                 self._swept = True
             self._store.replace(self._name, tensor_bytes({"identity": self._identity, "state": state}))
-        except (OSError, RunError) as error:
+        except (OSError, KDSearchError) as error:
             place = self._store.address(self._name)
             _log.warning("No checkpoint in %s: %s. The training goes on.", place, str(error).rstrip("."))
         end = time.monotonic()
@@ -79,5 +79,5 @@ class Checkpoint:
         """Remove the file; the group has ended."""
         try:
             self._store.remove(self._name)
-        except RunError as error:  # it is forgotten later
+        except KDSearchError as error:  # it is forgotten later
             _log.warning("A checkpoint stays: %s", error)

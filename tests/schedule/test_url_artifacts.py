@@ -78,13 +78,12 @@ def test_a_study_goes_on_on_another_machine_from_its_url(
     assert not [told for told in document["differences"] if "teacher" in told]
 
 
-@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--dry-run", "--format", "json")])
 @pytest.mark.parametrize(
-    ("url", "reason"),
+    ("url", "reason", "options"),
     [
-        ("nowhere://bucket", "Protocol not known: nowhere"),
-        ("ftp://127.0.0.1:9/path", "Connection refused"),
-        ("dropbox://path", "dropboxdrivefs"),
+        ("nowhere://bucket", "Protocol not known: nowhere", ()),
+        ("ftp://127.0.0.1:9/path", "Connection refused", ("--dry-run",)),
+        ("dropbox://path", "dropboxdrivefs", ("--dry-run", "--format", "json")),
     ],
 )
 def test_a_url_that_does_not_work_ends_a_launch_before_it_begins(
