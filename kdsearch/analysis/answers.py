@@ -18,7 +18,7 @@ from kdsearch.analysis.space import without_temperature
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, setup_key
-from kdsearch.storage import StudySummary, Trials, columns_of
+from kdsearch.storage import StoredWidening, StudySummary, Trials, columns_of
 
 COMMON_DEFAULTS = (1.0, 4.0)
 _NEAR = 0.15
@@ -87,7 +87,8 @@ class BestAnswer:
     """The best temperature of every setup of a study.
 
     `prior_from` names the earlier studies whose trials have a say beside the study's own. `state` and
-    `state_reason` are the study's; None where only its trials were asked.
+    `state_reason` are the study's; None where only its trials were asked. `widened` are the ranges that its
+    search has widened.
     """
 
     study: str
@@ -97,13 +98,14 @@ class BestAnswer:
     prior_from: tuple[str, ...] = ()
     state: str | None = None
     state_reason: str | None = None
+    widened: tuple[StoredWidening, ...] = ()
     metric: str = "val_accuracy"
 
     def of_study(self, study: StudySummary) -> "BestAnswer":
         """Return the answers with how their study is, and which setups it stopped early."""
         reasons = {setup_key(without_temperature(known.setup)): known.reason for known in study.stopped}
         setups = [replace(found, stopped=reasons.get(setup_key(found.setup))) for found in self.setups]
-        return replace(self, setups=setups, state=study.state, state_reason=study.why)
+        return replace(self, setups=setups, state=study.state, state_reason=study.why, widened=study.widened)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answers as the JSON document of `kdsearch best --format json`.
@@ -118,6 +120,7 @@ class BestAnswer:
             "level": self.level,
             "tolerance": self.tolerance,
             "setups": [answer.to_dict() for answer in self.setups],
+            "widened": [widening.to_dict() for widening in self.widened],
             **({"prior_from": list(self.prior_from)} if self.prior_from else {}),
         }
 

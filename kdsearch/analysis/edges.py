@@ -32,7 +32,7 @@ class Edge:
             return f"The best temperature probably lies at the edge of its range and may be {beyond}."
         return (
             f"The best `{self.path}` probably lies at the edge of its range ({self.end:g}): an effect of "
-            f"temperature may be an effect of `{self.path}`. Widen the range."
+            f"temperature may be an effect of `{self.path}`. Widen the range, or set `search.widen`."
         )
 
 

@@ -178,6 +178,7 @@ def summary(findings: Findings) -> list[str]:
         f"Every student was given {_levels(spec, 'training.epochs')} epochs; "
         "only trials that ran all of them compete.",
         f"{_progress(spec, findings.trials)} Searched in each setup: {_searched(spec)}.",
+        *(f"Widened after {w.trials} complete trials: {w}." for w in findings.study.widened),
     ]
 
 

@@ -102,9 +102,14 @@ def forecast(
     Raises:
         RequestError: A factor or a level does not belong to the study.
     """
-    response = fit_response(spec, trials, earlier=earlier, seed=seed)
+    return forecast_of(fit_response(spec, trials, earlier=earlier, seed=seed), regret=regret, where=where)
+
+
+@one_blas_thread
+def forecast_of(response: Response, *, regret: float, where: Mapping[str, Any] | None = None) -> Forecast:
+    """Return what `forecast` does, of a response that is there already."""
     members = select_setups(response.space.setups, where)
-    return Forecast(spec.name, regret, [_of_setup(response, s, regret) for s in members])
+    return Forecast(response.spec.name, regret, [_of_setup(response, s, regret) for s in members])
 
 
 def _of_setup(response: Response, setup: int, target: float) -> SetupForecast:

@@ -3,17 +3,24 @@
 from collections.abc import Mapping, Sequence
 
 from kdsearch.bench.simulation import SimulatedStudy
-from kdsearch.spec import Params, Setup
+from kdsearch.spec import Params, Setup, StudySpec
+from kdsearch.spec.widening import Widening, widened
 from kdsearch.storage import TrialRow
 from kdsearch.trial import Trial
 
 
 class SimulatedRecord:
-    """Trains what is started at once; `stopped` has why setups get no more trials, by their keys."""
+    """Trains what is started at once.
+
+    `stopped` has why setups get no more trials, by their keys; `spec` is the study's, its ranges as they were
+    widened. The truth keeps to the ranges of before.
+    """
 
     def __init__(self, study: SimulatedStudy) -> None:
         self.study = study
+        self.spec = study.spec
         self.stopped: Mapping[str, str] = {}
+        self._widenings: list[Widening] = []
 
     def trials(self) -> list[TrialRow]:
         """Return every trial so far."""
@@ -36,3 +43,13 @@ class SimulatedRecord:
     def stop_setups(self, reasons: Mapping[str, str]) -> None:
         """Take why setups get no more trials; all others do."""
         self.stopped = dict(reasons)
+
+    def widenings(self) -> list[Widening]:
+        """Return how ranges were widened so far."""
+        return self._widenings
+
+    def widen(self, widening: Widening) -> StudySpec:
+        """Widen a range; return the spec that holds from now on."""
+        self._widenings.append(widening)
+        self.spec = widened(self.spec, [widening])
+        return self.spec

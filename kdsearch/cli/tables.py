@@ -70,6 +70,13 @@ def print_answer(document: Mapping[str, Any]) -> None:
         click.echo(f"prior from: {', '.join(earlier)}")
     for setup in setups:
         _print_notes(setup)
+    for widening in document["widened"]:
+        of = f" of {widening['level']}" if widening["level"] is not None else ""
+        was, now = (_span((widening[f"{p}low"], widening[f"{p}high"])) for p in ("was_", ""))
+        click.echo(
+            f"widened after {widening['trials']} trials: {widening['path']}{of} from {was} to {now}: "
+            f"{widening['reason']}"
+        )
     if early := [_setup_name(setup) for setup in setups if setup["stopped"]]:
         click.echo(f"stopped early: {'; '.join(early)}")
     if document["state"]:

@@ -17,7 +17,7 @@ from kdsearch.errors import KDSearchError, RunError
 from kdsearch.schedule.authentication import agree_on_token
 from kdsearch.schedule.resources import check_local_resources
 from kdsearch.schedule.trainers import load_trainer
-from kdsearch.search import PackAsker, build_proposer
+from kdsearch.search import PackAsker
 from kdsearch.spec import StudySpec, spec_document
 from kdsearch.storage import Lease, StudyRecord, TrialRow, hold_lease, open_database
 
@@ -160,7 +160,7 @@ def _drive(
     from kdsearch.schedule.run import StudyRun
     from kdsearch.schedule.teachers import train_teachers
 
-    asker = PackAsker(spec, record, build_proposer(spec, earlier), earlier)
+    asker = PackAsker(record.spec, record, earlier)
     run = StudyRun(spec, record, asker, lease, lambda: watch.update(record.trials))
     if run.spent is not None:
         return "finished", run.spent

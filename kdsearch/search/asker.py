@@ -1,21 +1,28 @@
 """From the record of a study to its next pack."""
 
-from collections.abc import Collection, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from kdsearch.analysis.forecast import forecast
+from kdsearch.analysis.forecast import forecast_of
 from kdsearch.analysis.observations import asked_epochs
+from kdsearch.analysis.response import fit_response
 from kdsearch.analysis.transfer import EarlierStudy
+from kdsearch.analysis.widening import find_widenings
 from kdsearch.search.balance import trials_of
-from kdsearch.search.proposer import Proposer
 from kdsearch.search.pruning import Floors, floors_of
+from kdsearch.search.samplers import build_proposer
 from kdsearch.spec import Params, Setup, StudySpec
+from kdsearch.spec.widening import Widening
 from kdsearch.storage import TrialRow
 from kdsearch.trial import Trial
 
 MAX_CURVES = 64
 """The floors follow from a setup's latest curves: all of them would cost more with every pack."""
+
+_JUDGE_GROWTH = 1.1
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,26 +52,31 @@ class Record(Protocol):
     def stop_setups(self, reasons: Mapping[str, str]) -> None:
         """Take why setups, by their keys, get no more trials; all others do."""
 
+    def widenings(self) -> Sequence[Widening]:
+        """Return how ranges were widened so far."""
+
+    def widen(self, widening: Widening) -> StudySpec:
+        """Widen a range; return the spec that holds from now on."""
+
 
 class PackAsker:
-    """Asks for packs: first the trials that wait to be run again, then what the proposer says.
+    """Asks for packs: first the trials that wait to be run again, then what the spec's sampler proposes.
+
+    Before it asks, it judges from the trials which ranges are to be widened and which setups are decided.
 
     Args:
-        spec: The study's spec.
+        spec: The study's spec, its ranges as they are now.
         record: Its record.
-        proposer: Chooses new trials.
         earlier: The studies that `search.warm_start` names; they too tell whether a setup is decided.
     """
 
-    def __init__(
-        self, spec: StudySpec, record: Record, proposer: Proposer, earlier: Sequence[EarlierStudy] = ()
-    ) -> None:
+    def __init__(self, spec: StudySpec, record: Record, earlier: Sequence[EarlierStudy] = ()) -> None:
         self._spec = spec
         self._earlier = earlier
         self._record = record
-        self._proposer = proposer
+        self._proposer = build_proposer(spec, earlier)
         self._judged_at: int | None = None
-        self._decisions: dict[str, str] | None = None
+        self._decisions: dict[str, str] = {}
 
     def ask(self, name: str, room: int) -> Pack | None:
         """Start the trials of the next pack, at most `room` of them; None where every setup is decided.
@@ -77,29 +89,43 @@ class PackAsker:
         started = self._record.take_waiting(size, name)
         rows = self._record.trials()
         if not started:
-            decided = self._decided(rows)
-            if len(decided) == len(self._spec.setups()):
+            self._judge(rows)
+            if len(self._decisions) == len(self._spec.setups()):
                 return None
-            proposal = self._proposer.propose(rows, size, decided)
+            proposal = self._proposer.propose(rows, size, self._decisions)
             started = self._record.start(proposal.setup, proposal.params, name)
         return Pack(name, started, self._floors(started[0], rows))
 
-    def _decided(self, rows: Sequence[TrialRow]) -> Collection[str]:
-        """Return the keys of the setups that `search.stop.regret` gives no more trials."""
+    def _judge(self, rows: Sequence[TrialRow]) -> None:
+        """Widen ranges and decide setups as the trials say, if there are enough new ones to say it."""
         n_complete = sum(row.state == "complete" for row in rows)
-        if self._decisions is None or n_complete != self._judged_at:
-            before, self._decisions = self._decisions, self._judge(rows)
-            self._judged_at = n_complete
-            if before is None or before.keys() != self._decisions.keys():
-                self._record.stop_setups(self._decisions)
-        return self._decisions
+        if not self._is_due(n_complete):
+            return
+        is_first, self._judged_at = self._judged_at is None, n_complete
+        search, decisions = self._spec.search, dict[str, str]()
+        if search.stop.regret is not None or search.widen:
+            response = fit_response(self._spec, rows, earlier=self._earlier)
+            if search.stop.regret is not None:
+                found = forecast_of(response, regret=search.stop.regret)
+                decisions = found.decisions(self._spec.setups())
+            self._widen(find_widenings(response, self._record.widenings()))
+        if is_first or decisions.keys() != self._decisions.keys():
+            self._record.stop_setups(decisions)
+        self._decisions = decisions
 
-    def _judge(self, rows: Sequence[TrialRow]) -> dict[str, str]:
-        regret = self._spec.search.stop.regret
-        if regret is None:
-            return {}
-        found = forecast(self._spec, rows, earlier=self._earlier, regret=regret)
-        return found.decisions(self._spec.setups())
+    def _is_due(self, n_complete: int) -> bool:
+        """Return whether there are new trials; where only ranges may change, a tenth more of them."""
+        if self._judged_at is None:
+            return True
+        growth = 1.0 if self._spec.search.stop.regret is not None else _JUDGE_GROWTH
+        return n_complete != self._judged_at and n_complete >= growth * self._judged_at
+
+    def _widen(self, widenings: Sequence[Widening]) -> None:
+        for widening in widenings:
+            _log.info("Widened %s", widening)
+            self._spec = self._record.widen(widening)
+        if widenings:
+            self._proposer = build_proposer(self._spec, self._earlier)
 
     def _floors(self, trial: Trial, rows: Sequence[TrialRow]) -> Floors:
         """Return the floors that follow from the setup's trials of the same length."""

@@ -121,7 +121,7 @@ def _is_section(kind: Any) -> bool:
 
 def problems_in_space(spec: StudySpec) -> list[Problem]:
     """Return what no single field can know: factors against ranges, and levels against leaves."""
-    found = [*_unknown_paths(spec), *_doubled(spec), *_broken_levels(spec)]
+    found = [*_unknown_paths(spec), *_doubled(spec), *_broken_levels(spec), *_not_tuned(spec)]
     found += _broken_ranges(spec) if not found else []
     return found if found else list(_broken_combinations(spec))
 
@@ -138,6 +138,14 @@ def _unknown_paths(spec: StudySpec) -> Iterator[Problem]:
             ("tune", TEMPERATURE),
             "is missing: the temperature is what is searched. Add {low: 1, high: 40, log: true}.",
         )
+
+
+def _not_tuned(spec: StudySpec) -> Iterator[Problem]:
+    named = () if isinstance(spec.search.widen, bool) else spec.search.widen
+    for path in named:
+        if path not in spec.tune:
+            tuned = ", ".join(spec.tune)
+            yield Problem(("search", "widen"), f"must name tuned parameters, got {path!r}. Tuned: {tuned}.")
 
 
 def _doubled(spec: StudySpec) -> Iterator[Problem]:

@@ -253,6 +253,8 @@ class Search(Section):
 
     Once teachers and packs have taken `gpu_hours` or `cpu_hours`, or the study has been run
     for `hours`, earlier runs included, no new pack is started.
+    `widen` lets ranges grow at whose end a best value lies: those of all parameters but the temperature, or
+    of those that are named.
     `warm_start` names studies of the same database whose trials tell the profile sampler where to begin.
     """
 
@@ -265,6 +267,7 @@ class Search(Section):
     pack: PositiveCount = 8
     seed: Count = 0
     warm_start: tuple[str, ...] = ()
+    widen: bool | tuple[str, ...] = False
     stop: Stop = Stop()
 
     @model_validator(mode="after")

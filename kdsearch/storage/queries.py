@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from kdsearch.errors import RequestError
 from kdsearch.spec import StudySpec, load_spec
+from kdsearch.spec.widening import widened_document
 from kdsearch.storage.columns import TrialColumns
 from kdsearch.storage.database import Database
 from kdsearch.storage.lease import live_drivers
@@ -32,6 +33,7 @@ from kdsearch.storage.tables import (
     TrialTable,
     table_of,
 )
+from kdsearch.storage.widenings import read_widenings
 
 _EPOCH_COLUMNS = (
     EpochTable.number,
@@ -60,16 +62,16 @@ def load_study(database: Database, study: str) -> StudySummary:
 
 
 def load_spec_of(database: Database, study: str) -> StudySpec:
-    """Return the spec that a study was last launched with.
+    """Return the spec that a study was last launched with, its ranges as they were widened since.
 
     Raises:
         RequestError: There is no such study.
     """
     with database.read() as connection:
-        document = connection.scalar(
-            select(StudyTable.spec).where(StudyTable.id == study_id(connection, study))
-        )
-    return load_spec(document or {})
+        row = study_id(connection, study)
+        document = connection.scalar(select(StudyTable.spec).where(StudyTable.id == row))
+        widenings = read_widenings(connection, row).get(row, [])
+    return load_spec(widened_document(document or {}, widenings))
 
 
 def load_hours(database: Database, study: str) -> Hours:
@@ -184,6 +186,7 @@ def _summaries(connection: Connection, query: Select[Any]) -> list[StudySummary]
     by_study = select(SetupTable.study_id, func.count()).group_by(SetupTable.study_id)
     setups: dict[int, int] = {row: count for row, count in connection.execute(by_study)}  # noqa: C416 - typed
     stopped, drivers = _stopped(connection), live_drivers(connection)
+    widened = read_widenings(connection)
     return [
         StudySummary(
             name=study.name,
@@ -194,6 +197,7 @@ def _summaries(connection: Connection, query: Select[Any]) -> list[StudySummary]
             driver=drivers.get(study.name),
             hours=hours.get(study.id, Hours()),
             stopped=tuple(stopped.get(study.id, ())),
+            widened=tuple(widened.get(study.id, ())),
             **_state(study, live=study.name in drivers),
         )
         for study in studies

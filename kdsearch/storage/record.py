@@ -6,12 +6,14 @@ two leaves a pair that `recover` completes.
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
 from kdsearch.spec import Params, Setup, StudySpec
+from kdsearch.spec.widening import Widening, widened
 from kdsearch.storage import recovery
 from kdsearch.storage.books import Books, write
 from kdsearch.storage.database import Database, database_now
@@ -20,9 +22,9 @@ from kdsearch.storage.entries import NewTrial
 from kdsearch.storage.lease import Lease
 from kdsearch.storage.ledger import end_pack, read_hours, start_pack
 from kdsearch.storage.mirror import OptunaMirror
-from kdsearch.storage.queries import curves_of, finite, read_epochs, read_progress
+from kdsearch.storage.queries import curves_of, finite, load_spec_of, read_epochs, read_progress
 from kdsearch.storage.reading import GrowingTrials
-from kdsearch.storage.rows import Hours, Progress, StudyState, TrialRow
+from kdsearch.storage.rows import Hours, Progress, StoredWidening, StudyState, TrialRow
 from kdsearch.storage.study import ensure_study, set_stopped, set_study_state
 from kdsearch.storage.tables import TrialTable
 from kdsearch.storage.teachers import save_teacher
@@ -35,6 +37,7 @@ from kdsearch.storage.trials import (
     seed_of,
     take_waiting,
 )
+from kdsearch.storage.widenings import insert_widening, read_widenings
 from kdsearch.trial import Metrics, Trial, TrialResult
 
 if TYPE_CHECKING:
@@ -80,11 +83,12 @@ class StudyRecord:
         """
         folder = source or Path.cwd()
         study, uid = write(database, lambda c: ensure_study(c, spec, folder), lease)
+        spec = load_spec_of(database, spec.name)
         return cls(Books(database, spec, study, OptunaMirror(database, spec, uid, sampler), lease))
 
     @property
     def spec(self) -> StudySpec:
-        """The spec under which the study runs."""
+        """The spec under which the study runs: as it was launched, its ranges as they were widened."""
         return self._books.spec
 
     @property
@@ -225,6 +229,20 @@ class StudyRecord:
     def stop_setups(self, reasons: Mapping[str, str]) -> None:
         """Record why setups, by their keys, get no more trials; all others do."""
         self._books.write(lambda c: set_stopped(c, self._books.study, reasons))
+
+    def widenings(self) -> list[StoredWidening]:
+        """Return how ranges were widened so far."""
+        study = self._books.study
+        return self._books.read(lambda c: read_widenings(c, study)).get(study, [])
+
+    def widen(self, widening: Widening) -> StudySpec:
+        """Widen a range for all trials from now on; return the spec that holds then."""
+        books = self._books
+        books.write(lambda c: insert_widening(c, books.study, widening))
+        spec = widened(books.spec, [widening])
+        books.mirror.use_spec(spec)
+        self._books = replace(books, spec=spec)
+        return spec
 
     def _started(self, number: int, setup: Setup, params: Params, seed: int) -> Trial:
         training = self._books.spec.resolve(setup, params)

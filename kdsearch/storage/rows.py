@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from kdsearch.spec import Params, Setup, StudySpec, setup_key
+from kdsearch.spec.widening import Widening
 
 TrialState: TypeAlias = Literal["complete", "pruned", "failed", "running", "waiting"]
 StudyState: TypeAlias = Literal["new", "running", "finished", "stopped", "interrupted", "failed"]
@@ -153,10 +154,23 @@ class StoppedSetup:
 
 
 @dataclass(frozen=True)
+class StoredWidening(Widening):
+    """A widening as it was recorded: when, and after how many complete trials."""
+
+    trials: int
+    created: datetime
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the widening as a JSON document."""
+        return {**self.__dict__, "created": self.created.isoformat()}
+
+
+@dataclass(frozen=True)
 class StudySummary:
     """One study: its state and why, its progress, what it took, and its live driver, if it has one.
 
-    `stopped` are the setups that get no more trials while others may.
+    `stopped` are the setups that get no more trials while others may, `widened` the ranges that its search
+    has widened.
     """
 
     name: str
@@ -169,6 +183,7 @@ class StudySummary:
     hours: Hours = Hours()
     reason: str | None = None
     stopped: tuple[StoppedSetup, ...] = ()
+    widened: tuple[StoredWidening, ...] = ()
 
     @property
     def why(self) -> str | None:
@@ -184,6 +199,7 @@ class StudySummary:
             "reason": self.reason,
             "setups": self.setups,
             "stopped": [setup.to_dict() for setup in self.stopped],
+            "widened": [widening.to_dict() for widening in self.widened],
             **self.progress.to_dict(),
             "hours": self.hours.wall,
             "cpu_hours": self.hours.cpu,

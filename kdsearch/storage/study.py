@@ -18,7 +18,8 @@ from kdsearch.storage.tables import SetupTable, StudyTable, table_of
 
 CHANGEABLE = (
     *("search.trials", "search.hours", "search.gpu_hours", "search.cpu_hours", "search.stop.regret"),
-    *("search.sampler", "search.pruner", "search.pack", "search.warm_start", "resources", "artifacts"),
+    *("search.sampler", "search.pruner", "search.pack", "search.warm_start", "search.widen"),
+    *("resources", "artifacts"),
 )
 """What of a spec may change while its study goes on: nothing that decides a trial's result."""
 

@@ -25,6 +25,7 @@ from kdsearch.storage.tables import (
     TeacherTable,
     TrialTable,
     UtcDateTime,
+    WideningTable,
     table_of,
 )
 from kdsearch.storage.trials import insert_new
@@ -34,7 +35,13 @@ MANIFEST = "study.json"
 """Written last: a folder with it is whole."""
 
 _ROWS_AT_ONCE = 1000
-_PARTS = {"setups": SetupTable, "trials": TrialTable, "epochs": EpochTable, "packs": PackTable}
+_PARTS = {
+    "setups": SetupTable,
+    "trials": TrialTable,
+    "epochs": EpochTable,
+    "packs": PackTable,
+    "widenings": WideningTable,
+}
 
 
 def export_study(database: Database, study: str, directory: Path) -> None:

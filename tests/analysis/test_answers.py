@@ -78,7 +78,7 @@ def peak_at_six(setup: dict, params: dict, units: dict) -> float:
 def test_the_document_is_the_contracts():
     spec = spec_of({TEMPERATURE: LOG_T, LR: LOG_LR}, {"optimizer.name": ["sgd", "adamw"]})
     document = json.loads(json.dumps(best(spec, trials_of(spec, peak_at_six)).to_dict()))
-    assert {"study", "metric", "level", "tolerance", "setups"} == document.keys()
+    assert {"study", "metric", "level", "tolerance", "setups"} <= document.keys()
     assert document["metric"] == "val_accuracy"
     answer = document["setups"][0]
     assert answer.keys() >= CONTRACT

@@ -1,18 +1,27 @@
 """Asking for packs: which setups are stopped, and what is told of it."""
 
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from kdsearch.analysis import best
+from kdsearch.analysis.response import fit_response
+from kdsearch.analysis.widening import MOST_WIDENINGS, find_widenings
 from kdsearch.bench.simulated_record import SimulatedRecord
 from kdsearch.bench.simulation import SimulatedStudy, simulated_study
-from kdsearch.search import PackAsker, build_proposer
+from kdsearch.search import PackAsker
 from kdsearch.spec import TEMPERATURE, StudySpec, load_spec, setup_key, spec_document
+from kdsearch.storage import StudyRecord, load_spec_of, load_study, open_database
+from kdsearch.trial import TrialResult
 
 
 def asker_of(record: SimulatedRecord, regret: float | None) -> PackAsker:
     document = spec_document(record.study.spec)
     document["search"]["stop"]["regret"] = regret
     spec = load_spec(document)
-    return PackAsker(spec, record, build_proposer(spec))
+    return PackAsker(spec, record)
 
 
 @pytest.fixture
@@ -57,3 +66,87 @@ def test_a_temperature_that_is_a_factor_is_decided_for_all_its_levels(study: Sim
     asker = asker_of(record, 0.5)
     assert asker.ask("p", 1) is None
     assert set(record.stopped) == keys(by_level)
+
+
+BEYOND = 0.7
+"""The best learning rate lies about a fifth of its range beyond the end of it."""
+
+
+def search_beyond(widen: bool | list[str], *, seed: int = 1) -> SimulatedRecord:
+    study = simulated_study("shared", seed, levels=(2, 3, 1), n_trials=96, lr_beyond=BEYOND)
+    document = spec_document(study.spec)
+    document["search"]["widen"] = widen
+    study.spec = load_spec(document)
+    record = SimulatedRecord(study)
+    while (room := 96 - len(study.rows)) > 0:
+        # A new asker each time: what it knows is in the record, as after a restart.
+        asker = PackAsker(record.spec, record)
+        for _ in range(6):
+            if room > 0 and asker.ask("p", room):
+                room = 96 - len(study.rows)
+    return record
+
+
+def mean_regret(record: SimulatedRecord) -> float:
+    answers = best(record.spec, record.study.rows).setups
+    return float(np.mean([record.study.regret(a.setup, a.temperature or 1.0) for a in answers]))
+
+
+def test_a_best_learning_rate_beyond_its_range_makes_no_effect_of_temperature_where_it_is_widened() -> None:
+    kept, wider = search_beyond(False), search_beyond(True)
+    (widening,) = wider.widenings()
+    assert (widening.path, widening.low, widening.was_high) == ("optimizer.lr", 0.01, 1.0)
+    assert widening.high == pytest.approx(10)
+    assert "upper end" in widening.reason
+    assert kept.widenings() == []
+    warnings = [" ".join(a.warnings) for a in best(kept.spec, kept.study.rows).setups]
+    assert all("The best `optimizer.lr` probably lies at the edge of its range (1)" in w for w in warnings)
+    assert mean_regret(kept) > 0.3
+    assert mean_regret(wider) < 0.1
+
+
+def test_a_range_that_holds_the_best_stays() -> None:
+    study = simulated_study("failures", 0, levels=(2, 3, 1), n_trials=96)
+    document = spec_document(study.spec)
+    document["search"]["widen"] = ["optimizer.lr", TEMPERATURE]
+    study.spec = load_spec(document)
+    record = SimulatedRecord(study)
+    asker = PackAsker(study.spec, record)
+    while (room := 96 - len(study.rows)) > 0:
+        asker.ask("p", room)
+    assert record.widenings() == []
+
+
+def test_a_range_is_widened_three_times_at_most() -> None:
+    record = search_beyond(False)
+    document = spec_document(record.spec)
+    document["search"]["widen"] = True
+    response = fit_response(load_spec(document), record.study.rows)
+    (found,) = find_widenings(response, [])
+    assert find_widenings(response, [found] * (MOST_WIDENINGS - 1)) == [found]
+    assert find_widenings(response, [found] * MOST_WIDENINGS) == []
+    assert find_widenings(response, [replace(found, path="optimizer.momentum")] * MOST_WIDENINGS) == [found]
+
+
+def test_the_database_keeps_what_was_widened_for_the_next_driver(tmp_path: Path) -> None:
+    study = simulated_study("shared", 1, levels=(2, 1, 1), n_trials=40, pack=8, lr_beyond=BEYOND)
+    document = spec_document(study.spec)
+    document["search"]["widen"] = True
+    spec = load_spec(document)
+    with open_database(f"sqlite:///{tmp_path}/s.db", create=True) as database:
+        while len(study.rows) < 40:
+            record = StudyRecord.open(database, spec)  # as each launch of the same file does
+            record.recover()
+            pack = PackAsker(record.spec, record).ask(f"p{len(study.rows)}", 8)
+            assert pack is not None
+            for trial in pack.trials:
+                row = study.run(trial.setup, trial.params)
+                metrics = {"val_accuracy": row.val_accuracy or 0.0}
+                record.finish(TrialResult(trial.number, "complete", trial.epochs, metrics))
+        (widening,) = load_study(database, spec.name).widened
+        assert 16 <= widening.trials < 40
+        assert max(row.params["optimizer.lr"] for row in record.trials()) > 1.0
+        found = best(load_spec_of(database, spec.name), record.trials())
+        document = found.of_study(load_study(database, spec.name)).to_dict()
+        assert [w["high"] for w in document["widened"]] == [widening.high]
+        assert all((setup["params"] or {})["optimizer.lr"] > 1.0 for setup in document["setups"])

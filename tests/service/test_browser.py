@@ -66,13 +66,13 @@ def test_a_report_draws_its_figures_offline_under_its_own_policy(storage_url, tm
         path = write_report(database, "demo", tmp_path / "report.html")
     document, complaints = browse(path.as_uri(), tmp_path / "profile")
     assert complaints == []
-    assert drawn_figures(document) == 5
+    assert drawn_figures(document) == 6
 
 
 def test_a_studys_page_draws_its_figures(address, tmp_path):
     document, complaints = browse(f"{address}/studies/demo", tmp_path / "profile")
     assert complaints == []
-    assert drawn_figures(document) == 5
+    assert drawn_figures(document) == 6
 
 
 def test_the_dashboard_shows_the_study(address, tmp_path):

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from kdsearch.errors import LiveDriverError, RequestError
 from kdsearch.spec import StudySpec
+from kdsearch.spec.widening import widen_range
 from kdsearch.storage import (
     Database,
     StudyRecord,
@@ -56,6 +57,9 @@ def fill(database: Database, spec: StudySpec) -> StudyRecord:
     by_hand = {"optimizer.name": "sgd", "teacher.finetune.epochs": 20, **point}
     record.optuna.enqueue_trial(by_hand, user_attrs={"why": "curious"})
     record.take_waiting(1, "p2")
+    wider = widen_range(record.spec, "optimizer.lr", "sgd", is_high=True, reason="its best value lies there")
+    assert wider is not None
+    record.widen(wider)
     record.start_pack("p2")
     record.end_pack("p2")
     storage, study = record.optuna._storage, record.optuna._study_id
