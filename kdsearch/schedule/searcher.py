@@ -76,8 +76,7 @@ class PackSearcher(Searcher):
         if pack is None:
             return None
         self._packs[trial_id] = pack
-        trials = list(pack.trials)
-        return {"pack": pack_config(trials[0].setup, trials, pack.floors)}
+        return {"pack": pack_config(pack)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Take a batch of epochs and ended trials; Tune tells of the last one twice."""

@@ -8,6 +8,7 @@ from typing import Any
 from ray import tune
 
 from kdsearch.schedule.trainers import load_trainer, told
+from kdsearch.search import Pack
 from kdsearch.search.pruning import Floors, under_floor
 from kdsearch.spec import Params, Setup, StudySpec, load_spec
 from kdsearch.trial import Metrics, PackReport, Trial, TrialResult
@@ -16,10 +17,11 @@ REPORT_INTERVAL_S = 1.0
 _STDERR = 2
 
 
-def pack_config(setup: Setup, trials: list[Trial], floors: Floors) -> dict[str, Any]:
+def pack_config(pack: Pack) -> dict[str, Any]:
     """Return a pack as the plain values that travel in a Ray trial's config."""
-    members = [{"number": t.number, "seed": t.seed, "params": t.params} for t in trials]
-    return {"setup": setup, "members": members, "floors": floors}
+    members = [{"number": t.number, "seed": t.seed, "params": t.params} for t in pack.trials]
+    setup = pack.trials[0].setup
+    return {"setup": setup, "members": members, "floors": pack.floors, "given_up": list(pack.given_up)}
 
 
 def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str) -> None:
@@ -31,7 +33,7 @@ def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str
     spec = load_spec(document)
     trials = _trials(spec, config["pack"])
     watchdog = Watchdog(spec.resources.stall_minutes)
-    report = _BatchedReport(config["pack"]["floors"], watchdog)
+    report = _BatchedReport(config["pack"]["floors"], config["pack"]["given_up"], watchdog)
     if spec.resources.stall_minutes:
         report.send()  # from now on silence counts
     watchdog.start()
@@ -80,8 +82,9 @@ class Watchdog:
 class _BatchedReport:
     """Collects epochs and hands them to Tune about once a second: short trials report often."""
 
-    def __init__(self, floors: Floors, watchdog: Watchdog) -> None:
+    def __init__(self, floors: Floors, given_up: Collection[int], watchdog: Watchdog) -> None:
         self._floors = floors
+        self._given_up = given_up
         self._watchdog = watchdog
         self._epochs: list[tuple[int, dict[int, Metrics]]] = []
         self._sent = time.monotonic()
@@ -92,7 +95,11 @@ class _BatchedReport:
             self._watchdog.stop()  # the driver may wait for its database
             self.send()
             self._watchdog.start()
-        return [number for number, values in metrics.items() if under_floor(self._floors, epoch, values)]
+        return [
+            number
+            for number, values in metrics.items()
+            if number in self._given_up or under_floor(self._floors, epoch, values)
+        ]
 
     def finish(self, results: list[TrialResult]) -> None:
         self.send([result.to_dict() for result in results])

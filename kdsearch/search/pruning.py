@@ -20,6 +20,9 @@ Curve: TypeAlias = Mapping[int, float]
 Floors: TypeAlias = dict[int, float]
 """The validation accuracy by epoch under which a trial is given up."""
 
+FLOORED = ("hopeless", "median", "asha")
+"""The pruners that are floors; `wilcoxon` judges replicates instead."""
+
 MIN_CURVES = 8
 CATCH_UP = 1.5
 MARGIN = 0.1
@@ -31,7 +34,7 @@ def floors_of(pruner: str, curves: Sequence[Curve], epochs: int) -> Floors:
     """Return the floors that a `search.pruner` draws from the curves of trials of one setup and length.
 
     Args:
-        pruner: `hopeless`, `median`, `asha` or `none`.
+        pruner: One of `FLOORED`.
         curves: Accuracy curves of trials that are complete or were pruned.
         epochs: The length that was asked for; the last epoch has no floor.
     """
@@ -39,7 +42,7 @@ def floors_of(pruner: str, curves: Sequence[Curve], epochs: int) -> Floors:
         return hopeless_floors(curves, epochs)
     if pruner == "median":
         return median_floors(curves, epochs)
-    return asha_floors(curves, epochs) if pruner == "asha" else {}
+    return asha_floors(curves, epochs)
 
 
 def hopeless_floors(curves: Sequence[Curve], epochs: int) -> Floors:

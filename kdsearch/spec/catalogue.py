@@ -52,7 +52,7 @@ STANDARDIZABLE = ("kd", "dkd", "mlkd")  # what logit_standardization may wrap
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "lion")
 SCHEDULES = ("constant", "cosine", "step", "one_cycle")
 SAMPLERS = ("auto", "profile", "tpe", "gp", "random", "qmc", "grid")
-PRUNERS = ("hopeless", "median", "asha", "none")
+PRUNERS = ("hopeless", "median", "asha", "wilcoxon", "none")
 
 
 def problem_with_architecture(name: str) -> str | None:

@@ -47,6 +47,21 @@ def test_a_study_runs_to_its_budget_and_leaves_nothing_behind(
     assert_clean(launches.rows(), 20)
 
 
+def test_points_that_lost_over_their_replicates_are_given_up_after_an_epoch(launches: Any) -> None:
+    study = launches.folder / "study.yaml"
+    text = study.read_text().replace("{low: 1, high: 40, log: true}", "{choices: [6, 40]}")
+    study.write_text(text.replace("sampler: qmc", "sampler: grid, pruner: wilcoxon"))
+    code, _, err = launches.run("--trials", "40", "--set", "options.seconds=0")
+    assert code == 0, err
+    rows = launches.rows()
+    assert_clean(rows, 40)
+    pruned = [row for row in rows if row.state == "pruned"]
+    assert pruned
+    assert {row.params["objective.temperature"] for row in pruned} == {40}
+    assert {(row.epochs, row.reason) for row in pruned} == {(1, "wilcoxon at epoch 1")}
+    assert all(row.epochs == 4 for row in rows if row not in pruned)
+
+
 def test_diverged_trials_are_results(launches: Any) -> None:
     code, _, err = launches.run("--set", "options.fault=diverge", "--set", "options.seconds=0")
     assert code == 0, err
