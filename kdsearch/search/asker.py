@@ -11,7 +11,8 @@ from kdsearch.analysis.response import fit_response
 from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.analysis.widening import find_widenings
 from kdsearch.search.balance import trials_of
-from kdsearch.search.pruning import Floors, floors_of
+from kdsearch.search.pruning import FLOORED, Floors, floors_of
+from kdsearch.search.replicates import outranked
 from kdsearch.search.samplers import build_proposer
 from kdsearch.spec import Params, Setup, StudySpec
 from kdsearch.spec.widening import Widening
@@ -27,11 +28,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pack:
-    """Trials of one setup that are trained together, and the accuracy floors that prune them."""
+    """Trials of one setup that are trained together, and what prunes them.
+
+    `floors` are accuracies by epoch; the trials of the numbers `given_up` end with their first epoch.
+    """
 
     name: str
     trials: Sequence[Trial]
     floors: Floors = field(default_factory=dict)
+    given_up: Sequence[int] = ()
 
 
 class Record(Protocol):
@@ -94,7 +99,8 @@ class PackAsker:
                 return None
             proposal = self._proposer.propose(rows, size, self._decisions)
             started = self._record.start(proposal.setup, proposal.params, name)
-        return Pack(name, started, self._floors(started[0], rows))
+        alike = self._alike(started[0], rows)
+        return Pack(name, started, self._floors(started[0].epochs, alike), self._given_up(started, alike))
 
     def _judge(self, rows: Sequence[TrialRow]) -> None:
         """Widen ranges and decide setups as the trials say, if there are enough new ones to say it."""
@@ -127,15 +133,25 @@ class PackAsker:
         if widenings:
             self._proposer = build_proposer(self._spec, self._earlier)
 
-    def _floors(self, trial: Trial, rows: Sequence[TrialRow]) -> Floors:
-        """Return the floors that follow from the setup's trials of the same length."""
-        pruner = self._spec.search.pruner
-        if pruner == "none":
-            return {}
-        ended = [
-            row.number
+    def _alike(self, trial: Trial, rows: Sequence[TrialRow]) -> list[TrialRow]:
+        """Return the ended trials of the same setup and length."""
+        return [
+            row
             for row in trials_of(trial.setup, rows)
             if row.state in ("complete", "pruned") and asked_epochs(self._spec, row) == trial.epochs
         ]
-        latest = self._record.curves(ended[-MAX_CURVES:])
-        return floors_of(pruner, list(latest.values()), trial.epochs)
+
+    def _floors(self, epochs: int, alike: Sequence[TrialRow]) -> Floors:
+        """Return the floors that follow from the latest trials of the same setup and length."""
+        pruner = self._spec.search.pruner
+        if pruner not in FLOORED:
+            return {}
+        latest = self._record.curves([row.number for row in alike[-MAX_CURVES:]])
+        return floors_of(pruner, list(latest.values()), epochs)
+
+    def _given_up(self, started: Sequence[Trial], alike: Sequence[TrialRow]) -> Sequence[int]:
+        """Return the numbers of trials whose point lost already, by `search.pruner: wilcoxon`."""
+        if self._spec.search.pruner != "wilcoxon":
+            return ()
+        lost = outranked([trial.params for trial in started], alike)
+        return [trial.number for trial, is_lost in zip(started, lost, strict=True) if is_lost]

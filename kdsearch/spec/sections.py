@@ -263,7 +263,7 @@ class Search(Section):
     gpu_hours: Positive | None = None
     cpu_hours: Positive | None = None
     sampler: Literal["auto", "profile", "tpe", "gp", "random", "qmc", "grid"] = "auto"
-    pruner: Literal["hopeless", "median", "asha", "none"] = "hopeless"
+    pruner: Literal["hopeless", "median", "asha", "wilcoxon", "none"] = "hopeless"
     pack: PositiveCount = 8
     seed: Count = 0
     warm_start: tuple[str, ...] = ()
