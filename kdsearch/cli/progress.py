@@ -93,7 +93,7 @@ class Display:
         table = Table(box=None, pad_edge=False)
         for column in ("setup", "trials", "best trial %", "its T"):
             table.add_column(column, justify="left" if column == "setup" else "right")
-        measured = (row for row in self._rows if row.state == "complete" and row.val_accuracy is not None)
+        measured = [row for row in self._rows if row.state == "complete" and row.val_accuracy is not None]
         rows = by_setup(measured)
         for setup in self._spec.setups()[:MAX_SETUPS]:
             done = rows.get(setup_key(setup), [])

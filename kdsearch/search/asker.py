@@ -22,7 +22,9 @@ from kdsearch.trial import Trial
 MAX_CURVES = 64
 """The floors follow from a setup's latest curves: all of them would cost more with every pack."""
 
-_JUDGE_GROWTH = 1.1
+_JUDGE_GROWTH, _DECIDE_GROWTH = 1.1, 1.02
+"""Ranges, or with `search.stop.regret` setups too, are judged again with so many times the complete ones."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -120,10 +122,10 @@ class PackAsker:
         self._decisions = decisions
 
     def _is_due(self, n_complete: int) -> bool:
-        """Return whether there are new trials; where only ranges may change, a tenth more of them."""
+        """Return whether there are enough new trials: the judgement costs more the more there are."""
         if self._judged_at is None:
             return True
-        growth = 1.0 if self._spec.search.stop.regret is not None else _JUDGE_GROWTH
+        growth = _DECIDE_GROWTH if self._spec.search.stop.regret is not None else _JUDGE_GROWTH
         return n_complete != self._judged_at and n_complete >= growth * self._judged_at
 
     def _widen(self, widenings: Sequence[Widening]) -> None:

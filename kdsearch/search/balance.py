@@ -1,9 +1,10 @@
 """Which setup is served next: the one with the fewest trials, so that none starves."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 
 from kdsearch.spec import Setup, StudySpec, setup_key
-from kdsearch.storage import TrialRow, by_setup
+from kdsearch.storage import TrialRow, setup_keys
 
 
 def is_evidence(trial: TrialRow) -> bool:
@@ -14,16 +15,19 @@ def is_evidence(trial: TrialRow) -> bool:
     return trial.state != "failed" or trial.reason == "diverged"
 
 
-def next_setup(spec: StudySpec, trials: Iterable[TrialRow], decided: Collection[str] = ()) -> Setup:
+def next_setup(spec: StudySpec, trials: Sequence[TrialRow], decided: Collection[str] = ()) -> Setup:
     """Return the setup with the fewest trials done, running or waiting; the first of equals.
 
     Setups whose keys are in `decided` are served no more.
     """
-    counts = {key: len(found) for key, found in by_setup(filter(is_evidence, trials)).items()}
+    keys = setup_keys(trials)
+    counts = Counter(keys[id(trial.setup)] for trial in trials if is_evidence(trial))
     undecided = [setup for setup in spec.setups() if setup_key(setup) not in decided]
-    return min(undecided, key=lambda setup: counts.get(setup_key(setup), 0))
+    return min(undecided, key=lambda setup: counts[setup_key(setup)])
 
 
-def trials_of(setup: Setup, trials: Iterable[TrialRow]) -> Sequence[TrialRow]:
+def trials_of(setup: Setup, trials: Sequence[TrialRow]) -> Sequence[TrialRow]:
     """Return the trials of one setup that say something about it."""
-    return by_setup(filter(is_evidence, trials)).get(setup_key(setup), [])
+    key = setup_key(setup)
+    own = {identity for identity, known in setup_keys(trials).items() if known == key}
+    return [trial for trial in trials if id(trial.setup) in own and is_evidence(trial)]

@@ -39,6 +39,7 @@ from kdsearch.storage.rows import (
     TrialRow,
     by_setup,
 )
+    setup_keys,
 from kdsearch.storage.schema import SchemaStatus
 from kdsearch.storage.transfer import export_study, import_study
 from kdsearch.storage.upgrading import schema_status, upgrade
@@ -85,3 +86,4 @@ __all__ = [
     "schema_status",
     "upgrade",
 ]
+    "setup_keys",

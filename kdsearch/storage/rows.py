@@ -1,7 +1,7 @@
 """What is read from the database: plain frozen rows."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
@@ -51,15 +51,18 @@ class TrialRow:
         return dict(self.__dict__)
 
 
-def by_setup(trials: Iterable[TrialRow]) -> dict[str, list[TrialRow]]:
+def setup_keys(trials: Iterable[TrialRow]) -> dict[int, str]:
+    """Return the key of each trial's setup, by the identity of its mapping: one setup's trials share it."""
+    setups = {id(trial.setup): trial.setup for trial in trials}
+    return {identity: setup_key(setup) for identity, setup in setups.items()}
+
+
+def by_setup(trials: Sequence[TrialRow]) -> dict[str, list[TrialRow]]:
     """Return trials by their setup's key."""
+    keys = setup_keys(trials)
     found: defaultdict[str, list[TrialRow]] = defaultdict(list)
-    known: dict[int, tuple[Setup, str]] = {}  # by identity: trials of one setup mostly share its mapping
     for trial in trials:
-        setup = trial.setup
-        if id(setup) not in known:
-            known[id(setup)] = setup, setup_key(setup)  # held, so that no other takes its identity
-        found[known[id(setup)][1]].append(trial)
+        found[keys[id(trial.setup)]].append(trial)
     return dict(found)
 
 
