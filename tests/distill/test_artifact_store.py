@@ -1,5 +1,7 @@
 """A folder and a URL behave alike; two nodes, each with a folder of its own, share one URL."""
 
+import hashlib
+import json
 import time
 import uuid
 
@@ -100,13 +102,19 @@ class TestTwoNodes:
         assert (nodes[1].find(ENTRY, "weights.pt") / "weights.pt").read_bytes() == FILES["weights.pt"]
 
     def test_two_that_write_at_once_agree(self, nodes, monkeypatch, objects):
+        entries = [f"teachers/{name}" for name in range(8)]
         monkeypatch.setattr(UrlStore, "_index", lambda *_: None)  # neither has seen the other's
-        keep(nodes[0], files={"weights.pt": b"one"})
-        keep(nodes[1], files={"weights.pt": b"two"})
+        for entry in entries:
+            keep(nodes[0], entry, {"weights.pt": f"{entry} of one".encode()})
+            keep(nodes[1], entry, {"weights.pt": f"{entry} of two".encode()})
         monkeypatch.undo()
-        found = {(node.find(ENTRY, "weights.pt") / "weights.pt").read_bytes() for node in nodes}
-        assert len(found) == 1
-        assert len([path for path in objects() if "/index." in path]) == 2
+        for entry in entries:
+            indices = sorted(path for path in objects() if path.startswith(f"/{entry}/index."))
+            assert len(indices) == 2
+            chosen = json.loads(objects()[indices[0]])["weights.pt"]
+            for node in nodes:
+                weights = (node.find(entry, "weights.pt") / "weights.pt").read_bytes()
+                assert chosen == f"weights.pt.{hashlib.sha256(weights).hexdigest()}"
 
     def test_a_copy_is_never_older_than_the_entry(self, nodes, objects):
         keep(nodes[0])

@@ -16,6 +16,7 @@ from kdsearch.distill import Member, pack_training, residents, train_pack
 from kdsearch.distill.artifact_store import place_below, store_at
 from kdsearch.distill.supervised import SupervisedTraining
 from kdsearch.distill.teachers import ensure_teacher, load_teacher, load_weights_of, recipe_of
+from kdsearch.errors import RunError
 from kdsearch.spec import TrainingSpec
 
 NODE = Path(__file__).parent / "url_node.py"
@@ -79,6 +80,21 @@ def test_a_teacher_is_trained_once_for_all_nodes(url, node, trained):
     assert first.path != second.path
     assert {**first.to_dict(), "path": ""} == {**second.to_dict(), "path": ""}
     assert not load_teacher(first.digest, url).training
+
+
+def test_a_teacher_that_could_not_be_sent_is_not_trained_again(url, node, trained, monkeypatch):
+    def refuse(*_, **__):
+        raise ConnectionError("Network is unreachable")
+
+    node("a")
+    with monkeypatch.context() as outage:
+        outage.setattr(fsspec.get_filesystem_class("memory"), "pipe_file", refuse)
+        with pytest.raises(RunError, match=f"can't write {url}/teachers/.*Network is unreachable"):
+            ensure_teacher(recipe_of(SPEC), url)
+    sent = ensure_teacher(recipe_of(SPEC), url)
+    node("b")
+    assert {**ensure_teacher(recipe_of(SPEC), url).to_dict(), "path": sent.path} == sent.to_dict()
+    assert trained["teacher"] == [1, 2, 3]
 
 
 def test_a_longer_training_goes_on_from_another_nodes(url, node, trained, tmp_path):
@@ -161,17 +177,17 @@ def process(folder, url, *words):
 def test_a_pack_whose_process_was_killed_goes_on_on_another_node(file_server, tmp_path):
     url = file_server.url
     with process(tmp_path / "a", url, "pack", "4") as first:
-        curve = [json.loads(first.stdout.readline()) for _ in range(4)]
-    assert [epoch for epoch, _ in curve] == [1, 2, 3, 4]
-    (saved,) = (file_server.folder / "artifacts/checkpoints").iterdir()
-    assert saved.stat().st_size > 0
-    with process(tmp_path / "b", url, "pack", "4") as second:  # it reports 1 to 3 as they were, then trains 4
-        assert [json.loads(second.stdout.readline()) for _ in range(4)] == curve
-    with process(tmp_path / "c", url, "pack", "0") as third:
-        again = [json.loads(line) for line in third.stdout]
-        assert third.wait(60) == 0
-    assert again[:4] == curve
-    assert [epoch for epoch, _ in again] == [1, 2, 3, 4, 5, 6]
+        curve = [json.loads(first.stdout.readline()) for _ in range(8)]
+    assert [told[:2] for told in curve] == [
+        [what, n] for n in (1, 2, 3, 4) for what in ("trained", "reported")
+    ]
+    with process(tmp_path / "b", url, "pack", "0") as second:
+        again = [json.loads(line) for line in second.stdout]
+        assert second.wait(60) == 0
+    assert [told[1] for told in again if told[0] == "trained"] == [4, 5, 6]
+    reported = [told for told in again if told[0] == "reported"]
+    assert reported[:4] == curve[1::2]
+    assert [told[1] for told in reported] == [1, 2, 3, 4, 5, 6]
     assert not list((file_server.folder / "artifacts/checkpoints").iterdir())
     assert len(list((file_server.folder / "artifacts/teachers").glob("*/index.*"))) == 1
 

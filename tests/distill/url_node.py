@@ -3,7 +3,7 @@
 import json
 import sys
 
-from kdsearch.distill import train_pack
+from kdsearch.distill import pack_training, train_pack
 from kdsearch.distill.artifact_store import place_below, store_at
 from kdsearch.distill.artifacts import exclusive
 from kdsearch.distill.teachers import ensure_teacher, load_weights_of, recipe_of
@@ -11,10 +11,17 @@ from kdsearch.spec import TrainingSpec
 
 
 def pack(url: str, spec: TrainingSpec, pause_at: int) -> None:
-    """Train a pack of two and print each epoch; wait for ever at one of them."""
+    """Train a pack of two and print each epoch, as it is trained and reported; wait for ever at one of them."""
+    train_epoch = pack_training.PackTraining.train_epoch
+
+    def train(self: pack_training.PackTraining, epoch: int) -> list[float]:
+        print(json.dumps(["trained", epoch, None]), flush=True)
+        return train_epoch(self, epoch)
+
+    pack_training.PackTraining.train_epoch = train
 
     def report(epoch: int, metrics: object) -> set[int]:
-        print(json.dumps([epoch, metrics]), flush=True)
+        print(json.dumps(["reported", epoch, metrics]), flush=True)
         if epoch == pause_at:
             sys.stdin.read()
         return set()
