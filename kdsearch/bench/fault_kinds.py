@@ -9,13 +9,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # has no stubs of its own
 
 from kdsearch.bench.fault_study import FaultStudy
+from kdsearch.bench.networks import networks_problem, two_hosts
 
 PATIENCE_S = 60.0
+_SMALL_NODE = ("--num-cpus=1", "--num-gpus=0", "--object-store-memory=134217728", "--disable-usage-stats")
+_QUICK_TO_MISS = {  # Ray gives a silent node up within 8 seconds, not a minute
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_health_check_initial_delay_ms": "0",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "5",
+}
 _MONITOR_ROOM = 0.08  # of the node's memory, above what is used now
 
 
@@ -121,6 +132,21 @@ def _two_nodes() -> Iterator[tuple[str, int]]:
         cluster.shutdown()  # type: ignore[no-untyped-call]  # Ray's own lack
 
 
+def _cut_off(study: FaultStudy, luck: random.Random) -> int:
+    """Take one of two hosts off the network while both train."""
+    with two_hosts() as (head, other), TemporaryDirectory(prefix="kdn-") as folder:
+        address = f"{head.address}:6379"
+        first = ("--head", "--port=6379", "--include-dashboard=false", f"--temp-dir={folder}")
+        for host, options in ((head, first), (other, (f"--address={address}",))):
+            own = (*options, f"--node-ip-address={host.address}", *_SMALL_NODE)
+            host.run(str(Path(sys.executable).with_name("ray")), "start", *own, environment=_QUICK_TO_MISS)
+        process = study.start("--address", address, shell=head.shell)
+        study.await_running(process)
+        time.sleep(luck.uniform(0.0, 1.0))
+        other.cut_off()
+        return study.wait(process)
+
+
 def _fill_disk(study: FaultStudy, luck: random.Random) -> int:
     """Keep the artifacts on a small disk: too small for the teacher at times, then for the soft targets."""
     room = luck.choice((8, 64, 128))
@@ -136,6 +162,7 @@ def _on_small_disk(study: FaultStudy, size_kib: int) -> list[str]:
 
 
 _LOST = "its worker was killed"
+_NODE_LOST = "its node was lost"
 _AGAIN = "interrupted: its driver ended"
 _SAVED = {"resources.checkpoint_minutes": "0"}
 
@@ -147,16 +174,27 @@ KINDS = {
     "monitor": Kind(_monitored, "out of memory: Ray killed its worker"),
     "diverge": Kind(_by_itself, "diverged"),
     "driver": Kind(_kill_driver, _AGAIN, hits=False),
-    "node": Kind(_lose_node, f"its node was lost|{_LOST}", settings={"options.epoch_s": "0.5"}),
+    "node": Kind(_lose_node, _NODE_LOST, settings={"options.epoch_s": "0.5"}),
+    "network": Kind(_cut_off, _NODE_LOST, settings={"options.epoch_s": "0.5"}),
     "teacher": Kind(_kill_process("ray::_train"), "never", hits=False, distills=True),
     "pack": Kind(_kill_pack, _LOST, settings=_SAVED, distills=True),
     "disk": Kind(_fill_disk, "never", hits=False, settings=_SAVED, distills=True),
 }
 
 
-def possible(kind: str) -> bool:
-    """Return whether this machine allows a kind of fault."""
+def hindrance(kind: str) -> str | None:
+    """Return why this machine does not allow a kind of fault; None where it does."""
+    if kind == "network":
+        return networks_problem()
     if kind == "disk":
-        probe = "unshare --user --map-root-user --mount true 2> /dev/null"
-        return sys.platform == "linux" and shutil.which("unshare") is not None and os.system(probe) == 0  # noqa: S605 - ours
-    return kind != "monitor" or psutil.virtual_memory().available > 4 * 2**30
+        return _small_disk_problem()
+    if kind == "monitor" and psutil.virtual_memory().available <= 4 * 2**30:
+        return "less than 4 GiB of memory are free"
+    return None
+
+
+def _small_disk_problem() -> str | None:
+    if sys.platform != "linux" or shutil.which("unshare") is None:
+        return "a file system of one's own needs Linux and unshare"
+    probe = "unshare --user --map-root-user --mount true 2> /dev/null"
+    return "mount namespaces are not allowed" if os.system(probe) else None  # noqa: S605 - ours

@@ -108,7 +108,7 @@ class FaultStudy:
         strange = {row.reason for row in failed if not re.match(reason, row.reason or "")}
         left = self._left_files()
         found = {
-            f"exit code {code}": code != 0,
+            f"exit code {code}: {self._last_words()}": code != 0,
             f"{states['running']} running, {states['waiting']} waiting": states["running"]
             + states["waiting"],
             f"{len(complete) + len(diverged)} of {TRIALS} finished": len(complete) + len(diverged) != TRIALS,
@@ -122,6 +122,10 @@ class FaultStudy:
             f"left behind: {left}": left,
         }
         return [text for text, holds in found.items() if holds]
+
+    def _last_words(self) -> str:
+        lines = self.log().splitlines() if (self.folder / "log").exists() else []
+        return lines[-1] if lines else "nothing was printed"
 
     def _left_files(self) -> list[str]:
         unfinished = (*self.artifacts.rglob("*.part"), *self.artifacts.glob("teachers/.*"))

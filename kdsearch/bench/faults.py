@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from kdsearch.bench.fault_kinds import KINDS, possible
+from kdsearch.bench.fault_kinds import KINDS, hindrance
 from kdsearch.bench.fault_study import EPOCHS, FaultStudy
 
 
@@ -76,7 +76,7 @@ def faults_command(rounds: int, seed: int, kinds: tuple[str, ...], output: str) 
 
 def _kinds(rounds: int, seed: int, kinds: tuple[str, ...]) -> list[str]:
     """Return a kind for each round: all kinds equally often, in random order."""
-    chosen = [kind for kind in kinds or KINDS if possible(kind)]
+    chosen = [kind for kind in kinds or KINDS if hindrance(kind) is None]
     drawn = [chosen[number % len(chosen)] for number in range(rounds)]
     random.Random(seed).shuffle(drawn)  # noqa: S311 - as above
     return drawn

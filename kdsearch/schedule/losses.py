@@ -1,12 +1,15 @@
 """Why a pack was lost, in words."""
 
 import re
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray import cloudpickle
+from ray._private.state import actors
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.tune.schedulers import FIFOScheduler
@@ -16,11 +19,13 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial as RayTrial
 
 KILLED = "its worker was killed"
+NODE_LOST = "its node was lost"
 _WORDS = {
     "running low on memory": "out of memory: Ray killed its worker",
-    "node has died": "its node was lost",
-    "node was terminated": "its node was lost",
+    "node has died": NODE_LOST,
+    "node was terminated": NODE_LOST,
 }
+_ANSWER_S = 2.0
 
 
 class LossScheduler(FIFOScheduler):
@@ -69,4 +74,22 @@ def reason_of(error: BaseException) -> str:
     text = str(error)
     if code := re.search(r"exits with an exit code (\d+)", text):
         return f"its worker ended with exit code {code[1]}"
-    return next((words for mark, words in _WORDS.items() if mark in text), KILLED)
+    if told := next((words for mark, words in _WORDS.items() if mark in text), None):
+        return told
+    return NODE_LOST if isinstance(error, RayActorError) and _node_is_silent(error) else KILLED
+
+
+def _node_is_silent(error: RayActorError) -> bool:
+    """Return whether a dead actor's node is gone, of which Ray hears only after some missed heartbeats."""
+    if not error.actor_id:
+        return False
+    node_id = actors(error.actor_id)["Address"]["NodeID"]
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own lack
+    node = next((node for node in nodes if node["NodeID"] == node_id), None)
+    if node is None or not node["Alive"]:
+        return node is not None
+    try:
+        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), _ANSWER_S).close()
+    except OSError:
+        return True
+    return False

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from kdsearch.bench.__main__ import bench
+from kdsearch.bench.fault_kinds import hindrance
 from kdsearch.bench.fault_study import FaultStudy
 from kdsearch.bench.faults import run_round
 from kdsearch.spec import load_spec
@@ -17,11 +18,13 @@ from kdsearch.trial import TrialResult
 pytestmark = pytest.mark.ray
 
 QUICK = ("worker", "pack")
-SLOW = ("raise", "hang", "memory", "monitor", "diverge", "driver", "node", "teacher", "disk")
+SLOW = ("raise", "hang", "memory", "monitor", "diverge", "driver", "node", "network", "teacher", "disk")
 
 
 @pytest.mark.parametrize("kind", [*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in SLOW)])
 def test_a_study_is_whole_after_a_fault(kind: str, tmp_path: Path) -> None:
+    if why := hindrance(kind):
+        pytest.skip(why)
     assert run_round(kind, seed=1, folder=tmp_path).problems == []
 
 
@@ -66,4 +69,4 @@ def test_the_command_prints_each_round_and_one_document(monkeypatch: pytest.Monk
     result = CliRunner().invoke(bench, ["faults", "--rounds", "2", "--kind", "raise", "--format", "json"])
     assert result.exit_code == 1
     assert [found["kind"] for found in json.loads(result.stdout)] == ["raise"] * 2
-    assert "exit code 1; " in result.stderr
+    assert "exit code 1: nothing was printed; " in result.stderr
