@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdsearch.analysis import BestAnswer, Comparison, Importance, best, compare, importance, response_curves
-from kdsearch.analysis.forecast import Forecast, forecast
+from kdsearch.analysis.forecast import COMMON_TARGET, Forecast, forecast
 from kdsearch.analysis.recommendation import Recommendation, recommend_from
 from kdsearch.analysis.transfer import EarlierStudy, load_earlier, load_prior
 from kdsearch.spec import Setup, StudySpec, load_spec
@@ -17,6 +17,7 @@ from kdsearch.storage import (
     TrialColumns,
     TrialRow,
     load_columns,
+    load_slots,
     load_spec_of,
     load_study,
     load_trials,
@@ -123,6 +124,7 @@ class Study:
             where=where,
             level=level,
             tolerance=tolerance,
+            slots=load_slots(self._database, self.name),
         )
         return answer.of_study(self.summary())
 
@@ -130,9 +132,17 @@ class Study:
         """Return whether the best temperature depends on a factor."""
         return compare(self.spec, self._columns(), factor, earlier=self._prior(), where=where, level=level)
 
-    def forecast(self, regret: float = 0.002, where: Mapping[str, Any] | None = None) -> Forecast:
-        """Return which setups are decided, and about how many more trials the others need."""
-        return forecast(self.spec, self._columns(), earlier=self._prior(), regret=regret, where=where)
+    def forecast(self, regret: float = COMMON_TARGET, where: Mapping[str, Any] | None = None) -> Forecast:
+        """Return which setups are decided, and about how many more trials and hours the others need."""
+        found = forecast(
+            self.spec,
+            self._columns(),
+            earlier=self._prior(),
+            regret=regret,
+            where=where,
+            slots=load_slots(self._database, self.name),
+        )
+        return found.of_study(self.spec, self.summary())
 
     def importance(self, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Importance:
         """Return what share of accuracy's variation parameters, pairs of them and factors explain."""

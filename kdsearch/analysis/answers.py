@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from kdsearch.analysis.axes import FloatArray, IntArray
-from kdsearch.analysis.edges import edges
+from kdsearch.analysis.edges import Edge, edges
 from kdsearch.analysis.effects import TemperatureEffect, effect_of, tuning_note
+from kdsearch.analysis.forecast import COMMON_TARGET, SetupForecast, forecast_setup
 from kdsearch.analysis.observations import Tally
 from kdsearch.analysis.outcomes import TemperatureBand, outcomes_of, temperature_span
 from kdsearch.analysis.profiles import Interval, TemperatureProfile
@@ -44,6 +45,7 @@ class SetupAnswer:
         failed: Failed trials, those that diverged included.
         pruned: Pruned trials.
         outcomes: How the trials of each range of temperatures ended; the ranges are the same for all setups.
+        forecast: How far the setup is from being decided; None for a marginal answer, or without an answer.
         stopped: Why the search gives the setup no more trials; None where it does.
         regret_of: Expected accuracy lost by common temperatures that lie in the range.
         flat: Whether the temperature hardly matters: with a probability of two thirds, none in the range
@@ -76,6 +78,7 @@ class SetupAnswer:
     warnings: tuple[str, ...] = ()
     reason: str | None = None
     stopped: str | None = None
+    forecast: SetupForecast | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as a JSON document."""
@@ -86,9 +89,10 @@ class SetupAnswer:
 class BestAnswer:
     """The best temperature of every setup of a study.
 
-    `prior_from` names the earlier studies whose trials have a say beside the study's own. `state` and
-    `state_reason` are the study's; None where only its trials were asked. `widened` are the ranges that its
-    search has widened.
+    `target` is the accuracy that a decided setup may be expected to lose, `slots` how many packs run at the
+    same time in the hours of the forecasts. `prior_from` names the earlier studies whose trials have a say
+    beside the study's own. `state` and `state_reason` are the study's; None where only its trials were asked.
+    `widened` are the ranges that its search has widened.
     """
 
     study: str
@@ -99,6 +103,8 @@ class BestAnswer:
     state: str | None = None
     state_reason: str | None = None
     widened: tuple[StoredWidening, ...] = ()
+    target: float = COMMON_TARGET
+    slots: float = 1.0
     metric: str = "val_accuracy"
 
     def of_study(self, study: StudySummary) -> "BestAnswer":
@@ -119,6 +125,8 @@ class BestAnswer:
             "metric": self.metric,
             "level": self.level,
             "tolerance": self.tolerance,
+            "target": self.target,
+            "slots": self.slots,
             "setups": [answer.to_dict() for answer in self.setups],
             "widened": [widening.to_dict() for widening in self.widened],
             **({"prior_from": list(self.prior_from)} if self.prior_from else {}),
@@ -135,6 +143,7 @@ def best(
     where: Mapping[str, Any] | None = None,
     level: float = 0.9,
     tolerance: float = 0.005,
+    slots: float = 1.0,
     seed: int = 0,
 ) -> BestAnswer:
     """Return the best temperature per setup, or per combination of levels of some factors.
@@ -148,6 +157,7 @@ def best(
         where: Levels of factors to which the answers are restricted.
         level: Probability of the intervals, between 0 and 1.
         tolerance: What counts as near the best, as a fraction of accuracy.
+        slots: How many packs run at the same time, for what is forecast.
         seed: Fixes the draws that the answers are computed from.
 
     Raises:
@@ -155,16 +165,25 @@ def best(
     """
     response = fit_response(spec, trials, earlier=earlier, seed=seed)
     groups = group_setups(response.space.setups, select_setups(response.space.setups, where), by)
-    judge = _Judge(response, trials, level, tolerance)
+    target = spec.search.stop.regret or COMMON_TARGET
+    judge = _Judge(response, trials, level, tolerance, target, slots)
     answers = [judge.answer(setup, members, is_marginal=by is not None) for setup, members in groups]
     prior_from = tuple(study.spec.name for study in earlier)
-    return BestAnswer(spec.name, level, tolerance, answers, prior_from=prior_from)
+    return BestAnswer(spec.name, level, tolerance, answers, prior_from=prior_from, target=target, slots=slots)
 
 
 class _Judge:
     """Answers for groups of setups from one response."""
 
-    def __init__(self, response: Response, trials: Trials, level: float, tolerance: float) -> None:
+    def __init__(
+        self,
+        response: Response,
+        trials: Trials,
+        level: float,
+        tolerance: float,
+        target: float,
+        slots: float,
+    ) -> None:
         self._response = response
         columns = columns_of(trials)
         self._ended = outcomes_of(columns)
@@ -172,6 +191,8 @@ class _Judge:
         self._span = temperature_span(columns, response.spec)
         self._level = level
         self._tolerance = tolerance
+        self._target = target
+        self._slots = slots
 
     def answer(self, setup: Setup, members: Sequence[int], *, is_marginal: bool) -> SetupAnswer:
         reasons = [self._response.silence(s) for s in members]
@@ -202,8 +223,14 @@ class _Judge:
             warnings += [note] if note else []
         if not is_marginal:
             known["params"] = params
-            warnings += map(str, edges(self._response, answered[0], int(details[0].nodes[0])))
+            at_edge = list(edges(self._response, answered[0], int(details[0].nodes[0])))
+            warnings += map(str, at_edge)
+            known["forecast"] = self._forecast(answered[0], profile, at_edge)
         return SetupAnswer(**known, warnings=tuple(warnings))
+
+    def _forecast(self, setup: int, profile: TemperatureProfile, at_edge: Sequence[Edge]) -> SetupForecast:
+        other = next((edge for edge in at_edge if edge.path != TEMPERATURE), None)
+        return forecast_setup(self._response, setup, profile, other, target=self._target, slots=self._slots)
 
     def _outcomes(self, members: Sequence[int]) -> tuple[TemperatureBand, ...]:
         own = self._ended.take(np.isin(self._setup_of, members))
@@ -257,6 +284,9 @@ class _Recommendation:
 def _plain(value: Any) -> Any:
     if isinstance(value, TemperatureEffect | TemperatureBand):
         return value.to_dict()
+    if isinstance(value, SetupForecast):
+        told = ("regret", "decided", "more_trials", "hours", "reason")
+        return {name: _plain(getattr(value, name)) for name in told}
     return list(map(_plain, value)) if isinstance(value, tuple) else value
 
 

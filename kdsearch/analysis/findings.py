@@ -30,6 +30,7 @@ from kdsearch.storage import (
     TeacherRow,
     TrialRow,
     load_epochs,
+    load_slots,
     load_spec_of,
     load_study,
     load_teachers,
@@ -105,7 +106,8 @@ def load_findings(
     spec, trials = load_spec_of(database, study), load_trials(database, study)
     earlier = load_prior(database, spec)
     now = load_study(database, study)
-    answer = best(spec, trials, earlier=earlier, level=level, tolerance=tolerance).of_study(now)
+    slots = load_slots(database, study)
+    answer = best(spec, trials, earlier=earlier, level=level, tolerance=tolerance, slots=slots).of_study(now)
     sample = learning_sample([found.setup for found in answer.setups], trials)
     return Findings(
         spec,

@@ -1,22 +1,26 @@
 """Which setups are decided, and about how many more trials the others need."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from kdsearch.analysis.edges import parameter_edges
+from kdsearch.analysis.edges import Edge, parameter_edges
+from kdsearch.analysis.profiles import TemperatureProfile
 from kdsearch.analysis.response import Response, fit_response
 from kdsearch.analysis.selection import select_setups
 from kdsearch.analysis.space import without_temperature
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.spec import Setup, StudySpec, setup_key
-from kdsearch.storage import Trials
+from kdsearch.storage import StudySummary, Trials
 
 ENOUGH_TO_DECIDE = 8
 """So many complete trials a setup needs before its doubt is believed: a model of few trials is too sure."""
+
+COMMON_TARGET = 0.002
+"""The accuracy that a recommended temperature may be expected to lose where a study names no other."""
 
 _RATES = (2.5, 1.5, 1.0)
 """Expected regret falls about as a power of a setup's trials: likely 1.5, seldom beyond these (simulated)."""
@@ -32,7 +36,7 @@ class SetupForecast:
         regret: The accuracy that its recommended temperature is expected to lose; None where there is none.
         decided: Whether that is at most the target, on enough trials, no other parameter at its range's edge.
         more_trials: About how many more complete trials bring it there: at best, likely, at worst.
-        hours: The likely ones in hours of one trial at a time; None where no time was measured.
+        hours: For how long the study then runs for them; None where no time was measured.
         reason: Why there is no number of trials.
     """
 
@@ -50,17 +54,43 @@ class SetupForecast:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What of a budget is spent, in its own unit."""
+
+    spent: float
+    limit: float
+
+
+@dataclass(frozen=True)
 class Forecast:
-    """What every setup of a study still needs until its expected regret is at most `target`."""
+    """What every setup of a study still needs until its expected regret is at most `target`.
+
+    `slots` is how many packs run at the same time in its hours. `budgets` tells what is spent of the study's
+    budgets, by their names in `search`; it is empty where only trials were asked.
+    """
 
     study: str
     target: float
     setups: list[SetupForecast] = field(default_factory=list)
+    slots: float = 1.0
+    budgets: dict[str, Budget] = field(default_factory=dict)
 
     @property
     def decided(self) -> bool:
         """Whether every setup is."""
         return all(setup.decided for setup in self.setups)
+
+    def of_study(self, spec: StudySpec, study: StudySummary) -> "Forecast":
+        """Return the forecast with what of the study's budgets is spent."""
+        search, hours = spec.search, study.hours
+        budgets = {
+            "trials": (study.progress.finished, search.trials),
+            "hours": (hours.wall, search.hours),
+            "gpu_hours": (hours.gpu, search.gpu_hours),
+            "cpu_hours": (hours.cpu, search.cpu_hours),
+        }
+        known = {name: Budget(spent, limit) for name, (spent, limit) in budgets.items() if limit is not None}
+        return replace(self, budgets=known)
 
     def decisions(self, setups: Sequence[Setup]) -> dict[str, str]:
         """Return why each of a study's setups is decided, by its key; one that is not has none."""
@@ -76,7 +106,11 @@ class Forecast:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the forecast as a JSON document."""
-        return {**self.__dict__, "setups": [setup.to_dict() for setup in self.setups]}
+        return {
+            **self.__dict__,
+            "setups": [setup.to_dict() for setup in self.setups],
+            "budgets": {name: dict(budget.__dict__) for name, budget in self.budgets.items()},
+        }
 
 
 @one_blas_thread
@@ -85,8 +119,9 @@ def forecast(
     trials: Trials,
     *,
     earlier: Sequence[EarlierStudy] = (),
-    regret: float = 0.002,
+    regret: float = COMMON_TARGET,
     where: Mapping[str, Any] | None = None,
+    slots: float = 1.0,
     seed: int = 0,
 ) -> Forecast:
     """Return which setups are decided, and about what the others need.
@@ -97,30 +132,60 @@ def forecast(
         earlier: The studies that `search.warm_start` names.
         regret: The target: the accuracy that a recommended temperature may be expected to lose.
         where: Levels of factors to which the forecast is restricted.
+        slots: How many packs run at the same time.
         seed: Fixes the draws that it is computed from.
 
     Raises:
         RequestError: A factor or a level does not belong to the study.
     """
-    return forecast_of(fit_response(spec, trials, earlier=earlier, seed=seed), regret=regret, where=where)
+    response = fit_response(spec, trials, earlier=earlier, seed=seed)
+    return forecast_of(response, regret=regret, where=where, slots=slots)
 
 
 @one_blas_thread
-def forecast_of(response: Response, *, regret: float, where: Mapping[str, Any] | None = None) -> Forecast:
+def forecast_of(
+    response: Response, *, regret: float, where: Mapping[str, Any] | None = None, slots: float = 1.0
+) -> Forecast:
     """Return what `forecast` does, of a response that is there already."""
     members = select_setups(response.space.setups, where)
-    return Forecast(response.spec.name, regret, [_of_setup(response, s, regret) for s in members])
+    setups = [_of_setup(response, s, regret, slots) for s in members]
+    return Forecast(response.spec.name, regret, setups, slots)
 
 
-def _of_setup(response: Response, setup: int, target: float) -> SetupForecast:
+def _of_setup(response: Response, setup: int, target: float, slots: float) -> SetupForecast:
+    if reason := response.silence(setup):
+        return SetupForecast(
+            response.space.setups[setup], len(response.tallies[setup].complete), reason=reason
+        )
+    profile = response.profile([setup])
+    node = int(response.recommended_nodes(setup, profile.temperature)[0])
+    at_edge = next(parameter_edges(response, setup, node), None)
+    return forecast_setup(response, setup, profile, at_edge, target=target, slots=slots)
+
+
+def forecast_setup(
+    response: Response,
+    setup: int,
+    profile: TemperatureProfile,
+    at_edge: Edge | None,
+    *,
+    target: float,
+    slots: float,
+) -> SetupForecast:
+    """Return the forecast of one setup that can be answered.
+
+    Args:
+        response: The study's response.
+        setup: The setup.
+        profile: Its profile.
+        at_edge: Where the best value of another parameter than temperature lies at the edge of its range.
+        target: The accuracy that its recommendation may be expected to lose.
+        slots: How many packs run at the same time.
+    """
     known, tally = response.space.setups[setup], response.tallies[setup]
     n_trials = len(tally.complete)
-    if reason := response.silence(setup):
-        return SetupForecast(known, n_trials, reason=reason)
-    profile = response.profile([setup])
     regret = float(profile.regret[:, profile.best].mean())
-    node = int(response.recommended_nodes(setup, profile.temperature)[0])
-    if at_edge := next(parameter_edges(response, setup, node), None):
+    if at_edge is not None:
         return SetupForecast(known, n_trials, regret, reason=str(at_edge))
     if regret <= target and n_trials >= ENOUGH_TO_DECIDE:
         return SetupForecast(known, n_trials, regret, decided=True, more_trials=(0, 0, 0), hours=0.0)
@@ -128,5 +193,5 @@ def _of_setup(response: Response, setup: int, target: float) -> SetupForecast:
     ratio = max(regret / target, 1.0)
     best, likely, worst = (max(round(n_trials * (ratio ** (1 / rate) - 1)), missing) for rate in _RATES)
     seconds = tally.complete.seconds[np.nan_to_num(tally.complete.seconds) > 0]
-    hours = likely * float(seconds.mean()) / 3600 if len(seconds) else None
+    hours = likely * float(seconds.mean()) / 3600 / slots if len(seconds) else None
     return SetupForecast(known, n_trials, regret, more_trials=(best, likely, worst), hours=hours)

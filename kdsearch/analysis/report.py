@@ -21,7 +21,7 @@ from kdsearch.analysis.findings import (
     summary,
 )
 from kdsearch.analysis.pages import PLOTLY_JS, TEMPLATES, page_templates
-from kdsearch.analysis.tables import answer_table, teacher_table
+from kdsearch.analysis.tables import answer_table, forecast_table, teacher_table
 from kdsearch.errors import RequestError
 from kdsearch.spec import spec_document
 from kdsearch.storage import Database
@@ -63,6 +63,7 @@ def report_html(findings: Findings, *, written: datetime) -> str:
         summary=[*summary(findings), standing(findings.study)],
         answer=answer_table(findings.answer),
         reading=reading(findings.answer),
+        forecast=forecast_table(findings.answer),
         coupling=coupling(findings.comparisons),
         sections=figure_sections(findings),
         teachers=teacher_table(findings.teachers),

@@ -55,6 +55,32 @@ def answer_table(answer: BestAnswer) -> Table:
     return Table(headings, rows, emphasis=len(factors), notes=_notes(answer))
 
 
+def forecast_table(answer: BestAnswer) -> Table:
+    """Return which setups are decided, and about what the others need."""
+    target = f"{100 * answer.target:g} points"
+    headings = [
+        Heading("setup"),
+        Heading("may lose, points", "expected loss of accuracy at the recommended temperature"),
+        Heading("to go", f"complete trials until it is expected to lose at most {target}"),
+        Heading("from, to", "so many at best and at worst"),
+        Heading("hours", f"with {answer.slots:.2g} packs at the same time, as many as ran so far"),
+    ]
+    names = setup_names([found.setup for found in answer.setups])
+    rows = [[name, *_forecast_row(found)] for name, found in zip(names, answer.setups, strict=True)]
+    return Table(headings, rows)
+
+
+def _forecast_row(found: SetupAnswer) -> list[str]:
+    forecast = found.forecast
+    if forecast is None or forecast.regret is None:
+        return [NOTHING] * 4
+    lost, more = f"{100 * forecast.regret:.2f}", forecast.more_trials
+    if forecast.decided or more is None:
+        return [lost, "decided" if forecast.decided else "undecided: see above", NOTHING, NOTHING]
+    hours = NOTHING if forecast.hours is None else f"{forecast.hours:.2g}"
+    return [lost, f"about {more[1]}", f"{more[0]} to {more[2]}", hours]
+
+
 def effect_table(answer: BestAnswer) -> Table:
     """Return temperature's effect with the other parameters retuned for each temperature, and kept."""
     defaults = list(dict.fromkeys(t for found in answer.setups for t in found.regret_of or ()))

@@ -55,16 +55,24 @@ def print_answer(document: Mapping[str, Any]) -> None:
     factors = list(setups[0]["setup"]) if setups else []
     tuned = list(next((s["params"] for s in setups if s["params"]), {}))
     level = f"{100 * document['level']:.0f}%"
+    has_forecast = any(setup["forecast"] for setup in setups)
     columns = [
         *map(short, factors),
         *("best T", level, "near-optimal", "accuracy %"),
         *map(short, tuned),
         *("lost at T=1", "at T=4", "trials"),
+        *(["to go"] if has_forecast else []),
     ]
     table = _table(f"Best temperature per setup of {document['study']}", columns, columns[len(factors) :])
     for setup in setups:
-        table.add_row(*_answer_cells(setup, factors, tuned))
+        to_go = [_to_go(setup)] if has_forecast else []
+        table.add_row(*_answer_cells(setup, factors, tuned), *to_go)
     print_table(table)
+    if has_forecast:
+        click.echo(
+            f"to go: trials, and time with {number(document['slots'], 2)} packs at once, until at most "
+            f"{percent(document['target'])} points are expected to be lost"
+        )
     _print_pruned(document)
     if earlier := document.get("prior_from"):
         click.echo(f"prior from: {', '.join(earlier)}")
@@ -122,6 +130,23 @@ def _answer_cells(setup: Mapping[str, Any], factors: Sequence[str], tuned: Seque
         percent(regret.get("4")),
         _counts(setup),
     ]
+
+
+def _to_go(setup: Mapping[str, Any]) -> str:
+    forecast = setup["forecast"]
+    if setup["stopped"] or forecast is None or forecast["more_trials"] is None:
+        return "stopped" if setup["stopped"] else "–"
+    if forecast["decided"]:
+        return "decided"
+    hours = f", {_time(forecast['hours'])}" if forecast["hours"] else ""
+    return f"about {forecast['more_trials'][1]}{hours}"
+
+
+def _time(hours: float) -> str:
+    for unit, size in (("h", 1.0), ("min", 1 / 60)):
+        if hours >= size:
+            return f"{number(hours / size, 2)} {unit}"
+    return f"{3600 * hours:.0f} s"
 
 
 def _counts(setup: Mapping[str, Any]) -> str:
@@ -206,7 +231,7 @@ def _sources_table(sources: Sequence[Mapping[str, Any]]) -> Table:
 def print_forecast(document: Mapping[str, Any]) -> None:
     """Print what `forecast` found: which setups are decided, and what the others need."""
     factors = list(document["setups"][0]["setup"]) if document["setups"] else []
-    columns = [*map(short, factors), "trials", "may lose, points", "more trials", "range", "hours"]
+    columns = [*map(short, factors), "trials", "may lose, points", "more trials", "range", "time"]
     target = f"at most {percent(document['target'])} points lost"
     table = _table(f"{document['study']}: trials until {target}", columns, columns[len(factors) :])
     for setup in document["setups"]:
@@ -217,9 +242,17 @@ def print_forecast(document: Mapping[str, Any]) -> None:
             *(level_label(setup["setup"][factor]) for factor in factors),
             str(setup["trials"]),
             "–" if setup["regret"] is None else f"{100 * setup['regret']:.2f}",
-            *(told, doubt, number(setup["hours"], 2)),
+            *(told, doubt, _time(setup["hours"]) if setup["hours"] else "–"),
         )
     print_table(table)
+    needed = [setup["hours"] for setup in document["setups"] if setup["hours"]]
+    if needed:
+        slots = number(document["slots"], 2)
+        click.echo(f"in all about {_time(sum(needed))} with {slots} packs at once, as many as ran so far")
+    units = {"trials": "trials", "hours": "hours", "gpu_hours": "GPU-hours", "cpu_hours": "CPU-hours"}
+    spent = [f"{b['spent']:.3g} of {b['limit']:.3g} {units[name]}" for name, b in document["budgets"].items()]
+    if spent:
+        click.echo(f"spent: {', '.join(spent)}")
     for setup in document["setups"]:
         _print_notes(setup)
 

@@ -25,6 +25,7 @@ class Documents:
             Route("/studies/{name}", self.study),
             Route("/studies/{name}/best", self.best),
             Route("/studies/{name}/compare", self.compare),
+            Route("/studies/{name}/forecast", self.forecast),
             Route("/studies/{name}/importance", self.importance),
             Route("/studies/{name}/trials", self.trials),
             Route("/recommend", self.recommend),
@@ -66,6 +67,12 @@ class Documents:
         """Answer what accuracy depends on: parameters, pairs of them, and factors."""
         name, asked = self._question(request, "where", "level")
         found = self._library.importance(name, where=asked.where, level=asked.level)
+        return JSONResponse(found.to_dict())
+
+    def forecast(self, request: Request) -> JSONResponse:
+        """Tell which setups are decided, and about how many more trials the others need."""
+        name, asked = self._question(request, "where", "regret")
+        found = self._library.forecast(name, where=asked.where, regret=asked.regret)
         return JSONResponse(found.to_dict())
 
     def recommend(self, request: Request) -> JSONResponse:

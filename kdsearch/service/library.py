@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from kdsearch.analysis import BestAnswer, Comparison, Importance, best, compare, importance
 from kdsearch.analysis.findings import Findings, load_findings
+from kdsearch.analysis.forecast import Forecast, forecast
 from kdsearch.analysis.recommendation import Recommendation, recommend_from
 from kdsearch.analysis.transfer import EarlierStudy, load_earlier, load_prior
 from kdsearch.errors import RequestError
@@ -23,6 +24,7 @@ from kdsearch.storage import (
     list_studies,
     load_columns,
     load_mark,
+    load_slots,
     load_spec_of,
     load_study,
     load_teachers,
@@ -100,9 +102,30 @@ class Library:
 
         def answer() -> BestAnswer:
             spec, trials, earlier = self._known(name)
-            return best(spec, trials, earlier=earlier, by=by, where=where, level=level, tolerance=tolerance)
+            return best(
+                spec,
+                trials,
+                earlier=earlier,
+                by=by,
+                where=where,
+                level=level,
+                tolerance=tolerance,
+                slots=load_slots(self.database(), name),
+            )
 
         return self._keep(name, question, answer).of_study(self.study(name))
+
+    def forecast(self, name: str, *, where: Mapping[str, Any] | None, regret: float) -> Forecast:
+        """Return which setups are decided, and about what the others need."""
+        question = ("forecast", name, repr(where), regret)
+
+        def answer() -> Forecast:
+            spec, trials, earlier = self._known(name)
+            slots = load_slots(self.database(), name)
+            return forecast(spec, trials, earlier=earlier, regret=regret, where=where, slots=slots)
+
+        found = self._keep(name, question, answer)
+        return found.of_study(load_spec_of(self.database(), name), self.study(name))
 
     def compare(self, name: str, factor: str, *, where: Mapping[str, Any] | None, level: float) -> Comparison:
         """Return whether the best temperature depends on a factor."""

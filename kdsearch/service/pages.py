@@ -11,7 +11,7 @@ from starlette.routing import Route
 from kdsearch.analysis.findings import coupling, figure_sections, reading, summary
 from kdsearch.analysis.labels import varied_factors
 from kdsearch.analysis.pages import PLOTLY_JS, PLOTLY_VERSION, TEMPLATES, page_templates
-from kdsearch.analysis.tables import answer_lines, answer_table
+from kdsearch.analysis.tables import answer_lines, answer_table, forecast_table
 from kdsearch.service.dashboard import Dashboard
 from kdsearch.service.library import Library
 from kdsearch.service.questions import Question, read_question
@@ -74,6 +74,7 @@ class Pages:
             factors=varied_factors(findings.setups),
             answer=answer_table(answer),
             reading=reading(answer),
+            forecast=forecast_table(findings.answer),
             coupling=coupling(findings.comparisons),
             sections=figure_sections(findings),
             dashboard=self._dashboard.address_of(study.name),

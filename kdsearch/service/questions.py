@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.datastructures import QueryParams
 
+from kdsearch.analysis.forecast import COMMON_TARGET
 from kdsearch.errors import RequestError
 from kdsearch.spec import parse_assignment
 
@@ -19,6 +20,7 @@ class Question:
     where: dict[str, Any] | None = None
     level: float = 0.9
     tolerance: float = 0.005
+    regret: float = COMMON_TARGET
     factor: str | None = None
     setup: dict[str, Any] | None = None
     studies: tuple[str, ...] | None = None
@@ -44,6 +46,7 @@ def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
         where=_assignments(query, "where"),
         level=_number(query, "level", Question.level, low=0.5, high=0.999),
         tolerance=_number(query, "tolerance", Question.tolerance, low=0.0, high=1.0),
+        regret=_number(query, "regret", Question.regret, low=1e-6, high=1.0),
         factor=query.get("factor"),
         setup=_assignments(query, "set"),
         studies=tuple(query.getlist("study")) or None,

@@ -19,6 +19,7 @@ from kdsearch.storage.queries import (
     load_epochs,
     load_hours,
     load_mark,
+    load_slots,
     load_spec_of,
     load_study,
     load_teachers,
@@ -38,8 +39,8 @@ from kdsearch.storage.rows import (
     TeacherRow,
     TrialRow,
     by_setup,
-)
     setup_keys,
+)
 from kdsearch.storage.schema import SchemaStatus
 from kdsearch.storage.transfer import export_study, import_study
 from kdsearch.storage.upgrading import schema_status, upgrade
@@ -76,6 +77,7 @@ __all__ = [
     "load_mark",
     "load_optuna_study",
     "load_origin",
+    "load_slots",
     "load_spec_of",
     "load_study",
     "load_teachers",
@@ -84,6 +86,6 @@ __all__ = [
     "parse_url",
     "request_stop",
     "schema_status",
+    "setup_keys",
     "upgrade",
 ]
-    "setup_keys",

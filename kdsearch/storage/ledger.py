@@ -5,6 +5,8 @@ running ones have been at it, and how long the study is being run: after a crash
 seconds since the last beat.
 """
 
+from datetime import timedelta
+
 from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
 
 from kdsearch.spec import StudySpec
@@ -13,6 +15,9 @@ from kdsearch.storage.rows import Hours
 from kdsearch.storage.tables import PackTable, StudyTable, table_of
 
 _HOUR_S = 3600.0
+
+TEACHER = "teacher"
+"""How the name of a teacher's training begins."""
 
 
 def start_pack(connection: Connection, study: int, pack: str, spec: StudySpec) -> None:
@@ -62,6 +67,22 @@ def read_hours(connection: Connection, study: int | None = None) -> dict[int, Ho
     if study is not None:
         query = query.where(StudyTable.id == study)
     return {row: Hours(*(s / _HOUR_S for s in seconds)) for row, *seconds in connection.execute(query)}
+
+
+def read_slots(connection: Connection, study: int) -> float:
+    """Return how many packs of a study ran at the same time, on average while any did; 1 without packs."""
+    of_study = (PackTable.study_id == study) & PackTable.name.not_like(f"{TEACHER} %")
+    query = select(PackTable.started, PackTable.seconds).where(of_study).order_by(PackTable.started)
+    packs = [
+        (started, started + timedelta(seconds=seconds)) for started, seconds in connection.execute(query)
+    ]
+    held = sum((end - begin for begin, end in packs), timedelta())
+    covered, until = timedelta(), None
+    for begin, end in packs:
+        new = end - (begin if until is None else max(begin, until))
+        covered += max(new, timedelta())
+        until = end if until is None else max(until, end)
+    return held / covered if covered else 1.0
 
 
 def _count(connection: Connection, which: ColumnElement[bool], *, goes_on: bool) -> None:

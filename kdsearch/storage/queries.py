@@ -12,7 +12,7 @@ from kdsearch.spec.widening import widened_document
 from kdsearch.storage.columns import TrialColumns
 from kdsearch.storage.database import Database
 from kdsearch.storage.lease import live_drivers
-from kdsearch.storage.ledger import read_hours
+from kdsearch.storage.ledger import read_hours, read_slots
 from kdsearch.storage.reading import in_parts, read_columns, read_trials
 from kdsearch.storage.rows import (
     DIVERGED,
@@ -83,6 +83,16 @@ def load_hours(database: Database, study: str) -> Hours:
     with database.read() as connection:
         row = study_id(connection, study)
         return read_hours(connection, row).get(row, Hours())
+
+
+def load_slots(database: Database, study: str) -> float:
+    """Return how many packs of a study ran at the same time, on average; 1 where none has run.
+
+    Raises:
+        RequestError: There is no such study.
+    """
+    with database.read() as connection:
+        return read_slots(connection, study_id(connection, study))
 
 
 def load_trials(database: Database, study: str) -> list[TrialRow]:

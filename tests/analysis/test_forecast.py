@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from kdsearch.analysis import best
 from kdsearch.analysis.forecast import ENOUGH_TO_DECIDE, forecast
 from kdsearch.bench.baselines import proposer_of
 from kdsearch.bench.simulation import SimulatedStudy, simulated_study
-from kdsearch.spec import setup_key
+from kdsearch.spec import load_spec, setup_key, spec_document
 
 
 def decisions(study: SimulatedStudy, regret: float) -> dict[str, str]:
@@ -59,6 +60,37 @@ def test_few_trials_forecast_nothing() -> None:
     assert all(setup.more_trials is None and "too few" in (setup.reason or "") for setup in found.setups)
     assert not found.decided
     assert decisions(simulated_study("shared", 0), 0.01) == {}
+
+
+def test_hours_are_those_of_the_slots_and_best_tells_the_same() -> None:
+    study = simulated_study("shared", 0, levels=(2, 1, 1), n_trials=24)
+    study.search(proposer_of("profile", study.spec), 24)
+    rows = [replace(row, seconds=360.0) for row in study.rows]
+    one, four = (forecast(study.spec, rows, regret=1e-5, slots=slots) for slots in (1.0, 4.0))
+    for alone, shared in zip(one.setups, four.setups, strict=True):
+        assert alone.more_trials is not None
+        assert alone.hours == pytest.approx(alone.more_trials[1] / 10)
+        assert shared.hours == pytest.approx(alone.hours / 4)
+    known = forecast(study.spec, rows, slots=4.0)
+    answer = best(study.spec, rows, slots=4.0)
+    assert (answer.target, answer.slots) == (known.target, 4.0)
+    for found, told in zip(answer.setups, known.setups, strict=True):
+        assert found.forecast == told
+    document = answer.to_dict()["setups"][0]["forecast"]
+    assert document["more_trials"] == list(known.setups[0].more_trials or ())
+    assert best(study.spec, rows, by=["optimizer.name"]).setups[0].forecast is None
+
+
+def test_a_study_that_stops_at_a_regret_is_forecast_for_it() -> None:
+    study = simulated_study("shared", 0, levels=(2, 1, 1), n_trials=24)
+    study.search(proposer_of("profile", study.spec), 24)
+    document = spec_document(study.spec)
+    document["search"]["stop"]["regret"] = 1e-6
+    spec = load_spec(document)
+    answer = best(spec, study.rows)
+    assert answer.target == 1e-6
+    assert [a.forecast for a in answer.setups] == forecast(spec, study.rows, regret=1e-6).setups
+    assert not any(a.forecast is None or a.forecast.decided for a in answer.setups)
 
 
 def test_a_learning_rate_at_the_edge_of_its_range_decides_nothing() -> None:

@@ -105,10 +105,11 @@ def test_a_report_needs_nothing_from_elsewhere(findings):
 
 def test_a_report_answers_first_and_shows_the_response_before_other_figures(findings):
     page = Page(report_html(findings, written=NOW))
-    assert page.headings[:4] == [
+    assert page.headings[:5] == [
         "demo",
         "Best temperature per setup",
         "Accuracy over temperature",
+        "What is decided, and what the rest needs",
         "Does the best temperature depend on the factors?",
     ]
     assert len(page.figures) == 6

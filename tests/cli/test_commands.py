@@ -53,6 +53,25 @@ def test_best_and_studies_tell_why_a_study_ended(capsys: pytest.CaptureFixture[s
     assert why in " ".join(capsys.readouterr().out.split())
 
 
+def test_forecasts_are_told_with_what_is_spent(capsys: pytest.CaptureFixture[str], storage: str) -> None:
+    document = answer(capsys, storage, "forecast", "made", "--regret", "0.00001")
+    assert document["budgets"] == {"trials": {"spent": 32, "limit": 32}}
+    assert document["slots"] == 1.0
+    by_setup = {str(found["setup"]): found for found in document["setups"]}
+    assert all(found["more_trials"][1] > 0 and found["hours"] > 0 for found in by_setup.values())
+    assert run(["forecast", "made", "--regret", "0.00001", "--storage", storage]) == 0
+    shown = capsys.readouterr().out
+    assert "spent: 32 of 32 trials" in shown
+    assert "with 1 packs at once" in shown
+    assert run(["best", "made", "--storage", storage]) == 0
+    shown = capsys.readouterr().out
+    assert "to go" in shown
+    assert "until at most 0.2 points are expected to be lost" in shown
+    sgd, adamw = answer(capsys, storage, "best", "made")["setups"]
+    assert sgd["forecast"]["decided"] == (sgd["forecast"]["regret"] <= 0.002)
+    assert adamw["forecast"].keys() == {"regret", "decided", "more_trials", "hours", "reason"}
+
+
 def test_python_says_what_the_commands_say(capsys: pytest.CaptureFixture[str], storage: str) -> None:
     study = kdsearch.open_study("made", storage=storage)
     assert answer(capsys, storage, "best", "made", "--level", "0.8") == study.best(level=0.8).to_dict()

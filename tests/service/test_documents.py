@@ -53,6 +53,17 @@ def test_importance_is_the_commands_document(client, stored):
     assert answer.json() == as_json(expected.to_dict())
 
 
+def test_forecast_is_the_commands_document(client, storage_url):
+    answer = client.get(
+        f"{API}/studies/demo/forecast", params={"regret": 0.0001, "where": "optimizer.name=sgd"}
+    )
+    study = kdsearch.open_study("demo", storage=storage_url)
+    expected = study.forecast(regret=0.0001, where={"optimizer.name": "sgd"})
+    assert answer.json() == as_json(expected.to_dict())
+    assert answer.json()["budgets"]["trials"] == {"spent": 16, "limit": 16}
+    assert client.get(f"{API}/studies/demo/forecast?regret=0").status_code == 422
+
+
 def test_trials_and_studies_are_the_commands_documents(client, stored):
     database, _, trials = stored
     assert client.get(f"{API}/studies/demo/trials").json() == as_json([t.to_dict() for t in trials])

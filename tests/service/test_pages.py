@@ -24,6 +24,7 @@ def test_a_studys_page_has_its_answers_and_figures(client):
     assert "Every student was given 20 epochs" in page
     assert "The study is finished: all trials are done; 1 of 2 setups were stopped early. As of" in page
     assert "<b>adamw</b>: Stopped early: expected to lose little." in page
+    assert "What is decided, and what the rest needs" in page
     figures = [json.loads(body) for attributes, body in SCRIPT.findall(page) if "figure-source" in attributes]
     assert len(figures) == 6
     assert 'href="/dashboard/studies/1"' in page

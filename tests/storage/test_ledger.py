@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from kdsearch.spec import StudySpec
-from kdsearch.storage import Database, Hours, StudyRecord, hold_lease, list_studies, load_hours
+from kdsearch.storage import Database, Hours, StudyRecord, hold_lease, list_studies, load_hours, load_slots
 from kdsearch.storage.database import database_now
 from kdsearch.storage.tables import LeaseTable, PackTable
 
@@ -107,6 +107,25 @@ def test_a_crash_loses_no_more_time_than_since_the_last_beat(database: Database,
             connection.execute(change.values(owner="another", heartbeat=database_now(connection)))
         counted = record.hours().wall
     assert record.hours().wall == counted
+
+
+def test_packs_that_overlap_count_as_slots_and_teachers_and_pauses_do_not(
+    database: Database, record: StudyRecord
+) -> None:
+    assert load_slots(database, "tiny") == 1.0
+    start = time.time() - 100_000
+    # Two at a time for 100 s, then one for 50 s, and after a pause one for 50 s: 300 s in 200 s.
+    for pack, begin, seconds in (
+        *(("p1", 0, 150), ("p2", 0, 100), ("p3", 1000, 50)),
+        ("teacher abc 1", 2000, 500),
+    ):
+        record.start_pack(pack)
+        record.end_pack(pack)
+        with database.write() as connection:
+            moment = datetime.fromtimestamp(start + begin, UTC)
+            change = sa.update(PackTable).where(PackTable.name == pack)
+            connection.execute(change.values(started=moment, seconds=seconds))
+    assert load_slots(database, "tiny") == pytest.approx(300 / 200)
 
 
 @pytest.mark.parametrize(
