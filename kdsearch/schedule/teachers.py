@@ -1,6 +1,7 @@
 """Teachers, each trained once as a Ray task before the search begins."""
 
 import json
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,33 +18,55 @@ from kdsearch.storage import StudyRecord
 
 
 def train_teachers(spec: StudySpec, record: StudyRecord, artifacts: Place) -> None:
-    """Train or find the teacher of every setup and record it.
+    """Train or find the teacher of every setup and record it; what training takes counts as packs do.
 
     Raises:
         RequestError: A teacher's data or weights can't be had; the message says why.
         RunError: A teacher's training failed.
     """
     needs = spec.resources
-    task = ray.remote(num_cpus=needs.cpus_per_pack, num_gpus=needs.gpus_per_pack)(_train)
-    pending = []
+    task = ray.remote(num_cpus=needs.cpus_per_pack, num_gpus=needs.gpus_per_pack, num_returns="streaming")(
+        _train
+    )
+    pending: dict[Any, str] = {}
     for document in teacher_documents(spec):
         if known := _known(document, artifacts):
             record.save_teacher(known)
         else:
-            pending.append(task.remote(document, str(artifacts)))
-    for reference in pending:
+            attempt = uuid.uuid4().hex[:4]  # one that a killed driver had begun stays counted beside it
+            pending[task.remote(document, str(artifacts))] = f"teacher {_digest(document)[:12]} {attempt}"
+    while pending:
+        training: Any = ray.wait(list(pending), num_returns=1)[0][0]
+        name = pending[training]
         try:
-            teacher: dict[str, Any] = ray.get(reference)
-            record.save_teacher(teacher)
-        except RayTaskError as error:
-            if isinstance(error.cause, KDSearchError):
-                raise error.cause from error
-            raise RunError(f"A teacher could not be trained: {error.cause!r}.") from error
-        except RayError as error:  # Ray has tried it again a few times
-            raise RunError(
-                f"A teacher could not be trained: {reason_of(error)}. "
-                "Give it what it lacks, and launch again; the teachers that are done stay."
-            ) from error
+            news: dict[str, Any] = ray.get(next(training))
+        except StopIteration:
+            del pending[training]
+        except RayError as error:
+            record.end_pack(name)
+            raise _failure(error) from error
+        else:
+            _record_news(record, name, news)
+
+
+def _record_news(record: StudyRecord, name: str, news: dict[str, Any]) -> None:
+    """Take that a teacher's training has begun, or what came out."""
+    if news:
+        record.end_pack(name)
+        record.save_teacher(news)
+    else:
+        record.start_pack(name)
+
+
+def _failure(error: RayError) -> KDSearchError:
+    if not isinstance(error, RayTaskError):  # Ray has tried it again a few times
+        return RunError(
+            f"A teacher could not be trained: {reason_of(error)}. "
+            "Give it what it lacks, and launch again; the teachers that are done stay."
+        )
+    if isinstance(error.cause, KDSearchError):
+        return error.cause
+    return RunError(f"A teacher could not be trained: {error.cause!r}.")
 
 
 def teacher_documents(spec: StudySpec) -> list[dict[str, Any]]:
@@ -67,19 +90,24 @@ def _distilling(spec: StudySpec) -> Iterator[TrainingSpec]:
 
 def _known(document: dict[str, Any], artifacts: Place) -> dict[str, Any] | None:
     """Return the record of a teacher that is here already, without a worker that first imports torch."""
-    recipe = recipe_of(TrainingSpec.model_validate(document))
     try:
-        known = find_record(store_at(artifacts), recipe.digest)
+        known = find_record(store_at(artifacts), _digest(document))
     except KDSearchError:  # the task says what is wrong, or finds the files on its own node
         return None
     return None if known is None else _told(known, artifacts)
 
 
-def _train(document: dict[str, Any], artifacts: str) -> dict[str, Any]:
+def _digest(document: dict[str, Any]) -> str:
+    return recipe_of(TrainingSpec.model_validate(document)).digest
+
+
+def _train(document: dict[str, Any], artifacts: str) -> Iterator[dict[str, Any]]:
+    """Yield nothing as a sign that the training begins, then the teacher's record."""
+    yield {}
     from kdsearch.distill.teachers import ensure_teacher
 
     recipe = recipe_of(TrainingSpec.model_validate(document))
-    return _told(ensure_teacher(recipe, artifacts), artifacts)
+    yield _told(ensure_teacher(recipe, artifacts), artifacts)
 
 
 def _told(teacher: TeacherRecord, artifacts: Place) -> dict[str, Any]:

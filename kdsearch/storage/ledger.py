@@ -1,4 +1,4 @@
-"""What a study's packs took of the cluster, in CPU-hours and GPU-hours.
+"""What a study's packs took of the cluster, in CPU-hours and GPU-hours; a teacher's training counts as one.
 
 A pack counts from the moment its worker begins until it ends. The lease's heartbeat writes how long the
 running ones have been at it, and how long the study is being run: after a crash nothing is missing but the

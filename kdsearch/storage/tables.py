@@ -175,7 +175,7 @@ class EpochTable(Table):
 
 
 class PackTable(Table):
-    """What a pack held, and for how many seconds so far; `running` tells that it still holds it."""
+    """What a pack, or a teacher's training, held and for how many seconds; `running`: it still holds it."""
 
     __tablename__ = "kd_pack"
 

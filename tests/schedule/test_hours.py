@@ -2,11 +2,14 @@
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from kdsearch.storage import list_studies, load_hours, open_database
+from kdsearch.storage import list_studies, load_hours, load_teachers, open_database
+from kdsearch.storage.tables import PackTable
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -71,3 +74,35 @@ def test_a_killed_drivers_packs_stay_counted(launches: Any) -> None:
     assert code == 0, err
     assert "CPU-hours are spent" in out
     assert sum(row.state == "complete" for row in launches.rows()) == done
+
+
+DISTILLING = """
+name: waiting
+dataset: {name: digits, train_size: 100, validation_size: 100}
+student: {arch: mlp_8}
+teacher: {arch: mlp_32}
+training: {epochs: 1}
+setup: {teacher.finetune.epochs: [2, 3]}
+tune: {objective.temperature: {low: 1, high: 40, log: true}}
+search: {trials: 4, cpu_hours: 1.0e-6}
+"""
+
+
+def test_teachers_count_and_may_spend_the_budget(launches: Any, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(DISTILLING)
+    kept = ("--set", f"artifacts={tmp_path / 'artifacts'}")
+    code, out, err = launches.run(*kept)
+    assert code == 0, err
+    assert "CPU-hours are spent" in out
+    assert launches.rows() == []
+    with open_database(launches.storage) as database, database.read() as connection:
+        teachers = load_teachers(database, "waiting")
+        names, seconds = zip(*connection.execute(sa.select(PackTable.name, PackTable.seconds)), strict=True)
+        assert {name.split()[1] for name in names} == {teacher.digest[:12] for teacher in teachers}
+        assert sum(seconds) >= sum(teacher.seconds for teacher in teachers) > 0
+        assert load_hours(database, "waiting").cpu == pytest.approx(sum(seconds) / 3600)
+    code, _, err = launches.run(*kept, "--set", "search.cpu_hours=1")  # the teachers are there
+    assert code == 0, err
+    assert len(launches.rows()) == 4
+    with open_database(launches.storage) as database, database.read() as connection:
+        assert sum(name.startswith("teacher") for name in connection.scalars(sa.select(PackTable.name))) == 2
