@@ -17,7 +17,7 @@ _SETUP = "setup"
 
 
 def silence_optuna() -> None:
-    """Let Optuna tell neither of each study and trial, nor that a sampler is experimental or could be faster."""
+    """Let Optuna tell neither of its studies and trials nor that a sampler is experimental or slow."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 

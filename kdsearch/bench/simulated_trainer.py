@@ -4,8 +4,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, cast
 
-import numpy as np
-
 from kdsearch.bench.simulation import SimulatedStudy, simulated_study
 from kdsearch.storage import DIVERGED
 from kdsearch.trial import Metrics, Trial
@@ -18,8 +16,7 @@ def train(trial: Trial, report: Callable[[int, Metrics], bool]) -> Metrics:
         RuntimeError: The student was lost, as in scenarios with failures.
     """
     study = _study(tuple(trial.spec.options.items()))
-    rng = np.random.default_rng([study.spec.search.seed, trial.seed])
-    accuracy, reason = study.outcome(trial.setup, trial.params, rng)
+    accuracy, reason = study.outcome(trial.setup, trial.params, trial.seed)
     if accuracy is None and reason != DIVERGED:
         raise RuntimeError(reason)
     metrics = {"val_accuracy": float("nan") if accuracy is None else accuracy}

@@ -56,11 +56,10 @@ class SetupTruth:
 
 @dataclass
 class SimulatedStudy:
-    """A spec, the truth behind it, and trials that are drawn from that truth."""
+    """A spec, the truth behind it, and trials that are drawn from that truth, each by its own seed."""
 
     spec: StudySpec
     truths: dict[str, SetupTruth]
-    rng: np.random.Generator
     crashes: float = 0.0
     diverges: bool = False
     rows: list[TrialRow] = field(default_factory=list)
@@ -70,15 +69,17 @@ class SimulatedStudy:
         return self.truths[setup_key(setup)]
 
     def run(self, setup: Setup, params: Params) -> TrialRow:
-        """Train one simulated student, and keep its trial."""
-        accuracy, reason = self.outcome(setup, params, self.rng)
+        """Train one simulated student, with the seed that a record would give it, and keep its trial."""
+        number = len(self.rows)
+        seed = self.spec.search.seed * 1_000_000 + number
+        accuracy, reason = self.outcome(setup, params, seed)
         row = TrialRow(
-            number=len(self.rows),
+            number=number,
             state="complete" if reason is None else "failed",
             reason=reason,
             setup=setup,
             params=params,
-            seed=len(self.rows),
+            seed=seed,
             epochs=self.spec.training.epochs,
             val_accuracy=accuracy,
             test_accuracy=accuracy,
@@ -104,10 +105,9 @@ class SimulatedStudy:
         dimension = self.spec.dimensions(setup)[TEMPERATURE]
         return dimension.to_unit(temperature)  # type: ignore[union-attr]  # a range by construction
 
-    def outcome(
-        self, setup: Setup, params: Params, rng: np.random.Generator
-    ) -> tuple[float | None, str | None]:
-        """Return a trial's accuracy, as a fraction, or None and the reason why it failed."""
+    def outcome(self, setup: Setup, params: Params, seed: int) -> tuple[float | None, str | None]:
+        """Return a trial's accuracy, as a fraction, or None and why it failed; the seed fixes its luck."""
+        rng = np.random.default_rng([self.spec.search.seed, seed])
         truth, dimensions = self.truth(setup), self.spec.dimensions(setup)
         units = {path: dimensions[path].to_unit(value) for path, value in params.items()}  # type: ignore[union-attr]
         points = float(truth.profile(np.array(units[TEMPERATURE])))
@@ -178,7 +178,7 @@ def simulated_study(
             lr_beyond=lr_beyond,
         )
     has_failures = scenario == "failures"
-    return SimulatedStudy(spec, truths, rng, 0.1 if has_failures else 0.0, has_failures)
+    return SimulatedStudy(spec, truths, 0.1 if has_failures else 0.0, has_failures)
 
 
 def _document(

@@ -71,7 +71,7 @@ def test_answers_are_scored_against_the_truth():
         assert score.covered
         assert 0 <= score.regret < 0.3
         assert score.near_found is not None
-        assert score.near_found > 0.5
+        assert score.near_found > 0.3
         assert not score.truly_flat
     assert all(score is not None and score.regret < 2 for score in best_trial_scores(study))
 
@@ -88,7 +88,7 @@ def trial_of(study: SimulatedStudy, seed: int, temperature: float = 6.0, lr: flo
     return Trial(seed, seed, setup, params, study.spec.resolve(setup, params))
 
 
-def test_the_trainer_computes_what_the_study_would_measure():
+def test_the_trainer_computes_what_the_study_measures():
     study = simulated_study("shared", 2, lr_off=0.4)
     reported: list[tuple[int, float]] = []
 
@@ -96,33 +96,24 @@ def test_the_trainer_computes_what_the_study_would_measure():
         reported.append((epoch, metrics["val_accuracy"]))
         return False
 
-    trials = [trial_of(study, seed) for seed in range(200)]
-    trained = np.array([train(trial, report)["val_accuracy"] for trial in trials])
-    own = [study.run(trial.setup, trial.params).val_accuracy or 0 for trial in trials]
+    rows = [study.run(trial.setup, trial.params) for trial in [trial_of(study, 0)] * 20]
+    trials = [trial_of(study, row.seed) for row in rows]
+    trained = [train(trial, report)["val_accuracy"] for trial in trials]
+    assert trained == [row.val_accuracy for row in rows]
+    assert len(set(trained)) == 20
     assert reported == [(trial.epochs, value) for trial, value in zip(trials, trained, strict=True)]
-    assert 100 * trained.mean() == pytest.approx(100 * np.mean(own), abs=0.1)
-    assert trained.std() == pytest.approx(np.std(own), rel=0.25)
-    assert train(trials[3], report)["val_accuracy"] == trained[3]
 
 
-def test_a_trainers_student_diverges_where_the_studys_would():
+def test_the_trainers_student_diverges_or_is_lost_where_the_studys_does():
     study = simulated_study("failures", 0)
-    assert study.outcome(study.spec.setups()[0], trial_of(study, 0, lr=1.0).params, study.rng)[1] == DIVERGED
-    assert math.isnan(train(trial_of(study, 0, lr=1.0), lambda epoch, metrics: True)["val_accuracy"])
-
-
-def test_a_trainers_student_is_lost_as_often_as_the_studys():
-    study = simulated_study("failures", 0)
-    lost = [seed for seed in range(200) if study.outcome(*chance(study, seed))[1] == "lost worker"]
+    high = trial_of(study, 0, lr=1.0)
+    assert study.run(high.setup, high.params).reason == DIVERGED
+    assert math.isnan(train(high, lambda epoch, metrics: True)["val_accuracy"])
+    rows = [study.run(trial.setup, trial.params) for trial in [trial_of(study, 0)] * 200]
+    lost = [row.seed for row in rows if row.reason == "lost worker"]
     assert 8 < len(lost) < 35
     with pytest.raises(RuntimeError, match="lost worker"):
         train(trial_of(study, lost[0]), lambda epoch, metrics: False)
-
-
-def chance(study: SimulatedStudy, seed: int):
-    """Return a trial's setup, its parameters and the luck that the trainer gives it."""
-    trial = trial_of(study, seed)
-    return trial.setup, trial.params, np.random.default_rng([study.spec.search.seed, seed])
 
 
 @pytest.mark.parametrize("sampler", ["grid at default", "tpe joint"])

@@ -54,7 +54,7 @@ def test_a_temperature_that_is_a_factor_is_decided_for_all_its_levels(study: Sim
     document["setup"][TEMPERATURE] = [1.0, 4.0, 16.0]
     del document["tune"][TEMPERATURE]
     by_level = load_spec(document)
-    record = SimulatedRecord(SimulatedStudy(by_level, {}, study.rng))
+    record = SimulatedRecord(SimulatedStudy(by_level, {}))
     for setup in by_level.setups():
         for lr in (0.03, 0.1, 0.3, 0.7):
             params = {TEMPERATURE: setup[TEMPERATURE], "optimizer.lr": lr}
