@@ -13,7 +13,7 @@ from kdsearch.analysis.profiles import TemperatureProfile
 from kdsearch.analysis.response import Response
 from kdsearch.spec import TEMPERATURE, Range
 
-_OUTER_SHARE = 0.1
+OUTER_SHARE = 0.1
 _PROBABLE = 0.5
 _SLIGHT_GAIN = 0.001
 
@@ -57,9 +57,9 @@ def parameter_edges(response: Response, setup: int, temperature_node: int) -> It
     for axis, nodes in zip(response.space.axes[1:], best_nodes.T, strict=True):
         dimension, positions = dimensions[axis.path], axis.positions[nodes]
         if isinstance(dimension, Range) and dimension.log:
-            if np.mean(positions <= _OUTER_SHARE) >= _PROBABLE:
+            if np.mean(positions <= OUTER_SHARE) >= _PROBABLE:
                 yield Edge(axis.path, dimension.low, is_high=False)
-            if np.mean(positions >= 1 - _OUTER_SHARE) >= _PROBABLE:
+            if np.mean(positions >= 1 - OUTER_SHARE) >= _PROBABLE:
                 yield Edge(axis.path, dimension.high, is_high=True)
 
 
@@ -67,7 +67,7 @@ def _temperature_edges(profile: TemperatureProfile) -> Iterator[Edge]:
     if not profile.half_step:
         return
     last = len(profile.temperatures) - 1
-    inside = max(1, round(_OUTER_SHARE * last))
+    inside = max(1, round(OUTER_SHARE * last))
     best = profile.draws.argmax(axis=1)
     for end, neighbour in ((0, inside), (last, last - inside)):
         still_rising = profile.draws[:, end] - profile.draws[:, neighbour] >= _SLIGHT_GAIN

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from kdsearch.analysis.edges import Edge, edges
+from kdsearch.analysis.edges import OUTER_SHARE, Edge, edges
 from kdsearch.analysis.labels import setup_names
 from kdsearch.analysis.response import Response
 from kdsearch.analysis.threads import one_blas_thread
@@ -22,7 +22,8 @@ _MOST_NAMES = 3
 def find_widenings(response: Response, done: Sequence[Widening]) -> list[Widening]:
     """Return the ranges that `search.widen` lets be widened, each at most once and at one end.
 
-    A range is one for all setups, or for those of a level: one of them decides.
+    A range is one for all setups, or for those of a level: one of them decides, once it has trials near that
+    end. What the model only expects there is no reason.
 
     Args:
         response: The study's response, under its ranges as they are now.
@@ -38,7 +39,7 @@ def find_widenings(response: Response, done: Sequence[Widening]) -> list[Widenin
         node = _recommended_node(response, s)
         setup = response.space.site_at(s, node).setup
         for edge in edges(response, s, node):
-            if may_widen(spec, edge.path):
+            if may_widen(spec, edge.path) and _was_tried(response, s, edge):
                 place = edge.path, level_of_range(spec, edge.path, setup)
                 first, members = at_end.setdefault(place, (edge, []))
                 members += [s] if edge == first else []
@@ -50,6 +51,17 @@ def find_widenings(response: Response, done: Sequence[Widening]) -> list[Widenin
         if times[place] < MOST_WIDENINGS
     ]
     return [widening for widening in found if widening is not None]
+
+
+def _was_tried(response: Response, setup: int, edge: Edge) -> bool:
+    """Return whether a complete trial of a setup lies in the outer tenth of its range at an edge."""
+    index = next(i for i, axis in enumerate(response.space.axes) if axis.path == edge.path)
+    positions = response.space.axes[index].positions
+    tried = positions[response.tallies[setup].complete.nodes[:, index]]
+    inside = positions[response.space.allowed(setup, index)]
+    low, high = inside.min(), inside.max()
+    near = OUTER_SHARE * (high - low)
+    return bool((tried >= high - near).any() if edge.is_high else (tried <= low + near).any())
 
 
 def _reason(edge: Edge, names: Sequence[str]) -> str:

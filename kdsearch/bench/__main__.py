@@ -12,6 +12,7 @@ COMMANDS = {
     "pruning": "kdsearch.bench.pruning:pruning_command",
     "search": "kdsearch.bench.search:search_command",
     "study": "kdsearch.bench.study:study_command",
+    "widening": "kdsearch.bench.widening:widening_command",
 }
 
 

@@ -80,7 +80,7 @@ def print_answer(document: Mapping[str, Any]) -> None:
         _print_notes(setup)
     for widening in document["widened"]:
         of = f" of {widening['level']}" if widening["level"] is not None else ""
-        was, now = (_span((widening[f"{p}low"], widening[f"{p}high"])) for p in ("was_", ""))
+        was, now = (_span((widening[f"{p}low"], widening[f"{p}high"]), 3) for p in ("was_", ""))
         click.echo(
             f"widened after {widening['trials']} trials: {widening['path']}{of} from {was} to {now}: "
             f"{widening['reason']}"

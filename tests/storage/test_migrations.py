@@ -151,7 +151,9 @@ def make_old_study(database: Database, revision: str) -> None:
         old = sa.MetaData()
         old.reflect(connection)
         tables = {name: old.tables[f"kd_{name}"] for name in ("study", "setup", "trial")}
-        connection.execute(tables["study"].insert(), study | ({"seconds": 1800} if revision >= "r0004" else {}))
+        connection.execute(
+            tables["study"].insert(), study | ({"seconds": 1800} if revision >= "r0004" else {})
+        )
         connection.execute(tables["setup"].insert(), {"study_id": 7, "number": 0, "levels": {}, "key": "{}"})
         for number, (pack, *seconds) in enumerate(
             [("p1", 0, 3600), ("p1", 0, 1800.5), ("p2", 60, None), (None, None, None)]
