@@ -65,8 +65,9 @@ def score_widening(
 def widening_command(studies: int, trials: int) -> None:
     """Measure `search.widen` where the best learning rate lies beyond its range, and inside."""
     click.echo("scenario   best rate  widen  regret, points  warned  ranges widened")
-    inside: list[tuple[Scenario, float, bool]] = [(scenario, 0.0, True) for scenario in SCENARIOS]
-    for scenario, beyond, widen in [("shared", BEYOND, False), ("shared", BEYOND, True), *inside]:
+    kinds: list[tuple[Scenario, float, bool]] = [("shared", BEYOND, False), ("shared", BEYOND, True)]
+    kinds += [(scenario, 0.0, True) for scenario in SCENARIOS]
+    for scenario, beyond, widen in kinds:
         found = score_widening(scenario, range(studies), widen=widen, lr_beyond=beyond, n_trials=trials)
         where = "beyond" if beyond else "inside"
         click.echo(
