@@ -109,14 +109,11 @@ class OptunaMirror:
             lambda: self._storage.set_trial_state_values(self._trial_id(number), State.RUNNING)
         )
 
-    def report(self, epoch: int, accuracies: Mapping[int, float]) -> None:
-        """Add a point to the curves of running trials."""
-
-        def add(number: int, accuracy: float) -> None:
-            self._storage.set_trial_intermediate_value(self._trial_id(number), epoch, accuracy)
-
-        for number, accuracy in accuracies.items():
-            self._unless_ended(lambda n=number, a=accuracy: add(n, a))  # type: ignore[misc]
+    def report(self, number: int, epoch: int, accuracy: float) -> None:
+        """Add a point to the curve of a running trial."""
+        self._unless_ended(
+            lambda: self._storage.set_trial_intermediate_value(self._trial_id(number), epoch, accuracy)
+        )
 
     def finish(self, number: int, ending: Ending) -> None:
         """End a trial that runs or waits; one that has ended stays as it is."""

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 CURVE_POINTS = 10
-"""Optuna gets about so many points of a trial's curve; `kd_epoch` has them all."""
+"""Optuna gets about so many points of a trial's curve, and one of a batch; `kd_epoch` has them all."""
 
 _log = logging.getLogger(__name__)
 
@@ -147,12 +147,16 @@ class StudyRecord:
         """Record epochs of running trials, all or none of them."""
         books = self._books
         running = books.write(lambda c: insert_epochs(c, books.study, epochs))
+        newest: dict[int, tuple[int, float]] = {}
         for epoch, metrics in epochs:
             if late := sorted(metrics.keys() - running):
                 _log.info("Trials %s reported epoch %d after their end; it is ignored.", late, epoch)
-            reported = metrics.keys() & running
-            points = {n: finite(metrics[n].get("val_accuracy")) for n in reported if self._is_point(n, epoch)}
-            books.mirror.report(epoch, {n: value for n, value in points.items() if value is not None})
+            for number in metrics.keys() & running:
+                accuracy = finite(metrics[number].get("val_accuracy"))
+                if accuracy is not None and self._is_point(number, epoch):
+                    newest[number] = epoch, accuracy
+        for number, (epoch, accuracy) in newest.items():
+            books.mirror.report(number, epoch, accuracy)
 
     def finish(self, *results: TrialResult) -> None:
         """Record how trials ended, all or none of them; a trial that has ended before stays as it was."""

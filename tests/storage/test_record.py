@@ -117,6 +117,32 @@ class TestReportAndFinish:
         assert list(record.optuna.trials[0].intermediate_values) == list(range(2, 21, 2))
         assert record.trials()[0].epochs == 20
 
+    def test_a_batch_is_kept_whole_and_the_dashboard_gets_one_point_of_it(
+        self, database: Database, record: StudyRecord, spec: StudySpec
+    ) -> None:
+        record.start(spec.setups()[0], [POINT] * 3, "p1")
+        record.finish(TrialResult(2, "complete", 1, {"val_accuracy": 0.9}))
+        batches = [[1, 2], [3, 4, 5], [5, 4]]  # the last one comes again, turned round
+        for batch in batches:
+            record.report_all([(e, {n: {"val_accuracy": e / 10 + n / 100} for n in range(3)}) for e in batch])
+        kept = [(row.number, row.epoch, row.val_accuracy) for row in load_epochs(database, spec.name)]
+        assert kept == [(n, e, e / 10 + n / 100) for n in (0, 1) for e in range(1, 6)]
+        assert [row.epochs for row in record.trials()] == [5, 5, 1]
+        assert [list(trial.intermediate_values) for trial in record.optuna.trials] == [[2, 4], [2, 4], [1]]
+
+    def test_results_of_a_pack_are_recorded_together(self, record: StudyRecord, spec: StudySpec) -> None:
+        record.start(spec.setups()[0], [POINT] * 3, "p1")
+        again = TrialResult(1, "failed", 3, reason="too late")
+        done = [TrialResult(n, "complete", 4, {"val_accuracy": n / 10}) for n in (1, 2)]
+        record.finish(*done)
+        record.finish(again, TrialResult(0, "failed", 2, reason="diverged"))
+        assert [(row.state, row.epochs) for row in record.trials()] == [
+            ("failed", 2),
+            ("complete", 4),
+            ("complete", 4),
+        ]
+        assert [trial.state.name for trial in record.optuna.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+
     def test_a_report_that_comes_twice_changes_nothing(
         self, database: Database, record: StudyRecord, spec: StudySpec
     ) -> None:
