@@ -180,10 +180,12 @@ def _tune(run: "StudyRun", spec: StudySpec, artifacts: Place, cluster: "Cluster"
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # a lost pack is told by its trials' reason
     from ray import tune
 
     from kdsearch.schedule.cluster import use_ready_workers
+    from kdsearch.schedule.forgetting import ForgettingCallback
     from kdsearch.schedule.losses import LossScheduler, memory_kills_as_losses
     from kdsearch.schedule.searcher import BeginCallback, PackSearcher
     from kdsearch.schedule.trainable import run_pack
@@ -207,7 +209,7 @@ def _tune(run: "StudyRun", spec: StudySpec, artifacts: Place, cluster: "Cluster"
             name=spec.name,
             storage_path=str(cluster.scratch / "tune"),
             verbose=0,
-            callbacks=[BeginCallback(searcher)],
+            callbacks=[BeginCallback(searcher), ForgettingCallback()],
         ),
     )
     try:
