@@ -1,7 +1,6 @@
 """The study that a user scripts from the documentation of Ray Tune and Optuna: the baseline of `study`.
 
-One student a Ray trial, sampled by `OptunaSearch` over setups, temperature and learning rate at once. The
-teachers are trained beforehand; each trial has one thread.
+One student a Ray trial. The teachers are trained beforehand; each trial has one thread.
 """
 
 import sys
@@ -9,34 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from optuna import Trial
 from ray import tune
-from ray.tune.search.optuna import OptunaSearch
 
 from kdsearch.bench.plain_loop import PlainLoop
+from kdsearch.bench.plain_tune import tune_plainly
 from kdsearch.distill.data import load_dataset
 from kdsearch.distill.models import build_model
 from kdsearch.distill.teachers import ensure_teacher, load_teacher, recipe_of
-from kdsearch.spec import Choices, StudySpec, encode_level, load_spec
-
-
-class Space:
-    """The define-by-run space of a study; a class, because Tune pickles its searcher."""
-
-    def __init__(self, spec: StudySpec) -> None:
-        self._spec = spec
-
-    def __call__(self, trial: Trial) -> None:
-        """Suggest a setup, and then the tuned parameters in its ranges."""
-        setup = {
-            path: trial.suggest_categorical(path, [encode_level(level) for level in levels])
-            for path, levels in self._spec.setup.items()
-        }
-        for path, dimension in self._spec.dimensions(setup).items():
-            if isinstance(dimension, Choices):
-                trial.suggest_categorical(path, dimension.choices)
-            else:
-                trial.suggest_float(path, dimension.low, dimension.high, log=dimension.log)
+from kdsearch.spec import StudySpec, load_spec
 
 
 def run_plain_study(spec: StudySpec, artifacts: Path) -> int:
@@ -55,18 +34,7 @@ def run_plain_study(spec: StudySpec, artifacts: Path) -> int:
             loop.run_epoch()
             tune.report({"val_accuracy": loop.validation_accuracy()})
 
-    tuner = tune.Tuner(
-        tune.with_resources(train, {"cpu": 1}),
-        tune_config=tune.TuneConfig(
-            search_alg=OptunaSearch(Space(spec), metric="val_accuracy", mode="max"),
-            num_samples=spec.search.trials,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(verbose=0, storage_path=str(artifacts / "tune")),
-    )
-    results = tuner.fit()
-    ended: int = len(results) - results.num_errors
-    return ended
+    return tune_plainly(train, spec, artifacts / "tune")
 
 
 if __name__ == "__main__":
