@@ -225,16 +225,17 @@ def _stopped(connection: Connection) -> dict[int, list[StoppedSetup]]:
 
 def _counts(connection: Connection, study: int | None = None) -> dict[int, dict[str, int]]:
     """Return the trials by state (diverged beside failed) of every study, or of one."""
-    diverged = (TrialTable.reason == DIVERGED).label("diverged")
-    query = select(TrialTable.study_id, TrialTable.state, diverged, func.count())
+    by_state = select(TrialTable.study_id, TrialTable.state, func.count())
     if study is not None:
-        query = query.where(TrialTable.study_id == study)
-    query = query.group_by(TrialTable.study_id, TrialTable.state, diverged)
-    counts: dict[int, dict[str, int]] = {}
-    for row, state, is_diverged, count in connection.execute(query):
-        name = "diverged" if state == "failed" and is_diverged else state
-        of_study = counts.setdefault(row, {})
-        of_study[name] = of_study.get(name, 0) + count
+        by_state = by_state.where(TrialTable.study_id == study)
+    by_state = by_state.group_by(TrialTable.study_id, TrialTable.state)
+    # Both are answered by the index of states alone, but for the reasons of those that failed.
+    diverged = by_state.where(TrialTable.state == "failed", TrialTable.reason == DIVERGED)
+    counts: defaultdict[int, dict[str, int]] = defaultdict(dict)
+    for row, state, count in connection.execute(by_state):
+        counts[row][state] = count
+    for row, state, count in connection.execute(diverged):
+        counts[row] |= {"diverged": count, state: counts[row][state] - count}
     return counts
 
 
