@@ -150,3 +150,23 @@ def test_the_database_keeps_what_was_widened_for_the_next_driver(tmp_path: Path)
         document = found.of_study(load_study(database, spec.name)).to_dict()
         assert [w["high"] for w in document["widened"]] == [widening.high]
         assert all((setup["params"] or {})["optimizer.lr"] > 1.0 for setup in document["setups"])
+
+
+@pytest.mark.parametrize("widen", [True, [TEMPERATURE]])
+def test_the_temperatures_range_is_widened_only_where_it_is_named(widen: bool | list[str]) -> None:
+    study = simulated_study("shared", 0, levels=(2, 1, 1), n_trials=64)
+    study.truths = {key: replace(truth, best=1.2) for key, truth in study.truths.items()}
+    document = spec_document(study.spec)
+    document["search"]["widen"] = widen
+    study.spec = load_spec(document)
+    record = SimulatedRecord(study)
+    asker = PackAsker(study.spec, record)
+    while (room := 64 - len(study.rows)) > 0:
+        asker.ask("p", room)
+    answers = best(record.spec, study.rows).setups
+    if widen is True:
+        assert record.widenings() == []
+        assert all("may be above 40" in " ".join(answer.warnings) for answer in answers)
+    else:
+        assert [(w.path, w.was_high) for w in record.widenings()] == [(TEMPERATURE, 40.0)]
+        assert all((answer.temperature or 0.0) > 45 for answer in answers)
