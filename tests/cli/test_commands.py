@@ -128,7 +128,7 @@ def test_trials_come_in_every_format(
     assert set(documents[0]) == {
         *("number", "state", "reason", "setup", "params", "seed", "epochs", "val_accuracy", "test_accuracy"),
         *("val_loss", "train_loss", "teacher_entropy", "student_entropy", "teacher_agreement"),
-        *("seconds", "device", "pack"),
+        *("seconds", "device", "pack", "pack_size", "executor"),
     }
     assert run(["trials", "made", "--storage", storage, "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))

@@ -87,6 +87,7 @@ def test_pruned_trials_count_at_the_epochs_that_they_reached() -> None:
 
 @pytest.mark.parametrize("pruner", FLOORED)
 def test_every_pruner_with_floors_has_its_rule(pruner: str) -> None:
+    floors = floors_of(pruner, curves(20, 27), 27)
     assert pruner in PRUNERS
-    assert floors_of(pruner, curves(20, 27), 27)
+    assert floors
     assert 27 not in floors
