@@ -344,9 +344,10 @@ def print_plan(plan: Mapping[str, Any]) -> None:
             f"{_bytes(kind['member_bytes'])} a member, "
             f"{_bytes(kind['soft_target_bytes'])} of soft targets a teacher; {how}"
         )
+    for n, error in sorted({(kind["n_validation"], kind["validation_error"]) for kind in plan["packs_take"]}):
         click.echo(
-            f"{kind['n_validation']:,} validation examples: chance alone scatters an accuracy of 90% by "
-            f"{100 * kind['validation_error']:.1f} points from trial to trial"
+            f"{n:,} validation examples: chance alone scatters an accuracy of 90% by {100 * error:.1f} points "
+            "from trial to trial"
         )
 
 
