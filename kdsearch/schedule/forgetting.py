@@ -50,4 +50,4 @@ def _empty(trial: "RayTrial") -> None:
     for name in _DICTS:
         if isinstance(found := vars(trial).get(name), dict):
             found.clear()
-    trial.invalidate_json_state()
+    trial.invalidate_json_state()  # type: ignore[no-untyped-call]  # Ray's own lack

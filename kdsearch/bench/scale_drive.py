@@ -1,0 +1,171 @@
+"""How a driver fares on a long study: trials that take no time or wait, many packs at once, real Ray."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil  # type: ignore[import-untyped]  # has no stubs of its own
+from sqlalchemy import text
+
+from kdsearch.errors import RunError
+from kdsearch.storage import Database, StudySummary, list_studies, open_database
+
+NAME = "driven"
+SAMPLE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How far the study was so many seconds after its launch, and what its driver had taken by then."""
+
+    seconds: float
+    finished: int
+    running: int
+    cpu_s: float
+    rss_mib: float
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a driver is to do: trials, packs at once, trials in a pack, seconds and epochs of a pack."""
+
+    trials: int
+    packs: int
+    pack: int
+    seconds: float
+    epochs: int
+    sampler: str
+
+
+@dataclass(frozen=True)
+class Driven:
+    """What a driver did.
+
+    Attributes:
+        load: What was asked of it.
+        per_s: Finished trials a second, in each quarter of the study.
+        cpu_ms: CPU time of the driver's process for each finished trial, in each quarter, in milliseconds.
+        running: The most trials that ran at once.
+        rss_mib: The memory that the driver held in the end.
+        growth_kib: By how much that grew with each finished trial, after the first quarter.
+        database_kib: What a trial takes of the database on its disk.
+        moments: All that was seen.
+    """
+
+    load: Load
+    per_s: list[float]
+    cpu_ms: list[float]
+    running: int
+    rss_mib: float
+    growth_kib: float
+    database_kib: float
+    moments: list[Moment]
+
+
+def drive(load: Load, storage: str, folder: Path) -> Driven:
+    """Launch the study in a process of its own, watch it to its end, and return what it took.
+
+    Args:
+        load: What is to be done.
+        storage: The database's URL.
+        folder: Where the study file and the log go.
+
+    Raises:
+        RunError: The study did not end well.
+    """
+    (folder / "study.yaml").write_text(json.dumps(_document(load, folder)))
+    with open_database(storage, create=True) as database:
+        with _launched(storage, folder) as driver:
+            moments = list(_watch(driver, database))
+            if driver.wait() != 0:
+                raise RunError(f"The study failed: {(folder / 'log').read_text()[-2000:]}")
+        size = _size_bytes(database)
+    return _summary(load, moments, size)
+
+
+@contextmanager
+def _launched(storage: str, folder: Path) -> Iterator[psutil.Popen]:
+    """Launch the folder's study; whatever happens, its driver ends with the block."""
+    command = [sys.executable, "-m", "kdsearch", "launch", "study.yaml", "--storage", storage]
+    with (folder / "log").open("wb") as log:
+        driver = psutil.Popen([*command, "--format", "json"], cwd=folder, stdout=log, stderr=log)
+        try:
+            yield driver
+        finally:
+            if driver.poll() is None:
+                driver.terminate()
+                driver.wait()
+
+
+def _document(load: Load, folder: Path) -> dict[str, object]:
+    return {
+        "name": NAME,
+        "trainer": "kdsearch.bench.scale_trainer:train",
+        "options": {"seconds": load.seconds},
+        "training": {"epochs": load.epochs},
+        "setup": {
+            "optimizer.name": ["sgd", "adamw"],
+            "teacher.finetune.epochs": [2, 5, 20],
+            "teacher.arch": ["mlp_32", "mlp_64"],
+        },
+        "tune": {
+            "objective.temperature": {"low": 1, "high": 40, "log": True},
+            "optimizer.lr": {"low": 0.01, "high": 1.0, "log": True},
+        },
+        "search": {"trials": load.trials, "pack": load.pack, "sampler": load.sampler},
+        "resources": {"cpus_per_pack": len(os.sched_getaffinity(0)) / load.packs},
+        "artifacts": str(folder / "artifacts"),
+    }
+
+
+def _watch(driver: psutil.Popen, database: Database) -> Iterator[Moment]:
+    """Yield moments of the study until its last trial has ended or the driver has."""
+    start = time.monotonic()
+    while driver.poll() is None:
+        study = next((study for study in list_studies(database) if study.name == NAME), None)
+        if study is not None and study.progress.finished:
+            yield _moment(driver, study, time.monotonic() - start)
+            if study.progress.finished >= study.progress.target:
+                return
+        time.sleep(SAMPLE_S)
+
+
+def _moment(driver: psutil.Popen, study: StudySummary, seconds: float) -> Moment:
+    progress = study.progress
+    times = driver.cpu_times()
+    memory = driver.memory_info().rss / 2**20
+    return Moment(seconds, progress.finished, progress.running, times.user + times.system, memory)
+
+
+def _summary(load: Load, moments: list[Moment], size: int) -> Driven:
+    seen = np.array([(m.finished, m.seconds, m.cpu_s, m.rss_mib) for m in moments])
+    finished, seconds, cpu_s, rss_mib = seen.T
+    quarters = np.linspace(finished[0], finished[-1], 5)
+    n_trials = np.diff(quarters)
+    late = finished >= quarters[1]
+    growth = np.polyfit(finished[late], rss_mib[late], 1)[0]
+    return Driven(
+        load=load,
+        per_s=(n_trials / np.diff(np.interp(quarters, finished, seconds))).tolist(),
+        cpu_ms=(1e3 * np.diff(np.interp(quarters, finished, cpu_s)) / n_trials).tolist(),
+        running=max(moment.running for moment in moments),
+        rss_mib=float(rss_mib[-1]),
+        growth_kib=float(1024 * growth),
+        database_kib=size / 1024 / load.trials,
+        moments=moments,
+    )
+
+
+def _size_bytes(database: Database) -> int:
+    """Return the bytes of a database on its disk."""
+    with database.read() as connection:
+        if connection.dialect.name == "postgresql":
+            return int(connection.scalar(text("SELECT pg_database_size(current_database())")) or 0)
+    path = Path(database.url.database or "")
+    return sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*"))

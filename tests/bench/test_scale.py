@@ -1,0 +1,55 @@
+"""The scale benchmark: what it writes is a study like any other, and it asks and drives."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from kdsearch.analysis import best
+from kdsearch.bench.__main__ import bench
+from kdsearch.bench.scale_fill import fill_study
+from kdsearch.storage import (
+    load_columns,
+    load_epochs,
+    load_hours,
+    load_optuna_study,
+    load_trials,
+    open_database,
+)
+
+
+def test_a_study_that_is_written_in_bulk_is_one_like_any_other(tmp_path: Path) -> None:
+    with open_database(f"sqlite:///{tmp_path}/study.db", create=True) as database:
+        spec = fill_study(database, 200, epochs=3)
+        rows = load_trials(database, spec.name)
+        assert [row.number for row in rows] == list(range(200))
+        assert len(load_epochs(database, spec.name)) == 600
+        assert load_hours(database, spec.name).cpu == pytest.approx(200 * 30 / 3600)
+        trials = load_optuna_study(database, spec.name).trials
+        assert [trial.value for trial in trials] == [row.val_accuracy for row in rows]
+        assert [trial.params for trial in trials] == [{**row.setup, **row.params} for row in rows]
+        assert all(answer.reason is None for answer in best(spec, load_columns(database, spec.name)).setups)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def test_every_question_is_asked(database: str) -> None:
+    options = ["--part", "ask", "--database", database, "--trials", "200", "--format", "json"]
+    result = CliRunner().invoke(bench, ["scale", *options], catch_exceptions=False)
+    asked = json.loads(result.stdout)[database]["ask"]
+    questions = [answer["question"] for answer in asked]
+    assert {"best", "studies", "the next pack", "dashboard: its first page"} <= set(questions)
+    assert all(answer["wall_s"] > 0 and answer["peak_mib"] > 10 for answer in asked)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_study_is_driven_to_its_end() -> None:
+    options = ["--part", "drive", "--database", "sqlite", "--driven", "48", "--packs", "2", "--pack", "4"]
+    result = CliRunner().invoke(bench, ["scale", *options, "--format", "json"], catch_exceptions=False)
+    driven = json.loads(result.stdout)["sqlite"]["drive"]
+    assert driven["moments"][-1]["finished"] == 48
+    assert len(driven["per_s"]) == 4
+    assert driven["rss_mib"] > 50
+    assert driven["database_kib"] > 1
