@@ -17,12 +17,12 @@ def seed_noise(spec: StudySpec, trials: Trials, setup: Setup) -> float | None:
     """Return the standard deviation of a setup's accuracy over seeds, as a fraction.
 
     The model learns it from replicates and from what no smooth response explains. None where fewer than
-    `ENOUGH_POINTS` trials of the setup are complete.
+    `ENOUGH_POINTS` of its trials are complete. Setups that differ in their temperature alone share one noise.
     """
     space = ResponseSpace(spec)
     observations, tallies = observe(spec, space, trials)
-    index = spec.setups().index(setup)
-    if len(tallies[index].complete) < ENOUGH_POINTS:
+    site = space.site(setup)
+    if site is None or len(tallies[site.index].complete) < ENOUGH_POINTS:
         return None
     found = fit(Kernel(space.axes, space.distances), observations)
-    return math.sqrt(found.kernel.noise(found.theta)[index]) / POINTS
+    return math.sqrt(found.kernel.noise(found.theta)[site.index]) / POINTS

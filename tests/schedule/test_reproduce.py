@@ -324,3 +324,28 @@ class TestSeedNoise:
         spec = load_spec({**SPEC, "trainer": "distill"})
         rows = self.rows(spec, 0.001, tmp_path)[:3]
         assert seed_noise(spec, rows, {"optimizer.name": "sgd"}) is None
+
+    def test_setups_that_differ_in_temperature_alone_share_it(self, tmp_path: Path) -> None:
+        sd_of = {"sgd": 0.001, "adamw": 0.02}
+        temperatures = (2.0, 6.0, 20.0)
+        spec = load_spec(
+            {
+                **SPEC,
+                "trainer": "distill",
+                "setup": {"optimizer.name": list(sd_of), TEMPERATURE: list(temperatures)},
+                "tune": {"optimizer.lr": {"low": 0.01, "high": 1, "log": True}},
+            }
+        )
+        rng = np.random.default_rng(2)
+        with open_database(f"sqlite:///{tmp_path / 'factor.db'}", create=True) as database:
+            record = StudyRecord.open(database, spec)
+            for setup in spec.setups():
+                points = [{"optimizer.lr": float(lr)} for lr in np.repeat(np.geomspace(0.02, 0.5, 4), 4)]
+                for trial in record.start(setup, points, str(setup)):
+                    accuracy = 0.8 + rng.normal(0, sd_of[setup["optimizer.name"]])
+                    record.finish(TrialResult(trial.number, "complete", 4, {"val_accuracy": accuracy}))
+            rows = record.trials()
+        for name, sd in sd_of.items():
+            found = {seed_noise(spec, rows, {"optimizer.name": name, TEMPERATURE: t}) for t in temperatures}
+            assert len(found) == 1
+            assert found.pop() == pytest.approx(sd, rel=0.5)
