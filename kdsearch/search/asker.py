@@ -113,10 +113,11 @@ class PackAsker:
         search, decisions = self._spec.search, dict[str, str]()
         if search.stop.regret is not None or search.widen:
             response = fit_response(self._spec, rows, earlier=self._earlier)
-            if search.stop.regret is not None:
+            widenings = find_widenings(response, self._record.widenings())
+            self._widen(widenings)
+            if search.stop.regret is not None and not widenings:  # none is decided where there is new room
                 found = forecast_of(response, regret=search.stop.regret)
                 decisions = found.decisions(self._spec.setups())
-            self._widen(find_widenings(response, self._record.widenings()))
         if is_first or decisions.keys() != self._decisions.keys():
             self._record.stop_setups(decisions)
         self._decisions = decisions
@@ -125,6 +126,8 @@ class PackAsker:
         """Return whether there are enough new trials: the judgement costs more the more there are."""
         if self._judged_at is None:
             return True
+        if len(self._decisions) == len(self._spec.setups()):  # what still ran may undo the study's end
+            return n_complete != self._judged_at
         growth = _DECIDE_GROWTH if self._spec.search.stop.regret is not None else _JUDGE_GROWTH
         return n_complete != self._judged_at and n_complete >= growth * self._judged_at
 

@@ -13,8 +13,8 @@ from kdsearch.bench.simulated_record import SimulatedRecord
 from kdsearch.bench.simulation import SimulatedStudy, simulated_study
 from kdsearch.search import PackAsker
 from kdsearch.spec import TEMPERATURE, StudySpec, load_spec, setup_key, spec_document
-from kdsearch.storage import StudyRecord, load_spec_of, load_study, open_database
-from kdsearch.trial import TrialResult
+from kdsearch.storage import StudyRecord, TrialRow, load_spec_of, load_study, open_database
+from kdsearch.trial import Trial, TrialResult
 
 
 def asker_of(record: SimulatedRecord, regret: float | None) -> PackAsker:
@@ -170,3 +170,32 @@ def test_the_temperatures_range_is_widened_only_where_it_is_named(widen: bool | 
     else:
         assert [(w.path, w.was_high) for w in record.widenings()] == [(TEMPERATURE, 40.0)]
         assert all((answer.temperature or 0.0) > 45 for answer in answers)
+
+
+def test_a_range_that_was_just_widened_decides_nothing() -> None:
+    document = spec_document(simulated_study("shared", 0, levels=(1, 1, 1), n_trials=200, n_tuned=1).spec)
+    document["tune"][TEMPERATURE] |= {"low": 1.0, "high": 8.0}
+    document["search"] |= {"widen": [TEMPERATURE], "stop": {"regret": 0.01}}
+    spec = load_spec(document)
+    record = SimulatedRecord(SimulatedStudy(spec, {}, np.random.default_rng(0)))
+    (setup,) = spec.setups()
+    for n, temperature in enumerate(np.geomspace(1.0, 8.0, 64).tolist()):
+        rising = 0.88 + 0.01 * float(np.log(temperature)) + 0.001 * (-1) ** n
+        record.study.rows.append(
+            TrialRow(
+                number=n,
+                state="complete",
+                reason=None,
+                setup=setup,
+                params={TEMPERATURE: temperature},
+                seed=n,
+                epochs=spec.training.epochs,
+                val_accuracy=rising,
+            )
+        )
+    record.start = lambda setup, params, pack: [  # type: ignore[method-assign]
+        Trial(64 + k, k, setup, own, spec.resolve(setup, own)) for k, own in enumerate(params)
+    ]
+    assert PackAsker(spec, record).ask("p", 8) is not None
+    assert record.widenings()
+    assert record.stopped == {}
