@@ -33,7 +33,7 @@ def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str
     spec = load_spec(document)
     trials = _trials(spec, config["pack"])
     watchdog = Watchdog(spec.resources.stall_minutes)
-    report = _BatchedReport(config["pack"]["floors"], config["pack"]["given_up"], watchdog)
+    report = _BatchedReport(trials, config["pack"], watchdog)
     if spec.resources.stall_minutes:
         report.send()  # from now on silence counts
     watchdog.start()
@@ -82,9 +82,9 @@ class Watchdog:
 class _BatchedReport:
     """Collects epochs and hands them to Tune about once a second: short trials report often."""
 
-    def __init__(self, floors: Floors, given_up: Collection[int], watchdog: Watchdog) -> None:
-        self._floors = floors
-        self._given_up = given_up
+    def __init__(self, trials: Sequence[Trial], pack: Mapping[str, Any], watchdog: Watchdog) -> None:
+        self._floors: Floors = pack["floors"]
+        self._last = {trial.number: trial.epochs for trial in trials if trial.number in pack["given_up"]}
         self._watchdog = watchdog
         self._epochs: list[tuple[int, dict[int, Metrics]]] = []
         self._sent = time.monotonic()
@@ -98,7 +98,7 @@ class _BatchedReport:
         return [
             number
             for number, values in metrics.items()
-            if number in self._given_up or under_floor(self._floors, epoch, values)
+            if epoch < self._last.get(number, 0) or under_floor(self._floors, epoch, values)
         ]
 
     def finish(self, results: list[TrialResult]) -> None:

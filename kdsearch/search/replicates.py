@@ -39,4 +39,9 @@ def _loses(own: Sequence[float], best: Sequence[float]) -> bool:
 
 
 def _key(params: Params) -> str:
-    return json.dumps(params, sort_keys=True)
+    """Return a point as text; what was enqueued by hand as 4 is the sampler's 4.0."""
+    alike = {
+        path: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        for path, value in params.items()
+    }
+    return json.dumps(alike, sort_keys=True)

@@ -53,6 +53,11 @@ def test_few_replicates_judge_nothing() -> None:
     assert outranked([BAD], []) == [False]
 
 
+def test_a_point_enqueued_as_a_whole_number_is_the_same_point() -> None:
+    trials = [*rows({4.0: [0.90, 0.91, 0.92], 16.0: [0.1]}), *rows({16: [0.2, 0.3]})]
+    assert outranked([BAD, {"objective.temperature": 16}], trials) == [True, True]
+
+
 def test_trials_that_were_not_completed_are_no_replicates() -> None:
     pruned = rows({16.0: [0.1, 0.2, 0.3]}, state="pruned")
     assert outranked([BAD], [*rows({4.0: [0.90, 0.91, 0.92]}), *pruned]) == [False]
