@@ -1,6 +1,6 @@
 """What is wrong with a spec, in words: each problem names the path, the finding and the rule."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -211,21 +211,30 @@ def _value_problems(spec: StudySpec, path: str, value: Any, keys: tuple[str, ...
 
 
 def _broken_combinations(spec: StudySpec) -> Iterator[Problem]:
-    """Yield setups whose levels contradict one another, each finding once."""
+    """Yield setups whose levels and ranges' ends contradict one another, each finding once."""
     seen: set[str] = set()
     for setup in spec.setups():
-        params = {path: _first(dimension) for path, dimension in spec.dimensions(setup).items()}
-        try:
-            spec.resolve(setup, params)
-        except ValidationError as error:
-            labels = ", ".join(f"{path}={level_label(level)}" for path, level in setup.items())
-            for problem in problems_in_validation(error):
-                if problem.text(None) not in seen:
-                    seen.add(problem.text(None))
-                    yield Problem(problem.keys, f"{problem.message} (in the setup {labels})")
+        labels = ", ".join(f"{path}={level_label(level)}" for path, level in setup.items())
+        for params in _corners(spec.dimensions(setup)):
+            try:
+                spec.resolve(setup, params)
+            except ValidationError as error:
+                for problem in problems_in_validation(error):
+                    if problem.text(None) not in seen:
+                        seen.add(problem.text(None))
+                        yield Problem(problem.keys, f"{problem.message} (in the setup {labels})")
 
 
-def _first(dimension: Range | Choices) -> Any:
+def _corners(dimensions: Mapping[str, Range | Choices]) -> Iterator[dict[str, Any]]:
+    """Yield the point at all lower ends, and for each parameter the one with its upper end instead."""
+    low = {path: _ends(dimension)[0] for path, dimension in dimensions.items()}
+    yield low
+    for path, dimension in dimensions.items():
+        yield {**low, path: _ends(dimension)[1]}
+
+
+def _ends(dimension: Range | Choices) -> tuple[Any, Any]:
     if isinstance(dimension, Choices):
-        return dimension.choices[0]
-    return int(dimension.low) if dimension.integer else dimension.low
+        return dimension.choices[0], dimension.choices[-1]
+    kind = int if dimension.integer else float
+    return kind(dimension.low), kind(dimension.high)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from kdsearch.errors import LiveDriverError, RequestError
 from kdsearch.storage.database import Database, database_now
-from kdsearch.storage.ledger import count_running, count_time
+from kdsearch.storage.ledger import close_packs, count_running, count_time
 from kdsearch.storage.processes import is_dead, process_mark
 from kdsearch.storage.rows import Driver
 from kdsearch.storage.tables import LeaseTable, table_of
@@ -129,6 +129,7 @@ def hold_lease(database: Database, study: str, *, takeover: bool = False) -> Ite
             _refuse_second_driver(connection, study)
         now = database_now(connection)
         connection.execute(delete(LeaseTable).where(LeaseTable.study == study))
+        close_packs(connection, study)  # or this lease's first beat would count a dead driver's up to now
         connection.execute(
             insert(LeaseTable).values(
                 study=study,

@@ -5,7 +5,8 @@ running ones have been at it, and how long the study is being run: after a crash
 seconds since the last beat.
 """
 
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
 
@@ -53,9 +54,10 @@ def count_time(connection: Connection, study: str, seconds: float) -> None:
     connection.execute(named.values(seconds=StudyTable.seconds + seconds))
 
 
-def close_packs(connection: Connection, study: int) -> None:
-    """End the packs of a dead driver where they were last counted."""
-    running = (PackTable.study_id == study) & PackTable.running
+def close_packs(connection: Connection, study: str) -> None:
+    """End the packs of a study's dead driver where they were last counted."""
+    named = select(StudyTable.id).where(StudyTable.name == study).scalar_subquery()
+    running = (PackTable.study_id == named) & PackTable.running
     connection.execute(update(PackTable).where(running).values(running=False))
 
 
@@ -73,16 +75,20 @@ def read_slots(connection: Connection, study: int) -> float:
     """Return how many packs of a study ran at the same time, on average while any did; 1 without packs."""
     of_study = (PackTable.study_id == study) & PackTable.name.not_like(f"{TEACHER} %")
     query = select(PackTable.started, PackTable.seconds).where(of_study).order_by(PackTable.started)
-    packs = [
-        (started, started + timedelta(seconds=seconds)) for started, seconds in connection.execute(query)
-    ]
-    held = sum((end - begin for begin, end in packs), timedelta())
+    packs = [(started, seconds) for started, seconds in connection.execute(query)]
+    covered = time_covered(packs)
+    return sum(seconds for _, seconds in packs) / covered if covered else 1.0
+
+
+def time_covered(packs: Iterable[tuple[datetime, float]]) -> float:
+    """Return for how many seconds at least one pack ran, of when each began, in order, and its seconds."""
     covered, until = timedelta(), None
-    for begin, end in packs:
+    for begin, seconds in packs:
+        end = begin + timedelta(seconds=seconds)
         new = end - (begin if until is None else max(begin, until))
         covered += max(new, timedelta())
         until = end if until is None else max(until, end)
-    return held / covered if covered else 1.0
+    return covered.total_seconds()
 
 
 def _count(connection: Connection, which: ColumnElement[bool], *, goes_on: bool) -> None:

@@ -108,7 +108,7 @@ class StudyRecord:
             seeds: One for each trial; by default a seed follows from the search's and the trial's number.
 
         Raises:
-            ValueError: A parameter is missing, unknown or outside its range.
+            ValueError: A parameter is missing, unknown or outside its range, or the point is no training.
         """
         books = self._books
         chosen: Sequence[int | None] = seeds if seeds is not None else [None] * len(params)
@@ -116,6 +116,8 @@ class StudyRecord:
             NewTrial(setup=setup, params=within_range(books.spec, setup, values), seed=seed, pack=pack)
             for values, seed in zip(params, chosen, strict=True)
         ]
+        for trial in new:
+            books.spec.resolve(trial.setup, trial.params)  # before anything is written
         made = dict(zip(books.mirror.add(new, state="running"), new, strict=True))
         books.write(lambda c: insert_trials(c, books.study, books.spec, made, "running"))
         return [
@@ -242,8 +244,8 @@ class StudyRecord:
     def widen(self, widening: Widening) -> StudySpec:
         """Widen a range for all trials from now on; return the spec that holds then."""
         books = self._books
-        books.write(lambda c: insert_widening(c, books.study, widening))
         spec = widened(books.spec, [widening])
+        books.write(lambda c: insert_widening(c, books.study, widening))
         books.mirror.use_spec(spec)
         self._books = replace(books, spec=spec)
         return spec

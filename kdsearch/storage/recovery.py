@@ -32,7 +32,7 @@ def recover(books: Books) -> None:
     """Leave no trial running: each is finished as its results say, or failed and waits again."""
     _restore_lost(books)
     _adopt_strays(books)
-    books.write(lambda c: close_packs(c, books.study))
+    books.write(lambda c: close_packs(c, books.spec.name))
     running = books.read(lambda c: read_stored(c, books.study, state="running"))
     lose(books, [trial.number for trial in running], INTERRUPTED)
     books.complete_pairs(*books.mirror.open_trials())
@@ -100,7 +100,12 @@ def _adopt_stray(books: Books, number: int, trial: NewTrial, *, waits: bool) -> 
             fail_trials(connection, books.study, {trial.retry_of: INTERRUPTED})
         insert_trials(connection, books.study, books.spec, {number: trial}, "waiting" if waits else "running")
 
-    books.write(change)
+    try:
+        books.write(change)
+    except ValueError as error:
+        reason = f"can't be trained: {' '.join(str(error).split())}"
+        _log.warning("Trial %d %s", number, reason)
+        books.mirror.finish(number, Ending("failed", reason))
 
 
 def _adopt_enqueued(books: Books, number: int, trial: "FrozenTrial") -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Table, insert, select
 from kdsearch.errors import LiveDriverError, RequestError
 from kdsearch.storage.database import Database
 from kdsearch.storage.lease import live_drivers
+from kdsearch.storage.ledger import time_covered
 from kdsearch.storage.optuna_store import open_optuna_storage
 from kdsearch.storage.optuna_transfer import read_optuna, write_optuna
 from kdsearch.storage.queries import study_id
@@ -30,7 +31,9 @@ from kdsearch.storage.tables import (
 )
 from kdsearch.storage.trials import insert_new
 
-FORMAT = 1
+FORMAT = 2
+"""1 had no `seconds` of a study and no widenings; it can be read."""
+
 MANIFEST = "study.json"
 """Written last: a folder with it is whole."""
 
@@ -134,7 +137,7 @@ def _row(table: Table, document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _import_rows(connection: Connection, manifest: Mapping[str, Any], directory: Path) -> None:
-    study = _row(table_of(StudyTable), manifest["study"])
+    study = {"seconds": _seconds_of_packs(directory), **_row(table_of(StudyTable), manifest["study"])}
     del study["id"]
     connection.execute(insert(StudyTable).values(**study))
     row = study_id(connection, study["name"])
@@ -151,6 +154,13 @@ def _import_rows(connection: Connection, manifest: Mapping[str, Any], directory:
     insert_new(connection, StudyTeacherTable, links)
 
 
+def _seconds_of_packs(directory: Path) -> float:
+    """Return for how long a study was run at least: what exports of the first format do not tell."""
+    path = directory / "packs.jsonl"
+    packs = [_row(table_of(PackTable), pack) for pack in _read_lines(path)] if path.exists() else []
+    return time_covered(sorted((pack["started"], pack["seconds"]) for pack in packs))
+
+
 def _read_manifest(directory: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((directory / MANIFEST).read_text())
@@ -158,9 +168,9 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
         raise RequestError(
             f"`directory` must be a folder that `kdsearch export` wrote to its end, got {directory}."
         ) from error
-    if manifest.get("format") != FORMAT:
+    if manifest.get("format") not in range(1, FORMAT + 1):
         raise RequestError(
-            f"`directory` must be of the format {FORMAT}, got {manifest.get('format')!r}. "
+            f"`directory` must be of the format {FORMAT} or an earlier one, got {manifest.get('format')!r}. "
             "Import it with the kdsearch that wrote it, or a newer one."
         )
     for name, count in manifest["counts"].items():

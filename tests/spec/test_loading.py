@@ -115,6 +115,16 @@ def test_contradicting_levels_are_named_with_their_setup() -> None:
     assert "training.epochs=2" in message
 
 
+def test_a_range_whose_upper_end_is_impossible_is_a_mistake() -> None:
+    document = {
+        **BASE,
+        "tune": {**BASE["tune"], "training.warmup_epochs": {"low": 1, "high": 22, "integer": True}},
+    }
+    message = problem(document, "training.epochs=10")
+    assert message.startswith("`training`")
+    assert "22" in message
+
+
 def test_a_study_must_search_the_temperature() -> None:
     message = problem({**BASE, "tune": {"optimizer.weight_decay": {"low": 0, "high": 0.1}}})
     assert message.startswith("`tune.objective.temperature` is missing")

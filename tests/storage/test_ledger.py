@@ -43,6 +43,16 @@ def test_packs_count_what_they_hold_from_begin_to_end(database: Database, record
     assert (document["cpu_hours"], document["gpu_hours"]) == (record.hours().cpu, record.hours().gpu)
 
 
+def test_a_dead_drivers_packs_are_not_counted_by_the_next_ones_lease(
+    database: Database, record: StudyRecord
+) -> None:
+    record.start_pack("p1")
+    began_earlier(database, "p1", 3600)
+    with hold_lease(database, "tiny") as lease:
+        lease._renew()
+    assert record.hours().cpu == 0.0
+
+
 def test_telling_a_beginning_or_an_end_twice_changes_nothing(database: Database, record: StudyRecord) -> None:
     record.start_pack("p1")
     began_earlier(database, "p1", 3600)
@@ -65,6 +75,8 @@ def test_the_heartbeat_counts_running_packs_and_a_crash_keeps_what_it_counted(
         time.sleep(0.3)
     assert record.hours() == Hours()
     with hold_lease(database, "tiny"):
+        record.start_pack("p2")
+        began_earlier(database, "p2", 3600)
         deadline = time.monotonic() + 10
         while not record.hours().cpu and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -72,7 +84,7 @@ def test_the_heartbeat_counts_running_packs_and_a_crash_keeps_what_it_counted(
     assert counted.cpu == pytest.approx(3, rel=1e-3)
     time.sleep(0.1)
     record.recover()
-    record.end_pack("p1")
+    record.end_pack("p2")
     with hold_lease(database, "tiny"):
         time.sleep(0.2)
     assert (record.hours().cpu, record.hours().gpu) == (counted.cpu, counted.gpu)

@@ -153,6 +153,24 @@ class TestRefusal:
         ):
             export_study(exported[0], "tiny", tmp_path / "other")
 
+    def test_an_export_of_the_first_format_takes_its_hours_from_its_packs(
+        self, exported: tuple[Database, Path], open_sqlite: Callable[[str], Database]
+    ) -> None:
+        folder = exported[1]
+        manifest = json.loads((folder / "study.json").read_text())
+        del manifest["study"]["seconds"]
+        packs = [
+            {"name": name, "started": f"2026-01-01T{begin}+00:00", "seconds": seconds}
+            for name, begin, seconds in (("p1", "00:00:00", 3600.0), ("p2", "00:30:00", 3600.0))
+        ]
+        lines = [json.dumps({**pack, "cpus": 1.0, "gpus": 0.0, "running": False}) for pack in packs]
+        (folder / "packs.jsonl").write_text("\n".join(lines) + "\n")
+        manifest["counts"]["packs"] = 2
+        (folder / "study.json").write_text(json.dumps({**manifest, "format": 1}))
+        target = open_sqlite("target")
+        import_study(target, folder)
+        assert list_studies(target)[0].hours.wall == pytest.approx(1.5)
+
     @pytest.mark.parametrize("damage", ["cut", "format", "none"])
     def test_a_damaged_folder_is_named(
         self,
