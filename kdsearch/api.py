@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdsearch.analysis import BestAnswer, Comparison, Importance, best, compare, importance, response_curves
-from kdsearch.analysis.forecast import COMMON_TARGET, Forecast, forecast
+from kdsearch.analysis.forecast import Forecast, forecast
 from kdsearch.analysis.recommendation import Recommendation, recommend_from
 from kdsearch.analysis.transfer import EarlierStudy, load_earlier, load_prior
 from kdsearch.spec import Setup, StudySpec, load_spec
@@ -105,8 +105,13 @@ class Study:
 
     def __init__(self, database: Database, name: str) -> None:
         self.name = name
-        self.spec = load_spec_of(database, name)
         self._database = database
+        load_spec_of(database, name)  # tells now where there is no such study
+
+    @property
+    def spec(self) -> StudySpec:
+        """The spec under which the study runs: as it was launched, its ranges as they were widened since."""
+        return load_spec_of(self._database, self.name)
 
     def best(
         self,
@@ -132,8 +137,11 @@ class Study:
         """Return whether the best temperature depends on a factor."""
         return compare(self.spec, self._columns(), factor, earlier=self._prior(), where=where, level=level)
 
-    def forecast(self, regret: float = COMMON_TARGET, where: Mapping[str, Any] | None = None) -> Forecast:
-        """Return which setups are decided, and about how many more trials and hours the others need."""
+    def forecast(self, regret: float | None = None, where: Mapping[str, Any] | None = None) -> Forecast:
+        """Return which setups are decided, and about how many more trials and hours the others need.
+
+        Where `regret` is None, the study's own target holds, as in `best`.
+        """
         found = forecast(
             self.spec,
             self._columns(),

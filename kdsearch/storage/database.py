@@ -39,7 +39,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection that sees one state of the database."""
-        with self.engine.begin() as connection:
+        with self._reader.begin() as connection:
             yield connection
 
     @contextmanager
@@ -47,6 +47,14 @@ class Database:
         """Give a connection whose writes all hold at the end, or none where the block raises."""
         with self._writer.begin() as connection:
             yield connection
+
+    @cached_property
+    def _reader(self) -> Engine:
+        # SQLite: a transaction sees one state in any case. PostgreSQL: else each query would see its own.
+        if self.engine.dialect.name != "postgresql":
+            return self.engine
+        reads: Engine = self.engine.execution_options(isolation_level="REPEATABLE READ")
+        return reads
 
     @cached_property
     def _writer(self) -> Engine:

@@ -116,7 +116,10 @@ def load_columns(database: Database, study: str) -> TrialColumns:
 
 
 def load_mark(database: Database, study: str) -> Hashable:
-    """Return what differs once a trial of the study has changed, without reading them; None for no study."""
+    """Return what differs once a trial or a range of the study has changed, without reading its trials.
+
+    None where there is no such study.
+    """
     ended = func.max(TrialTable.finished)
     states = select(TrialTable.state, func.count(), func.sum(TrialTable.epochs), ended)
     with database.read() as connection:
@@ -125,7 +128,8 @@ def load_mark(database: Database, study: str) -> Hashable:
         if found is None:
             return None
         own = states.where(TrialTable.study_id == found.id).group_by(TrialTable.state)
-        return (*found, *map(tuple, connection.execute(own.order_by(TrialTable.state))))
+        n_widenings = len(read_widenings(connection, found.id).get(found.id, ()))
+        return (*found, n_widenings, *map(tuple, connection.execute(own.order_by(TrialTable.state))))
 
 
 def load_epochs(database: Database, study: str, numbers: Sequence[int] | None = None) -> list[EpochRow]:

@@ -6,11 +6,13 @@ import threading
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from kdsearch.errors import RequestError
-from kdsearch.storage import Database, open_database, parse_url
+from kdsearch.storage import Database, hold_lease, open_database, parse_url
 from kdsearch.storage.filesystems import network_filesystem
 from kdsearch.storage.optuna_store import open_optuna_storage
+from kdsearch.storage.tables import LeaseTable
 
 
 class TestRefusal:
@@ -155,3 +157,19 @@ def create_and_fail(database: Database) -> None:
     with database.write() as connection:
         connection.exec_driver_sql("CREATE TABLE kd_other (id INTEGER)")
         parse_url("nonsense")
+
+
+def test_a_reading_sees_one_state_whatever_others_write(database: Database) -> None:
+    def count(connection: sa.Connection) -> int:
+        found = connection.scalar(sa.select(sa.func.count()).select_from(LeaseTable))
+        assert found is not None
+        return int(found)
+
+    with database.read() as connection:
+        assert count(connection) == 0
+        other = open_database(database.url.render_as_string(hide_password=False))
+        with hold_lease(other, "tiny"):
+            assert count(connection) == 0
+            with database.read() as later:
+                assert count(later) == 1
+        other.close()

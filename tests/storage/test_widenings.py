@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 from optuna.distributions import FloatDistribution
 
+from kdsearch.api import Study
 from kdsearch.spec import StudySpec, spec_document
 from kdsearch.spec.widening import Widening, widen_range
-from kdsearch.storage import Database, StudyRecord, list_studies, load_spec_of, load_study
+from kdsearch.storage import Database, StudyRecord, list_studies, load_mark, load_spec_of, load_study
 from kdsearch.trial import TrialResult
 
 LR = "optimizer.lr"
@@ -46,6 +47,15 @@ def test_a_widening_holds_for_every_later_reader_and_trial(
     (told,) = load_study(database, "tiny").widened
     assert (told.path, told.level, told.was_high, told.trials) == (LR, "sgd", 1.0, 1)
     assert trial.number == 1
+
+
+def test_a_study_that_was_opened_before_goes_by_the_wider_range(
+    database: Database, record: StudyRecord, spec: StudySpec
+) -> None:
+    opened, mark = Study(database, "tiny"), load_mark(database, "tiny")
+    record.widen(wider(spec))
+    assert opened.spec == record.spec != spec
+    assert load_mark(database, "tiny") != mark
 
 
 def test_it_survives_a_restart_with_the_same_file_and_no_other_range_passes(
