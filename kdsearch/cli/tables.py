@@ -346,8 +346,8 @@ def print_plan(plan: Mapping[str, Any]) -> None:
         )
     for n, error in sorted({(kind["n_validation"], kind["validation_error"]) for kind in plan["packs_take"]}):
         click.echo(
-            f"{n:,} validation examples: chance alone scatters an accuracy of 90% by {100 * error:.1f} points "
-            "from trial to trial"
+            f"{n:,} validation examples: chance alone scatters an accuracy of 90% by "
+            f"{100 * error:.1f} points from trial to trial"
         )
 
 

@@ -19,7 +19,7 @@ class FusedOptimizer:
 
     Args:
         groups: Each with `params`, `lr`, `weight_decay` and the optimizer's own numbers; the parameters of
-            a group share device and dtype.
+            a group share device and dtype, and gradients are laid out in memory like their parameters.
     """
 
     def __init__(self, groups: Iterable[Group]) -> None:

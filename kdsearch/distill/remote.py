@@ -63,8 +63,10 @@ class Remote:
         return {path.rstrip("/").rpartition("/")[2] for path in self._attempt("read", folder, listed)}
 
     def write(self, folder: str, stem: str, content: bytes | memoryview) -> str:
-        """Write an object and return its name."""
+        """Write an object and return its name; a whole one stays as it is: another node may read it now."""
         name = f"{stem}.{hashlib.sha256(content).hexdigest()}"
+        if self.read(folder, name) is not None:
+            return name
         path = self._path(folder, name)
         self._attempt("write", folder, lambda files: self._put(files, path, bytes(content)))
         return name

@@ -51,7 +51,7 @@ class BorderedImages:
     def _cut(self, start: Int64[Tensor, " B"]) -> UInt8[Tensor, "B C S S"]:
         """Return the crops whose first byte lies at `start`."""
         rows = start[:, None, None] + self._rows
-        return self._runs.index_select(0, rows.flatten()).view(*rows.shape, -1)
+        return self._runs.index_select(0, rows.flatten()).view(*rows.shape, self._runs.shape[1])
 
 
 @dataclass(frozen=True)

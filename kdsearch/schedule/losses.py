@@ -83,7 +83,10 @@ def _node_is_silent(error: RayActorError) -> bool:
     """Return whether a dead actor's node is gone, of which Ray hears only after some missed heartbeats."""
     if not error.actor_id:
         return False
-    node_id = actors(error.actor_id)["Address"]["NodeID"]
+    known = actors(error.actor_id)
+    if not known:  # only the wording depends on it
+        return False
+    node_id = known["Address"]["NodeID"]
     nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own lack
     node = next((node for node in nodes if node["NodeID"] == node_id), None)
     if node is None or not node["Alive"]:
