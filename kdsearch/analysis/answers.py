@@ -9,7 +9,7 @@ import numpy as np
 from kdsearch.analysis.axes import FloatArray, IntArray
 from kdsearch.analysis.edges import Edge, edges
 from kdsearch.analysis.effects import TemperatureEffect, effect_of, tuning_note
-from kdsearch.analysis.forecast import COMMON_TARGET, SetupForecast, forecast_setup
+from kdsearch.analysis.forecast import COMMON_TARGET, SetupForecast, forecast_setup, target_of
 from kdsearch.analysis.observations import Tally
 from kdsearch.analysis.outcomes import TemperatureBand, outcomes_of, temperature_span
 from kdsearch.analysis.profiles import Interval, TemperatureProfile
@@ -165,7 +165,7 @@ def best(
     """
     response = fit_response(spec, trials, earlier=earlier, seed=seed)
     groups = group_setups(response.space.setups, select_setups(response.space.setups, where), by)
-    target = spec.search.stop.regret or COMMON_TARGET
+    target = target_of(spec)
     judge = _Judge(response, trials, level, tolerance, target, slots)
     answers = [judge.answer(setup, members, is_marginal=by is not None) for setup, members in groups]
     prior_from = tuple(study.spec.name for study in earlier)

@@ -22,6 +22,12 @@ ENOUGH_TO_DECIDE = 8
 COMMON_TARGET = 0.002
 """The accuracy that a recommended temperature may be expected to lose where a study names no other."""
 
+
+def target_of(spec: StudySpec) -> float:
+    """Return the accuracy that a study's recommended temperatures may be expected to lose."""
+    return spec.search.stop.regret or COMMON_TARGET
+
+
 _RATES = (2.5, 1.5, 1.0)
 """Expected regret falls about as a power of a setup's trials: likely 1.5, seldom beyond these (simulated)."""
 
@@ -119,7 +125,7 @@ def forecast(
     trials: Trials,
     *,
     earlier: Sequence[EarlierStudy] = (),
-    regret: float = COMMON_TARGET,
+    regret: float | None = None,
     where: Mapping[str, Any] | None = None,
     slots: float = 1.0,
     seed: int = 0,
@@ -130,7 +136,8 @@ def forecast(
         spec: The study's spec.
         trials: Its trials so far.
         earlier: The studies that `search.warm_start` names.
-        regret: The target: the accuracy that a recommended temperature may be expected to lose.
+        regret: The target: the accuracy that a recommended temperature may be expected to lose; where it
+            is None, the study's own.
         where: Levels of factors to which the forecast is restricted.
         slots: How many packs run at the same time.
         seed: Fixes the draws that it is computed from.
@@ -139,7 +146,8 @@ def forecast(
         RequestError: A factor or a level does not belong to the study.
     """
     response = fit_response(spec, trials, earlier=earlier, seed=seed)
-    return forecast_of(response, regret=regret, where=where, slots=slots)
+    target = target_of(spec) if regret is None else regret
+    return forecast_of(response, regret=target, where=where, slots=slots)
 
 
 @one_blas_thread

@@ -114,15 +114,16 @@ def recommend(
 @click.argument("study")
 @click.option(
     "--regret",
-    default=0.002,
-    show_default=True,
     type=click.FloatRange(0, 1, min_open=True),
-    help="Accuracy that a recommended temperature may be expected to lose.",
+    help="Accuracy that a recommended temperature may be expected to lose; default: what `best` goes by, the "
+    "study's search.stop.regret or 0.002.",
 )
 @where_option
 @storage_option
 @format_option
-def forecast(study: str, regret: float, where: dict[str, Any] | None, storage: str, output: str) -> None:
+def forecast(
+    study: str, regret: float | None, where: dict[str, Any] | None, storage: str, output: str
+) -> None:
     """Tell which setups are decided, and about how many more trials the others need."""
     from kdsearch.api import open_study
     from kdsearch.cli.tables import print_forecast

@@ -115,8 +115,8 @@ class Library:
 
         return self._keep(name, question, answer).of_study(self.study(name))
 
-    def forecast(self, name: str, *, where: Mapping[str, Any] | None, regret: float) -> Forecast:
-        """Return which setups are decided, and about what the others need."""
+    def forecast(self, name: str, *, where: Mapping[str, Any] | None, regret: float | None) -> Forecast:
+        """Return which setups are decided, and about what the others need; None asks for the study's own."""
         question = ("forecast", name, repr(where), regret)
 
         def answer() -> Forecast:

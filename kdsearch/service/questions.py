@@ -3,24 +3,28 @@
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.datastructures import QueryParams
 
-from kdsearch.analysis.forecast import COMMON_TARGET
 from kdsearch.errors import RequestError
 from kdsearch.spec import parse_assignment
+
+_Default = TypeVar("_Default", bound=float | None)
 
 
 @dataclass(frozen=True)
 class Question:
-    """How answers are asked for; see `kdsearch.analysis.best` and `kdsearch.recommend`."""
+    """How answers are asked for; see `kdsearch.analysis.best` and `kdsearch.recommend`.
+
+    Without a `regret` a forecast goes by the study's own.
+    """
 
     by: tuple[str, ...] | None = None
     where: dict[str, Any] | None = None
     level: float = 0.9
     tolerance: float = 0.005
-    regret: float = COMMON_TARGET
+    regret: float | None = None
     factor: str | None = None
     setup: dict[str, Any] | None = None
     studies: tuple[str, ...] | None = None
@@ -58,7 +62,7 @@ def _assignments(query: QueryParams, name: str) -> dict[str, Any] | None:
     return dict(parse_assignment(text, name, example=example) for text in query.getlist(name)) or None
 
 
-def _number(query: QueryParams, name: str, default: float, *, low: float, high: float) -> float:
+def _number(query: QueryParams, name: str, default: _Default, *, low: float, high: float) -> float | _Default:
     text = query.get(name)
     if text is None:
         return default

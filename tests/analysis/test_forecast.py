@@ -91,6 +91,7 @@ def test_a_study_that_stops_at_a_regret_is_forecast_for_it() -> None:
     assert answer.target == 1e-6
     assert [a.forecast for a in answer.setups] == forecast(spec, study.rows, regret=1e-6).setups
     assert not any(a.forecast is None or a.forecast.decided for a in answer.setups)
+    assert forecast(spec, study.rows) == forecast(spec, study.rows, regret=1e-6)
 
 
 def test_a_learning_rate_at_the_edge_of_its_range_decides_nothing() -> None:

@@ -13,6 +13,8 @@ import pytest
 
 import kdsearch
 from kdsearch.cli.main import run
+from kdsearch.spec import load_spec
+from kdsearch.storage import StudyRecord, open_database
 
 
 def answer(capsys: pytest.CaptureFixture[str], storage: str, *arguments: str) -> Any:
@@ -70,6 +72,20 @@ def test_forecasts_are_told_with_what_is_spent(capsys: pytest.CaptureFixture[str
     sgd, adamw = answer(capsys, storage, "best", "made")["setups"]
     assert sgd["forecast"]["decided"] == (sgd["forecast"]["regret"] <= 0.002)
     assert adamw["forecast"].keys() == {"regret", "decided", "more_trials", "hours", "reason"}
+
+
+def test_best_and_forecast_go_by_the_regret_at_which_the_study_stops(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'stops.db'}"
+    tune = {"objective.temperature": {"low": 1, "high": 40, "log": True}}
+    search = {"trials": 8, "stop": {"regret": 0.0005}}
+    with open_database(url, create=True) as database:
+        StudyRecord.open(database, load_spec({"name": "stops", "tune": tune, "search": search}))
+    for command in ("best", "forecast"):
+        assert answer(capsys, url, command, "stops")["target"] == 0.0005
+    assert kdsearch.open_study("stops", storage=url).forecast().target == 0.0005
+    assert answer(capsys, url, "forecast", "stops", "--regret", "0.01")["target"] == 0.01
 
 
 def test_python_says_what_the_commands_say(capsys: pytest.CaptureFixture[str], storage: str) -> None:

@@ -2,7 +2,8 @@ import pytest
 
 import kdsearch
 from kdsearch.analysis import best, compare, importance
-from kdsearch.storage import list_studies, load_spec_of, load_study, load_trials, open_database
+from kdsearch.spec import load_spec
+from kdsearch.storage import StudyRecord, list_studies, load_spec_of, load_study, load_trials, open_database
 
 API = "/kdsearch/v1"
 
@@ -62,6 +63,17 @@ def test_forecast_is_the_commands_document(client, storage_url):
     assert answer.json() == as_json(expected.to_dict())
     assert answer.json()["budgets"]["trials"] == {"spent": 16, "limit": 16}
     assert client.get(f"{API}/studies/demo/forecast?regret=0").status_code == 422
+
+
+def test_a_forecast_goes_by_the_regret_at_which_the_study_stops(connect, tmp_path):
+    url = f"sqlite:///{tmp_path / 'stops.db'}"
+    tune = {"objective.temperature": {"low": 1, "high": 40, "log": True}}
+    search = {"trials": 8, "stop": {"regret": 0.0005}}
+    with open_database(url, create=True) as database:
+        StudyRecord.open(database, load_spec({"name": "stops", "tune": tune, "search": search}))
+    client = connect(url)
+    for asked, target in (("best", 0.0005), ("forecast", 0.0005), ("forecast?regret=0.01", 0.01)):
+        assert client.get(f"{API}/studies/stops/{asked}").json()["target"] == target
 
 
 def test_trials_and_studies_are_the_commands_documents(client, stored):
