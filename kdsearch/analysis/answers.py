@@ -9,13 +9,12 @@ import numpy as np
 from kdsearch.analysis.axes import FloatArray, IntArray
 from kdsearch.analysis.edges import Edge, edges
 from kdsearch.analysis.effects import TemperatureEffect, effect_of, tuning_note
-from kdsearch.analysis.forecast import COMMON_TARGET, SetupForecast, forecast_setup, target_of
+from kdsearch.analysis.forecast import COMMON_TARGET, SetupForecast, forecast_setup, stopped_in, target_of
 from kdsearch.analysis.observations import Tally
 from kdsearch.analysis.outcomes import TemperatureBand, outcomes_of, temperature_span
 from kdsearch.analysis.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response import Response, fit_response
 from kdsearch.analysis.selection import group_setups, select_setups
-from kdsearch.analysis.space import without_temperature
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, setup_key
@@ -109,7 +108,7 @@ class BestAnswer:
 
     def of_study(self, study: StudySummary) -> "BestAnswer":
         """Return the answers with how their study is, and which setups it stopped early."""
-        reasons = {setup_key(without_temperature(known.setup)): known.reason for known in study.stopped}
+        reasons = stopped_in(study)
         setups = [replace(found, stopped=reasons.get(setup_key(found.setup))) for found in self.setups]
         return replace(self, setups=setups, state=study.state, state_reason=study.why, widened=study.widened)
 

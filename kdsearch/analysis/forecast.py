@@ -28,6 +28,11 @@ def target_of(spec: StudySpec) -> float:
     return spec.search.stop.regret or COMMON_TARGET
 
 
+def stopped_in(study: StudySummary) -> dict[str, str]:
+    """Return why a study stopped setups early, by the setup's key without its temperature."""
+    return {setup_key(without_temperature(known.setup)): known.reason for known in study.stopped}
+
+
 _RATES = (2.5, 1.5, 1.0)
 """Expected regret falls about as a power of a setup's trials: likely 1.5, seldom beyond these (simulated)."""
 
@@ -44,6 +49,7 @@ class SetupForecast:
         more_trials: About how many more complete trials bring it there: at best, likely, at worst.
         hours: For how long the study then runs for them; None where no time was measured.
         reason: Why there is no number of trials.
+        stopped: Why the search gives the setup no more trials; None where it does, or only trials were asked.
     """
 
     setup: Setup
@@ -53,6 +59,7 @@ class SetupForecast:
     more_trials: tuple[int, int, int] | None = None
     hours: float | None = None
     reason: str | None = None
+    stopped: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the forecast as a JSON document."""
@@ -87,7 +94,7 @@ class Forecast:
         return all(setup.decided for setup in self.setups)
 
     def of_study(self, spec: StudySpec, study: StudySummary) -> "Forecast":
-        """Return the forecast with what of the study's budgets is spent."""
+        """Return the forecast with what of the study's budgets is spent, and which setups it stopped."""
         search, hours = spec.search, study.hours
         budgets = {
             "trials": (study.progress.finished, search.trials),
@@ -96,7 +103,9 @@ class Forecast:
             "cpu_hours": (hours.cpu, search.cpu_hours),
         }
         known = {name: Budget(spent, limit) for name, (spent, limit) in budgets.items() if limit is not None}
-        return replace(self, budgets=known)
+        reasons = stopped_in(study)
+        setups = [replace(found, stopped=reasons.get(setup_key(found.setup))) for found in self.setups]
+        return replace(self, setups=setups, budgets=known)
 
     def decisions(self, setups: Sequence[Setup]) -> dict[str, str]:
         """Return why each of a study's setups is decided, by its key; one that is not has none."""

@@ -72,9 +72,13 @@ def forecast_table(answer: BestAnswer) -> Table:
 
 def _forecast_row(found: SetupAnswer) -> list[str]:
     forecast = found.forecast
-    if forecast is None or forecast.regret is None:
+    regret = None if forecast is None else forecast.regret
+    lost = NOTHING if regret is None else f"{100 * regret:.2f}"
+    if found.stopped:
+        return [lost, "stopped", NOTHING, NOTHING]
+    if forecast is None or regret is None:
         return [NOTHING] * 4
-    lost, more = f"{100 * forecast.regret:.2f}", forecast.more_trials
+    more = forecast.more_trials
     if forecast.decided or more is None:
         return [lost, "decided" if forecast.decided else "undecided: see above", NOTHING, NOTHING]
     hours = NOTHING if forecast.hours is None else f"{forecast.hours:.2g}"

@@ -235,17 +235,14 @@ def print_forecast(document: Mapping[str, Any]) -> None:
     target = f"at most {percent(document['target'])} points lost"
     table = _table(f"{document['study']}: trials until {target}", columns, columns[len(factors) :])
     for setup in document["setups"]:
-        more = setup["more_trials"]
-        told = "decided" if setup["decided"] else "–" if more is None else f"about {more[1]}"
-        doubt = "" if setup["decided"] or more is None else f"{more[0]} … {more[2]}"
         table.add_row(
             *(level_label(setup["setup"][factor]) for factor in factors),
             str(setup["trials"]),
             "–" if setup["regret"] is None else f"{100 * setup['regret']:.2f}",
-            *(told, doubt, _time(setup["hours"]) if setup["hours"] else "–"),
+            *_needed(setup),
         )
     print_table(table)
-    needed = [setup["hours"] for setup in document["setups"] if setup["hours"]]
+    needed = [setup["hours"] for setup in document["setups"] if setup["hours"] and not setup["stopped"]]
     if needed:
         slots = number(document["slots"], 2)
         click.echo(f"in all about {_time(sum(needed))} with {slots} packs at once, as many as ran so far")
@@ -255,6 +252,16 @@ def print_forecast(document: Mapping[str, Any]) -> None:
         click.echo(f"spent: {', '.join(spent)}")
     for setup in document["setups"]:
         _print_notes(setup)
+
+
+def _needed(setup: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return a setup's trials to go, their range and their time; a stopped setup gets none."""
+    more = setup["more_trials"]
+    if setup["stopped"] or setup["decided"]:
+        return "stopped" if setup["stopped"] else "decided", "", "–"
+    if more is None:
+        return "–", "", "–"
+    return f"about {more[1]}", f"{more[0]} … {more[2]}", _time(setup["hours"]) if setup["hours"] else "–"
 
 
 def print_importance(document: Mapping[str, Any]) -> None:

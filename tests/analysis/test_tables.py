@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 from kdsearch.analysis import BestAnswer, SetupAnswer
-from kdsearch.analysis.tables import answer_lines, answer_table
+from kdsearch.analysis.forecast import SetupForecast
+from kdsearch.analysis.tables import answer_lines, answer_table, forecast_table
 
 ANSWERED = SetupAnswer(
     setup={"optimizer.name": "sgd"},
@@ -52,3 +55,15 @@ def test_where_temperature_hardly_matters_any_will_do():
 def test_lines_name_the_first_answers_and_count_the_rest():
     lines = answer_lines(answer(ANSWERED, SILENT, ANSWERED), most=2)
     assert lines == ["sgd: 6.3 (4.2 to 17)", "adamw: not known yet", "and 1 more"]
+
+
+def test_a_stopped_setup_is_forecast_no_trials():
+    undecided = SetupForecast(ANSWERED.setup, 22, 0.004, more_trials=(10, 20, 40), hours=3.0)
+    running = replace(ANSWERED, forecast=undecided)
+    stopped = replace(running, stopped="expected to lose little")
+    rows = forecast_table(answer(running, stopped, replace(SILENT, stopped="expected to lose little"))).rows
+    assert [row[1:] for row in rows] == [
+        ["0.40", "about 20", "10 to 40", "3"],
+        ["0.40", "stopped", "–", "–"],
+        ["–", "stopped", "–", "–"],
+    ]

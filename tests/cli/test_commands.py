@@ -65,6 +65,7 @@ def test_forecasts_are_told_with_what_is_spent(capsys: pytest.CaptureFixture[str
     shown = capsys.readouterr().out
     assert "spent: 32 of 32 trials" in shown
     assert "with 1 packs at once" in shown
+    assert [found["stopped"] for found in document["setups"]] == ["expected to lose little", None]
     assert run(["best", "made", "--storage", storage]) == 0
     shown = capsys.readouterr().out
     assert "to go" in shown
