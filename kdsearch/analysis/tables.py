@@ -63,7 +63,7 @@ def forecast_table(answer: BestAnswer) -> Table:
         Heading("may lose, points", "expected loss of accuracy at the recommended temperature"),
         Heading("to go", f"complete trials until it is expected to lose at most {target}"),
         Heading("from, to", "so many at best and at worst"),
-        Heading("hours", f"with {answer.slots:.2g} packs at the same time, as many as ran so far"),
+        Heading("hours", f"with {_two_digits(answer.slots)} packs at the same time, as many as ran so far"),
     ]
     names = setup_names([found.setup for found in answer.setups])
     rows = [[name, *_forecast_row(found)] for name, found in zip(names, answer.setups, strict=True)]
@@ -81,8 +81,12 @@ def _forecast_row(found: SetupAnswer) -> list[str]:
     more = forecast.more_trials
     if forecast.decided or more is None:
         return [lost, "decided" if forecast.decided else "undecided: see above", NOTHING, NOTHING]
-    hours = NOTHING if forecast.hours is None else f"{forecast.hours:.2g}"
+    hours = NOTHING if forecast.hours is None else _two_digits(forecast.hours)
     return [lost, f"about {more[1]}", f"{more[0]} to {more[2]}", hours]
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 99.5 else f"{value:.2g}"
 
 
 def effect_table(answer: BestAnswer) -> Table:

@@ -31,8 +31,13 @@ def _table(title: str | None, columns: Sequence[str], right: Sequence[str] = ())
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number with so many significant digits, or a dash where there is none."""
-    return "–" if value is None else f"{value:.{digits}g}"
+    """Return a number with so many significant digits, or a dash where there is none.
+
+    Every digit before the point is told: people read 480, not 4.8e+02.
+    """
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
 
 
 def percent(fraction: float | None) -> str:
@@ -71,7 +76,7 @@ def print_answer(document: Mapping[str, Any]) -> None:
     if has_forecast:
         click.echo(
             f"to go: trials, and time with {number(document['slots'], 2)} packs at once, until at most "
-            f"{percent(document['target'])} points are expected to be lost"
+            f"{100 * document['target']:g} points are expected to be lost"
         )
     _print_pruned(document)
     if earlier := document.get("prior_from"):
@@ -232,7 +237,7 @@ def print_forecast(document: Mapping[str, Any]) -> None:
     """Print what `forecast` found: which setups are decided, and what the others need."""
     factors = list(document["setups"][0]["setup"]) if document["setups"] else []
     columns = [*map(short, factors), "trials", "may lose, points", "more trials", "range", "time"]
-    target = f"at most {percent(document['target'])} points lost"
+    target = f"at most {100 * document['target']:g} points lost"
     table = _table(f"{document['study']}: trials until {target}", columns, columns[len(factors) :])
     for setup in document["setups"]:
         table.add_row(
@@ -247,7 +252,10 @@ def print_forecast(document: Mapping[str, Any]) -> None:
         slots = number(document["slots"], 2)
         click.echo(f"in all about {_time(sum(needed))} with {slots} packs at once, as many as ran so far")
     units = {"trials": "trials", "hours": "hours", "gpu_hours": "GPU-hours", "cpu_hours": "CPU-hours"}
-    spent = [f"{b['spent']:.3g} of {b['limit']:.3g} {units[name]}" for name, b in document["budgets"].items()]
+    spent = [
+        f"{number(b['spent'])} of {number(b['limit'])} {units[name]}"
+        for name, b in document["budgets"].items()
+    ]
     if spent:
         click.echo(f"spent: {', '.join(spent)}")
     for setup in document["setups"]:
@@ -337,8 +345,8 @@ def print_plan(plan: Mapping[str, Any]) -> None:
         print_table(table)
     click.echo(f"tuned in each: {', '.join(plan['tuned'])}")
     click.echo(
-        f"{plan['trials']} trials ({plan['trials_per_setup']:.3g} a setup) in {plan['packs']} packs of up to "
-        f"{plan['pack']}, {plan['student_epochs']} student epochs in all"
+        f"{plan['trials']} trials ({number(plan['trials_per_setup'])} a setup) in {plan['packs']} packs "
+        f"of up to {plan['pack']}, {plan['student_epochs']} student epochs in all"
     )
     units = {"hours": "hours", "gpu_hours": "GPU-hours", "cpu_hours": "CPU-hours"}
     if budgets := [f"{plan[name]:g} {unit}" for name, unit in units.items() if plan[name]]:
@@ -361,6 +369,6 @@ def print_plan(plan: Mapping[str, Any]) -> None:
 def _bytes(count: float) -> str:
     for unit in ("B", "kB", "MB"):
         if count < 1000:
-            return f"{count:.3g} {unit}"
+            return f"{number(count)} {unit}"
         count /= 1000
-    return f"{count:.3g} GB"
+    return f"{number(count)} GB"

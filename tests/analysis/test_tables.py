@@ -67,3 +67,10 @@ def test_a_stopped_setup_is_forecast_no_trials():
         ["0.40", "stopped", "–", "–"],
         ["–", "stopped", "–", "–"],
     ]
+
+
+def test_hours_and_packs_are_told_without_an_exponent():
+    needed = SetupForecast(ANSWERED.setup, 22, 0.004, more_trials=(10, 20, 40), hours=480.0)
+    table = forecast_table(replace(answer(replace(ANSWERED, forecast=needed)), slots=128.0))
+    assert table.rows[0][-1] == "480"
+    assert table.headings[-1].title.startswith("with 128 packs")

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from kdsearch.analysis import BestAnswer, SetupAnswer
-from kdsearch.analysis.forecast import Forecast, SetupForecast
+from kdsearch.analysis.forecast import Budget, Forecast, SetupForecast
 from kdsearch.analysis.outcomes import TemperatureBand
-from kdsearch.cli.tables import print_answer, print_forecast
+from kdsearch.cli.tables import number, print_answer, print_forecast
 
 BANDS = (
     TemperatureBand(1, 6, 3, 0, 1, 0),
@@ -54,3 +54,27 @@ def test_a_stopped_setup_is_forecast_no_trials_and_no_hours(capsys: pytest.Captu
     assert "adamw 12 0.40 stopped –" in lines
     assert "in all about 3 h with 1 packs at once, as many as ran so far" in lines
     assert not any("in all" in line for line in forecast_shown(capsys, Forecast("demo", 0.002, [stopped])))
+
+
+def test_large_and_small_numbers_are_told_as_people_write_them(capsys: pytest.CaptureFixture[str]) -> None:
+    long = replace(UNDECIDED, hours=480.0)
+    found = Forecast("demo", 0.0004, [long], slots=128.0, budgets={"trials": Budget(24, 2000)})
+    lines = forecast_shown(capsys, found)
+    assert lines[0] == "demo: trials until at most 0.04 points lost"
+    assert "sgd 12 0.40 about 20 10 … 40 480 h" in lines
+    assert "in all about 480 h with 128 packs at once, as many as ran so far" in lines
+    assert "spent: 24 of 2000 trials" in lines
+    setup = replace(SETUP, temperature=120.0, forecast=long)
+    print_answer(BestAnswer("demo", 0.9, 0.005, [setup], target=0.0004, slots=128.0).to_dict())
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "about 20, 480 h" in shown
+    assert "with 128 packs at once, until at most 0.04 points are expected to be lost" in shown
+    assert "sgd 120 " in shown
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (0.000123, "0.000123"), (0.5, "0.5"), (99.4, "99.4"), (999.7, "1000"), (1e6, "1000000")],
+)
+def test_a_number_has_three_digits_and_all_before_the_point(value: float | None, text: str) -> None:
+    assert number(value) == text
