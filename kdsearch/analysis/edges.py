@@ -12,6 +12,10 @@ import numpy as np
 from kdsearch.analysis.profiles import TemperatureProfile
 from kdsearch.analysis.response import Response
 from kdsearch.spec import TEMPERATURE, Range
+from kdsearch.spec.widening import may_widen
+
+MOST_WIDENINGS = 3
+"""So often a range is widened: the third makes it 3.4 times as wide on its own scale."""
 
 OUTER_SHARE = 0.1
 _PROBABLE = 0.5
@@ -20,19 +24,28 @@ _SLIGHT_GAIN = 0.001
 
 @dataclass(frozen=True)
 class Edge:
-    """An end of a logarithmic range at which a setup's best value of the parameter probably lies."""
+    """An end of a logarithmic range at which a setup's best value of the parameter probably lies.
+
+    `is_widened` tells whether `search.widen` asks for that range.
+    """
 
     path: str
     end: float
     is_high: bool
+    is_widened: bool = False
 
     def __str__(self) -> str:
         if self.path == TEMPERATURE:
             beyond = f"{'above' if self.is_high else 'below'} {self.end:.3g}"
             return f"The best temperature probably lies at the edge of its range and may be {beyond}."
+        remedy = (
+            f"The search widens it once trials lie there, {MOST_WIDENINGS} times at most."
+            if self.is_widened
+            else "Widen the range, or set `search.widen`."
+        )
         return (
             f"The best `{self.path}` probably lies at the edge of its range ({self.end:g}): an effect of "
-            f"temperature may be an effect of `{self.path}`. Widen the range, or set `search.widen`."
+            f"temperature may be an effect of `{self.path}`. {remedy}"
         )
 
 
@@ -57,10 +70,11 @@ def parameter_edges(response: Response, setup: int, temperature_node: int) -> It
     for axis, nodes in zip(response.space.axes[1:], best_nodes.T, strict=True):
         dimension, positions = dimensions[axis.path], axis.positions[nodes]
         if isinstance(dimension, Range) and dimension.log:
+            is_widened = may_widen(response.spec, axis.path)
             if np.mean(positions <= OUTER_SHARE) >= _PROBABLE:
-                yield Edge(axis.path, dimension.low, is_high=False)
+                yield Edge(axis.path, dimension.low, is_high=False, is_widened=is_widened)
             if np.mean(positions >= 1 - OUTER_SHARE) >= _PROBABLE:
-                yield Edge(axis.path, dimension.high, is_high=True)
+                yield Edge(axis.path, dimension.high, is_high=True, is_widened=is_widened)
 
 
 def _temperature_edges(profile: TemperatureProfile) -> Iterator[Edge]:

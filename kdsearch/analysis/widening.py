@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from kdsearch.analysis.edges import OUTER_SHARE, Edge, edges
+from kdsearch.analysis.edges import MOST_WIDENINGS, OUTER_SHARE, Edge, edges
 from kdsearch.analysis.labels import setup_names
 from kdsearch.analysis.response import Response
 from kdsearch.analysis.threads import one_blas_thread
@@ -11,9 +11,6 @@ from kdsearch.spec.widening import Widening, level_of_range, may_widen, widen_ra
 
 ENOUGH_TO_WIDEN = 8
 """So many complete trials of a setup it takes before its best values are believed to lie at an end."""
-
-MOST_WIDENINGS = 3
-"""So often a range is widened: the third makes it 3.4 times as wide on its own scale."""
 
 _MOST_NAMES = 3
 

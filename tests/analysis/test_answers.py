@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kdsearch.analysis import SetupAnswer, best, response_curves
-from kdsearch.bench.simulation import SimulatedStudy, simulated_study
+from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.errors import RequestError
 from kdsearch.search import build_proposer
 from kdsearch.spec import TEMPERATURE, StudySpec, load_spec
@@ -181,15 +181,29 @@ def test_trials_of_unequal_budget_do_not_compete():
     assert "another number of epochs" in answer.warnings[0]
 
 
-def test_a_best_learning_rate_at_the_edge_of_its_range_is_flagged():
-    spec = spec_of({TEMPERATURE: LOG_T, LR: LOG_LR})
+WIDEN_YOURSELF = "Widen the range, or set `search.widen`."
+IS_WIDENED = "The search widens it once trials lie there, 3 times at most."
+
+
+@pytest.mark.parametrize(
+    ("widen", "remedy"),
+    [
+        (False, WIDEN_YOURSELF),
+        (True, IS_WIDENED),
+        ([LR], IS_WIDENED),
+        ([TEMPERATURE], WIDEN_YOURSELF),
+    ],
+)
+def test_a_best_learning_rate_at_the_edge_of_its_range_is_flagged(widen: Any, remedy: str):
+    spec = spec_of({TEMPERATURE: LOG_T, LR: LOG_LR}, search={"widen": widen})
 
     def accuracy(setup: dict, params: dict, units: dict) -> float:
         return peak_at_six(setup, params, {}) - 0.05 * (1 - units[LR])
 
     [answer] = best(spec, trials_of(spec, accuracy)).setups
     assert any(
-        "`optimizer.lr` probably lies at the edge of its range (1)" in warning for warning in answer.warnings
+        "`optimizer.lr` probably lies at the edge of its range (1)" in warning and warning.endswith(remedy)
+        for warning in answer.warnings
     )
     assert best(spec, trials_of(spec, peak_at_six)).setups[0].warnings == ()
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from kdsearch.analysis import best
+from kdsearch.analysis.edges import MOST_WIDENINGS
 from kdsearch.analysis.response import fit_response
-from kdsearch.analysis.widening import MOST_WIDENINGS, find_widenings
-from kdsearch.bench.simulated_record import SimulatedRecord
-from kdsearch.bench.simulation import SimulatedStudy, simulated_study
+from kdsearch.analysis.widening import find_widenings
+from kdsearch.bench.search.record import SimulatedRecord
+from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.search import PackAsker
 from kdsearch.spec import TEMPERATURE, StudySpec, load_spec, setup_key, spec_document
 from kdsearch.storage import StudyRecord, TrialRow, load_spec_of, load_study, open_database
