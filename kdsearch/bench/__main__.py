@@ -5,16 +5,16 @@ from importlib import import_module
 import click
 
 COMMANDS = {
-    "engine": "kdsearch.bench.engine:engine_command",
-    "faults": "kdsearch.bench.faults:faults_command",
+    "engine": "kdsearch.bench.engine.command:engine_command",
+    "faults": "kdsearch.bench.faults.command:faults_command",
     "gains": "kdsearch.bench.gains:gains_command",
-    "grid": "kdsearch.bench.grid:grid_command",
-    "overhead": "kdsearch.bench.overhead:overhead_command",
-    "pruning": "kdsearch.bench.pruning:pruning_command",
-    "scale": "kdsearch.bench.scale:scale_command",
-    "search": "kdsearch.bench.search:search_command",
-    "study": "kdsearch.bench.study:study_command",
-    "widening": "kdsearch.bench.widening:widening_command",
+    "grid": "kdsearch.bench.search.grid:grid_command",
+    "overhead": "kdsearch.bench.study.overhead:overhead_command",
+    "pruning": "kdsearch.bench.search.pruning:pruning_command",
+    "scale": "kdsearch.bench.scale.command:scale_command",
+    "search": "kdsearch.bench.search.command:search_command",
+    "study": "kdsearch.bench.study.command:study_command",
+    "widening": "kdsearch.bench.search.widening:widening_command",
 }
 
 

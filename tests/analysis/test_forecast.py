@@ -7,8 +7,8 @@ import pytest
 
 from kdsearch.analysis import best
 from kdsearch.analysis.forecast import ENOUGH_TO_DECIDE, forecast
-from kdsearch.bench.baselines import proposer_of
-from kdsearch.bench.simulation import SimulatedStudy, simulated_study
+from kdsearch.bench.search.baselines import proposer_of
+from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.spec import load_spec, setup_key, spec_document
 
 

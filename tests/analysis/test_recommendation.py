@@ -11,7 +11,7 @@ import pytest
 from kdsearch.analysis import best
 from kdsearch.analysis.recommendation import Recommendation, recommend_from
 from kdsearch.analysis.transfer import EarlierStudy
-from kdsearch.bench.simulation import SimulatedStudy, simulated_study
+from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.errors import RequestError
 from kdsearch.search import build_proposer
 from kdsearch.spec import TEMPERATURE, StudySpec

@@ -11,7 +11,7 @@ from kdsearch.analysis import best, compare
 from kdsearch.analysis.observations import observe
 from kdsearch.analysis.space import ResponseSpace
 from kdsearch.analysis.transfer import EarlierStudy, joined, load_prior, load_warm_start, observe_earlier
-from kdsearch.bench.simulation import SimulatedStudy, simulated_study
+from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.errors import RequestError
 from kdsearch.search import build_proposer
 from kdsearch.spec import TEMPERATURE, StudySpec, load_spec, spec_document

@@ -5,13 +5,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from kdsearch.bench import engine
 from kdsearch.bench.__main__ import bench
-from kdsearch.bench.contenders import Contender, PackRunner
-from kdsearch.bench.engine import Measured, interleaved, rows_of
-from kdsearch.bench.engine_cases import CASES, Case, cifar_shaped
-from kdsearch.bench.memory import member_bytes, peak_bytes
-from kdsearch.bench.plain_loop import PlainLoop
+from kdsearch.bench.engine import command as engine
+from kdsearch.bench.engine.cases import CASES, Case, cifar_shaped
+from kdsearch.bench.engine.command import Measured, interleaved, rows_of
+from kdsearch.bench.engine.contenders import Contender, PackRunner
+from kdsearch.bench.engine.memory import member_bytes, peak_bytes
+from kdsearch.bench.engine.plain_loop import PlainLoop
 from kdsearch.distill.data import load_dataset
 from kdsearch.distill.models import build_model
 

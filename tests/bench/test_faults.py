@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from kdsearch.bench.__main__ import bench
-from kdsearch.bench.fault_kinds import hindrance
-from kdsearch.bench.fault_study import FaultStudy
-from kdsearch.bench.faults import run_round
+from kdsearch.bench.faults.command import run_round
+from kdsearch.bench.faults.kinds import hindrance
+from kdsearch.bench.faults.study import FaultStudy
 from kdsearch.spec import load_spec
 from kdsearch.storage import StudyRecord, open_database
 from kdsearch.trial import TrialResult
@@ -65,7 +65,7 @@ def test_gaps_and_litter_are_found(broken: Callable[..., list[str]], tmp_path: P
 
 
 def test_the_command_prints_each_round_and_one_document(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdsearch.bench.fault_study.FaultStudy.launch", lambda *_, **__: 1)
+    monkeypatch.setattr("kdsearch.bench.faults.study.FaultStudy.launch", lambda *_, **__: 1)
     result = CliRunner().invoke(bench, ["faults", "--rounds", "2", "--kind", "raise", "--format", "json"])
     assert result.exit_code == 1
     assert [found["kind"] for found in json.loads(result.stdout)] == ["raise"] * 2

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kdsearch.bench.grid import Truth, score, true_profile
+from kdsearch.bench.search.grid import Truth, score, true_profile
 from kdsearch.spec import load_spec
 
 TEMPERATURES = np.geomspace(1, 40, 12).tolist()

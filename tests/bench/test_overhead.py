@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kdsearch.bench.overhead import Run, measured, overhead_of
-from kdsearch.bench.spending import spending_of
+from kdsearch.bench.study.overhead import Run, measured, overhead_of
+from kdsearch.bench.study.spending import spending_of
 from kdsearch.errors import RunError
 
 BURN = "import time\nwhile time.process_time() < {seconds}: pass\n"

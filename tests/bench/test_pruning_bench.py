@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from kdsearch.bench.pruning import CurvedStudy, score_pruner
-from kdsearch.bench.simulation import simulated_study
+from kdsearch.bench.search.pruning import CurvedStudy, score_pruner
+from kdsearch.bench.search.simulation import simulated_study
 from kdsearch.search import Pack
 from kdsearch.spec import TEMPERATURE
 from kdsearch.storage import DIVERGED

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from kdsearch.analysis import best
 from kdsearch.bench.__main__ import bench
-from kdsearch.bench.scale_fill import fill_study
+from kdsearch.bench.scale.fill import fill_study
 from kdsearch.storage import (
     load_columns,
     load_epochs,

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from kdsearch.bench.baselines import GridProposer
-from kdsearch.bench.campaign import Answered, Case, first_evidence, run_case
-from kdsearch.bench.campaign import Result as StudyResult
-from kdsearch.bench.scores import SetupScore, best_trial_scores, model_scores
-from kdsearch.bench.search import search_command
-from kdsearch.bench.simulated_trainer import train
-from kdsearch.bench.simulation import SCENARIOS, SimulatedStudy, simulated_study
-from kdsearch.bench.summaries import Condition, Mean, Summary, summaries_of
-from kdsearch.bench.targets import targets_of
-from kdsearch.bench.times import Times, times_of
+from kdsearch.bench.search.baselines import GridProposer
+from kdsearch.bench.search.campaign import Answered, Case, first_evidence, run_case
+from kdsearch.bench.search.campaign import Result as StudyResult
+from kdsearch.bench.search.command import search_command
+from kdsearch.bench.search.scores import SetupScore, best_trial_scores, model_scores
+from kdsearch.bench.search.simulation import SCENARIOS, SimulatedStudy, simulated_study
+from kdsearch.bench.search.summaries import Condition, Mean, Summary, summaries_of
+from kdsearch.bench.search.targets import targets_of
+from kdsearch.bench.search.times import Times, times_of
+from kdsearch.bench.search.trainer import train
 from kdsearch.search import build_proposer
 from kdsearch.spec import TEMPERATURE
 from kdsearch.storage import DIVERGED
@@ -143,7 +143,7 @@ def test_each_study_is_a_line_and_what_is_there_is_not_run_again(tmp_path: Path,
     assert first.exit_code == 0, first.output
     lines = out.read_text().splitlines()
     assert sorted(json.loads(line)["case"]["seed"] for line in lines) == [0, 1]
-    monkeypatch.setattr("kdsearch.bench.campaign.run_case", None)  # nothing is left to run
+    monkeypatch.setattr("kdsearch.bench.search.campaign.run_case", None)  # nothing is left to run
     again = run("--studies", "2", "--out", str(out))
     assert again.exit_code == 0, again.output
     assert out.read_text().splitlines() == lines

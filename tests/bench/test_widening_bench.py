@@ -1,6 +1,6 @@
 """The benchmark of widened ranges: what it counts."""
 
-from kdsearch.bench.widening import BEYOND, score_widening
+from kdsearch.bench.search.widening import BEYOND, score_widening
 
 
 def test_a_range_that_holds_not_the_best_costs_regret_until_it_is_widened() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kdsearch.analysis import best
-from kdsearch.bench.simulation import simulated_study
+from kdsearch.bench.search.simulation import simulated_study
 from kdsearch.search import build_proposer
 from kdsearch.search.start import covering_setups, start_points
 from kdsearch.spec import TEMPERATURE, Choices, StudySpec, load_spec, setup_key

@@ -15,7 +15,7 @@ from kdsearch.storage import TrialRow, load_epochs, load_trials, open_database
 NAME, TRIALS, EPOCHS, PACK = "faults", 8, 6, 2
 LIMIT_S = 180.0
 _WAITING = {
-    "trainer": "kdsearch.bench.faulty_trainer:train",
+    "trainer": "kdsearch.bench.faults.trainer:train",
     "training": {"epochs": EPOCHS},
 }
 _DISTILLING = {

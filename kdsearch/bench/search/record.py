@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from kdsearch.bench.simulation import SimulatedStudy
+from kdsearch.bench.search.simulation import SimulatedStudy
 from kdsearch.spec import Params, Setup, StudySpec
 from kdsearch.spec.widening import Widening, widened
 from kdsearch.storage import TrialRow

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from ray import tune
 
-from kdsearch.bench.plain_loop import PlainLoop
-from kdsearch.bench.plain_tune import tune_plainly
+from kdsearch.bench.engine.plain_loop import PlainLoop
+from kdsearch.bench.study.plain_tune import tune_plainly
 from kdsearch.distill.data import load_dataset
 from kdsearch.distill.models import build_model
 from kdsearch.distill.teachers import ensure_teacher, load_teacher, recipe_of

@@ -15,7 +15,7 @@ from kdsearch.storage import DIVERGED, TrialRow
 Scenario: TypeAlias = Literal["shared", "unshared", "plateau", "flat", "failures", "uneven"]
 SCENARIOS: tuple[Scenario, ...] = ("shared", "unshared", "plateau", "flat", "failures", "uneven")
 
-TRAINER = "kdsearch.bench.simulated_trainer:train"
+TRAINER = "kdsearch.bench.search.trainer:train"
 LOST = "lost worker"
 
 _LR = "optimizer.lr"

@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 import click
 import numpy as np
 
-from kdsearch.bench.spending import Spending, spending_of
+from kdsearch.bench.study.spending import Spending, spending_of
 
-_OURS = {"trainer": "kdsearch.bench.waiting:train", "search.pruner": "none"}
+_OURS = {"trainer": "kdsearch.bench.study.waiting:train", "search.pruner": "none"}
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _command(way: str, spec: Path, trials: int, seconds: float, folder: Path) ->
     settings = {**_OURS, "search.trials": str(trials), "options.seconds": str(seconds)}
     pairs = ["=".join(item) for item in settings.items()]
     if way == "plain":
-        return [sys.executable, "-m", "kdsearch.bench.waiting", str(spec), str(folder), *pairs]
+        return [sys.executable, "-m", "kdsearch.bench.study.waiting", str(spec), str(folder), *pairs]
     overrides = [word for pair in pairs for word in ("--set", pair)]
     storage = f"sqlite:///{folder / 'study.db'}"
     return [sys.executable, "-m", "kdsearch", "launch", str(spec), "--storage", storage, *overrides]

@@ -13,7 +13,7 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Table, insert, select
 
-from kdsearch.bench.simulation import SimulatedStudy, simulated_study
+from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.spec import TEMPERATURE, StudySpec, setup_key
 from kdsearch.storage import Database, StudyRecord, TrialRow
 from kdsearch.storage.distributions import OptunaSpace

@@ -11,8 +11,8 @@ import click
 import numpy as np
 
 from kdsearch.analysis import best
-from kdsearch.bench.simulated_record import SimulatedRecord
-from kdsearch.bench.simulation import SCENARIOS, Scenario, simulated_study
+from kdsearch.bench.search.record import SimulatedRecord
+from kdsearch.bench.search.simulation import SCENARIOS, Scenario, simulated_study
 from kdsearch.search import PackAsker
 
 BEYOND = 0.7

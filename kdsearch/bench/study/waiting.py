@@ -26,7 +26,7 @@ def wait_plainly(spec: StudySpec, folder: Path) -> int:
     """Run the spec's trials by Ray Tune and Optuna alone and return how many ended."""
     from ray import tune
 
-    from kdsearch.bench.plain_tune import tune_plainly
+    from kdsearch.bench.study.plain_tune import tune_plainly
 
     def train_one(config: dict[str, Any]) -> None:
         for _, metrics in _epochs(config, spec.training.epochs, spec.options):

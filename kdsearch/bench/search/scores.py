@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdsearch.analysis import SetupAnswer, best
-from kdsearch.bench.simulation import SimulatedStudy
+from kdsearch.bench.search.simulation import SimulatedStudy
 from kdsearch.spec import TEMPERATURE, Setup, setup_key
 
 TOLERANCE_POINTS = 0.5

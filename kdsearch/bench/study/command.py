@@ -59,7 +59,7 @@ def _train_teachers(spec: Path, artifacts: Path) -> None:
 def _command(way: str, spec: Path, trials: int, artifacts: Path, turn: int) -> list[str]:
     budget = f"search.trials={trials}"
     if way == "plain":
-        return [sys.executable, "-m", "kdsearch.bench.plain_study", str(spec), str(artifacts), budget]
+        return [sys.executable, "-m", "kdsearch.bench.study.plain_study", str(spec), str(artifacts), budget]
     database = f"sqlite:///{artifacts / f'{turn}.db'}"
     overrides = ["--set", budget, "--set", f"artifacts={artifacts}"]
     return [sys.executable, "-m", "kdsearch", "launch", str(spec), "--storage", database, *overrides]

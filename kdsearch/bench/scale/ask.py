@@ -44,7 +44,7 @@ def ask_commands(study: str, storage: str) -> Iterator[Asked]:
     yield run("best", ["kdsearch", "best", study, "--format", "json"], storage)
     for output in _FORMATS:
         yield run(f"trials --format {output}", ["kdsearch", "trials", study, "--format", output], storage)
-    yield run("the next pack", ["kdsearch.bench.scale_ask", study], storage)
+    yield run("the next pack", ["kdsearch.bench.scale.ask", study], storage)
 
 
 def ask_pages(study: str, storage: str) -> Iterator[Asked]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdsearch.analysis import best
-from kdsearch.bench.simulation import SimulatedStudy, simulated_study
+from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.search import build_proposer
 
 PACK = 8

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kdsearch.bench.engine_cases import BATCH_SIZE, Case
-from kdsearch.bench.plain_loop import PlainLoop
+from kdsearch.bench.engine.cases import BATCH_SIZE, Case
+from kdsearch.bench.engine.plain_loop import PlainLoop
 from kdsearch.distill.members import Member, groups_of
 from kdsearch.distill.models import build_model
 from kdsearch.distill.pack_training import PackTraining

@@ -14,9 +14,9 @@ import click
 import numpy as np
 
 from kdsearch.analysis import best
-from kdsearch.bench.simulated_record import SimulatedRecord
-from kdsearch.bench.simulation import SimulatedStudy, simulated_study
-from kdsearch.bench.summaries import Mean, mean_over
+from kdsearch.bench.search.record import SimulatedRecord
+from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
+from kdsearch.bench.search.summaries import Mean, mean_over
 from kdsearch.search import Pack, PackAsker
 from kdsearch.search.pruning import under_floor
 from kdsearch.spec import TEMPERATURE, Params, Setup

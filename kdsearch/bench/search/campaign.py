@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias
 
-from kdsearch.bench.baselines import BASELINES, proposer_of, silence_optuna
-from kdsearch.bench.scores import SetupScore, best_trial_scores, model_scores
-from kdsearch.bench.simulation import Scenario, SimulatedStudy, simulated_study
+from kdsearch.bench.search.baselines import BASELINES, proposer_of, silence_optuna
+from kdsearch.bench.search.scores import SetupScore, best_trial_scores, model_scores
+from kdsearch.bench.search.simulation import Scenario, SimulatedStudy, simulated_study
 from kdsearch.errors import RequestError
 from kdsearch.search.balance import is_evidence
 from kdsearch.spec import spec_document

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, cast
 
-from kdsearch.bench.simulation import SimulatedStudy, simulated_study
+from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.storage import DIVERGED
 from kdsearch.trial import Metrics, Trial
 

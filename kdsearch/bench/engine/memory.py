@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from kdsearch.bench.contenders import PackRunner, Runner
-from kdsearch.bench.engine_cases import Case
+from kdsearch.bench.engine.cases import Case
+from kdsearch.bench.engine.contenders import PackRunner, Runner
 from kdsearch.distill.packs import Way
 
 

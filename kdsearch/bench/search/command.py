@@ -11,12 +11,12 @@ from pathlib import Path
 
 import click
 
-from kdsearch.bench.baselines import BASELINES, SAMPLERS
-from kdsearch.bench.campaign import Case, Results, Through, run_cases
-from kdsearch.bench.simulation import SCENARIOS, Scenario
-from kdsearch.bench.summaries import summaries_of, table
-from kdsearch.bench.targets import targets_of
-from kdsearch.bench.times import times_of
+from kdsearch.bench.search.baselines import BASELINES, SAMPLERS
+from kdsearch.bench.search.campaign import Case, Results, Through, run_cases
+from kdsearch.bench.search.simulation import SCENARIOS, Scenario
+from kdsearch.bench.search.summaries import summaries_of, table
+from kdsearch.bench.search.targets import targets_of
+from kdsearch.bench.search.times import times_of
 from kdsearch.errors import RequestError
 
 TIMED = (100, 500, 2000)

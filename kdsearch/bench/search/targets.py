@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kdsearch.bench.summaries import Condition, Mean, Summary
-from kdsearch.bench.times import Times
+from kdsearch.bench.search.summaries import Condition, Mean, Summary
+from kdsearch.bench.search.times import Times
 
 REGRET = 0.2
 SHARE_OF_RIVAL = 1 / 3

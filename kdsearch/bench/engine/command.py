@@ -18,9 +18,9 @@ from typing import Any
 import click
 import torch
 
-from kdsearch.bench.contenders import Contender, PackRunner, contenders_of
-from kdsearch.bench.engine_cases import BATCH_SIZE, CASES, Case
-from kdsearch.bench.memory import member_bytes
+from kdsearch.bench.engine.cases import BATCH_SIZE, CASES, Case
+from kdsearch.bench.engine.contenders import Contender, PackRunner, contenders_of
+from kdsearch.bench.engine.memory import member_bytes
 from kdsearch.distill.packs import Way
 
 _LEAST_ROUNDS = 3

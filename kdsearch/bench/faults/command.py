@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from kdsearch.bench.fault_kinds import KINDS, hindrance
-from kdsearch.bench.fault_study import EPOCHS, FaultStudy
+from kdsearch.bench.faults.kinds import KINDS, hindrance
+from kdsearch.bench.faults.study import EPOCHS, FaultStudy
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def _launched(storage: str, folder: Path) -> Iterator[psutil.Popen]:
 def _document(load: Load, folder: Path) -> dict[str, object]:
     return {
         "name": NAME,
-        "trainer": "kdsearch.bench.scale_trainer:train",
+        "trainer": "kdsearch.bench.scale.trainer:train",
         "options": {"seconds": load.seconds},
         "training": {"epochs": load.epochs},
         "setup": {
@@ -148,8 +148,8 @@ def _summary(load: Load, moments: list[Moment], size: int) -> Driven:
     finished, seconds, cpu_s, rss_mib = seen.T
     quarters = np.linspace(finished[0], finished[-1], 5)
     n_trials = np.diff(quarters)
-    late = finished >= quarters[1]
-    growth = np.polyfit(finished[late], rss_mib[late], 1)[0]
+    first = int((finished >= quarters[1]).argmax())  # until then the driver loads what it needs
+    growth = (rss_mib[-1] - rss_mib[first]) / max(finished[-1] - finished[first], 1)
     return Driven(
         load=load,
         per_s=(n_trials / np.diff(np.interp(quarters, finished, seconds))).tolist(),

@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
-from kdsearch.bench.scale_ask import Asked, ask_commands, ask_pages
-from kdsearch.bench.scale_drive import Driven, Load, drive
-from kdsearch.bench.scale_fill import fill_study
+from kdsearch.bench.scale.ask import Asked, ask_commands, ask_pages
+from kdsearch.bench.scale.drive import Driven, Load, drive
+from kdsearch.bench.scale.fill import fill_study
 from kdsearch.storage import open_database
 
 PARTS = ("ask", "drive")

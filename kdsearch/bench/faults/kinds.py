@@ -15,8 +15,8 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # has no stubs of its own
 
-from kdsearch.bench.fault_study import FaultStudy
-from kdsearch.bench.networks import networks_problem, two_hosts
+from kdsearch.bench.faults.networks import networks_problem, two_hosts
+from kdsearch.bench.faults.study import FaultStudy
 
 PATIENCE_S = 60.0
 _SMALL_NODE = ("--num-cpus=1", "--num-gpus=0", "--object-store-memory=134217728", "--disable-usage-stats")

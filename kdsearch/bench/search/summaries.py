@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdsearch.bench.campaign import Answering, Case, Result
-from kdsearch.bench.scores import SetupScore
+from kdsearch.bench.search.campaign import Answering, Case, Result
+from kdsearch.bench.search.scores import SetupScore
 
 _COLUMNS = "{:15} {:10} {:>6} {:>7} {:>11} {:>5} {:>6} {:>11} {:>5} {:>11} {:>11} {:>11}"
 _HEADINGS = "sampler", "answer by", "trials", "studies", "regret", "worst", "silent", "cover", "width"

@@ -1,0 +1,1 @@
+"""How far one driver and one database reach."""

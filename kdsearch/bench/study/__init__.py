@@ -1,0 +1,1 @@
+"""How many trials a minute a study gets, and what scheduling costs."""
