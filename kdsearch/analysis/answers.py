@@ -163,12 +163,34 @@ def best(
         RequestError: A factor or a level does not belong to the study.
     """
     response = fit_response(spec, trials, earlier=earlier, seed=seed)
+    return best_of(response, trials, by=by, where=where, level=level, tolerance=tolerance, slots=slots)
+
+
+@one_blas_thread
+def best_of(
+    response: Response,
+    trials: Trials,
+    *,
+    by: Sequence[str] | None = None,
+    where: Mapping[str, Any] | None = None,
+    level: float = 0.9,
+    tolerance: float = 0.005,
+    slots: float = 1.0,
+) -> BestAnswer:
+    """Return what `best` does, of a response that is there already."""
     groups = group_setups(response.space.setups, select_setups(response.space.setups, where), by)
-    target = target_of(spec)
+    target = target_of(response.spec)
     judge = _Judge(response, trials, level, tolerance, target, slots)
     answers = [judge.answer(setup, members, is_marginal=by is not None) for setup, members in groups]
-    prior_from = tuple(study.spec.name for study in earlier)
-    return BestAnswer(spec.name, level, tolerance, answers, prior_from=prior_from, target=target, slots=slots)
+    return BestAnswer(
+        study=response.spec.name,
+        level=level,
+        tolerance=tolerance,
+        setups=answers,
+        prior_from=response.prior_from,
+        target=target,
+        slots=slots,
+    )
 
 
 class _Judge:

@@ -108,7 +108,14 @@ def compare(
         RequestError: The factor, or a level of `where`, does not belong to the study.
     """
     response = fit_response(spec, trials, earlier=earlier, seed=seed)
-    setups = response.space.setups
+    return compare_of(response, factor, where=where, level=level)
+
+
+def compare_of(
+    response: Response, factor: str, *, where: Mapping[str, Any] | None = None, level: float = 0.9
+) -> Comparison:
+    """Return what `compare` does, of a response that is there already."""
+    study, setups = response.spec.name, response.space.setups
     check_factor(setups, factor, "factor")
     groups = group_setups(setups, select_setups(setups, where), [factor])
     levels = [group[factor] for group, _ in groups]
@@ -121,8 +128,8 @@ def compare(
         reason = f"the setups of a level of `{factor}` have no temperature in common."
     else:
         profiles = [response.profile(members) for members in zip(*matched, strict=True)]
-        return _compared(Comparison(spec.name, factor, level), levels, profiles)
-    return Comparison(spec.name, factor, level, reason=reason)
+        return _compared(Comparison(study, factor, level), levels, profiles)
+    return Comparison(study, factor, level, reason=reason)
 
 
 def _matched(response: Response, factor: str, groups: Sequence[Sequence[int]]) -> list[list[int]]:

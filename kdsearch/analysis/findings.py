@@ -7,9 +7,9 @@ from typing import Any, TypeAlias, TypeVar
 import plotly.graph_objects as go
 from sqlalchemy import select
 
-from kdsearch.analysis.answers import BestAnswer, best
-from kdsearch.analysis.comparison import Comparison, compare
-from kdsearch.analysis.importance import Importance, importance
+from kdsearch.analysis.answers import BestAnswer, best_of
+from kdsearch.analysis.comparison import Comparison, compare_of
+from kdsearch.analysis.importance import Importance, importance_of
 from kdsearch.analysis.labels import factor_label, setup_names, value_text, varied_factors
 from kdsearch.analysis.outcomes import belongs_to, temperature_bands, temperature_of, temperature_span
 from kdsearch.analysis.plots import (
@@ -20,7 +20,7 @@ from kdsearch.analysis.plots import (
     plot_progress,
     plot_response,
 )
-from kdsearch.analysis.response import ResponseCurve, response_curves
+from kdsearch.analysis.response import ResponseCurve, curves_of, fit_response
 from kdsearch.analysis.tables import Table, effect_table, importance_table, outcome_table
 from kdsearch.analysis.transfer import load_prior
 from kdsearch.spec import Choices, Range, Setup, StudySpec
@@ -107,19 +107,20 @@ def load_findings(
     earlier = load_prior(database, spec)
     now = load_study(database, study)
     slots = load_slots(database, study)
-    answer = best(spec, trials, earlier=earlier, level=level, tolerance=tolerance, slots=slots).of_study(now)
+    response = fit_response(spec, trials, earlier=earlier)
+    answer = best_of(response, trials, level=level, tolerance=tolerance, slots=slots).of_study(now)
     sample = learning_sample([found.setup for found in answer.setups], trials)
     return Findings(
         spec,
         trials,
         answer,
-        response_curves(spec, trials, earlier=earlier, level=level),
-        [compare(spec, trials, factor, earlier=earlier, level=level) for factor in _factors(answer)],
+        curves_of(response, level=level),
+        [compare_of(response, factor, level=level) for factor in _factors(answer)],
         _learning_curves(database, study, sample),
         load_teachers(database, study),
         _runs(database, study),
         now,
-        importance(spec, trials, earlier=earlier, level=level),
+        importance_of(response, level=level),
     )
 
 

@@ -81,12 +81,21 @@ def importance(
         RequestError: A factor or a level of `where` does not belong to the study.
     """
     response = fit_response(spec, trials, earlier=earlier, seed=seed)
+    return importance_of(response, where=where, level=level)
+
+
+@one_blas_thread
+def importance_of(
+    response: Response, *, where: Mapping[str, Any] | None = None, level: float = 0.9
+) -> Importance:
+    """Return what `importance` does, of a response that is there already."""
+    study = response.spec.name
     chosen = select_setups(response.space.setups, where)
     members = [s for s in chosen if response.silence(s) is None]
     if not members:
-        return Importance(spec.name, level, reason=response.silence(chosen[0]))
+        return Importance(study, level, reason=response.silence(chosen[0]))
     return Importance(
-        study=spec.name,
+        study=study,
         level=level,
         tuned=_tuned_effects(response, members, level),
         factors=_factor_effects(response, members, level),

@@ -52,7 +52,8 @@ class SetupDraws:
 class Response:
     """What a study's trials say about accuracy, for every setup; `draws` is empty without trials.
 
-    `likeness` [S, S] is the expected share of temperature's effect that each two setups have in common.
+    `likeness` [S, S] is the expected share of temperature's effect that each two setups have in common;
+    `prior_from` names the earlier studies that inform it.
     """
 
     spec: StudySpec
@@ -62,6 +63,7 @@ class Response:
     surfaces: list[Surfaces]
     draws: list[SetupDraws]
     likeness: FloatArray
+    prior_from: tuple[str, ...] = ()
 
     def at(self, setup: int, nodes: IntArray) -> FloatArray:
         """Return draws of the accuracy [Q, N], as fractions, at nodes [N, P] of one setup."""
@@ -166,7 +168,14 @@ def response_curves(
     Raises:
         RequestError: A factor or a level does not belong to the study.
     """
-    response = fit_response(spec, trials, earlier=earlier, seed=seed)
+    return curves_of(fit_response(spec, trials, earlier=earlier, seed=seed), where=where, level=level)
+
+
+@one_blas_thread
+def curves_of(
+    response: Response, *, where: Mapping[str, Any] | None = None, level: float = 0.9
+) -> list[ResponseCurve]:
+    """Return what `response_curves` does, of a response that is there already."""
     return [_curve(response, s, level) for s in select_setups(response.space.setups, where)]
 
 
@@ -201,11 +210,12 @@ def fit_response(
         earlier: Other studies, whose setups then stand behind the spec's.
         seed: Fixes the draws.
     """
+    names = tuple(study.spec.name for study in earlier)
     space = ResponseSpace(spec, [study.spec for study in earlier])
     own, tallies = observe(spec, space, trials)
     observations = joined(own, observe_earlier(space, earlier))
     if not len(observations):
-        return Response(spec, space, tallies, None, [], [], np.eye(len(space.setups)))
+        return Response(spec, space, tallies, None, [], [], np.eye(len(space.setups)), names)
     rng = np.random.default_rng(seed)
     found = fit(Kernel(space.axes, space.distances), observations)
     surfaces = _all_surfaces(found, rng)
@@ -213,7 +223,7 @@ def fit_response(
     setups = range(len(space.setups))
     draws = [_draws_of(space, s, surfaces, candidates(space, s, mean, found.evidence, rng)) for s in setups]
     likeness = found.kernel.tables(found.theta).sharing[0].matrix
-    return Response(spec, space, tallies, found.evidence, surfaces, draws, likeness)
+    return Response(spec, space, tallies, found.evidence, surfaces, draws, likeness, names)
 
 
 def _all_surfaces(found: Fit, rng: np.random.Generator) -> list[Surfaces]:

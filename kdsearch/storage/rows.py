@@ -121,8 +121,12 @@ class Hours:
         )
         for unit, used, budget in budgets:
             if budget is not None and used >= budget:
-                return f"{used:.3g} of {budget:.3g} {unit} are spent"
+                return f"{_hours_text(used)} of {_hours_text(budget)} {unit} are spent"
         return None
+
+
+def _hours_text(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 1000 else f"{hours:.3g}"
 
 
 @dataclass(frozen=True)
