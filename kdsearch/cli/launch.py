@@ -117,11 +117,9 @@ def _tell_answer(study: "Study") -> None:
     print_answer(study.best().to_dict())
     click.echo(f"\nReport: {study.report(f'{study.name}-report.html')}\n\nNext:")
     program = _program()
+    factors = [f"compare {study.name} --factor {path}" for path in list(study.spec.setup)[:1]]
     for command, purpose in (
-        (
-            f"compare {study.name} --factor {next(iter(study.spec.setup), 'PATH')}",
-            "does it depend on a factor?",
-        ),
+        *((compare, "does it depend on a factor?") for compare in factors),
         (f"trials {study.name} --format csv", "every trial"),
         ("serve", "the explorer and the Optuna dashboard, on http://127.0.0.1:8080"),
     ):
