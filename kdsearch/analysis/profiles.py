@@ -51,17 +51,23 @@ class TemperatureProfile:
         return np.asarray(np.log(self.temperatures)[self.draws.argmax(axis=1)])
 
     def interval(self, level: float) -> Interval:
-        """Return an interval that holds the best temperature with a probability."""
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        best = self.temperatures[self.draws.argmax(axis=1)]
+        """Return an interval that holds the best temperature with a probability.
+
+        Where any temperature can be chosen, a draw's best one stands for all that lie nearer to it than to
+        its neighbours; an end of the range that may be best with more than a tail's probability is inside.
+        """
+        tails = np.array([(1 - level) / 2, (1 + level) / 2])
+        places = self.draws.argmax(axis=1)
         if not self.half_step:
-            low, high = np.quantile(best, tails, method="inverted_cdf")
+            low, high = np.quantile(self.temperatures[places], tails, method="inverted_cdf")
             return float(low), float(high)
-        low, high = np.quantile(np.log(best), tails)
-        return (
-            float(max(np.exp(low - self.half_step), self.temperatures[0])),
-            float(min(np.exp(high + self.half_step), self.temperatures[-1])),
-        )
+        nodes = np.log(self.temperatures)
+        share = np.bincount(places, minlength=len(nodes)) / len(places)
+        borders = np.concatenate([nodes[:1], nodes[1:] - self.half_step, nodes[-1:]])
+        ends = np.interp(tails, np.concatenate([[0.0], share.cumsum()]), borders)
+        low = self.temperatures[0] if share[0] >= tails[0] else np.exp(ends[0])
+        high = self.temperatures[-1] if share[-1] >= 1 - tails[1] else np.exp(ends[1])
+        return float(low), float(high)
 
     def near_optimal(self, level: float, tolerance: float) -> Interval | None:
         """Return the range around the best of temperatures that are, each with a probability, near the best.
