@@ -6,10 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdsearch.analysis import BestAnswer, Comparison, Importance, best, compare, importance, response_curves
+from kdsearch.analysis import BestAnswer, Comparison, Importance, best, compare, importance
+from kdsearch.analysis.answers import best_of
 from kdsearch.analysis.forecast import Forecast, forecast
 from kdsearch.analysis.recommendation import Recommendation, recommend_from
-from kdsearch.analysis.transfer import EarlierStudy, load_earlier, load_prior
+from kdsearch.analysis.response import curves_of, fit_response
+from kdsearch.analysis.transfer import load_earlier, load_prior
 from kdsearch.spec import Setup, StudySpec, load_spec
 from kdsearch.storage import (
     Database,
@@ -121,10 +123,11 @@ class Study:
         tolerance: float = 0.005,
     ) -> BestAnswer:
         """Return the best temperature per setup, or per combination of the factors in `by`."""
+        spec = self.spec
         answer = best(
-            self.spec,
+            spec,
             self._columns(),
-            earlier=self._prior(),
+            earlier=load_prior(self._database, spec),
             by=by,
             where=where,
             level=level,
@@ -135,26 +138,31 @@ class Study:
 
     def compare(self, factor: str, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Comparison:
         """Return whether the best temperature depends on a factor."""
-        return compare(self.spec, self._columns(), factor, earlier=self._prior(), where=where, level=level)
+        spec = self.spec
+        earlier = load_prior(self._database, spec)
+        return compare(spec, self._columns(), factor, earlier=earlier, where=where, level=level)
 
     def forecast(self, regret: float | None = None, where: Mapping[str, Any] | None = None) -> Forecast:
         """Return which setups are decided, and about how many more trials and hours the others need.
 
         Where `regret` is None, the study's own target holds, as in `best`.
         """
+        spec = self.spec
         found = forecast(
-            self.spec,
+            spec,
             self._columns(),
-            earlier=self._prior(),
+            earlier=load_prior(self._database, spec),
             regret=regret,
             where=where,
             slots=load_slots(self._database, self.name),
         )
-        return found.of_study(self.spec, self.summary())
+        return found.of_study(spec, self.summary())
 
     def importance(self, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Importance:
         """Return what share of accuracy's variation parameters, pairs of them and factors explain."""
-        return importance(self.spec, self._columns(), earlier=self._prior(), where=where, level=level)
+        spec = self.spec
+        earlier = load_prior(self._database, spec)
+        return importance(spec, self._columns(), earlier=earlier, where=where, level=level)
 
     def trials(self) -> "pd.DataFrame":
         """Return every trial, one row each; setup and parameters have a column for each path."""
@@ -170,9 +178,10 @@ class Study:
         """Return the figure of accuracy over temperature, for one setup or for all."""
         from kdsearch.analysis.plots import plot_response
 
-        rows = self._rows()
-        curves = response_curves(self.spec, rows, earlier=self._prior())
-        return plot_response([c for c in curves if setup in (None, c.setup)], rows, self.best())
+        spec, rows = self.spec, self._rows()
+        response = fit_response(spec, rows, earlier=load_prior(self._database, spec))
+        curves = [curve for curve in curves_of(response) if setup in (None, curve.setup)]
+        return plot_response(curves, rows, best_of(response, rows))
 
     def report(self, path: str | Path) -> Path:
         """Write the report, one self-contained HTML file, and return its path."""
@@ -186,9 +195,6 @@ class Study:
         from kdsearch.storage import load_optuna_study
 
         return load_optuna_study(self._database, self.name)
-
-    def _prior(self) -> list[EarlierStudy]:
-        return load_prior(self._database, self.spec)
 
     def _columns(self) -> TrialColumns:
         return load_columns(self._database, self.name)
