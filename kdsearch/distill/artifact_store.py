@@ -264,8 +264,8 @@ class UrlStore:
         waiting = self._waiting(entry)
         if self._index(entry) is None:
             files = sorted(waiting.iterdir())
-            objects = {file.name: self._remote.write(entry, file.name, file.read_bytes()) for file in files}
-            index = self._remote.write(entry, "index", json.dumps(objects).encode())
+            objects = {f.name: self._remote.write_once(entry, f.name, f.read_bytes()) for f in files}
+            index = self._remote.write_once(entry, "index", json.dumps(objects).encode())
             copy = self.root / entry / index.removeprefix("index.")
             copy.parent.mkdir(parents=True, exist_ok=True)
             if not copy.exists():

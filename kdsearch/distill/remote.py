@@ -63,13 +63,16 @@ class Remote:
         return {path.rstrip("/").rpartition("/")[2] for path in self._attempt("read", folder, listed)}
 
     def write(self, folder: str, stem: str, content: bytes | memoryview) -> str:
-        """Write an object and return its name; a whole one stays as it is: another node may read it now."""
-        name = f"{stem}.{hashlib.sha256(content).hexdigest()}"
-        if self.read(folder, name) is not None:
-            return name
+        """Write an object and return its name."""
+        name = _object_name(stem, content)
         path = self._path(folder, name)
         self._attempt("write", folder, lambda files: self._put(files, path, bytes(content)))
         return name
+
+    def write_once(self, folder: str, stem: str, content: bytes | memoryview) -> str:
+        """Write an object unless it is there whole: another node may read it now; return its name."""
+        name = _object_name(stem, content)
+        return name if self.read(folder, name) is not None else self.write(folder, stem, content)
 
     def read(self, folder: str, name: str) -> bytes | None:
         """Return an object's content, or None where there is no whole object of the name."""
@@ -129,6 +132,10 @@ class Remote:
                 f"{platform.node()} can't {what} {where}: {_told(error)}. "
                 "Check the name, the node's credentials for it and its network."
             ) from error
+
+
+def _object_name(stem: str, content: bytes | memoryview) -> str:
+    return f"{stem}.{hashlib.sha256(content).hexdigest()}"
 
 
 def _opened(url: str) -> tuple[Any, str]:
