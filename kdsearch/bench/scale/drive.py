@@ -14,7 +14,7 @@ import psutil  # type: ignore[import-untyped]  # has no stubs of its own
 from sqlalchemy import text
 
 from kdsearch.errors import RunError
-from kdsearch.storage import Database, StudySummary, list_studies, open_database
+from kdsearch.storage import Database, list_studies, open_database
 
 NAME = "driven"
 SAMPLE_S = 2.0
@@ -125,28 +125,35 @@ def _document(load: Load, folder: Path) -> dict[str, object]:
 
 
 def _watch(driver: psutil.Popen, database: Database) -> Iterator[Moment]:
-    """Yield moments of the study until its last trial has ended or the driver has."""
+    """Yield moments of the study, from before its first trial to the end of its last one or of the driver."""
     start = time.monotonic()
-    while driver.poll() is None:
-        study = next((study for study in list_studies(database) if study.name == NAME), None)
-        if study is not None and study.progress.finished:
-            yield _moment(driver, study, time.monotonic() - start)
-            if study.progress.finished >= study.progress.target:
-                return
+    moment = Moment(seconds=0.0, finished=0, running=0, cpu_s=0.0, rss_mib=0.0)
+    yield moment
+    alive = True
+    while alive:
         time.sleep(SAMPLE_S)
+        alive = driver.poll() is None
+        cpu_s, rss_mib = _taken(driver) if alive else (moment.cpu_s, moment.rss_mib)
+        study = next((study for study in list_studies(database) if study.name == NAME), None)
+        if study is not None:
+            progress = study.progress
+            seconds = time.monotonic() - start
+            moment = Moment(seconds, progress.finished, progress.running, cpu_s, rss_mib)
+            yield moment
+            alive = alive and progress.finished < progress.target
 
 
-def _moment(driver: psutil.Popen, study: StudySummary, seconds: float) -> Moment:
-    progress = study.progress
+def _taken(driver: psutil.Popen) -> tuple[float, float]:
+    """Return the CPU seconds that the driver has taken and the MiB that it holds."""
     times = driver.cpu_times()
-    memory = driver.memory_info().rss / 2**20
-    return Moment(seconds, progress.finished, progress.running, times.user + times.system, memory)
+    return times.user + times.system, driver.memory_info().rss / 2**20
 
 
 def _summary(load: Load, moments: list[Moment], size: int) -> Driven:
-    seen = np.array([(m.finished, m.seconds, m.cpu_s, m.rss_mib) for m in moments])
+    begun = max(i for i, moment in enumerate(moments) if not moment.finished)
+    seen = np.array([(m.finished, m.seconds, m.cpu_s, m.rss_mib) for m in moments[begun:]])
     finished, seconds, cpu_s, rss_mib = seen.T
-    quarters = np.linspace(finished[0], finished[-1], 5)
+    quarters = np.linspace(0, finished[-1], 5)
     n_trials = np.diff(quarters)
     first = int((finished >= quarters[1]).argmax())  # until then the driver loads what it needs
     growth = (rss_mib[-1] - rss_mib[first]) / max(finished[-1] - finished[first], 1)
