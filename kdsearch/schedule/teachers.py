@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -14,10 +14,12 @@ from kdsearch.distill.teacher_records import TeacherRecord, find_record, teacher
 from kdsearch.errors import KDSearchError, RunError
 from kdsearch.schedule.losses import reason_of
 from kdsearch.spec import StudySpec, TrainingSpec
-from kdsearch.storage import StudyRecord
+
+if TYPE_CHECKING:  # the task runs without a database
+    from kdsearch.storage import StudyRecord
 
 
-def train_teachers(spec: StudySpec, record: StudyRecord, artifacts: Place) -> None:
+def train_teachers(spec: StudySpec, record: "StudyRecord", artifacts: Place) -> None:
     """Train or find the teacher of every setup and record it; what training takes counts as packs do.
 
     Raises:
@@ -49,7 +51,7 @@ def train_teachers(spec: StudySpec, record: StudyRecord, artifacts: Place) -> No
             _record_news(record, name, news)
 
 
-def _record_news(record: StudyRecord, name: str, news: dict[str, Any]) -> None:
+def _record_news(record: "StudyRecord", name: str, news: dict[str, Any]) -> None:
     """Take that a teacher's training has begun, or what came out."""
     if news:
         record.end_pack(name)

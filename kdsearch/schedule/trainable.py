@@ -5,6 +5,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import ray
 from ray import tune
 
 from kdsearch.schedule.trainers import load_trainer, told
@@ -14,6 +15,9 @@ from kdsearch.spec import Params, Setup, StudySpec, load_spec
 from kdsearch.trial import Metrics, PackReport, Trial, TrialResult
 
 REPORT_INTERVAL_S = 1.0
+NODE = "node"
+"""What of a result that Tune carries is the id of the worker's node."""
+
 _STDERR = 2
 
 
@@ -28,12 +32,13 @@ def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str
     """Train the pack of a Ray trial and report epochs and results.
 
     A result that Tune carries has `epochs`, a list of `(epoch, {number: metrics})` since the last
-    one, and `results`, the trials that ended.
+    one, `results`, the trials that ended, and the node's id.
     """
     spec = load_spec(document)
     trials = _trials(spec, config["pack"])
     watchdog = Watchdog(spec.resources.stall_minutes)
-    report = _BatchedReport(trials, config["pack"], watchdog)
+    node = ray.get_runtime_context().get_node_id()  # type: ignore[no-untyped-call]  # Ray's own lack
+    report = _BatchedReport(trials, config["pack"], watchdog, node)
     if spec.resources.stall_minutes:
         report.send()  # from now on silence counts
     watchdog.start()
@@ -82,10 +87,13 @@ class Watchdog:
 class _BatchedReport:
     """Collects epochs and hands them to Tune about once a second: short trials report often."""
 
-    def __init__(self, trials: Sequence[Trial], pack: Mapping[str, Any], watchdog: Watchdog) -> None:
+    def __init__(
+        self, trials: Sequence[Trial], pack: Mapping[str, Any], watchdog: Watchdog, node: str
+    ) -> None:
         self._floors: Floors = pack["floors"]
         self._last = {trial.number: trial.epochs for trial in trials if trial.number in pack["given_up"]}
         self._watchdog = watchdog
+        self._node = node
         self._epochs: list[tuple[int, dict[int, Metrics]]] = []
         self._sent = time.monotonic()
 
@@ -105,6 +113,6 @@ class _BatchedReport:
         self.send([result.to_dict() for result in results])
 
     def send(self, results: Sequence[dict[str, Any]] = ()) -> None:
-        tune.report({"epochs": self._epochs, "results": list(results)})
+        tune.report({"epochs": self._epochs, "results": list(results), NODE: self._node})
         self._epochs = []
         self._sent = time.monotonic()

@@ -1,21 +1,33 @@
-"""The search: which setup and which parameters come next, and when a trial is given up."""
+"""The search: which setup and which parameters come next, and when a trial is given up.
 
+Importing it imports nothing heavy yet: a worker takes its pack without what chooses packs.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from kdsearch.search.asker import Pack, PackAsker
-from kdsearch.search.proposer import Proposal, Proposer
-from kdsearch.search.pruning import under_floor
-from kdsearch.search.samplers import build_proposer
-
 if TYPE_CHECKING:
+    from kdsearch.search.asker import PackAsker
+    from kdsearch.search.pack import Pack
+    from kdsearch.search.proposer import Proposal, Proposer
+    from kdsearch.search.pruning import under_floor
     from kdsearch.search.sampler import ProfileSampler
+    from kdsearch.search.samplers import build_proposer
 
 __all__ = ["Pack", "PackAsker", "ProfileSampler", "Proposal", "Proposer", "build_proposer", "under_floor"]
 
+_MODULES = {
+    "Pack": "pack",
+    "PackAsker": "asker",
+    "ProfileSampler": "sampler",
+    "Proposal": "proposer",
+    "Proposer": "proposer",
+    "build_proposer": "samplers",
+    "under_floor": "pruning",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "ProfileSampler":  # late: it imports Optuna
-        from kdsearch.search.sampler import ProfileSampler
-
-        return ProfileSampler
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from kdsearch.analysis.forecast import forecast_of
@@ -11,6 +10,7 @@ from kdsearch.analysis.response import fit_response
 from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.analysis.widening import find_widenings
 from kdsearch.search.balance import trials_of
+from kdsearch.search.pack import Pack
 from kdsearch.search.pruning import FLOORED, Floors, floors_of
 from kdsearch.search.replicates import outranked
 from kdsearch.search.samplers import build_proposer
@@ -26,19 +26,6 @@ _JUDGE_GROWTH, _DECIDE_GROWTH = 1.1, 1.02
 """Ranges, or with `search.stop.regret` setups too, are judged again with so many times the complete ones."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Pack:
-    """Trials of one setup that are trained together, and what prunes them.
-
-    `floors` are accuracies by epoch; the trials of the numbers `given_up` end with their first epoch.
-    """
-
-    name: str
-    trials: Sequence[Trial]
-    floors: Floors = field(default_factory=dict)
-    given_up: Sequence[int] = ()
 
 
 class Record(Protocol):

@@ -1,0 +1,20 @@
+"""A pack: what the search hands to a worker. Imports nothing that a worker would not load anyway."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from kdsearch.search.pruning import Floors
+from kdsearch.trial import Trial
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Trials of one setup that are trained together, and what prunes them.
+
+    `floors` are accuracies by epoch; the trials of the numbers `given_up` end with their first epoch.
+    """
+
+    name: str
+    trials: Sequence[Trial]
+    floors: Floors = field(default_factory=dict)
+    given_up: Sequence[int] = ()
