@@ -88,6 +88,25 @@ def running() -> Running:
     return run
 
 
+# What is sent to it arrives at so many bytes a second, for a test that wants to see it arriving.
+FTP_SERVER = """
+import sys
+from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.handlers import FTPHandler, ThrottledDTPHandler
+from pyftpdlib.servers import FTPServer
+
+class Slow(ThrottledDTPHandler):
+    read_limit = 20_000_000
+
+class Handler(FTPHandler):
+    authorizer = DummyAuthorizer()
+    dtp_handler = Slow
+
+Handler.authorizer.add_anonymous(sys.argv[2], perm="elradfmwMT")
+FTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
 @dataclass(frozen=True)
 class FileServer:
     """A server of this machine that is reached by a URL alone; `folder` is where it keeps its files."""
@@ -104,8 +123,7 @@ def file_server(
     (port,) = free_ports(1)
     folder = tmp_path / "served"
     folder.mkdir()
-    command = [sys.executable, "-m", "pyftpdlib", "-i", "127.0.0.1", "-p", str(port), "-w", "-d", str(folder)]
-    with running(command, dict(os.environ)):
+    with running([sys.executable, "-c", FTP_SERVER, str(port), str(folder)], dict(os.environ)):
         deadline = time.monotonic() + 30
         while not _answers(port):
             assert time.monotonic() < deadline, "the FTP server did not start"

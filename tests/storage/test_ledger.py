@@ -94,17 +94,18 @@ def test_the_time_of_all_drivers_counts_and_only_that(
     database: Database, record: StudyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kdsearch.storage.lease.HEARTBEAT_S", 0.05)
+    held = []
     for _ in range(2):
         before, began = record.hours().wall, time.monotonic()
         with hold_lease(database, "tiny"):
             time.sleep(0.3)
-        held = time.monotonic() - began
-        assert 0.3 <= 3600 * (record.hours().wall - before) <= held
+        held.append(time.monotonic() - began)
+        assert 0.3 <= 3600 * (record.hours().wall - before) <= held[-1]
         time.sleep(0.3)
-    assert 3600 * record.hours().wall < 2 * held + 0.2
+    assert 3600 * record.hours().wall <= sum(held)
     with hold_lease(database, "other"):
         time.sleep(0.2)
-    assert 3600 * record.hours().wall < 2 * held + 0.2
+    assert 3600 * record.hours().wall <= sum(held)
     assert list_studies(database)[0].to_dict()["hours"] == load_hours(database, "tiny").wall > 0
 
 
