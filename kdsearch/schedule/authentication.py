@@ -11,9 +11,9 @@ from pathlib import Path
 import grpc
 
 from kdsearch.errors import RequestError
+from kdsearch.schedule.ray_internals import CLUSTER_ID_METHOD, CURRENT_CLUSTER
 
 TIMEOUT_S = 5.0
-_CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 - where Ray notes what `auto` means
 
 
 def agree_on_token(address: str) -> None:
@@ -25,15 +25,14 @@ def agree_on_token(address: str) -> None:
     head = _head_of(address)
     if head is None or "RAY_AUTH_MODE" in os.environ or os.environ.get("RAY_USE_TLS") == "1":
         return
-    if not _asks_for_token(head):
-        os.environ["RAY_AUTH_MODE"] = "disabled"
-    elif _has_token():
-        os.environ["RAY_AUTH_MODE"] = "token"
-    else:
+    asks_for_token = _asks_for_token(head)
+    if asks_for_token and not _has_token():
         raise RequestError(
             f"The Ray cluster at {head} asks for a token. Copy ~/.ray/auth_token from its head, or set "
             "RAY_AUTH_TOKEN."
         )
+    if asks_for_token is not None:
+        os.environ["RAY_AUTH_MODE"] = "token" if asks_for_token else "disabled"
 
 
 def _head_of(address: str) -> str | None:
@@ -41,17 +40,20 @@ def _head_of(address: str) -> str | None:
         return address.removeprefix("ray://")
     if noted := os.environ.get("RAY_ADDRESS"):
         return noted
-    return _CURRENT_CLUSTER.read_text().strip() if _CURRENT_CLUSTER.is_file() else None
+    return CURRENT_CLUSTER.read_text().strip() if CURRENT_CLUSTER.is_file() else None
 
 
-def _asks_for_token(head: str) -> bool:
+def _asks_for_token(head: str) -> bool | None:
+    """Return whether a cluster asks for a token; None where its Ray has no such question any more."""
     with grpc.insecure_channel(head) as channel:
-        cluster_id = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")
+        cluster_id = channel.unary_unary(CLUSTER_ID_METHOD)
         try:
             cluster_id(b"", timeout=TIMEOUT_S)
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 return True
+            if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+                return None
             raise RequestError(
                 f"`--address` must be a running Ray cluster, and none answers at {head}. "
                 "Start one with `ray start --head`, or leave --address out."

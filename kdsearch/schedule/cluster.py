@@ -11,7 +11,6 @@ from pathlib import Path
 
 import ray
 from ray.exceptions import AuthenticationError
-from ray.tune.execution import class_cache
 
 from kdsearch.errors import RequestError
 from kdsearch.schedule.resources import check_resources, local_gpus
@@ -57,15 +56,6 @@ def connect(address: str | None) -> Iterator[Cluster]:
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def use_ready_workers() -> None:
-    """Let packs run in the processes that Ray has started already.
-
-    Tune gives its actors an environment variable for PyTorch Lightning, and Ray starts a process of its own
-    for every actor whose variables differ: 1.5 s more before the first pack begins.
-    """
-    class_cache.DEFAULT_ENV_VARS.clear()
 
 
 def _make_scratch() -> Path:

@@ -4,17 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
 
+from kdsearch.schedule.ray_internals import empty_trial
+
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial as RayTrial
 
-_DICTS = ("config", "evaluated_params", "_Trial__unresolved_config")
-
 
 class ForgettingCallback(Callback):
-    """Empties Ray trials that have ended: the database has their packs, and Tune would keep them to its end.
-
-    Of each it keeps its config three times, and its last result with an analysis and a JSON text of it.
-    """
+    """Empties Ray trials that have ended: the database has their packs, and Tune would keep them."""
 
     def __init__(self) -> None:
         self._ended: list[RayTrial] = []
@@ -39,15 +36,5 @@ class ForgettingCallback(Callback):
     ) -> None:
         """Empty the Ray trials that ended in a step of Tune's."""
         for trial in self._ended:
-            _empty(trial)
+            empty_trial(trial)
         self._ended.clear()
-
-
-def _empty(trial: "RayTrial") -> None:
-    metadata = trial.run_metadata
-    metadata.last_result = {"done": True}  # without any, Tune would ask the worker for one
-    metadata.metric_analysis, metadata.metric_n_steps = {}, {}
-    for name in _DICTS:
-        if isinstance(found := vars(trial).get(name), dict):
-            found.clear()
-    trial.invalidate_json_state()  # type: ignore[no-untyped-call]  # Ray's own lack

@@ -184,9 +184,9 @@ def _tune(run: "StudyRun", spec: StudySpec, artifacts: Place, cluster: "Cluster"
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # a lost pack is told by its trials' reason
     from ray import tune
 
-    from kdsearch.schedule.cluster import use_ready_workers
     from kdsearch.schedule.forgetting import ForgettingCallback
-    from kdsearch.schedule.losses import LossScheduler, memory_kills_as_losses
+    from kdsearch.schedule.losses import LossScheduler
+    from kdsearch.schedule.ray_internals import memory_kills_as_losses, use_ready_workers
     from kdsearch.schedule.searcher import BeginCallback, PackSearcher
     from kdsearch.schedule.trainable import run_pack
 

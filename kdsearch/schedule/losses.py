@@ -1,18 +1,17 @@
 """Why a pack was lost, in words."""
 
+import logging
 import re
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray import cloudpickle
-from ray._private.state import actors
-from ray.air.execution._internal.actor_manager import RayActorManager
-from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.schedulers import FIFOScheduler
+
+from kdsearch.schedule.ray_internals import ask_no_dead_worker, error_of
+from kdsearch.schedule.trainable import NODE
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -26,6 +25,8 @@ _WORDS = {
     "node was terminated": NODE_LOST,
 }
 _ANSWER_S = 2.0
+
+_log = logging.getLogger(__name__)
 
 
 class LossScheduler(FIFOScheduler):
@@ -41,34 +42,18 @@ class LossScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: "TuneController", trial: "RayTrial") -> None:  # noqa: ARG002 - Ray's
         """Tell what ended the pack."""
-        trial._default_result_or_future = None  # Tune would ask the dead worker for it
-        file = trial.pickled_error_file
-        if file and Path(file).exists():
-            self._explain(trial.trial_id, reason_of(cloudpickle.loads(Path(file).read_bytes())))
+        ask_no_dead_worker(trial)
+        if error := error_of(trial):
+            self._explain(trial.trial_id, reason_of(error, trial.last_result.get(NODE)))
 
 
-@contextmanager
-def memory_kills_as_losses() -> Iterator[None]:
-    """Let Tune take a worker that Ray's memory monitor killed for lost, like any other dead worker.
+def reason_of(error: BaseException, node: str | None = None) -> str:
+    """Return in a few words what Ray says of a worker's end.
 
-    Tune 2.60 does not know that error and would end the whole study.
+    Args:
+        error: What Ray raised.
+        node: The id of the worker's node, if it is known.
     """
-    original = RayActorManager._actor_task_failed
-
-    def failed(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
-        if isinstance(exception, OutOfMemoryError):
-            exception = RayActorError(error_msg=str(exception))
-        original(self, tracked_actor_task, exception)
-
-    RayActorManager._actor_task_failed = failed  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        RayActorManager._actor_task_failed = original  # type: ignore[method-assign]
-
-
-def reason_of(error: BaseException) -> str:
-    """Return in a few words what Ray says of a worker's end."""
     if isinstance(error, RayTaskError):
         return f"its worker failed: {error.cause!r}"
     text = str(error)
@@ -76,23 +61,27 @@ def reason_of(error: BaseException) -> str:
         return f"its worker ended with exit code {code[1]}"
     if told := next((words for mark, words in _WORDS.items() if mark in text), None):
         return told
-    return NODE_LOST if isinstance(error, RayActorError) and _node_is_silent(error) else KILLED
+    return NODE_LOST if isinstance(error, RayActorError) and _is_lost(node) else KILLED
 
 
-def _node_is_silent(error: RayActorError) -> bool:
-    """Return whether a dead actor's node is gone, of which Ray hears only after some missed heartbeats."""
-    if not error.actor_id:
+def _is_lost(node: str | None) -> bool:
+    """Return whether a node is gone, of which Ray hears only after some missed heartbeats.
+
+    A worker that has not told its node yet was on one that does not answer, if there is one.
+    """
+    try:
+        known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own lack
+    except Exception as error:  # of which there are many kinds; only the wording depends on it
+        _log.info("Ray could not tell its nodes: %s", error)
         return False
-    known = actors(error.actor_id)
-    if not known:  # only the wording depends on it
-        return False
-    node_id = known["Address"]["NodeID"]
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own lack
-    node = next((node for node in nodes if node["NodeID"] == node_id), None)
-    if node is None or not node["Alive"]:
-        return node is not None
+    own = [found for found in known if found["NodeID"] == node]
+    suspects = own or [found for found in known if found["Alive"]]
+    return not all(found["Alive"] and _answers(found) for found in suspects)
+
+
+def _answers(node: Mapping[str, Any]) -> bool:
     try:
         socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), _ANSWER_S).close()
     except OSError:
-        return True
-    return False
+        return False
+    return True

@@ -37,7 +37,7 @@ def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str
     spec = load_spec(document)
     trials = _trials(spec, config["pack"])
     watchdog = Watchdog(spec.resources.stall_minutes)
-    node = ray.get_runtime_context().get_node_id()  # type: ignore[no-untyped-call]  # Ray's own lack
+    node = ray.get_runtime_context().get_node_id()
     report = _BatchedReport(trials, config["pack"], watchdog, node)
     if spec.resources.stall_minutes:
         report.send()  # from now on silence counts

@@ -2,13 +2,14 @@
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 import ray
-from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.exceptions import OutOfMemoryError, RayActorError, RaySystemError
 
 from kdsearch.schedule.losses import reason_of
 from kdsearch.schedule.searcher import PackSearcher
@@ -104,3 +105,52 @@ def test_memory_kills_are_told_alike_whatever_ray_calls_them() -> None:
     text = "1 worker(s) were killed due to the node running low on memory. Memory on the node …"
     for error in (OutOfMemoryError(text), RayActorError(error_msg=text)):
         assert reason_of(error) == "out of memory: Ray killed its worker"
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """Ray's nodes: one that answers, one whose silence Ray has not noticed, and one that it gave up."""
+    with socket.socket() as listening, socket.socket() as silent:
+        for bound in (listening, silent):
+            bound.bind(("127.0.0.1", 0))
+        listening.listen()
+        ports = {"well": listening, "silent": silent, "gone": silent}
+        known = [
+            {
+                "NodeID": name,
+                "Alive": name != "gone",
+                "NodeManagerAddress": "127.0.0.1",
+                "NodeManagerPort": bound.getsockname()[1],
+            }
+            for name, bound in ports.items()
+        ]
+        monkeypatch.setattr(ray, "nodes", lambda: known)
+        yield known
+
+
+@pytest.mark.parametrize(
+    ("node", "reason"),
+    [
+        ("well", "its worker was killed"),
+        ("silent", "its node was lost"),
+        ("gone", "its node was lost"),
+        (None, "its node was lost"),
+    ],
+)
+def test_a_worker_whose_node_is_silent_was_lost_with_it(
+    nodes: list[dict[str, Any]], node: str | None, reason: str
+) -> None:
+    assert reason_of(RayActorError(error_msg="no answer"), node) == reason
+
+
+def test_a_worker_of_an_unknown_node_was_killed_where_all_answer(nodes: list[dict[str, Any]]) -> None:
+    del nodes[1]
+    assert reason_of(RayActorError(error_msg="no answer"), None) == "its worker was killed"
+
+
+def test_a_head_that_does_not_tell_its_nodes_hides_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> None:
+        raise RaySystemError("the head is away")
+
+    monkeypatch.setattr(ray, "nodes", away)
+    assert reason_of(RayActorError(error_msg="no answer"), "one") == "its worker was killed"

@@ -1,0 +1,108 @@
+"""All that kdsearch takes from Ray's inside, in one place: names that another release of Ray may change.
+
+None of it is needed to run a study. Where a name is gone a warning tells what is lost by it, and the study
+runs without; `tests/schedule/test_ray_internals.py` fails then.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial as RayTrial
+
+CLUSTER_ID_METHOD = "/ray.rpc.NodeInfoGcsService/GetClusterId"
+"""What a head of Ray answers to whoever has the right token."""
+
+CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 - Ray's
+"""Where Ray notes what the address `auto` means."""
+
+_TRIAL_DICTS = ("config", "evaluated_params", "_Trial__unresolved_config")
+
+_log = logging.getLogger(__name__)
+
+
+def use_ready_workers() -> None:
+    """Let packs run in the processes that Ray has started already.
+
+    Tune gives its actors an environment variable for PyTorch Lightning, and Ray starts a process of its own
+    for every actor whose variables differ: 1.5 s more before the first pack begins.
+    """
+    try:
+        from ray.tune.execution import class_cache
+
+        class_cache.DEFAULT_ENV_VARS.clear()
+    except (ImportError, AttributeError) as error:
+        _tell_change(str(error), "packs begin a little later")
+
+
+@contextmanager
+def memory_kills_as_losses() -> Iterator[None]:
+    """Let Tune take a worker that Ray's memory monitor killed for lost, like any other dead worker.
+
+    Tune 2.60 does not know that error and would end the whole study.
+    """
+    from ray.exceptions import OutOfMemoryError, RayActorError
+
+    try:
+        from ray.air.execution._internal.actor_manager import RayActorManager
+
+        original = RayActorManager._actor_task_failed
+    except (ImportError, AttributeError) as error:
+        _tell_change(str(error), "a pack that runs out of memory may end the study")
+        yield
+        return
+
+    def failed(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            exception = RayActorError(error_msg=str(exception))
+        original(self, tracked_actor_task, exception)
+
+    RayActorManager._actor_task_failed = failed  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = original  # type: ignore[method-assign]
+
+
+def ask_no_dead_worker(trial: "RayTrial") -> None:
+    """Keep Tune from asking a lost pack's worker for a result: it would wait for an answer."""
+    trial._default_result_or_future = None
+
+
+def error_of(trial: "RayTrial") -> BaseException | None:
+    """Return what ended a Ray trial that was lost, as Tune keeps it; None where it does not."""
+    from ray import cloudpickle
+
+    with suppress(AttributeError, OSError):
+        if file := trial.pickled_error_file:
+            error: BaseException = cloudpickle.loads(Path(file).read_bytes())
+            return error
+    return None
+
+
+def empty_trial(trial: "RayTrial") -> None:
+    """Let go what Tune keeps of a Ray trial that has ended.
+
+    It keeps its config three times, and its last result with an analysis and a JSON text of it.
+    """
+    try:
+        metadata = trial.run_metadata
+        metadata.last_result = {"done": True}  # without any, Tune would ask the worker for one
+        metadata.metric_analysis, metadata.metric_n_steps = {}, {}
+        trial.invalidate_json_state()  # type: ignore[no-untyped-call]  # Ray's own lack
+    except AttributeError as error:
+        _tell_change(str(error), "the driver's memory grows with the study")
+    for name in _TRIAL_DICTS:
+        if isinstance(found := vars(trial).get(name), dict):
+            found.clear()
+
+
+@lru_cache  # once is enough
+def _tell_change(what: str, consequence: str) -> None:
+    import ray
+
+    _log.warning("Ray %s has changed inside (%s): %s.", ray.__version__, what, consequence)
