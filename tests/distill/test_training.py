@@ -149,8 +149,9 @@ def test_without_distillation_there_is_no_teacher(tmp_path):
 
 def test_a_member_without_distillation_has_the_same_result_beside_others(artifacts):
     undistilled = Member(1, 4, {"objective.alpha": 0.0})
-    alone = train_pack(SPEC, [undistilled], artifacts=artifacts)
-    assert_same(train_pack(SPEC, [undistilled, MEMBERS[0]], artifacts=artifacts)[:1], alone, 1e-6)
+    alone = train_pack(SPEC, [undistilled], artifacts=artifacts, way="looped")
+    beside = train_pack(SPEC, [undistilled, MEMBERS[0]], artifacts=artifacts, way="looped")
+    assert_same(beside[:1], alone, 1e-6)
 
 
 RESUMED = {
@@ -219,10 +220,12 @@ def test_short_packs_leave_no_checkpoint(artifacts, tmp_path):
 
 
 def test_training_goes_on_where_nothing_can_be_written(artifacts, tmp_path, small_files, caplog):
-    expected = train_pack(SPEC, MEMBERS, artifacts=artifacts)
+    expected = train_pack(SPEC, MEMBERS, artifacts=artifacts, way="looped")
     shutil.copytree(artifacts / "teachers", tmp_path / "teachers")
     with small_files(100):
-        found = train_pack(SPEC, MEMBERS, artifacts=tmp_path, checkpoint=tmp_path / "checkpoint")
+        found = train_pack(
+            SPEC, MEMBERS, artifacts=tmp_path, checkpoint=tmp_path / "checkpoint", way="looped"
+        )
     assert_same(found, expected)
     assert "No checkpoint in" in caplog.text
     assert "Soft targets can't be stored in" in caplog.text
@@ -249,7 +252,7 @@ def test_a_pack_that_does_not_fit_is_trained_in_halves(artifacts, monkeypatch):
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return super().backward(images, loss, step)
 
-    expected = train_pack(SPEC, MEMBERS, artifacts=artifacts)
+    expected = train_pack(SPEC, MEMBERS, artifacts=artifacts, way="looped")
     monkeypatch.setattr(ChoiceMemory, "get", lambda *_: Choice("looped"))
     monkeypatch.setattr("kdsearch.distill.packs.choice.LoopedPack", SmallDevice)
     reports = Reports()

@@ -110,10 +110,10 @@ def test_a_longer_training_goes_on_from_another_nodes(url, node, trained, tmp_pa
 
 def test_a_pack_trains_the_same_from_a_url_and_from_a_folder(url, node, tmp_path):
     node("a")
-    expected = metrics(train_pack(SPEC, MEMBERS, artifacts=tmp_path / "folder"))
-    assert metrics(train_pack(SPEC, MEMBERS, artifacts=url)) == expected
+    expected = metrics(train_pack(SPEC, MEMBERS, way="looped", artifacts=tmp_path / "folder"))
+    assert metrics(train_pack(SPEC, MEMBERS, way="looped", artifacts=url)) == expected
     node("b")
-    assert metrics(train_pack(SPEC, MEMBERS, artifacts=url)) == expected
+    assert metrics(train_pack(SPEC, MEMBERS, way="looped", artifacts=url)) == expected
     files = fsspec.filesystem("memory")
     kinds = {Path(path).parts[2] for path in files.find("/" + url.removeprefix("memory://"))}
     assert kinds == {"teachers"}  # soft targets and measured choices stay with their node
@@ -125,21 +125,21 @@ def test_a_pack_goes_on_from_another_nodes_checkpoint(url, node, trained, tmp_pa
             raise KeyboardInterrupt
         return ()
 
-    expected = metrics(train_pack(SPEC, MEMBERS, artifacts=tmp_path / "folder"))
+    expected = metrics(train_pack(SPEC, MEMBERS, way="looped", artifacts=tmp_path / "folder"))
     trained["pack"].clear()
     place = place_below(url, "checkpoints")
     node("a")
     with pytest.raises(KeyboardInterrupt):
-        train_pack(SPEC, MEMBERS, artifacts=url, checkpoint=place, report=interrupt)
+        train_pack(SPEC, MEMBERS, way="looped", artifacts=url, checkpoint=place, report=interrupt)
     node("b")
-    assert metrics(train_pack(SPEC, MEMBERS, artifacts=url, checkpoint=place)) == expected
+    assert metrics(train_pack(SPEC, MEMBERS, way="looped", artifacts=url, checkpoint=place)) == expected
     assert trained["pack"] == [1, 2, 3, 4, 4, 5, 6]
     assert store_at(place).entries("") == set()
 
 
 def test_a_pack_is_trained_to_its_end_without_its_checkpoints(url, node, monkeypatch, caplog):
     node("a")
-    expected = metrics(train_pack(SPEC, MEMBERS, artifacts=url))
+    expected = metrics(train_pack(SPEC, MEMBERS, way="looped", artifacts=url))
     kind = fsspec.get_filesystem_class("memory")
     original = kind.ls
 
@@ -150,7 +150,7 @@ def test_a_pack_is_trained_to_its_end_without_its_checkpoints(url, node, monkeyp
 
     monkeypatch.setattr(kind, "ls", ls)
     place = place_below(url, "checkpoints")
-    assert metrics(train_pack(SPEC, MEMBERS, artifacts=url, checkpoint=place)) == expected
+    assert metrics(train_pack(SPEC, MEMBERS, way="looped", artifacts=url, checkpoint=place)) == expected
     assert caplog.text.count("Network is unreachable") >= 3
     assert "The training starts anew" in caplog.text
     assert f"No checkpoint in {place}" in caplog.text
