@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from kdsearch.cli.tables import number, percent, short
+from kdsearch.cli.time_left import TimeLeft
 from kdsearch.spec import TEMPERATURE, StudySpec, level_label, setup_key
-from kdsearch.storage import TrialRow, by_setup
+from kdsearch.storage import Hours, TrialRow, by_setup
 
 REDRAW_S = 0.5
 LINE_S = 10.0
@@ -30,8 +31,9 @@ class Display:
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._phase = ""
         self._drawn = 0.0
-        self._start: tuple[float, int] | None = None
+        self._time_left = TimeLeft()
         self._rows: list[TrialRow] = []
+        self._hours = Hours()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -51,12 +53,14 @@ class Display:
         else:
             self._console.print(f"{self._spec.name}: {text}")
 
-    def update(self, rows: Callable[[], list[TrialRow]]) -> None:
+    def update(self, rows: Callable[[], list[TrialRow]], hours: Callable[[], Hours]) -> None:
         """Redraw, if the last drawing is old enough."""
         interval = REDRAW_S if self._console.is_terminal else LINE_S
         if time.monotonic() - self._drawn < interval:
             return
         self._rows = rows()
+        if self._hours.budgets(self._spec):
+            self._hours = hours()
         if self._console.is_terminal:
             self._live.update(self._picture(), refresh=True)
         else:
@@ -68,19 +72,11 @@ class Display:
 
     def _line(self) -> str:
         running = sum(row.state == "running" for row in self._rows)
-        total = self._spec.search.trials
-        return f"{self._spec.name}: {self._finished()}/{total} trials, {running} running{self._time_left()}"
-
-    def _time_left(self) -> str:
-        """Return the time left, from the pace since the first trial that finished under our eyes."""
-        now, finished = time.monotonic(), self._finished()
-        if self._start is None:
-            self._start = (now, finished)
-        began, before = self._start
-        if finished == before:
-            return ""
-        seconds = (now - began) / (finished - before) * (self._spec.search.trials - finished)
-        return f", about {_duration(seconds)} left"
+        done, total = self._finished(), self._spec.search.trials
+        spent = [(used, budget) for _, used, budget in self._hours.budgets(self._spec)]
+        seconds = self._time_left.seconds([(done, total), *spent])
+        left = "" if seconds is None else f", about {_duration(seconds)} left"
+        return f"{self._spec.name}: {done}/{total} trials, {running} running{left}"
 
     def _picture(self) -> Group:
         total = self._spec.search.trials

@@ -19,7 +19,7 @@ from kdsearch.schedule.resources import check_local_resources
 from kdsearch.schedule.trainers import load_trainer
 from kdsearch.search import PackAsker
 from kdsearch.spec import StudySpec, spec_document
-from kdsearch.storage import Lease, StudyRecord, TrialRow, hold_lease, open_database
+from kdsearch.storage import Hours, Lease, StudyRecord, TrialRow, hold_lease, open_database
 
 if TYPE_CHECKING:
     from kdsearch.schedule.cluster import Cluster
@@ -37,8 +37,8 @@ class Watch(Protocol):
     def phase(self, text: str) -> None:
         """Take what the driver does now, in a few words."""
 
-    def update(self, rows: Callable[[], list[TrialRow]]) -> None:
-        """Take that something may have changed; `rows` reads the trials."""
+    def update(self, rows: Callable[[], list[TrialRow]], hours: Callable[[], Hours]) -> None:
+        """Take that something may have changed; `rows` and `hours` read the trials and what they took."""
 
 
 class Unwatched:
@@ -47,7 +47,7 @@ class Unwatched:
     def phase(self, text: str) -> None:
         """Ignore it."""
 
-    def update(self, rows: Callable[[], list[TrialRow]]) -> None:
+    def update(self, rows: Callable[[], list[TrialRow]], hours: Callable[[], Hours]) -> None:
         """Ignore it."""
 
 
@@ -161,7 +161,7 @@ def _drive(
     from kdsearch.schedule.teachers import train_teachers
 
     asker = PackAsker(record.spec, record, earlier)
-    run = StudyRun(spec, record, asker, lease, lambda: watch.update(record.trials))
+    run = StudyRun(spec, record, asker, lease, lambda: watch.update(record.trials, record.hours))
     if run.spent is not None:
         return "finished", run.spent
     record.set_state("running")

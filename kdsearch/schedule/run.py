@@ -7,7 +7,7 @@ from dataclasses import replace
 from kdsearch.errors import LiveDriverError, RunError
 from kdsearch.search import Pack, PackAsker
 from kdsearch.spec import StudySpec
-from kdsearch.storage import Lease, StudyRecord
+from kdsearch.storage import Hours, Lease, StudyRecord
 from kdsearch.trial import Metrics, TrialResult
 
 MAX_FAILURES = 10
@@ -127,8 +127,7 @@ class StudyRun:
         return max(0, self._spec.search.trials - self._finished - len(self._open))
 
     def _check_hours(self) -> None:
-        search = self._spec.search
-        if (search.hours, search.gpu_hours, search.cpu_hours) != (None, None, None):
+        if Hours().budgets(self._spec):
             self._hours_spent = self._record.hours().spent(self._spec)
 
     def _check_lease(self) -> None:

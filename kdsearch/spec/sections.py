@@ -252,7 +252,7 @@ class Search(Section):
     """How many trials are spent, and by what rule; `pack` trials share a process.
 
     Once teachers and packs have taken `gpu_hours` or `cpu_hours`, or the study has been run
-    for `hours`, earlier runs included, no new pack is started.
+    for `hours`, earlier runs included, no new pack is started; those that run are finished.
     `widen` lets ranges grow at whose end a best value lies: those of all parameters but the temperature, or
     of those that are named.
     `warm_start` names studies of the same database whose trials tell the profile sampler where to begin.

@@ -111,16 +111,20 @@ class Hours:
     gpu: float = 0.0
     wall: float = 0.0
 
-    def spent(self, spec: StudySpec) -> str | None:
-        """Return which budget of a spec is spent, in words; None while there is room in all."""
+    def budgets(self, spec: StudySpec) -> list[tuple[str, float, float]]:
+        """Return each budget of hours that a spec sets: its unit, what is spent of it, and the budget."""
         search = spec.search
-        budgets = (
+        all_of_them = (
             ("hours", self.wall, search.hours),
             ("GPU-hours", self.gpu, search.gpu_hours),
             ("CPU-hours", self.cpu, search.cpu_hours),
         )
-        for unit, used, budget in budgets:
-            if budget is not None and used >= budget:
+        return [(unit, used, budget) for unit, used, budget in all_of_them if budget is not None]
+
+    def spent(self, spec: StudySpec) -> str | None:
+        """Return which budget of a spec is spent, in words; None while there is room in all."""
+        for unit, used, budget in self.budgets(spec):
+            if used >= budget:
                 return f"{_hours_text(used)} of {_hours_text(budget)} {unit} are spent"
         return None
 
