@@ -29,6 +29,7 @@ class Remote:
     def __init__(self, url: str) -> None:
         self._url = url
         self._files, self._root = _opened(url)
+        self._has_worked = False
 
     def check(self) -> None:
         """Write, read and remove a small object.
@@ -118,20 +119,24 @@ class Remote:
             files.pipe_file(path, content)
 
     def _attempt(self, what: str, folder: str, action: Callable[[Any], _T]) -> _T:
-        """Do something, once more over a new connection where it fails: an idle one may have been closed."""
+        """Do something, once more over a new connection where one fails that has worked: it was closed."""
         try:
             try:
                 self._files.invalidate_cache()
-                return action(self._files)
+                result = action(self._files)
             except Exception:
+                if not self._has_worked:
+                    raise
                 self._files, _ = url_to_fs(self._url, skip_instance_cache=True)
-                return action(self._files)
+                result = action(self._files)
         except Exception as error:
             where = "/".join(filter(None, [self._url, folder]))
             raise RunError(
                 f"{platform.node()} can't {what} {where}: {_told(error)}. "
                 "Check the name, the node's credentials for it and its network."
             ) from error
+        self._has_worked = True
+        return result
 
 
 def _object_name(stem: str, content: bytes | memoryview) -> str:

@@ -8,6 +8,7 @@ import uuid
 import fsspec
 import pytest
 
+from kdsearch.distill import remote
 from kdsearch.distill.artifact_store import FolderStore, UrlStore, folder_of, place_below, store_at
 from kdsearch.distill.artifacts import exclusive
 from kdsearch.errors import RequestError, RunError
@@ -233,13 +234,18 @@ def test_a_url_that_does_not_work_is_told_with_its_reason(url, reason):
     assert "secret" not in message
 
 
-def test_a_url_that_can_only_be_read_is_told(url, tmp_path, monkeypatch):
+def test_a_url_that_can_only_be_read_is_told_over_one_connection(url, tmp_path, monkeypatch):
+    opened = []
+    connect = remote.url_to_fs
+
     def refuse(*_, **__):
         raise PermissionError("Access Denied")
 
     monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "pipe_file", refuse)
+    monkeypatch.setattr(remote, "url_to_fs", lambda *asked, **how: opened.append(1) or connect(*asked, **how))
     with pytest.raises(RequestError, match=rf"can't write {url}: PermissionError: Access Denied\. Check"):
         UrlStore(url, tmp_path).check()
+    assert len(opened) == 1
 
 
 def test_a_file_url_is_a_folder(tmp_path):
