@@ -39,7 +39,8 @@ class Edge:
             beyond = f"{'above' if self.is_high else 'below'} {self.end:.3g}"
             return f"The best temperature probably lies at the edge of its range and may be {beyond}."
         remedy = (
-            f"The search widens it once trials lie there, {MOST_WIDENINGS} times at most."
+            f"The search widens a range once trials lie at its end, {MOST_WIDENINGS} times at most; "
+            "what lies further out takes a study with a wider one."
             if self.is_widened
             else "Widen the range, or set `search.widen`."
         )

@@ -182,7 +182,10 @@ def test_trials_of_unequal_budget_do_not_compete():
 
 
 WIDEN_YOURSELF = "Widen the range, or set `search.widen`."
-IS_WIDENED = "The search widens it once trials lie there, 3 times at most."
+IS_WIDENED = (
+    "The search widens a range once trials lie at its end, 3 times at most; "
+    "what lies further out takes a study with a wider one."
+)
 
 
 @pytest.mark.parametrize(
