@@ -20,10 +20,15 @@ def next_setup(spec: StudySpec, trials: Sequence[TrialRow], decided: Collection[
 
     Setups whose keys are in `decided` are served no more.
     """
-    keys = setup_keys(trials)
-    counts = Counter(keys[id(trial.setup)] for trial in trials if is_evidence(trial))
+    counts = count_by_setup(trials)
     undecided = [setup for setup in spec.setups() if setup_key(setup) not in decided]
     return min(undecided, key=lambda setup: counts[setup_key(setup)])
+
+
+def count_by_setup(trials: Sequence[TrialRow]) -> Counter[str]:
+    """Return how many trials say something about each setup, by its key."""
+    keys = setup_keys(trials)
+    return Counter(keys[id(trial.setup)] for trial in trials if is_evidence(trial))
 
 
 def trials_of(setup: Setup, trials: Sequence[TrialRow]) -> Sequence[TrialRow]:

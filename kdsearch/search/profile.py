@@ -15,11 +15,11 @@ from kdsearch.analysis.space import ResponseSpace, Site
 from kdsearch.analysis.surfaces import mean_surface
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy, joined, observe_earlier
-from kdsearch.search.balance import next_setup, trials_of
+from kdsearch.search.balance import count_by_setup, next_setup, trials_of
 from kdsearch.search.knowledge import knowledge_gradient_pack, plausible_maximisers
 from kdsearch.search.proposer import Proposal
 from kdsearch.search.start import ENOUGH_TRIALS, covering_setups, start_points
-from kdsearch.spec import Params, Setup, StudySpec
+from kdsearch.spec import Params, Setup, StudySpec, setup_key
 from kdsearch.storage import TrialRow
 
 _REFIT_GROWTH = 1.15
@@ -57,10 +57,10 @@ class ProfileProposer:
 
     def _setup_to_start(self, trials: Sequence[TrialRow], size: int) -> Setup | None:
         """Return the setup of the start design that has the fewest trials; None once all have enough."""
+        counts = count_by_setup(trials)
         first = covering_setups(self._spec.setups(), size)
-        counts = [len(trials_of(setup, trials)) for setup in first]
-        fewest = int(np.argmin(counts))
-        return first[fewest] if counts[fewest] < ENOUGH_TRIALS else None
+        fewest = min(first, key=lambda setup: counts[setup_key(setup)])
+        return fewest if counts[setup_key(fewest)] < ENOUGH_TRIALS else None
 
     def _learn(
         self, setup: Setup, observations: Observations, trials: Sequence[TrialRow], size: int
