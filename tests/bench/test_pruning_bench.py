@@ -42,3 +42,15 @@ def test_a_learning_rate_far_too_high_diverges_to_nan_or_to_chance() -> None:
     curves = record.curves(range(80))
     assert all(len(curves[row.number]) == row.epochs - 1 <= 10 for row in nan)
     assert all(len(curves[number]) == 20 for number in range(60, 80))
+
+
+def test_a_trial_that_is_given_up_ends_after_one_epoch() -> None:
+    record = CurvedStudy(simulated_study("shared", 0, n_trials=80, lr_off=-0.5))
+    started = record.start(record.study.spec.setups()[0], [{TEMPERATURE: 6.0, "optimizer.lr": 0.03}] * 3, "p")
+    record.train(Pack("p", started, given_up=[1]))
+    assert [(row.state, row.epochs) for row in record.trials()] == [
+        ("complete", 20),
+        ("pruned", 1),
+        ("complete", 20),
+    ]
+    assert record.epochs_spent == 41

@@ -62,14 +62,13 @@ class CurvedStudy(SimulatedRecord):
         ]
 
     def train(self, pack: Pack) -> None:
-        """Train a pack under its floors."""
+        """Train a pack under its floors; what is given up ends after one epoch."""
         for trial in pack.trials:
             row = self.study.run(trial.setup, trial.params)
             row, curve = self._diverged(trial, row) if row.reason == DIVERGED else self._risen(trial, row)
-            under = [e for e, value in curve.items() if under_floor(pack.floors, e, {"val_accuracy": value})]
-            if under:
-                curve = {epoch: value for epoch, value in curve.items() if epoch <= under[0]}
-                row = self._pruned(row, under[0])
+            if stopped := _stopped(pack, trial, curve):
+                curve = {epoch: value for epoch, value in curve.items() if epoch <= stopped}
+                row = self._pruned(row, stopped)
             self.study.rows[-1] = row
             self._curves[row.number] = curve
 
@@ -110,6 +109,16 @@ class CurvedStudy(SimulatedRecord):
         return {
             epoch: self._near(value) for epoch, value in zip(epochs.tolist(), values.tolist(), strict=True)
         }
+
+
+def _stopped(pack: Pack, trial: Trial, curve: Curve) -> int | None:
+    """Return after which epoch a trial is stopped; None where it is trained to its end."""
+    given_up = trial.number in pack.given_up
+    for epoch, accuracy in curve.items():
+        is_early = given_up and epoch < trial.epochs
+        if is_early or under_floor(pack.floors, epoch, {"val_accuracy": accuracy}):
+            return epoch
+    return None
 
 
 @dataclass(frozen=True)
