@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kdsearch.bench.options import spec_argument
+from kdsearch.cli.options import format_option
 from kdsearch.distill import Member, train_pack
 from kdsearch.spec import TEMPERATURE, Params, Range, Setup, StudySpec, level_label, load_spec
 
@@ -43,13 +45,13 @@ class Gain:
 
 
 @click.command()
-@click.argument("spec", type=click.Path(path_type=Path), default=Path("studies/quickstart.yaml"))
+@spec_argument
 @click.option("--choosing", default=3, show_default=True, help="Seeds that choose each learning rate.")
 @click.option("--measured", default=12, show_default=True, help="Fresh seeds that measure.")
 @click.option("--rates", default=5, show_default=True, help="Learning rates tried.")
 @click.option("--setup", "only", type=int, help="Only the setup of this number, from 0.")
 @click.option("--artifacts", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True)
-@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option
 def gains_command(
     spec: Path, choosing: int, measured: int, rates: int, only: int | None, artifacts: Path, output: str
 ) -> None:

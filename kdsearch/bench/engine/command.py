@@ -21,6 +21,7 @@ import torch
 from kdsearch.bench.engine.cases import BATCH_SIZE, CASES, Case
 from kdsearch.bench.engine.contenders import Contender, PackRunner, contenders_of
 from kdsearch.bench.engine.memory import member_bytes
+from kdsearch.cli.options import format_option
 from kdsearch.distill.packs import Way
 
 _LEAST_ROUNDS = 3
@@ -68,7 +69,7 @@ class Measured:
 @click.option("--seconds", default=60.0, help="Fewer turns, but three, where a case takes longer than this.")
 @click.option("--threads", default=1, help="CPU threads.")
 @click.option("--device", default="cpu", help="cpu or cuda.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table")
+@format_option
 @click.option("--out", type=click.Path(path_type=Path), help="Write the JSON document to a file as well.")
 def engine_command(
     cases: Sequence[str],
@@ -77,23 +78,23 @@ def engine_command(
     seconds: float,
     threads: int,
     device: str,
-    form: str,
+    output: str,
     out: Path | None,
 ) -> None:
     """Compare our packs with a plain loop and with the student's forward and backward pass alone."""
     torch.set_num_threads(threads)
     rows: list[Row] = []
-    if form == "table":
+    if output == "table":
         click.echo(HEADER)
     for name in cases:
         found = measure_case(CASES[name], sizes, rounds, torch.device(device), seconds)
         rows += found
-        if form == "table":
+        if output == "table":
             click.echo("\n".join(row_line(row) for row in found))
     document = json.dumps({**circumstances(threads, device), "rows": [asdict(row) for row in rows]}, indent=1)
     if out is not None:
         out.write_text(document)
-    if form == "json":
+    if output == "json":
         click.echo(document)
 
 

@@ -13,6 +13,7 @@ import click
 
 from kdsearch.bench.faults.kinds import KINDS, hindrance
 from kdsearch.bench.faults.study import EPOCHS, FaultStudy
+from kdsearch.cli.options import format_option
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def run_round(kind: str, seed: int, folder: Path, number: int = 0) -> Round:
 @click.option("--rounds", default=50, show_default=True, help="How many faults.")
 @click.option("--seed", default=0, show_default=True, help="Decides kinds and moments.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Only these kinds.")
-@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option
 def faults_command(rounds: int, seed: int, kinds: tuple[str, ...], output: str) -> None:
     """Do faults to running studies, and check that nothing is lost."""
     done = []

@@ -16,6 +16,7 @@ import click
 from kdsearch.bench.scale.ask import Asked, ask_commands, ask_pages
 from kdsearch.bench.scale.drive import Driven, Load, drive
 from kdsearch.bench.scale.fill import fill_study
+from kdsearch.cli.options import format_option
 from kdsearch.storage import open_database
 
 PARTS = ("ask", "drive")
@@ -33,7 +34,7 @@ DATABASES = ("sqlite", "postgresql")
 @click.option("--pack", default=8, show_default=True, help="Trials in a pack.")
 @click.option("--seconds", default=0.0, show_default=True, help="How long a driven pack waits.")
 @click.option("--sampler", default="profile", show_default=True, help="The driven study's sampler.")
-@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option
 def scale_command(
     parts: tuple[str, ...],
     databases: tuple[str, ...],

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdsearch.analysis import best
+from kdsearch.bench.options import spec_argument
+from kdsearch.cli.options import format_option
 from kdsearch.distill import Member, train_pack
 from kdsearch.search import build_proposer
 from kdsearch.spec import TEMPERATURE, Params, Range, Setup, StudySpec, load_spec
@@ -175,11 +177,11 @@ def score(setup: Setup, truth: Truth, recommended: float) -> GridScore:
 
 
 @click.command("grid")
-@click.argument("spec", type=click.Path(path_type=Path), default=Path("studies/quickstart.yaml"))
+@spec_argument
 @click.option("--shape", nargs=3, type=int, default=(12, 6, 5), help="Temperatures, learning rates, seeds.")
 @click.option("--trials", type=int, help="Trials of the study; default: a tenth of the grid's.")
 @click.option("--artifacts", type=click.Path(path_type=Path), default=Path("~/.cache/kdsearch").expanduser())
-@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option
 def grid_command(
     spec: Path, shape: tuple[int, int, int], trials: int | None, artifacts: Path, output: str
 ) -> None:

@@ -17,6 +17,7 @@ from kdsearch.analysis import best
 from kdsearch.bench.search.record import SimulatedRecord
 from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.bench.search.summaries import Mean, mean_over
+from kdsearch.cli.options import format_option
 from kdsearch.search import Pack, PackAsker
 from kdsearch.search.pruning import under_floor
 from kdsearch.spec import TEMPERATURE, Params, Setup
@@ -203,7 +204,7 @@ def _best(study: SimulatedStudy, setup: Setup) -> float:
 @click.option("--trials", default=144, show_default=True, help="Trials of each study, of 12 setups.")
 @click.option("--studies", default=20, show_default=True, help="Simulated studies for each pruner.")
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="profile", show_default=True)
-@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option
 def pruning_command(trials: int, studies: int, sampler: str, output: str) -> None:
     """Measure what pruners do to the answers, where early accuracy favours low temperatures."""
     scores = [score_pruner(pruner, trials, range(studies), sampler=sampler) for pruner in PRUNERS]

@@ -14,6 +14,8 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from kdsearch.bench.options import rounds_option, spec_argument
+from kdsearch.cli.options import format_option
 from kdsearch.distill.teachers import ensure_teacher, recipe_of
 from kdsearch.spec import load_spec
 
@@ -28,10 +30,10 @@ class Run:
 
 
 @click.command()
-@click.argument("spec", type=click.Path(path_type=Path), default=Path("studies/quickstart.yaml"))
+@spec_argument
 @click.option("--trials", default=64, show_default=True, help="Trials of each study.")
-@click.option("--rounds", default=1, show_default=True, help="Turns of each way.")
-@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@rounds_option
+@format_option
 def study_command(spec: Path, trials: int, rounds: int, output: str) -> None:
     """Measure trials per minute against a plain Ray Tune and OptunaSearch script."""
     with TemporaryDirectory(prefix="kdsearch-bench-") as folder:

@@ -14,7 +14,9 @@ from tempfile import TemporaryDirectory
 import click
 import numpy as np
 
+from kdsearch.bench.options import rounds_option, spec_argument
 from kdsearch.bench.study.spending import Spending, spending_of
+from kdsearch.cli.options import format_option
 
 _OURS = {"trainer": "kdsearch.bench.study.waiting:train", "search.pruner": "none"}
 
@@ -41,12 +43,12 @@ class Overhead:
 
 
 @click.command()
-@click.argument("spec", type=click.Path(path_type=Path), default=Path("studies/quickstart.yaml"))
+@spec_argument
 @click.option("--few", default=16, show_default=True, help="Trials of the small study.")
 @click.option("--many", default=144, show_default=True, help="Trials of the large study.")
 @click.option("--seconds", default=0.0, show_default=True, help="How long each trial waits.")
-@click.option("--rounds", default=1, show_default=True, help="Turns of each way.")
-@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@rounds_option
+@format_option
 def overhead_command(spec: Path, few: int, many: int, seconds: float, rounds: int, output: str) -> None:
     """Measure what scheduling costs a trial against plain Ray Tune and OptunaSearch."""
     runs = [
