@@ -64,14 +64,17 @@ def read_stored(
     *,
     numbers: Collection[int] | None = None,
     state: TrialState | None = None,
+    pack: str | None = None,
 ) -> list[StoredTrial]:
-    """Return trials by number: those with these numbers, in this state."""
+    """Return trials by number: those with these numbers, in this state, of this pack."""
     columns = [getattr(TrialTable, column.name) for column in fields(StoredTrial)]
     query = select(*columns).where(TrialTable.study_id == study).order_by(TrialTable.number)
     if numbers is not None:
         query = query.where(TrialTable.number.in_(numbers))
     if state is not None:
         query = query.where(TrialTable.state == state)
+    if pack is not None:
+        query = query.where(TrialTable.pack == pack)
     setups = read_setups(connection, study)
     return [StoredTrial(**{**row._mapping, "setup": setups[row.setup]}) for row in connection.execute(query)]
 
@@ -79,8 +82,11 @@ def read_stored(
 def take_waiting(connection: Connection, study: int, size: int, pack: str) -> list[StoredTrial]:
     """Let the trials run that wait longest, up to `size` of one setup; return them.
 
-    Those that were lost together run together again, so that their pack's checkpoint holds.
+    Those that were lost together run together again, so that their pack's checkpoint holds. Those that run
+    in the pack already were taken by a try whose answer was lost.
     """
+    if taken := read_stored(connection, study, state="running", pack=pack):
+        return taken
     waiting = read_stored(connection, study, state="waiting")
     together = [(trial.setup, trial.pack) for trial in waiting]
     taken = [trial for trial, own in zip(waiting, together, strict=True) if own == together[0]][:size]

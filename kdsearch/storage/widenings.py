@@ -12,13 +12,16 @@ from kdsearch.storage.tables import TrialTable, WideningTable
 
 
 def insert_widening(connection: Connection, study: int, widening: Widening) -> None:
-    """Add a widening, with the time and the number of complete trials."""
+    """Add a widening, with the time and the number of complete trials; one that is there already stays."""
+    values, known = asdict(widening), read_widenings(connection, study).get(study, [])
+    if any(values.items() <= asdict(own).items() for own in known):
+        return
     complete = (TrialTable.study_id == study) & (TrialTable.state == "complete")
     connection.execute(
         insert(WideningTable).values(
             study_id=study,
-            number=len(read_widenings(connection, study).get(study, ())),
-            **asdict(widening),
+            number=len(known),
+            **values,
             trials=connection.scalar(select(func.count()).where(complete)) or 0,
             created=database_now(connection),
         )

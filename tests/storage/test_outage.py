@@ -15,8 +15,10 @@ import sqlalchemy as sa
 
 from kdsearch.errors import RunError
 from kdsearch.spec import StudySpec
-from kdsearch.storage import StudyRecord, hold_lease, open_database
+from kdsearch.spec.widening import widen_range
+from kdsearch.storage import Database, StudyRecord, hold_lease, open_database
 from kdsearch.storage.patience import patiently
+from kdsearch.storage.tables import Table, UtcDateTime
 from kdsearch.trial import TrialResult
 
 
@@ -80,6 +82,61 @@ def test_a_locked_sqlite_file_is_waited_for(tmp_path: Path, spec: StudySpec) -> 
         run_packs(record, spec, 2)
         assert record.finished_count() == 4
         other.close()
+
+
+ELSEWHERE = ("uid", "versions", "seconds")
+"""Columns that differ from database to database."""
+
+
+def everything_that_is_written(database: Database, spec: StudySpec) -> list[list[Any]]:
+    """Do each kind of writing once; return our tables' rows without their moments."""
+    record = StudyRecord.open(database, spec)
+    point = {"objective.temperature": 2.0, "optimizer.lr": 0.1}
+    record.start(spec.setups()[0], [point] * 4, "p1")
+    record.start_pack("p1")
+    record.report(1, {number: {"val_accuracy": 0.5} for number in range(4)})
+    record.finish(TrialResult(0, "complete", 2, {"val_accuracy": 0.5}))
+    record.lose([1, 2], "its worker was killed")
+    record.end_pack("p1")
+    taken = record.take_waiting(1, "p2")
+    widening = widen_range(spec, "optimizer.lr", "sgd", is_high=True, reason="it lies at the end")
+    assert widening is not None
+    record.widen(widening)
+    record.stop_setups({})
+    record.save_teacher({"digest": "d", "recipe": {}, "path": "p"})
+    record.set_state("stopped", "enough")
+    assert len(taken) == 1
+    with database.read() as connection:
+        tables = [table for name, table in sorted(Table.metadata.tables.items()) if name != "kd_lease"]
+        told = [
+            [c for c in table.c if c.name not in ELSEWHERE and not isinstance(c.type, UtcDateTime)]
+            for table in tables
+        ]
+        return [
+            connection.execute(sa.select(*columns).order_by(*table.primary_key)).all()
+            for table, columns in zip(tables, told, strict=True)
+        ]
+
+
+def test_what_was_committed_though_the_answer_was_lost_is_not_done_twice(
+    empty_url: str, spec: StudySpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with open_database(f"sqlite:///{tmp_path}/calm.db", create=True) as database:
+        expected = everything_that_is_written(database, spec)
+    write, is_lost = Database.write, True
+
+    @contextmanager
+    def write_and_lose_every_other_answer(self: Database) -> Iterator[sa.Connection]:
+        nonlocal is_lost
+        with write(self) as connection:
+            yield connection
+        is_lost = not is_lost
+        if not is_lost:
+            raise sa.exc.OperationalError("COMMIT", {}, ConnectionError("the server is away"))
+
+    with open_database(empty_url, create=True) as database:
+        monkeypatch.setattr(Database, "write", write_and_lose_every_other_answer)
+        assert everything_that_is_written(database, spec) == expected
 
 
 def test_patience_ends_in_words() -> None:
