@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -12,7 +14,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 
 from kdsearch.errors import LiveDriverError, RequestError
-from kdsearch.spec import StudySpec
+from kdsearch.spec import StudySpec, setup_key, spec_document
 from kdsearch.storage import (
     Database,
     Hours,
@@ -20,13 +22,16 @@ from kdsearch.storage import (
     connect_database,
     hold_lease,
     list_studies,
+    load_epochs,
     load_hours,
+    load_teachers,
     load_trials,
     open_database,
     schema_status,
     upgrade,
 )
 from kdsearch.storage.schema import MIGRATIONS, alembic_config, known_revisions
+from kdsearch.trial import TrialResult
 
 
 @pytest.fixture
@@ -139,33 +144,50 @@ class TestOtherVersions:
 
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+RUN = {"since": START.isoformat(), "versions": {"python": "3.11.0"}, "git_commit": None}
+POINT = {"objective.temperature": 4.0, "optimizer.lr": 0.1}
 
 
-def make_old_study(database: Database, revision: str) -> None:
+@pytest.fixture
+def old_spec(make_spec: Callable[..., StudySpec]) -> StudySpec:
+    return make_spec(name="old", resources={"cpus_per_pack": 2, "gpus_per_pack": 0.25})
+
+
+def make_old_study(database: Database, spec: StudySpec, revision: str) -> None:
     """Make the tables of a revision and a study in them: two packs, of which one ended, and a free trial."""
-    study = {"id": 7, "name": "old", "uid": "u", "spec_hash": "h", "state": "finished", "trials": 4}
-    study |= {"spec": {"name": "old", "resources": {"cpus_per_pack": 2, "gpus_per_pack": 0.25}}}
-    study |= {"versions": [], "created": START, "updated": START}
+    study = {"id": 7, "name": "old", "uid": "u", "spec_hash": "h", "state": "finished", "trials": 12}
+    study |= {"spec": spec_document(spec), "versions": [RUN], "created": START, "updated": START}
     with database.write() as connection:
         command.upgrade(alembic_config(connection), revision)
         old = sa.MetaData()
         old.reflect(connection)
-        tables = {name: old.tables[f"kd_{name}"] for name in ("study", "setup", "trial")}
-        connection.execute(
-            tables["study"].insert(), study | ({"seconds": 1800} if revision >= "r0004" else {})
-        )
-        connection.execute(tables["setup"].insert(), {"study_id": 7, "number": 0, "levels": {}, "key": "{}"})
-        for number, (pack, *seconds) in enumerate(
-            [("p1", 0, 3600), ("p1", 0, 1800.5), ("p2", 60, None), (None, None, None)]
+
+        def insert(table: str, **values: Any) -> None:
+            connection.execute(old.tables[f"kd_{table}"].insert(), values)
+
+        insert("study", **study, **({"seconds": 1800} if revision >= "r0004" else {}))
+        for number, setup in enumerate(spec.setups()):
+            insert("setup", study_id=7, number=number, levels=setup, key=setup_key(setup))
+        for number, (state, pack, *seconds) in enumerate(
+            [("complete", "p1", 0, 3600), ("pruned", "p1", 0, 1800.5), ("running", "p2", 60, None)]
         ):
-            trial = {"study_id": 7, "number": number, "setup": 0, "params": {}, "temperature": 4, "seed": 1}
-            trial |= {"state": "complete", "attempt": 1, "epochs": 1, "pack": pack}
+            trial = {
+                "study_id": 7,
+                "number": number,
+                "setup": 0,
+                "params": POINT,
+                "temperature": 4,
+                "seed": 1,
+            }
+            trial |= {"state": state, "attempt": 1, "epochs": 1, "pack": pack, "val_accuracy": 0.5}
             moments = [None if s is None else START + timedelta(seconds=s) for s in seconds]
-            trial |= dict(zip(("started", "finished"), moments, strict=True))
-            connection.execute(tables["trial"].insert(), trial)
+            insert("trial", **trial, **dict(zip(("started", "finished"), moments, strict=True)))
+            insert("epoch", study_id=7, number=number, epoch=1, val_accuracy=0.5)
+        insert("teacher", digest="d", recipe={"a": 1}, path="p", details={}, created=START)
+        insert("study_teacher", study_id=7, digest="d")
         if revision != "r0001":
-            pack = {"study_id": 7, "name": "p1", "cpus": 2, "gpus": 0.25, "started": START, "seconds": 3600}
-            connection.execute(old.tables["kd_pack"].insert(), {**pack, "running": False})
+            held = {"cpus": 2, "gpus": 0.25, "started": START, "seconds": 3600, "running": False}
+            insert("pack", study_id=7, name="p1", **held)
 
 
 def wall_of(revision: str) -> float:
@@ -174,17 +196,29 @@ def wall_of(revision: str) -> float:
 
 
 @pytest.mark.parametrize("revision", known_revisions()[:-1])
-def test_what_an_older_kdsearch_wrote_stays(empty_url: str, revision: str) -> None:
+def test_what_an_older_kdsearch_wrote_stays_and_its_study_goes_on(
+    empty_url: str, old_spec: StudySpec, revision: str
+) -> None:
     with connect_database(empty_url, create=True) as database:
-        make_old_study(database, revision)
+        make_old_study(database, old_spec, revision)
         assert upgrade(database).state == "current"
         assert load_hours(database, "old") == Hours(cpu=2.0, gpu=0.25, wall=wall_of(revision))
-        assert len(load_trials(database, "old")) == 4
+        assert [row.state for row in load_trials(database, "old")] == ["complete", "pruned", "running"]
+        assert [(row.number, row.val_accuracy) for row in load_epochs(database, "old")] == [
+            (number, 0.5) for number in range(3)
+        ]
+        assert [(row.digest, row.studies) for row in load_teachers(database)] == [("d", ("old",))]
         (study,) = list_studies(database)
         assert study.hours.gpu == 0.25
-        assert (study.state, study.reason, study.stopped) == ("finished", None, ())
+        assert (study.state, study.reason, study.stopped, study.widened) == ("finished", None, (), ())
         with database.write() as connection:
             command.check(alembic_config(connection))
+        with hold_lease(database, "old") as lease:
+            record = StudyRecord.open(database, old_spec, lease=lease)
+            record.recover()
+            (again,) = record.take_waiting(4, "p3")
+            record.finish(TrialResult(again.number, "complete", 20, {"val_accuracy": 0.6}))
+            assert record.finished_count() == 3
 
 
 def test_the_migrations_are_in_the_package() -> None:
