@@ -184,10 +184,9 @@ def _tune(run: "StudyRun", spec: StudySpec, artifacts: Place, cluster: "Cluster"
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # a lost pack is told by its trials' reason
     from ray import tune
 
-    from kdsearch.schedule.forgetting import ForgettingCallback
     from kdsearch.schedule.losses import LossScheduler
-    from kdsearch.schedule.ray_internals import memory_kills_as_losses, use_ready_workers
-    from kdsearch.schedule.searcher import BeginCallback, PackSearcher
+    from kdsearch.schedule.ray_internals import ended_packs_dropped, memory_kills_as_losses, use_ready_workers
+    from kdsearch.schedule.searcher import PackCallback, PackSearcher
     from kdsearch.schedule.trainable import run_pack
 
     use_ready_workers()
@@ -209,11 +208,11 @@ def _tune(run: "StudyRun", spec: StudySpec, artifacts: Place, cluster: "Cluster"
             name=spec.name,
             storage_path=str(cluster.scratch / "tune"),
             verbose=0,
-            callbacks=[BeginCallback(searcher), ForgettingCallback()],
+            callbacks=[PackCallback(searcher)],
         ),
     )
     try:
-        with memory_kills_as_losses():
+        with memory_kills_as_losses(), ended_packs_dropped():
             tuner.fit()
     except tune.TuneError as error:
         raise _cause(error) from error

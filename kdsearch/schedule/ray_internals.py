@@ -20,7 +20,7 @@ CLUSTER_ID_METHOD = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 - Ray's
 """Where Ray notes what the address `auto` means."""
 
-_TRIAL_DICTS = ("config", "evaluated_params", "_Trial__unresolved_config")
+_GROWS = "the driver's memory grows with the study"
 
 _log = logging.getLogger(__name__)
 
@@ -84,21 +84,44 @@ def error_of(trial: "RayTrial") -> BaseException | None:
     return None
 
 
-def empty_trial(trial: "RayTrial") -> None:
-    """Let go what Tune keeps of a Ray trial that has ended.
-
-    It keeps its config three times, and its last result with an analysis and a JSON text of it.
-    """
+@contextmanager
+def ended_packs_dropped() -> Iterator[None]:
+    """Let Tune drop Ray trials that have ended: it would keep them, and the database has their packs."""
     try:
-        metadata = trial.run_metadata
-        metadata.last_result = {"done": True}  # without any, Tune would ask the worker for one
-        metadata.metric_analysis, metadata.metric_n_steps = {}, {}
-        trial.invalidate_json_state()  # type: ignore[no-untyped-call]  # Ray's own lack
-    except AttributeError as error:
-        _tell_change(str(error), "the driver's memory grows with the study")
-    for name in _TRIAL_DICTS:
-        if isinstance(found := vars(trial).get(name), dict):
-            found.clear()
+        from ray.tune.execution.tune_controller import TuneController
+
+        original = TuneController.on_step_end
+    except (ImportError, AttributeError) as error:
+        _tell_change(str(error), _GROWS)
+        yield
+        return
+
+    def end_step(self: Any) -> None:
+        original(self)  # type: ignore[no-untyped-call]  # Ray's own lack
+        try:
+            drop_ended(self)
+        except AttributeError as error:
+            _tell_change(str(error), _GROWS)
+
+    TuneController.on_step_end = end_step  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        TuneController.on_step_end = original  # type: ignore[method-assign]
+
+
+def drop_ended(tune: Any) -> None:
+    """Take the Ray trials that have ended out of a Tune controller, and actors that never began."""
+    ended = tune._stopped_trials | tune._failed_trials
+    if not ended:
+        return
+    tune._trials[:] = [trial for trial in tune._trials if trial not in ended]
+    for kept in (tune._live_trials, tune._trials_to_cache, tune._stopped_trials, tune._failed_trials):
+        kept.difference_update(ended)
+    actors = tune._actor_manager
+    waiting = actors._pending_actors_to_enqueued_actor_tasks
+    for actor in waiting.keys() - actors._pending_actors_to_attrs.keys():
+        del waiting[actor]
 
 
 @lru_cache  # once is enough

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import fields
@@ -18,6 +19,7 @@ NUMBERS_AT_ONCE = 500
 """So many numbers a query names."""
 
 _ENDED = ("complete", "pruned", "failed")
+_REPEATED = ("state", "reason", "device", "pack", "executor")
 
 
 def read_setups(connection: Connection, study: int) -> dict[int, Setup]:
@@ -103,6 +105,8 @@ def _read(
         columns = dict(zip(names, _transposed(rows, len(names)), strict=True))
         columns["setup"] = [setups[number] for number in columns["setup"]]
         columns["params"] = _decoded(columns["params"])
+        for name in columns.keys() & set(_REPEATED):  # a driver keeps its rows: equal texts are one
+            columns[name] = [text and sys.intern(text) for text in columns[name]]
     return list(columns.values())
 
 

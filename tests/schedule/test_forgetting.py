@@ -1,32 +1,65 @@
-"""What Tune keeps of ended packs."""
+"""What a driver holds of packs that have ended."""
 
-import pickle
+import gc
+import os
+from pathlib import Path
 
-from ray.tune.experiment import Trial
+import pytest
 
-from kdsearch.schedule.forgetting import ForgettingCallback
+from kdsearch.schedule.launch import launch_study
+from kdsearch.spec import load_spec
+from kdsearch.storage import load_trials, open_database
 
-KEPT = (b"optimizer.lr", b"val_accuracy", b"pack/setup")
+PACKS = 24
+CPUS_PER_PACK = len(os.sched_getaffinity(0)) / 2
+TRAINER = """
+import os
+
+def train(trials, report):
+    if trials[0].number == 3:
+        os._exit(1)
+    return [{"val_accuracy": 0.5} for _ in trials]
+"""
 
 
-def ray_trial(name: str) -> Trial:
-    config = {"pack": {"members": [{"number": n, "params": {"optimizer.lr": 0.1 * n}} for n in range(8)]}}
-    trial = Trial("pack", stub=True, trial_id=name, config=config, evaluated_params={"pack/setup": "x" * 500})
-    trial.update_last_result({"training_iteration": 3, "epochs": [[1, {"0": {"val_accuracy": 0.9}}]] * 50})
-    return trial
+class Counting:
+    """Counts this process's Ray trials whenever the study has changed, and the packs that may run at once."""
+
+    def __init__(self) -> None:
+        self.held: list[int] = []
+        self.slots = 0.0
+
+    def phase(self, text: str) -> None:
+        """Ignore it."""
+
+    def update(self, *_asked: object) -> None:
+        import ray
+        from ray.tune.experiment import Trial
+
+        self.slots = ray.cluster_resources()["CPU"] / CPUS_PER_PACK
+        gc.collect()
+        self.held.append(sum(isinstance(found, Trial) for found in gc.get_objects()))
 
 
-def test_ended_packs_are_emptied_once_tune_is_done_with_them_and_others_stay() -> None:
-    ended, failed, running = trials = [ray_trial(name) for name in ("ended", "failed", "running")]
-    callback = ForgettingCallback()
-    callback.on_trial_complete(iteration=1, trials=trials, trial=ended)
-    callback.on_trial_error(iteration=1, trials=trials, trial=failed)
-    assert ended.last_result["training_iteration"] == 3
-    assert all(word in pickle.dumps(ended.__getstate__()) for word in KEPT)
-    callback.on_step_end(iteration=1, trials=trials)
-    for trial in (ended, failed):
-        assert trial.config == {}
-        assert trial.last_result == {"done": True, "trial_id": trial.trial_id}
-        assert not any(word in pickle.dumps(trial.__getstate__()) for word in KEPT)
-    assert running.last_result["training_iteration"] == 3
-    assert len(running.config["pack"]["members"]) == 8
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_driver_holds_only_the_packs_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ending_trainer.py").write_text(TRAINER)
+    spec = load_spec(
+        {
+            "name": "ended",
+            "trainer": "ending_trainer:train",
+            "setup": {"optimizer.name": ["sgd"]},
+            "tune": {"objective.temperature": {"low": 1, "high": 40}},
+            "search": {"trials": PACKS, "pack": 1, "sampler": "random"},
+            "resources": {"cpus_per_pack": CPUS_PER_PACK},
+            "artifacts": str(tmp_path / "artifacts"),
+        }
+    )
+    counting = Counting()
+    assert launch_study(spec, "sqlite:///study.db", watch=counting) == "finished"
+    with open_database("sqlite:///study.db") as database:
+        states = [row.state for row in load_trials(database, "ended")]
+    assert (states.count("complete"), states.count("failed")) == (PACKS, 1)
+    assert 0 < max(counting.held) <= 2 * counting.slots + 1 < PACKS

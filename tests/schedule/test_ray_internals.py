@@ -12,6 +12,7 @@ import ray
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.execution import class_cache
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 
 from kdsearch.schedule import ray_internals
@@ -20,7 +21,7 @@ from kdsearch.schedule.ray_internals import (
     CLUSTER_ID_METHOD,
     CURRENT_CLUSTER,
     ask_no_dead_worker,
-    empty_trial,
+    ended_packs_dropped,
     error_of,
     memory_kills_as_losses,
     use_ready_workers,
@@ -95,10 +96,46 @@ def test_what_ended_a_pack_is_kept_beside_its_trial(tmp_path: Path) -> None:
     assert error_of(SimpleNamespace()) is None  # type: ignore[arg-type]
 
 
-def test_a_trial_that_is_otherwise_inside_is_emptied_as_far_as_it_goes(warnings_told: list[str]) -> None:
-    trial: Any = SimpleNamespace(config={"lr": 1})
-    empty_trial(trial)
-    assert trial.config == {}
+def test_tune_keeps_no_pack_that_has_ended(monkeypatch: pytest.MonkeyPatch, warnings_told: list[str]) -> None:
+    steps: list[Any] = []
+    monkeypatch.setattr(TuneController, "on_step_end", steps.append)
+    tune = SimpleNamespace(
+        _trials=["ended", "runs", "failed"],
+        _live_trials={"runs", "failed"},
+        _trials_to_cache={"runs", "ended"},
+        _stopped_trials={"ended"},
+        _failed_trials={"failed"},
+        _actor_manager=SimpleNamespace(
+            _pending_actors_to_enqueued_actor_tasks={"waits": [1], "never began": [1]},
+            _pending_actors_to_attrs={"waits": ()},
+        ),
+    )
+    kept = tune._trials
+    with ended_packs_dropped():
+        TuneController.on_step_end(tune)  # type: ignore[arg-type]
+    assert kept is tune._trials == ["runs"]
+    assert tune._live_trials == tune._trials_to_cache == {"runs"}
+    assert tune._stopped_trials == tune._failed_trials == set()
+    assert tune._actor_manager._pending_actors_to_enqueued_actor_tasks == {"waits": [1]}
+    assert steps == [tune]
+    assert warnings_told == []
+
+
+def test_a_tune_that_is_otherwise_inside_keeps_its_packs(
+    monkeypatch: pytest.MonkeyPatch, warnings_told: list[str]
+) -> None:
+    monkeypatch.setattr(TuneController, "on_step_end", lambda _tune: None)
+    with ended_packs_dropped():
+        TuneController.on_step_end(SimpleNamespace())  # type: ignore[arg-type]
+    assert warnings_told == ["the driver's memory grows with the study"]
+
+
+def test_a_tune_without_an_end_of_its_steps_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, warnings_told: list[str]
+) -> None:
+    monkeypatch.delattr(TuneController, "on_step_end")
+    with ended_packs_dropped():
+        assert not hasattr(TuneController, "on_step_end")
     assert warnings_told == ["the driver's memory grows with the study"]
 
 
