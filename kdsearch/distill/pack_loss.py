@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdsearch.distill.objectives import (
+    ClosedForm,
     KDTargets,
     at_least_float32,
     learned_temperature,
@@ -24,7 +26,7 @@ _PREPARED_AT_ONCE = 2**21  # classes times examples times members
 class Targets:
     """What a batch is learned from: its labels, and the teacher's logits where a member needs them.
 
-    What `kd` needs of them may have been prepared.
+    `prepared` is all that the closed form of plain `kd` needs, where it holds.
     """
 
     batch: Batch
@@ -53,9 +55,10 @@ class PackLoss:
         first = objectives[0]
         numbers = {name: v for name, v in first.options.items() if not isinstance(v, str)}
         self._term = pack_term(first.name, numbers, base=first.options.get("base"))
-        self._is_plain_kd = first.name == "kd" and not numbers
         self._temperature = vector([o.temperature for o in objectives])
         self._alpha = vector([o.alpha for o in objectives])
+        is_plain_kd = first.name == "kd" and not numbers
+        self._closed_form = ClosedForm(self._temperature, self._alpha) if is_plain_kd else None
         given = [{**self._term.defaults, **o.options} for o in objectives]
         names = (*self._term.defaults, *(name for name in self._term.optional if name in numbers))
         self._options = {name: vector([float(own[name]) for own in given]) for name in names}
@@ -101,6 +104,8 @@ class PackLoss:
         """Go on with the kept members alone."""
         index = torch.tensor(kept, device=self._alpha.device)
         self._temperature, self._alpha = self._temperature[index], self._alpha[index]
+        if self._closed_form is not None:
+            self._closed_form = ClosedForm(self._temperature, self._alpha)
         self._options = {name: values[index] for name, values in self._options.items()}
         self._learned = {name: [values[k] for k in kept] for name, values in self._learned.items()}
 
@@ -116,14 +121,19 @@ class PackLoss:
         """
         sizes = [len(batch.labels) for batch in chunk.batches]
         logits: Sequence[Tensor | None] = [None] * len(sizes)
-        prepared: Sequence[KDTargets | None] = [None] * len(sizes)
         if teacher_logits is not None:
             logits = torch.split(teacher_logits, sizes)
-            if teacher_logits.numel() * len(self._alpha) <= _PREPARED_AT_ONCE:
-                whole = self._prepared(chunk.whole, teacher_logits, sizes)
-                prepared = prepared if whole is None else whole.split(sizes)
+            if teacher_logits.numel() * len(self._alpha) > _PREPARED_AT_ONCE:
+                yield from map(self.on, chunk.batches, logits, repeat(epoch))
+                return
+        prepared = self._prepared(chunk.whole, teacher_logits, sizes)
         for batch, own, ready in zip(chunk.batches, logits, prepared, strict=True):
             yield Targets(batch, own, epoch, ready)
+
+    def on(self, batch: Batch, teacher_logits: Float[Tensor, "B C"] | None, epoch: int) -> Targets:
+        """Return what one batch is learned from."""
+        (prepared,) = self._prepared(batch, teacher_logits, [len(batch.labels)])
+        return Targets(batch, teacher_logits, epoch, prepared)
 
     def __call__(
         self, targets: Targets, logits: Float[Tensor, "k B C"], members: slice = slice(None)
@@ -133,9 +143,9 @@ class PackLoss:
         Gradients of learned temperatures are added to `member_parameters`.
         """
         wide = at_least_float32(logits)
-        prepared = targets.prepared or self._prepared(targets.batch, targets.teacher_logits)
-        if prepared is not None:
-            own = prepared if len(logits) == len(self._alpha) else prepared.members(members)
+        if targets.prepared is not None:
+            whole = len(logits) == len(self._alpha)
+            own = targets.prepared if whole else targets.prepared.members(members)
             losses, gradient = own.loss(wide)
             return losses, gradient.to(logits.dtype)
         leaf = wide.detach().requires_grad_()
@@ -145,14 +155,12 @@ class PackLoss:
         return losses.detach(), gradient.to(logits.dtype)
 
     def _prepared(
-        self, batch: Batch, teacher_logits: Tensor | None, sizes: Sequence[int] | None = None
-    ) -> KDTargets | None:
-        """Return the targets of batches of these sizes, or None where the closed form does not hold."""
-        if not self._is_plain_kd or teacher_logits is None or batch.mix is not None:
-            return None
-        teacher = at_least_float32(teacher_logits)
-        share = torch.cat([teacher.new_full((n,), 1 / n) for n in sizes or [len(batch.labels)]])
-        return KDTargets.of(teacher, batch.labels, self._temperature, self._alpha, share)
+        self, batch: Batch, teacher_logits: Tensor | None, sizes: Sequence[int]
+    ) -> Sequence[KDTargets | None]:
+        """Return the targets of the batches of these sizes, None where the closed form does not hold."""
+        if self._closed_form is None or teacher_logits is None or batch.mix is not None:
+            return [None] * len(sizes)
+        return self._closed_form.targets(at_least_float32(teacher_logits), batch.labels, sizes)
 
     def _losses(self, targets: Targets, logits: Tensor, members: slice) -> Float[Tensor, " k"]:
         supervised = _cross_entropy(logits, targets.batch)

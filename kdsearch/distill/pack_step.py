@@ -47,4 +47,4 @@ class PackStep:
         if images is None or labels is None:
             raise TypeError("A batch has images and labels.")
         batch = Batch(images, labels, partner_labels, mix, labels)
-        return self._pack.backward(images, partial(self._loss, Targets(batch, teacher_logits, 1)), 0)
+        return self._pack.backward(images, partial(self._loss, self._loss.on(batch, teacher_logits, 1)), 0)

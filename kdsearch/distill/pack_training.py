@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from operator import mul
 from typing import Any
 
 import torch
@@ -130,16 +131,15 @@ class PackTraining:
             set_learning_rates(self._optimizer, peaks, self._schedule(step))
             self._optimizer.step()
             step += 1
-        weights = torch.tensor(sizes, dtype=torch.float64, device=self._device)
-        mean: list[float] = (weights / weights.sum() @ torch.stack(losses).double()).tolist()
-        return mean
+        by_member = torch.stack(losses).T.tolist()
+        return [sum(map(mul, own, sizes)) / sum(sizes) for own in by_member]
 
     def _targets(self, epoch: int) -> Iterator[Targets]:
         """Yield an epoch's batches and what is learned from them."""
         for chunk in self._surroundings.chunks(self._view_seed, epoch, self._spec.training):
             teacher = None
             if self._teacher is not None:
-                teacher = self._teacher.logits(self._view_seed, epoch, chunk.whole)
+                teacher = self._teacher.logits(self._view_seed, epoch, chunk)
             yield from self._loss.targets(chunk, teacher, epoch)
 
     def _initial_student(self, member: ResolvedMember, artifacts: Place) -> nn.Module:
@@ -174,13 +174,12 @@ class PackTraining:
         )
 
     def _measured(self, models: Sequence[nn.Module]) -> Choice:
-        views, batch_size = self._surroundings.views, self._spec.training.batch_size
-        batch = views.batch(self._view_seed, 1, views.order(self._view_seed, 1)[:batch_size])
-        teacher = None if self._teacher is None else self._teacher.logits(self._view_seed, 1, batch)
+        first = next(self._targets(1))
+        batch, teacher = first.batch, first.teacher_logits
 
         def loss_on(n: int) -> MemberLoss:
             part = None if teacher is None else teacher[:n]
-            return partial(self._loss, Targets(batch.part(0, n), part, 1))
+            return partial(self._loss, self._loss.on(batch.part(0, n), part, 1))
 
         return measured_choice(models, batch.images, loss_on, self._plan(random=False))
 

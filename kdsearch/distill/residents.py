@@ -14,7 +14,7 @@ from kdsearch.distill.artifact_store import Place, store_at
 from kdsearch.distill.data import ImageData, load_dataset
 from kdsearch.distill.soft_targets import SoftTargetStore, TargetsKey, view_fingerprint
 from kdsearch.distill.teachers import TeacherRecipe, ensure_teacher, load_teacher, recipe_of
-from kdsearch.distill.views import Batch, Chunk, Views
+from kdsearch.distill.views import Chunk, Views
 from kdsearch.spec import TrainingSpec
 from kdsearch.spec.sections import Augment, Training
 
@@ -111,17 +111,19 @@ class TeacherSide:
             self._prepared[epochs] = self._store.has_room_for(self._key, epochs)
         self._stored = self._prepared[epochs]
 
-    def logits(self, view_seed: int, epoch: int, batch: Batch) -> Float[Tensor, "B C"]:
-        """Return the teacher's logits on some of an epoch's views, up to a constant for each example."""
+    def logits(self, view_seed: int, epoch: int, chunk: Chunk) -> Float[Tensor, "N C"]:
+        """Return the teacher's logits on a chunk of an epoch's views, up to a constant for each example."""
+        views = chunk.whole
         if not self._stored:
-            return torch.cat([self._live(part) for part in torch.split(batch.images, EVALUATION_BATCH)])
-        return self._loaded.get((view_seed, epoch), lambda: self._load(view_seed, epoch))[batch.index]
+            return torch.cat([self._live(part) for part in torch.split(views.images, EVALUATION_BATCH)])
+        by_class = self._loaded.get((view_seed, epoch), lambda: self._load(view_seed, epoch))
+        return by_class[:, chunk.start : chunk.start + len(views.labels)].T
 
-    def _load(self, view_seed: int, epoch: int) -> Tensor:
+    def _load(self, view_seed: int, epoch: int) -> Float[Tensor, "C N"]:
+        """Return an epoch's stored logits in its order, and in the layout that losses compute in."""
         key = replace(self._key, view_seed=view_seed)
-        return self._store.get(key, epoch, lambda: self._whole_epoch(view_seed, epoch)).to(
-            self._device, torch.float32
-        )
+        stored = self._store.get(key, epoch, lambda: self._whole_epoch(view_seed, epoch)).to(self._device)
+        return stored[self._views.order(view_seed, epoch)].float().T.contiguous()
 
     def _whole_epoch(self, view_seed: int, epoch: int) -> Float[Tensor, "N C"]:
         parts = torch.split(torch.arange(len(self._views)), EVALUATION_BATCH)

@@ -49,8 +49,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive batches of an epoch that were rendered at once, whole and one by one."""
+    """Consecutive batches of an epoch that were rendered at once, whole and one by one.
 
+    `start` is the place of its first sample in the epoch's order.
+    """
+
+    start: int
     whole: Batch
     batches: list[Batch]
 
@@ -130,15 +134,16 @@ class Views:
         if isinstance(self._images, StreamedImages):
             batches = [order[start:stop] for start, stop in pairwise(bounds)]
             loaded = self._images.batches([_needed(draws, index) for index in batches], self.device)
-            for index, pixels in zip(batches, loaded, strict=True):
+            for start, index, pixels in zip(bounds[:-1], batches, loaded, strict=True):
                 views = self._render(draws, index, pixels)
-                yield Chunk(views, [views])
+                yield Chunk(start, views, [views])
             return
         at_once = max(1, _RENDERED_AT_ONCE // (self._n_values * batch_size))
         for first in range(0, len(bounds) - 1, at_once):
             own = bounds[first : first + at_once + 1]
             views = self._render(draws, order[own[0] : own[-1]], self._images)
-            yield Chunk(views, [views.part(start - own[0], stop - own[0]) for start, stop in pairwise(own)])
+            parts = [views.part(start - own[0], stop - own[0]) for start, stop in pairwise(own)]
+            yield Chunk(own[0], views, parts)
 
     def plain(self, index: Int64[Tensor, " B"]) -> Float[Tensor, "B C S S"]:
         """Return the samples at `index` as they are, normalised."""

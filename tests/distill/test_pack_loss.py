@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from kdsearch.distill import pack_loss as module
 from kdsearch.distill.objectives import objective
-from kdsearch.distill.pack_loss import PackLoss, Targets
+from kdsearch.distill.pack_loss import PackLoss
 from kdsearch.distill.views import Batch, Chunk
 from kdsearch.spec.sections import Objective
 
@@ -29,8 +29,12 @@ def pack_loss(sections):
     return PackLoss(sections, dtype=torch.float64)
 
 
+def losses_of(loss, batch, teacher, epoch=1, logits=LOGITS, members=slice(None)):
+    return loss(loss.on(batch, teacher, epoch), logits, members)
+
+
 def test_alpha_weighs_the_term_against_cross_entropy_for_each_member():
-    losses, _ = pack_loss(SECTIONS)(Targets(PLAIN, TEACHER, 1), LOGITS)
+    losses, _ = losses_of(pack_loss(SECTIONS), PLAIN, TEACHER)
     for k, section in enumerate(SECTIONS):
         term = objective("kd")(LOGITS[k], TEACHER, LABELS, section.temperature)
         expected = section.alpha * term + (1 - section.alpha) * F.cross_entropy(LOGITS[k], LABELS)
@@ -40,7 +44,7 @@ def test_alpha_weighs_the_term_against_cross_entropy_for_each_member():
 @pytest.mark.parametrize("temperature", [0.5, 4.0, 40.0])
 def test_the_closed_form_is_autograds_result(temperature):
     sections = [Objective(temperature=temperature * (k + 1), alpha=k / 2) for k in range(K)]
-    closed = pack_loss(sections)(Targets(PLAIN, TEACHER, 1), LOGITS)
+    closed = losses_of(pack_loss(sections), PLAIN, TEACHER)
     logits = LOGITS.clone().requires_grad_()
     losses = [
         section.alpha * objective("kd")(z, TEACHER, LABELS, section.temperature)
@@ -55,8 +59,8 @@ def test_the_closed_form_is_autograds_result(temperature):
 def test_the_general_way_gives_the_same_gradient():
     own = [s.model_copy(update={"options": {"student_temperature": s.temperature}}) for s in SECTIONS]
     for found, expected in zip(
-        pack_loss(own)(Targets(PLAIN, TEACHER, 1), LOGITS),
-        pack_loss(SECTIONS)(Targets(PLAIN, TEACHER, 1), LOGITS),
+        losses_of(pack_loss(own), PLAIN, TEACHER),
+        losses_of(pack_loss(SECTIONS), PLAIN, TEACHER),
         strict=True,
     ):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
@@ -66,7 +70,7 @@ def test_the_closed_form_stays_finite_on_extreme_logits():
     logits = torch.tensor([[[-110.0, 0, 0], [300.0, -300, 0]]])
     teacher = torch.tensor([[5.0, 0, 0], [-200.0, 200, 100]])
     batch = Batch(IMAGES[:2], LABELS[:2], None, None, INDEX[:2])
-    found = PackLoss([Objective(temperature=0.5, alpha=0.5)])(Targets(batch, teacher, 1), logits)
+    found = losses_of(PackLoss([Objective(temperature=0.5, alpha=0.5)]), batch, teacher, logits=logits)
     assert all(part.isfinite().all() for part in found)
 
 
@@ -76,17 +80,19 @@ def test_batches_of_a_chunk_have_the_losses_that_they_have_alone(monkeypatch, wh
     monkeypatch.setattr(module, "_PREPARED_AT_ONCE", at_once)
     loss = pack_loss(SECTIONS)
     bounds = [(0, 4), (4, 6)]
-    chunk = Chunk(whole, [whole.part(*own) for own in bounds])
+    chunk = Chunk(0, whole, [whole.part(*own) for own in bounds])
     for targets, (start, stop) in zip(loss.targets(chunk, TEACHER, 1), bounds, strict=True):
-        alone = loss(Targets(whole.part(start, stop), TEACHER[start:stop], 1), LOGITS[:, start:stop])
-        found = loss(targets, LOGITS[:, start:stop])
+        own = LOGITS[:, start:stop]
+        alone = losses_of(loss, whole.part(start, stop), TEACHER[start:stop], logits=own)
+        found = loss(targets, own)
         torch.testing.assert_close(found, alone, rtol=1e-12, atol=1e-14)
 
 
 def test_a_slice_of_the_pack_has_the_same_losses():
     loss = pack_loss(SECTIONS)
-    whole = loss(Targets(PLAIN, TEACHER, 1), LOGITS)
-    parts = [loss(Targets(PLAIN, TEACHER, 1), LOGITS[k : k + 1], slice(k, k + 1)) for k in range(K)]
+    whole = losses_of(loss, PLAIN, TEACHER)
+    places = [slice(k, k + 1) for k in range(K)]
+    parts = [losses_of(loss, PLAIN, TEACHER, logits=LOGITS[at], members=at) for at in places]
     for joined, part in zip(whole, zip(*parts, strict=True), strict=True):
         assert torch.equal(joined, torch.cat(part))
 
@@ -95,9 +101,9 @@ def test_kept_members_keep_their_own_losses():
     loss = pack_loss(
         [s.model_copy(update={"options": {"beta": float(k)}, "name": "dkd"}) for k, s in enumerate(SECTIONS)]
     )
-    whole, _ = loss(Targets(PLAIN, TEACHER, 1), LOGITS)
+    whole, _ = losses_of(loss, PLAIN, TEACHER)
     loss.keep([0, 2])
-    assert torch.equal(loss(Targets(PLAIN, TEACHER, 1), LOGITS[[0, 2]])[0], whole[[0, 2]])
+    assert torch.equal(losses_of(loss, PLAIN, TEACHER, logits=LOGITS[[0, 2]])[0], whole[[0, 2]])
     assert loss.temperatures().tolist() == [1.0, 9.0]
 
 
@@ -106,11 +112,11 @@ def test_without_a_teacher_it_is_cross_entropy():
     loss = pack_loss(sections)
     assert not loss.needs_teacher
     expected = [F.cross_entropy(own, LABELS).item() for own in LOGITS]
-    assert loss(Targets(PLAIN, None, 1), LOGITS)[0].tolist() == pytest.approx(expected, rel=1e-12)
+    assert losses_of(loss, PLAIN, None)[0].tolist() == pytest.approx(expected, rel=1e-12)
 
 
 def test_cross_entropy_mixes_both_labels():
-    losses, _ = pack_loss([Objective(alpha=0.0)] * K)(Targets(MIXED, None, 1), LOGITS)
+    losses, _ = losses_of(pack_loss([Objective(alpha=0.0)] * K), MIXED, None)
     for k in range(K):
         own = F.cross_entropy(LOGITS[k], LABELS, reduction="none")
         partner = F.cross_entropy(LOGITS[k], PARTNERS, reduction="none")
@@ -118,7 +124,7 @@ def test_cross_entropy_mixes_both_labels():
 
 
 def test_a_term_of_the_target_takes_the_label_of_the_larger_share():
-    losses, _ = pack_loss([Objective(name="nkd", alpha=1.0)] * K)(Targets(MIXED, TEACHER, 1), LOGITS)
+    losses, _ = losses_of(pack_loss([Objective(name="nkd", alpha=1.0)] * K), MIXED, TEACHER)
     dominant = torch.tensor([0, 1, 2, 0, 2, 1])
     expected = objective("nkd")(LOGITS[1], TEACHER, dominant, 4.0)
     assert losses[1].item() == pytest.approx(expected.item(), rel=1e-12)
@@ -127,7 +133,7 @@ def test_a_term_of_the_target_takes_the_label_of_the_larger_share():
 def test_ctkd_learns_a_temperature_for_each_member():
     sections = [Objective(name="ctkd", options={"theta": theta}) for theta in (0.0, 1.0, 2.0)]
     loss = pack_loss(sections)
-    loss(Targets(PLAIN, TEACHER, 5), LOGITS)
+    losses_of(loss, PLAIN, TEACHER, 5)
     thetas = [own[0] for own in loss.member_parameters()]
     assert all(theta.grad.abs() > 0 for theta in thetas)
     expected = [1 + 20 * torch.sigmoid(torch.tensor(t)).item() for t in (0.0, 1.0, 2.0)]
@@ -137,6 +143,6 @@ def test_ctkd_learns_a_temperature_for_each_member():
 
 
 def test_logits_in_bf16_give_losses_in_float32():
-    losses, gradient = PackLoss(SECTIONS)(Targets(PLAIN, TEACHER.float(), 1), LOGITS.bfloat16())
+    losses, gradient = losses_of(PackLoss(SECTIONS), PLAIN, TEACHER.float(), logits=LOGITS.bfloat16())
     assert losses.dtype == torch.float32
     assert gradient.dtype == torch.bfloat16

@@ -1,7 +1,7 @@
 import torch
 
 from kdsearch.distill.models import build_model
-from kdsearch.distill.pack_loss import PackLoss, Targets
+from kdsearch.distill.pack_loss import PackLoss
 from kdsearch.distill.pack_step import PackStep
 from kdsearch.distill.packs import FusedPack, LoopedPack, Precision
 from kdsearch.distill.views import Batch
@@ -45,8 +45,9 @@ def replaying(pack, loss):
 
 def test_a_step_from_tensors_alone_is_the_same_step():
     plain, graphed = FusedPack(models(), Precision(CPU)), FusedPack(models(), Precision(CPU))
-    expected = PackStep(plain, loss())(Targets(BATCH, TEACHER, 3), 7)
-    assert torch.equal(replaying(graphed, loss())(Targets(BATCH, TEACHER, 3), 7), expected)
+    targets = loss().on(BATCH, TEACHER, 3)
+    expected = PackStep(plain, loss())(targets, 7)
+    assert torch.equal(replaying(graphed, loss())(targets, 7), expected)
     for own, other in zip(graphed.parameters[1], plain.parameters[1], strict=True):
         assert torch.equal(own.grad, other.grad)
 
@@ -64,6 +65,6 @@ def test_learned_gradients_are_fresh_in_every_step():
     step = PackStep(FusedPack(models(), Precision(CPU)), learning)
     gradients = []
     for _ in range(2):
-        step(Targets(BATCH, TEACHER, 5), 0)
+        step(learning.on(BATCH, TEACHER, 5), 0)
         gradients.append(learning.member_parameters()[0][0].grad.clone())
     assert torch.equal(*gradients)

@@ -1,6 +1,6 @@
 """Distillation objectives: one meaning each, for one student or for a pack of K."""
 
-from kdsearch.distill.objectives.closed_form import KDTargets
+from kdsearch.distill.objectives.closed_form import ClosedForm, KDTargets
 from kdsearch.distill.objectives.registry import (
     OBJECTIVES,
     DistillationTerm,
@@ -13,6 +13,7 @@ from kdsearch.distill.objectives.softened import Term, learned_temperature
 
 __all__ = [
     "OBJECTIVES",
+    "ClosedForm",
     "DistillationTerm",
     "KDTargets",
     "PackTerm",

@@ -5,7 +5,9 @@ take as long as the network. All that does not depend on the student is computed
 batches at once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,72 +15,91 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class KDTargets:
-    """What K students learn from N examples: `alpha * kd + (1 - alpha) * cross-entropy`.
+class KDTargets(NamedTuple):
+    """What K students learn from a batch of N examples: `alpha * kd + (1 - alpha) * cross-entropy`.
 
     Both are cross-entropies, of the logits (half 0, against the labels) and of the logits over T
-    (half 1, against the teacher's softened probabilities q). With the student's probabilities p of a
-    half, `weights` w and targets t, the loss is the sum of `targets * (references - log p)` and its
-    gradient by the logits the sum over the halves of `scale * w * p`, less `pulls`.
+    (half 1, against the teacher's softened probabilities). With the student's probabilities p of a half,
+    the loss is the sum of `targets * (references - log p)`, and its gradient by the logits the sum over
+    the halves of `weights * p`, less `share * pulls`.
 
-    Classes lie in a middle dimension: over it, torch's softmax of a few classes is ten times faster.
+    Classes lie before examples: over the last dimension, torch's softmax of a few classes is ten times
+    slower.
     """
 
-    scales: Float[Tensor, "2 K 1 1"]
-    references: Float[Tensor, "2 K C N"]
-    targets: Float[Tensor, "2 K C N"]
-    weights: Float[Tensor, "2 K 1 N"]
+    share: float
+    scales: Float[Tensor, "K 2 1 1"]
+    weights: Float[Tensor, "K 1 2"]
+    references: Float[Tensor, "K 2 C N"]
+    targets: Float[Tensor, "K 2 C N"]
     pulls: Float[Tensor, "K C N"]
-
-    @classmethod
-    def of(
-        cls,
-        teacher_logits: Float[Tensor, "N C"],
-        labels: Int64[Tensor, " N"],
-        temperature: Float[Tensor, " K"],
-        alpha: Float[Tensor, " K"],
-        share: Float[Tensor, " N"],
-    ) -> "KDTargets":
-        """Prepare the targets of examples that each weigh `share` in the mean of their batch."""
-        at = temperature[:, None, None]
-        log_q = F.log_softmax(teacher_logits.T.contiguous() / at, 1)
-        hard_weight = (1 - alpha)[:, None, None] * share
-        soft_weight = (alpha * temperature**2)[:, None, None] * share
-        targets = log_q.new_zeros(2, *log_q.shape)
-        targets[0].scatter_(1, labels.expand(len(log_q), 1, -1), hard_weight)
-        torch.exp(log_q, out=targets[1]).mul_(soft_weight)
-        references = torch.zeros_like(targets)
-        references[1] = log_q
-        return cls(
-            scales=torch.stack([torch.ones_like(at), 1 / at]),
-            references=references,
-            targets=targets,
-            weights=torch.stack([hard_weight, soft_weight / at]),
-            pulls=torch.addcdiv(targets[0], targets[1], at),
-        )
-
-    def split(self, sizes: list[int]) -> list["KDTargets"]:
-        """Return consecutive parts of so many examples each, without copying them."""
-        whole = (self.references, self.targets, self.weights, self.pulls)
-        parts = (torch.split(values, sizes, -1) for values in whole)
-        return [KDTargets(self.scales, *own) for own in zip(*parts, strict=True)]
 
     def members(self, members: slice) -> "KDTargets":
         """Return the targets of some of the students, without copying them."""
-        return KDTargets(
-            scales=self.scales[:, members],
-            references=self.references[:, members],
-            targets=self.targets[:, members],
-            weights=self.weights[:, members],
-            pulls=self.pulls[members],
-        )
+        return KDTargets(self.share, *(values[members] for values in self[1:]))
 
     def loss(
         self, student_logits: Float[Tensor, "K N C"]
     ) -> tuple[Float[Tensor, " K"], Float[Tensor, "K N C"]]:
         """Return each student's loss and its gradient by the logits."""
-        log_p = F.log_softmax(student_logits.transpose(1, 2) * self.scales, 2)
-        losses = (self.references - log_p).mul_(self.targets).sum((2, 3)).sum(0)
-        gradient = log_p.exp_().mul_(self.weights).sum(0).sub_(self.pulls)
-        return losses, gradient.transpose(1, 2).contiguous()
+        log_p = F.log_softmax(student_logits.mT.contiguous()[:, None] * self.scales, 2)
+        losses = (self.references - log_p).mul_(self.targets).sum((1, 2, 3))
+        pushes = torch.bmm(self.weights, log_p.exp_().flatten(2)).view_as(self.pulls)
+        return losses, pushes.sub_(self.pulls, alpha=self.share).mT
+
+
+class ClosedForm:
+    """The objectives of K students, `alpha * kd + (1 - alpha) * cross-entropy`, from which targets are made.
+
+    Args:
+        temperature: Each student's temperature.
+        alpha: Each student's weight of the distillation term.
+    """
+
+    def __init__(self, temperature: Float[Tensor, " K"], alpha: Float[Tensor, " K"]) -> None:
+        scales = torch.stack([torch.ones_like(temperature), 1 / temperature], 1)
+        costs = torch.stack([1 - alpha, alpha * temperature**2], 1)
+        self._scales, self._costs = scales[..., None, None], costs[..., None, None]
+        self._weights = (costs * scales)[:, None]
+        self._shares: dict[tuple[int, ...], _Shares] = {}
+
+    def targets(
+        self, teacher_logits: Float[Tensor, "N C"], labels: Int64[Tensor, " N"], sizes: Sequence[int]
+    ) -> list[KDTargets]:
+        """Return the targets of consecutive batches.
+
+        Args:
+            teacher_logits: The teacher's logits on the examples of all batches.
+            labels: Their labels.
+            sizes: How many examples each batch has.
+        """
+        log_q = F.log_softmax(teacher_logits.T.contiguous() * self._scales[:, 1], 1)
+        references = F.pad(log_q[:, None], (0, 0, 0, 0, 1, 0))
+        targets = torch.zeros_like(references)
+        targets[:, 0].scatter_(1, labels.expand(len(log_q), 1, -1), 1.0)
+        torch.exp(log_q, out=targets[:, 1])
+        pulls = torch.bmm(self._weights, targets.flatten(2)).view_as(log_q)
+        shares = self._shares_of(tuple(sizes))
+        targets.mul_(shares.costs)
+        parts = zip(
+            shares.of_batches,
+            *(torch.split_with_sizes(values, sizes, -1) for values in (references, targets, pulls)),
+            strict=True,
+        )
+        return [KDTargets(share, self._scales, weights, *own) for (share, weights), *own in parts]
+
+    def _shares_of(self, sizes: tuple[int, ...]) -> "_Shares":
+        """Return what examples weigh in batches of these sizes, which recur in every epoch."""
+        if sizes not in self._shares:
+            of_examples = torch.cat([self._costs.new_full((n,), 1 / n) for n in sizes])
+            of_batches = [(1 / n, self._weights / n) for n in sizes]
+            self._shares[sizes] = _Shares(self._costs * of_examples, of_batches)
+        return self._shares[sizes]
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """What examples weigh: each in the loss, and in each batch's gradient."""
+
+    costs: Float[Tensor, "K 2 1 N"]
+    of_batches: list[tuple[float, Float[Tensor, "K 1 2"]]]
