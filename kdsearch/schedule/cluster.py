@@ -15,6 +15,7 @@ from ray.exceptions import AuthenticationError
 from kdsearch.errors import RequestError
 from kdsearch.schedule.resources import check_resources, local_gpus
 from kdsearch.spec import StudySpec
+from kdsearch.storage.processes import is_alive
 
 OBJECT_STORE_BYTES = 256 * 2**20
 
@@ -65,7 +66,7 @@ def _make_scratch() -> Path:
     """
     for left in Path(tempfile.gettempdir()).glob("kds-*-*"):
         pid = left.name.split("-")[1]
-        if pid.isdigit() and not Path("/proc", pid).exists():
+        if pid.isdigit() and not is_alive(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"kds-{os.getpid()}-"))
 

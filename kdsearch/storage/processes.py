@@ -32,13 +32,14 @@ def _start_ticks(pid: int) -> str:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except FileNotFoundError:
-        return "alive" if not Path("/proc/self").exists() and _is_alive(pid) else ""
+        return "alive" if not Path("/proc/self").exists() and is_alive(pid) else ""
     except OSError:
         return ""
     return "" if fields[0] in "ZX" else fields[19]
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Return whether a process of this machine runs, or ended and waits to be reaped."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
