@@ -137,10 +137,6 @@ class StudyRecord:
             books.mirror.start(trial.number)
         return [self._started(trial.number, trial.setup, trial.params, trial.seed) for trial in taken]
 
-    def waiting(self) -> list[TrialRow]:
-        """Return the trials that wait to be run."""
-        return [row for row in self.trials() if row.state == "waiting"]
-
     def report(self, epoch: int, metrics: Mapping[int, Metrics]) -> None:
         """Record one epoch of running trials; what comes twice changes nothing."""
         self.report_all([(epoch, metrics)])

@@ -230,7 +230,6 @@ class TestGoingOn:
             ("failed", "interrupted: its driver ended"),
             ("waiting", None),
         ]
-        assert [row.number for row in second.waiting()] == [2]
         assert second.optuna.trials[2].state == TrialState.WAITING
         (again,) = second.take_waiting(4, "p2")
         assert (again.number, again.seed, again.params) == (2, 1, rows[1].params)
