@@ -13,7 +13,10 @@ from kdsearch.storage.rows import TrialState
 
 @dataclass(frozen=True)
 class NewTrial:
-    """A trial that is to be made; without a seed it takes the one of its number."""
+    """A trial that is to be made; without a seed it takes the one of its number.
+
+    `attempt` counts from 1 those in a row that came no further.
+    """
 
     setup: Setup
     params: Params
@@ -73,6 +76,11 @@ class StoredTrial:
         """Return the trial as it was made."""
         return NewTrial(self.setup, self.params, self.seed, self.pack, self.attempt, self.retry_of)
 
-    def once_more(self) -> NewTrial:
-        """Return the trial that runs this one again; it names the pack that was lost."""
-        return replace(self.as_new(), attempt=self.attempt + 1, retry_of=self.number)
+    def once_more(self, *, came_further: bool) -> NewTrial:
+        """Return the trial that runs this one again; it names the pack that was lost.
+
+        Args:
+            came_further: Whether this one came further than those that it ran again; attempts count anew.
+        """
+        attempt = 1 if came_further else self.attempt + 1
+        return replace(self.as_new(), attempt=attempt, retry_of=self.number)

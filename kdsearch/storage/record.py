@@ -169,7 +169,7 @@ class StudyRecord:
     def lose(self, numbers: Collection[int], reason: str) -> None:
         """Record running trials as failed for no fault of theirs; they wait to be run again.
 
-        One that was lost too often fails for good.
+        One that was lost three times in a row without coming further fails for good.
         """
         recovery.lose(self._books, numbers, reason)
 

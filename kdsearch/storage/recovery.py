@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from kdsearch.storage.books import Books
-from kdsearch.storage.entries import Ending, NewTrial, StoredTrial
+from kdsearch.storage.entries import Ending, NewTrial
 from kdsearch.storage.frozen import TRIAL_ATTRIBUTE
 from kdsearch.storage.ledger import close_packs
 from kdsearch.storage.queries import curves_of, read_epochs
 from kdsearch.storage.trials import (
     fail_trials,
+    furthest_epochs,
     insert_trials,
     known_numbers,
     last_number,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = "interrupted: its driver ended"
 MAX_ATTEMPTS = 3
+"""So often in a row a trial may be lost without coming further than it ever came."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,11 +41,16 @@ def recover(books: Books) -> None:
 
 
 def lose(books: Books, numbers: Collection[int], reason: str) -> None:
-    """Fail running trials for a reason that is not theirs, and let them wait to be run again."""
+    """Fail running trials for a reason that is not theirs, and let them wait to be run again.
+
+    One that has been lost too often without coming further waits no more: it may itself be the reason.
+    """
     stored = books.read(lambda c: read_stored(c, books.study, numbers=numbers, state="running"))
-    again = [trial.once_more() for trial in stored if trial.attempt < MAX_ATTEMPTS]
+    before = books.read(lambda c: furthest_epochs(c, books.study, [trial.seed for trial in stored]))
+    later = {t.number: t.once_more(came_further=t.epochs > before.get(t.seed, 0)) for t in stored}
+    again = [trial for trial in later.values() if trial.attempt <= MAX_ATTEMPTS]
     made = dict(zip(books.mirror.add(again, state="waiting"), again, strict=True))
-    reasons = {trial.number: _reason(trial, reason) for trial in stored}
+    reasons = {number: _reason(trial, reason) for number, trial in later.items()}
 
     def change(connection: Connection) -> None:
         fail_trials(connection, books.study, reasons)
@@ -60,10 +67,10 @@ def adopt_enqueued(books: Books) -> None:
             _adopt_enqueued(books, number, trial)
 
 
-def _reason(trial: StoredTrial, reason: str) -> str:
-    if trial.attempt < MAX_ATTEMPTS:
+def _reason(again: NewTrial, reason: str) -> str:
+    if again.attempt <= MAX_ATTEMPTS:
         return reason
-    return f"interrupted {MAX_ATTEMPTS} times; the last time: {reason}"
+    return f"lost {MAX_ATTEMPTS} times without coming further; the last time: {reason}"
 
 
 def _restore_lost(books: Books) -> None:

@@ -117,7 +117,10 @@ class WideningTable(Table):
 
 
 class TrialTable(Table):
-    """One student. `retry_of` is the number of the interrupted trial that this one runs again."""
+    """One student. `retry_of` is the number of the lost trial that this one runs again.
+
+    `attempt` counts from 1 those in a row that came no further.
+    """
 
     __tablename__ = "kd_trial"
     __table_args__ = (

@@ -183,6 +183,13 @@ def fail_trials(connection: Connection, study: int, reasons: Mapping[int, str]) 
         )
 
 
+def furthest_epochs(connection: Connection, study: int, seeds: Collection[int]) -> dict[int, int]:
+    """Return how many epochs lost trials reached, by their seeds, which those that run them again share."""
+    lost = (TrialTable.study_id == study) & (TrialTable.state == "failed") & TrialTable.seed.in_(seeds)
+    query = select(TrialTable.seed, func.max(TrialTable.epochs)).where(lost).group_by(TrialTable.seed)
+    return {seed: epochs for seed, epochs in connection.execute(query)}  # noqa: C416 - rows are no pairs to mypy
+
+
 def known_numbers(connection: Connection, study: int, numbers: Iterable[int]) -> set[int]:
     """Return those of these numbers that trials have."""
     query = select(TrialTable.number).where(TrialTable.study_id == study)

@@ -253,7 +253,31 @@ class TestGoingOn:
         rows = record.trials()
         assert [r.state for r in rows] == ["failed"] * 3
         assert {r.seed for r in rows} == {0}
-        assert rows[2].reason == "interrupted 3 times; the last time: interrupted: its driver ended"
+        told = "lost 3 times without coming further; the last time: interrupted: its driver ended"
+        assert rows[2].reason == told
+
+    @pytest.mark.parametrize(
+        ("reached", "lives"),
+        [
+            ([3, 6, 9, 12], True),
+            ([3, 3, 3], True),
+            ([3, 3, 3, 3], False),
+            ([3, 9, 3, 8, 9], False),  # each time from its beginning
+            ([3, 9, 3, 8, 10, 10], True),
+        ],
+    )
+    def test_attempts_count_anew_for_a_trial_that_comes_further(
+        self, record: StudyRecord, spec: StudySpec, reached: list[int], lives: bool
+    ) -> None:
+        (trial,) = record.start(spec.setups()[0], [POINT], "p1")
+        for attempt, epoch in enumerate(reached):
+            record.report(epoch, {trial.number: {"val_accuracy": 0.5}})
+            record.lose([trial.number], "its node was lost")
+            taken = record.take_waiting(1, f"again{attempt}")
+            if taken:
+                (trial,) = taken
+        assert bool(taken) is lives
+        assert record.trials()[-1].state == ("running" if lives else "failed")
 
     def test_lost_trials_go_together_as_they_did(self, record: StudyRecord, spec: StudySpec) -> None:
         started = [record.start(spec.setups()[0], points(n), f"p{n}") for n in (2, 3)]
