@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kdsearch.distill.devices import is_out_of_memory
 from kdsearch.distill.models import head_of
 from kdsearch.distill.optimizers import PackOptimizer, build_optimizer, set_learning_rates
 from kdsearch.distill.randomness import hash_key, seeded
@@ -95,7 +96,9 @@ class SupervisedTraining:
                 losses = [
                     self._step(batch, optimizer, factor(first + step)) for step, batch in enumerate(batches)
                 ]
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             raise RunError(
                 f"`finetune.batch_size` must be small enough for {self._views.device}, got "
                 f"{self.finetune.batch_size}: memory ran out in epoch {epoch}. Halve it."

@@ -16,6 +16,7 @@ from kdsearch.distill.artifact_store import ArtifactStore, Place, store_at
 from kdsearch.distill.artifacts import exclusive
 from kdsearch.distill.calibration import accuracy, calibration_error, soft_target_entropy
 from kdsearch.distill.data import ImageData, Split, load_dataset
+from kdsearch.distill.devices import on_device
 from kdsearch.distill.models import build_model
 from kdsearch.distill.published_weights import load_published
 from kdsearch.distill.randomness import stream
@@ -155,8 +156,10 @@ class _Making:
     def run(self) -> None:
         """Train the teacher, measure it and put both into the store."""
         start = time.perf_counter()
-        training = self._trained()
-        record = {**self._measured(training.model), "seconds": time.perf_counter() - start}
+        with on_device(self._device):
+            training = self._trained()
+            measured = self._measured(training.model)
+        record = {**measured, "seconds": time.perf_counter() - start}
         weights = {name: value.cpu() for name, value in training.model.state_dict().items()}
         files: dict[str, bytes | memoryview] = {WEIGHTS_FILE: tensor_bytes(weights)}
         if _can_go_on(self._recipe):

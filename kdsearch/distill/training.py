@@ -10,6 +10,7 @@ import torch
 
 from kdsearch.distill.artifact_store import Place, store_at
 from kdsearch.distill.checkpoints import Checkpoint
+from kdsearch.distill.devices import is_out_of_memory, on_device, release_memory
 from kdsearch.distill.members import Member, ResolvedMember, groups_of, members_of
 from kdsearch.distill.pack_training import PackTraining
 from kdsearch.distill.packs import Way
@@ -70,8 +71,9 @@ def train_pack(
     listener = _Listener(report)
     results: dict[int, TrialResult] = {}
     try:
-        for group in groups_of(spec, found):
-            results |= conditions.train(group, listener)
+        with on_device(where):
+            for group in groups_of(spec, found):
+                results |= conditions.train(group, listener)
     except Exception:
         conditions.clear()  # the same would happen again
         raise
@@ -130,15 +132,15 @@ class _Conditions:
             )
             training.run(listener)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             ended = {} if training is None else training.results
             fits = False
         else:
             ended, fits = training.results, True
-        if not fits and self.device.type == "cuda":
+        if not fits:
             del training
-            torch.cuda.empty_cache()
+            release_memory(self.device)
         return ended, fits
 
     def _checkpoint_of(self, group: Sequence[ResolvedMember]) -> Checkpoint | None:
@@ -152,13 +154,6 @@ class _Conditions:
         )
         self.checkpoints.append(checkpoint)
         return checkpoint
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether a device's memory ran out, or the machine's, for which torch has no error of its own."""
-    return isinstance(
-        error, torch.OutOfMemoryError | MemoryError
-    ) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 class _Listener:

@@ -245,11 +245,15 @@ def test_another_packs_checkpoint_is_not_read(artifacts, tmp_path):
         assert reports.told == [(1, [3, 5, 7])]
 
 
-def test_a_pack_that_does_not_fit_is_trained_in_halves(artifacts, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED")],
+)
+def test_a_pack_that_does_not_fit_is_trained_in_halves(artifacts, monkeypatch, error):
     class SmallDevice(LoopedPack):
         def backward(self, images, loss, step):
             if len(self.parameters) > 2 or (len(self.parameters) == 2 and step > 4):
-                raise torch.OutOfMemoryError("CUDA out of memory")
+                raise error
             return super().backward(images, loss, step)
 
     expected = train_pack(SPEC, MEMBERS, artifacts=artifacts, way="looped")
@@ -278,6 +282,18 @@ def test_one_student_that_does_not_fit_is_an_error_with_advice(artifacts, monkey
     monkeypatch.setattr("kdsearch.distill.packs.choice.LoopedPack", NoDevice)
     with pytest.raises(RunError, match=r"`training\.batch_size` must be small enough for cpu, got 32"):
         train_pack(SPEC, MEMBERS, artifacts=artifacts)
+
+
+@pytest.mark.gpu
+def test_students_on_a_gpu_are_the_same_with_and_without_graphs_and_again(artifacts):
+    spec = SPEC.with_values({"training.precision": "fp32", "student.arch": "convnet_4"})
+    graphed = spec.with_values({"training.cuda_graphs": True})
+    first, again, replayed = (
+        train_pack(own, MEMBERS, artifacts=artifacts, device="cuda", way="fused")
+        for own in (spec, spec, graphed)
+    )
+    assert_same(first, again)
+    assert_same(first, replayed, 1e-5)
 
 
 def test_stored_and_live_teachers_train_the_same_student(artifacts):

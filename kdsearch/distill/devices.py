@@ -1,0 +1,47 @@
+"""What training asks of a device: to be the current one, to repeat itself, and to say when it is full."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+# Memory that ran out elsewhere than in torch's own allocator of CUDA memory, which has an error of its own.
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+
+
+@contextmanager
+def on_device(device: torch.device) -> Iterator[None]:
+    """Make a CUDA device the current one, its convolutions the same bits each time; restore both after.
+
+    Streams and CUDA graphs are made on the current device, whichever one the tensors are on.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        with torch.cuda.device(device):
+            yield
+    finally:
+        torch.backends.cudnn.deterministic = before
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether a device's memory ran out, or the machine's."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+
+
+def release_memory(device: torch.device) -> None:
+    """Give back the memory of what nobody uses any more, cycles of objects included."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
