@@ -74,7 +74,7 @@ class PackLoss:
 
     @property
     def varies(self) -> bool:
-        """Whether the loss on the same logits changes from epoch to epoch."""
+        """Whether the loss on the same logits changes from epoch to epoch, or may."""
         return self._term.varies
 
     def temperatures(self) -> Float[Tensor, " K"]:

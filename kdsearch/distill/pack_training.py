@@ -150,8 +150,13 @@ class PackTraining:
 
     def _plan(self, random: bool) -> PackPlan:
         training = self._spec.training
-        precision = Precision.of(training.precision, self._device)
-        return PackPlan(precision, [m.seed for m in self._members], training.compile, random)
+        return PackPlan(
+            Precision.of(training.precision, self._device),
+            [m.seed for m in self._members],
+            compiled=training.compile,
+            random=random,
+            graphed=training.cuda_graphs and self._device.type == "cuda" and not self._loss.varies,
+        )
 
     def _chosen(self, models: Sequence[nn.Module], artifacts: Place, way: Way | None) -> Choice:
         """Return how this pack is trained: as told, or measured on its first batch unless it was before."""
@@ -165,7 +170,8 @@ class PackTraining:
         key = json.dumps(
             [
                 *(student.arch, student.stem, data.in_channels, data.image_size, data.num_classes),
-                *(len(models), batch_size, training.precision, self._spec.objective.name),
+                *(len(models), batch_size, self._spec.objective.name),
+                *(training.precision, training.cuda_graphs),
                 *(device_name(self._device), torch.__version__),
             ]
         )

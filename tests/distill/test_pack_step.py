@@ -57,6 +57,7 @@ def test_graphs_need_a_gpu_a_fused_pack_and_a_loss_that_stays():
         assert PackStep(pack, loss(), cuda_graphs=True)._graphed is None
     assert loss("dkd").varies
     assert loss("ctkd").varies
+    assert loss(f"{__name__}:models").varies  # a user's may do anything
     assert not loss("kd").varies
 
 

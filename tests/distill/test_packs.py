@@ -146,6 +146,10 @@ def test_every_member_equals_its_solo_run_in_a_few_steps(arch, size, steps, way)
     check_equal_to_solo(arch, size, steps, way, dropping=True)
 
 
+def perceptron(seed):
+    return student("mlp_16_8", 8, seed)
+
+
 def with_dropout(seed, arch="mlp_16_8"):
     torch_model = build_model(arch, CLASSES, 3, image_size=8, generator=stream(seed, "student"))
     model = nn.Sequential(nn.Dropout(0.3), torch_model, nn.Dropout(0.1))
@@ -319,6 +323,52 @@ def test_loops_are_measured_on_the_whole_batch_however_slow_they_are_on_a_part()
     seconds = measured_seconds(ways, models, batch_of(0, 8)[0], loss_on, PackPlan(FP32, seeds=range(16)))
     assert set(seconds) >= {"looped", "looped_channels_last"}
     assert sizes[-1] == len(batch_of(0, 8)[0])
+
+
+@pytest.mark.parametrize(
+    ("graphed", "make", "n_recorded"),
+    [(True, perceptron, 1), (False, perceptron, 0), (True, with_dropout, 0)],
+)
+def test_a_fused_pack_is_measured_as_it_will_be_trained(monkeypatch, graphed, make, n_recorded):
+    recorded = []
+
+    class Recording:
+        def __init__(self, pack, step):
+            recorded.append(pack)
+            self._step = step
+
+        def __call__(self, inputs):
+            return self._step(inputs)
+
+    monkeypatch.setattr("kdsearch.distill.packs.choice.GraphedStep", Recording)
+    models = [make(seed) for seed in range(2)]
+    plan = PackPlan(FP32, seeds=range(2), graphed=graphed)
+    seconds = measured_seconds(["fused"], models, batch_of(0, 8)[0], lambda _: half_square, plan)
+    assert seconds["fused"] > 0
+    assert len(recorded) == n_recorded
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")])
+def test_a_way_that_runs_out_of_memory_is_not_chosen(monkeypatch, error):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(FusedPack, "backward", full)
+    models = [perceptron(seed) for seed in range(2)]
+    ways = ["looped", "fused"]
+    plan = PackPlan(FP32, seeds=range(2))
+    found = measured_seconds(ways, models, batch_of(0, 8)[0], lambda _: half_square, plan)
+    assert set(found) == {"looped"}
+
+
+@pytest.mark.parametrize("way", ["looped", "fused"])
+def test_networks_with_dropout_are_not_compiled_anew_in_every_step(monkeypatch, way):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda forward: compiled.append(forward) or forward)
+    for make in (with_dropout, perceptron):
+        pack = PackPlan(FP32, seeds=range(2), compiled=True).build(way, [make(seed) for seed in range(2)])
+        pack.backward(batch_of(0, 8)[0], half_square, 0)
+    assert len(compiled) == 1
 
 
 def test_a_choice_is_measured_once_for_all_processes(tmp_path):

@@ -24,7 +24,7 @@ DistillationTerm: TypeAlias = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
 class PackTerm:
     """A term with its options' defaults, and those of them that are learned with the student.
 
-    `varies` tells that it changes from epoch to epoch.
+    `varies` tells that it changes from epoch to epoch, or may.
     """
 
     term: Term
@@ -91,7 +91,7 @@ def pack_term(name: str, options: Mapping[str, Any], base: Any = None) -> PackTe
         RequestError: The name, the base or an option is not known.
     """
     if ":" in name:
-        return PackTerm(partial(_looped, name), optional=tuple(options))
+        return PackTerm(partial(_looped, name), optional=tuple(options), varies=True)
     found = _standardized(base or "kd") if name == "logit_standardization" else OBJECTIVES.get(name)
     if found is None:
         known = ", ".join((*OBJECTIVES, "logit_standardization"))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from kdsearch.distill.artifacts import write_whole
+from kdsearch.distill.devices import is_out_of_memory
 from kdsearch.distill.packs.dropout import draws_globally
 from kdsearch.distill.packs.executor import Executor, MemberLoss
 from kdsearch.distill.packs.fused import FusedPack
+from kdsearch.distill.packs.graphed import GraphedStep
 from kdsearch.distill.packs.looped import LoopedPack
 from kdsearch.distill.packs.precision import Precision
 
@@ -37,12 +39,14 @@ class PackPlan:
         seeds: Each member's seed.
         compiled: Compile the forward pass.
         random: The networks draw from the global generators, so that only a loop keeps members apart.
+        graphed: Steps of a fused pack are replayed as a CUDA graph, where they can be.
     """
 
     precision: Precision
     seeds: Sequence[int]
     compiled: bool = False
     random: bool = False
+    graphed: bool = False
 
     def build(self, way: Way, models: Sequence[nn.Module]) -> Executor:
         """Return the executor of a way, made of these networks."""
@@ -105,9 +109,9 @@ def fusing_problem(model: nn.Module, images: Tensor, precision: Precision) -> st
         pack = FusedPack([copy.deepcopy(model), copy.deepcopy(model)], precision)
         pack.backward(images[:2], lambda logits, _: (logits.mean((1, 2)), logits), 0)
         pack.logits(images[:2])
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # a foreign network may fail under vmap in any way
+        if is_out_of_memory(error):
+            raise
         return f"torch.func can't vectorise it ({type(error).__name__}: {str(error).splitlines()[0]})"
     return None
 
@@ -143,20 +147,31 @@ def measured_seconds(
 def _measured(
     ways: Sequence[Way], models: Sequence[nn.Module], images: Tensor, loss: MemberLoss, plan: PackPlan
 ) -> dict[Way, float]:
-    packs: dict[Way, Executor] = {}
-    for way in ways:
-        try:
-            pack = plan.build(way, [copy.deepcopy(model) for model in models])
-            pack.backward(images, loss, 0)
-        except torch.OutOfMemoryError:
-            continue
-        packs[way] = pack
-    best = {way: _step_seconds(pack, images, loss) for way, pack in packs.items()}
+    warmed = {way: _warmed(way, models, images, loss, plan) for way in ways}
+    steps = {way: step for way, step in warmed.items() if step is not None}
+    best = {way: _seconds(step, images.device) for way, step in steps.items()}
     rounds = int(_BUDGET_S / sum(best.values(), start=1e-9))
     for _ in range(min(max(rounds, _ROUNDS[0]), _ROUNDS[1]) - 1):
-        for way, pack in packs.items():
-            best[way] = min(best[way], _step_seconds(pack, images, loss))
+        for way, step in steps.items():
+            best[way] = min(best[way], _seconds(step, images.device))
     return best
+
+
+def _warmed(
+    way: Way, models: Sequence[nn.Module], images: Tensor, loss: MemberLoss, plan: PackPlan
+) -> Callable[[], Tensor] | None:
+    """Return a step of training in a way, taken once before; None where memory does not suffice."""
+    try:
+        pack = plan.build(way, [copy.deepcopy(model) for model in models])
+        step = partial(pack.backward, images, loss, 0)
+        if plan.graphed and isinstance(pack, FusedPack) and pack.is_replayable:
+            step = partial(GraphedStep(pack, lambda _: pack.backward(images, loss, 0)), [])
+        step()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+    return step
 
 
 def preferred(seconds: Mapping[Way, float]) -> Way:
@@ -219,12 +234,14 @@ def device_name(device: torch.device) -> str:
     return f"{device.type} with {torch.get_num_threads()} threads"
 
 
-def _step_seconds(pack: Executor, images: Tensor, loss: MemberLoss) -> float:
+def _seconds(step: Callable[[], Tensor], device: torch.device) -> float:
     """Return the time of one step: on a GPU from start to end, on a CPU what the process spent."""
-    on_gpu = images.device.type == "cuda"
-    clock = time.perf_counter if on_gpu else time.process_time
-    start = clock()
-    pack.backward(images, loss, 0)
-    if on_gpu:
-        torch.cuda.synchronize(images.device)
-    return clock() - start
+    if device.type != "cuda":
+        start = time.process_time()
+        step()
+        return time.process_time() - start
+    torch.cuda.synchronize(device)  # or it would wait for what came before
+    start = time.perf_counter()
+    step()
+    torch.cuda.synchronize(device)
+    return time.perf_counter() - start

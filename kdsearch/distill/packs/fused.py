@@ -22,7 +22,8 @@ class FusedPack:
     Args:
         models: The members' networks.
         precision: The forward pass's arithmetic.
-        compiled: Compile the forward pass.
+        compiled: Compile the forward pass; not where dropout has a new number in each step, for which it
+            would be compiled anew.
     """
 
     def __init__(self, models: Sequence[nn.Module], precision: Precision, *, compiled: bool = False) -> None:
@@ -31,7 +32,7 @@ class FusedPack:
         self._dropouts = [m for m in self._forward.skeleton.modules() if isinstance(m, KeyedDropout)]
         self._precision = precision
         together = vmap(self._forward, in_dims=(0, 0, None), randomness="error")
-        self._together = torch.compile(together) if compiled else together
+        self._together = torch.compile(together) if compiled and not self._dropouts else together
         self._take(parameters, buffers)
 
     @property

@@ -65,7 +65,8 @@ class GraphedStep:
                 self._step(static)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # A thread that pins images in memory meanwhile must not spoil the recording.
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             losses = self._step(static)
         self._pack.load_state(before)  # the warm-up has moved BatchNorm's running statistics
         return _Recording(graph, static, losses)

@@ -23,7 +23,8 @@ class LoopedPack:
         precision: The forward pass's arithmetic.
         channels_last: Lay out images and weights with the channels innermost.
         seeds: Each member's seed, where networks draw from the global generators; else None.
-        compiled: Compile the forward pass, once for all members.
+        compiled: Compile the forward pass, once for all members; not where dropout has a new number in each
+            step, for which it would be compiled anew.
     """
 
     def __init__(
@@ -41,7 +42,8 @@ class LoopedPack:
         self._dropouts = [[m for m in model.modules() if isinstance(m, KeyedDropout)] for model in models]
         self._precision = precision
         self._seeds = None if seeds is None else list(seeds)
-        self._compiled = torch.compile(MemberForward(models[0])) if compiled else None
+        fixed = not any(self._dropouts)
+        self._compiled = torch.compile(MemberForward(models[0])) if compiled and fixed else None
 
     @property
     def parameters(self) -> list[list[Tensor]]:
