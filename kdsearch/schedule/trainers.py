@@ -4,9 +4,10 @@ import inspect
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -92,8 +93,9 @@ def _train_one(function: Callable[..., Any], trial: Trial, report: PackReport) -
 
     def report_one(epoch: int, metrics: Metrics) -> bool:
         nonlocal last
-        last = replace(last, epochs=epoch, metrics=_checked(metrics))
-        stop = _diverged(metrics) or trial.number in report(epoch, {trial.number: last.metrics})
+        last = replace(last, epochs=_whole(epoch), metrics=_checked(metrics))
+        reported = {trial.number: last.metrics}
+        stop = _diverged(last.metrics) or trial.number in report(last.epochs, reported)
         last = replace(last, state="pruned" if stop else "complete")
         return stop
 
@@ -112,10 +114,11 @@ def _whole_pack(function: Callable[..., Any]) -> PackTrainer:
         last = {trial.number: TrialResult(trial.number, "complete", 0) for trial in trials}
 
         def report_pack(epoch: int, metrics: Mapping[int, Metrics]) -> set[int]:
-            stop = set(report(epoch, metrics)) | {n for n, m in metrics.items() if _diverged(m)}
-            for number, values in metrics.items():
+            at, checked = _whole(epoch), _checked_pack(metrics, last)
+            stop = set(report(at, checked)) | {n for n, m in checked.items() if _diverged(m)}
+            for number, values in checked.items():
                 state: Outcome = "pruned" if number in stop else "complete"
-                last[number] = replace(last[number], epochs=epoch, metrics=values, state=state)
+                last[number] = replace(last[number], epochs=at, metrics=values, state=state)
             return stop
 
         start = time.perf_counter()
@@ -133,17 +136,44 @@ def _whole_pack(function: Callable[..., Any]) -> PackTrainer:
     return train
 
 
+def _whole(epoch: Any) -> int:
+    """Return an epoch as Python's own whole number: what NumPy counts with is no number to a database."""
+    try:
+        return index(epoch)
+    except TypeError as error:
+        raise ValueError(f"An epoch that is reported must be a whole number, got {epoch!r}.") from error
+
+
+def _checked_pack(metrics: Any, numbers: Collection[int]) -> dict[int, Metrics]:
+    if not isinstance(metrics, Mapping) or not metrics.keys() <= set(numbers):
+        raise ValueError(
+            f"What a pack reports must be a mapping from its trials' numbers to metrics, got {metrics!r}."
+        )
+    return {index(number): _checked(values) for number, values in metrics.items()}
+
+
 def _checked(metrics: Any) -> Metrics:
     if not isinstance(metrics, Mapping) or "val_accuracy" not in metrics:
         raise ValueError(
             f"A trainer's metrics must be a mapping with `val_accuracy`, got {metrics!r}. "
             "Return it from the function and pass it to `report`."
         )
-    if math.isfinite(accuracy := metrics["val_accuracy"]) and not 0 <= accuracy <= 1:
+    checked = {name: _number(name, value) for name, value in metrics.items()}
+    for name in ("val_accuracy", "test_accuracy"):
+        if math.isfinite(accuracy := checked.get(name, 0.0)) and not 0 <= accuracy <= 1:
+            raise ValueError(
+                f"`{name}` must be a fraction in [0, 1], got {accuracy:g}. Divide percents by 100."
+            )
+    return checked
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
         raise ValueError(
-            f"`val_accuracy` must be a fraction in [0, 1], got {accuracy:g}. Divide percents by 100."
-        )
-    return {name: float(value) for name, value in metrics.items()}
+            f"`{name}` must be a number, got {value!r}. Leave out what is not measured."
+        ) from error
 
 
 def _diverged(metrics: Metrics) -> bool:
@@ -159,9 +189,10 @@ def _ended(last: TrialResult, final: Metrics, epochs: int) -> TrialResult:
 
 
 def told(error: Exception) -> str:
-    """Return what an error says, in one text."""
+    """Return what an error says, in one text that every database takes and every terminal shows."""
     words = "out of memory: " if isinstance(error, MemoryError) else ""
-    return f"{words}{type(error).__name__}: {error}"
+    text = f"{words}{type(error).__name__}: {error}"
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
 def _failed(last: TrialResult, error: Exception) -> TrialResult:

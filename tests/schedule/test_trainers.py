@@ -1,7 +1,7 @@
 """User's own training loops: what they are given, and how each way to end is recorded."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from kdsearch.errors import RequestError
 from kdsearch.schedule.trainers import load_trainer
 from kdsearch.spec import TEMPERATURE, load_spec
-from kdsearch.trial import Trial, TrialResult
+from kdsearch.trial import Metrics, Trial, TrialResult
 
 SPEC = load_spec(
     {
@@ -21,6 +21,8 @@ SPEC = load_spec(
 )
 SOURCE = """
 import math
+
+import numpy
 
 def steady(trial, report):
     for epoch in range(1, trial.epochs + 1):
@@ -42,6 +44,34 @@ def forgets(trial, report):
 
 def percents(trial, report):
     return {"val_accuracy": 94.2}
+
+def test_percents(trial, report):
+    return {"val_accuracy": 0.9, "test_accuracy": 94.2}
+
+def words(trial, report):
+    return {"val_accuracy": "good"}
+
+def unmeasured(trial, report):
+    return {"val_accuracy": 0.9, "test_accuracy": None}
+
+def numpy_numbers(trial, report):
+    report(numpy.int64(3), {"val_accuracy": numpy.float32(0.5)})
+    return {"val_accuracy": numpy.float32(0.5)}
+
+def word_for_epoch(trial, report):
+    report("first", {"val_accuracy": 0.5})
+    return {"val_accuracy": 0.5}
+
+def pack_of_words(trials, report):
+    report(1, {trial.number: {"val_accuracy": "good"} for trial in trials})
+    return [{"val_accuracy": 0.5} for trial in trials]
+
+def pack_of_strangers(trials, report):
+    report(1, {999: {"val_accuracy": 0.5}})
+    return [{"val_accuracy": 0.5} for trial in trials]
+
+def unprintable(trial, report):
+    raise ValueError("no\\0 \\x1b[31mlayer \\ud800")
 
 def whole_pack(trials, report):
     stopped = report(1, {trial.number: {"val_accuracy": trial.seed / 10} for trial in trials})
@@ -107,6 +137,46 @@ def test_percents_are_refused() -> None:
     assert result.state == "failed"
     assert result.reason is not None
     assert "must be a fraction in [0, 1], got 94.2" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("test_percents", "`test_accuracy` must be a fraction in [0, 1], got 94.2"),
+        ("words", "`val_accuracy` must be a number, got 'good'"),
+        ("unmeasured", "`test_accuracy` must be a number, got None"),
+        ("word_for_epoch", "An epoch that is reported must be a whole number, got 'first'"),
+        ("pack_of_words", "`val_accuracy` must be a number, got 'good'"),
+        ("pack_of_strangers", "must be a mapping from its trials' numbers to metrics, got {999:"),
+    ],
+)
+def test_what_is_no_measurement_fails_its_trial_and_reaches_no_driver(name: str, told: str) -> None:
+    results, reports = train_and_watch(name, 2)
+    assert {result.state for result in results} == {"failed"}
+    assert all(told in (result.reason or "") for result in results)
+    assert reports == []
+
+
+def train_and_watch(name: str, size: int) -> tuple[list[TrialResult], list[tuple[int, dict[int, Metrics]]]]:
+    reports: list[tuple[int, dict[int, Metrics]]] = []
+
+    def watch(epoch: int, metrics: Mapping[int, Metrics]) -> Sequence[int]:
+        reports.append((epoch, dict(metrics)))
+        return ()
+
+    return load_trainer(f"own_trainers:{name}", Path("unused"))(pack(size), watch), reports
+
+
+def test_numbers_of_numpy_are_handed_on_as_pythons_own() -> None:
+    (result,), ((epoch, metrics),) = train_and_watch("numpy_numbers", 1)
+    assert (type(epoch), epoch) == (int, 3)
+    assert type(metrics[10]["val_accuracy"]) is type(result.metrics["val_accuracy"]) is float
+    assert type(result.epochs) is int
+
+
+def test_a_reason_holds_only_what_a_database_takes_and_a_terminal_shows() -> None:
+    reason = train("unprintable")[0].reason or ""
+    assert reason.startswith("ValueError: no\ufffd \ufffd[31mlayer \ufffd (")
 
 
 def test_a_function_of_trials_trains_the_pack() -> None:
