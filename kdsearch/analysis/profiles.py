@@ -1,14 +1,17 @@
 """Accuracy over temperature with the other parameters at their best, as draws, and what follows from it."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 
-from kdsearch.analysis.axes import FloatArray
+from kdsearch.analysis.axes import FloatArray, IntArray
 
 Interval: TypeAlias = tuple[float, float]
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -51,23 +54,36 @@ class TemperatureProfile:
         return np.asarray(np.log(self.temperatures)[self.draws.argmax(axis=1)])
 
     def interval(self, level: float) -> Interval:
-        """Return an interval that holds the best temperature with a probability.
+        """Return the shortest interval, in log temperature, that holds the best one with a probability.
 
         Where any temperature can be chosen, a draw's best one stands for all that lie nearer to it than to
-        its neighbours; an end of the range that may be best with more than a tail's probability is inside.
+        its neighbours, and one at an end of the range for that end. An interval that left out as much on
+        both sides would hold more than was asked wherever an end may be best, for nothing lies beyond it.
         """
-        tails = np.array([(1 - level) / 2, (1 + level) / 2])
-        places = self.draws.argmax(axis=1)
-        if not self.half_step:
-            low, high = np.quantile(self.temperatures[places], tails, method="inverted_cdf")
-            return float(low), float(high)
-        nodes = np.log(self.temperatures)
-        share = np.bincount(places, minlength=len(nodes)) / len(places)
-        borders = np.concatenate([nodes[:1], nodes[1:] - self.half_step, nodes[-1:]])
-        ends = np.interp(tails, np.concatenate([[0.0], share.cumsum()]), borders)
-        low = self.temperatures[0] if share[0] >= tails[0] else np.exp(ends[0])
-        high = self.temperatures[-1] if share[-1] >= 1 - tails[1] else np.exp(ends[1])
+        places = np.sort(self.draws.argmax(axis=1))
+        logs = self._spread_in_cells(places)
+        n_held = math.ceil(level * len(places))
+        widths = logs[n_held - 1 :] - logs[: len(logs) - n_held + 1]
+        shortest = np.flatnonzero(widths <= widths.min() + _ROUNDING)
+        first = int(shortest[len(shortest) // 2])
+        last = first + n_held - 1
+        ends = 0, len(self.temperatures) - 1
+        low, high = (
+            self.temperatures[places[n]] if places[n] in ends or not self.half_step else np.exp(logs[n])
+            for n in (first, last)
+        )
         return float(low), float(high)
+
+    def _spread_in_cells(self, places: IntArray) -> FloatArray:
+        """Return log temperatures [Q] of places in rising order: those of a cell fill it evenly."""
+        nodes = np.log(self.temperatures)
+        borders = np.concatenate([nodes[:1], nodes[1:] - self.half_step, nodes[-1:]])
+        if not self.half_step:
+            return np.asarray(nodes[places])
+        count = np.bincount(places, minlength=len(nodes))
+        nth = np.arange(len(places)) - (count.cumsum() - count)[places]
+        share = (nth + 0.5) / count[places]
+        return np.asarray(borders[places] + share * (borders[places + 1] - borders[places]))
 
     def near_optimal(self, level: float, tolerance: float) -> Interval | None:
         """Return the range around the best of temperatures that are, each with a probability, near the best.

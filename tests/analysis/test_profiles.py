@@ -29,14 +29,25 @@ def test_it_is_that_of_draws_between_the_grids_temperatures(
 
 
 def test_draws_that_are_all_near_one_temperature_leave_most_of_its_cell() -> None:
-    low, high = np.log(profile_of(np.full(100, LOG[20])).interval(0.9))
-    assert (low, high) == pytest.approx((LOG[20] - 0.45 * STEP, LOG[20] + 0.45 * STEP))
+    low, high = np.log(profile_of(np.full(1000, LOG[20])).interval(0.9))
+    assert (low, high) == pytest.approx((LOG[20] - 0.45 * STEP, LOG[20] + 0.45 * STEP), abs=0.01 * STEP)
 
 
-def test_an_end_that_may_be_best_is_inside_and_one_that_may_not_is_outside() -> None:
-    best = np.repeat(LOG[[0, 20]], [8, 92])
-    assert profile_of(best).interval(0.9)[0] == 1.0
-    best = np.repeat(LOG[[0, 20]], [2, 98])
-    assert profile_of(best).interval(0.9)[0] > TEMPERATURES[18]
-    best = np.repeat(LOG[[20, 40]], [90, 10])
-    assert profile_of(best).interval(0.9)[1] == 40.0
+def test_it_is_shorter_than_one_that_leaves_out_as_much_on_both_sides() -> None:
+    best = np.minimum(LOG[0] + np.random.default_rng(0).exponential(8 * STEP, 20_000), LOG[-1])
+    found = np.log(profile_of(best).interval(0.9))
+    assert found == pytest.approx((LOG[0], np.quantile(best, 0.9)), abs=0.5 * STEP)
+
+
+@pytest.mark.parametrize(("end", "at"), [(0, 0), (40, 1)])
+def test_an_end_is_inside_where_the_rest_holds_too_little(end: int, at: int) -> None:
+    best = np.repeat(LOG[[end, 20]], [12, 88])
+    assert profile_of(best).interval(0.9)[at] == TEMPERATURES[end]
+    best = np.repeat(LOG[[end, 20]], [8, 92])
+    assert profile_of(best).interval(0.9)[at] == pytest.approx(TEMPERATURES[20], rel=0.05)
+
+
+def test_of_temperatures_that_alone_can_be_chosen_it_has_the_fewest_that_hold_enough() -> None:
+    levels = np.array([1.0, 2.0, 4.0, 8.0])
+    draws = np.eye(4)[np.repeat([0, 1, 2, 3], [4, 60, 31, 5])]
+    assert TemperatureProfile(levels, draws, 0.0).interval(0.9) == pytest.approx((2.0, 4.0))
