@@ -45,9 +45,11 @@ def test_every_question_is_asked(database: str) -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_study_is_driven_to_its_end() -> None:
+@pytest.mark.parametrize("workers", ["--no-forked", "--forked"])
+def test_a_study_is_driven_to_its_end(workers: str) -> None:
     options = ["--part", "drive", "--database", "sqlite", "--driven", "48", "--packs", "2", "--pack", "4"]
-    result = CliRunner().invoke(bench, ["scale", *options, "--format", "json"], catch_exceptions=False)
+    options += [workers, "--format", "json"]
+    result = CliRunner().invoke(bench, ["scale", *options], catch_exceptions=False)
     driven = json.loads(result.stdout)["sqlite"]["drive"]
     assert driven["moments"][-1]["finished"] == 48
     assert len(driven["per_s"]) == 4

@@ -34,6 +34,7 @@ DATABASES = ("sqlite", "postgresql")
 @click.option("--pack", default=8, show_default=True, help="Trials in a pack.")
 @click.option("--seconds", default=0.0, show_default=True, help="How long a driven pack waits.")
 @click.option("--sampler", default="profile", show_default=True, help="The driven study's sampler.")
+@click.option("--forked/--no-forked", help="Fork Ray's workers from one process, so that many fit.")
 @format_option
 def scale_command(
     parts: tuple[str, ...],
@@ -46,10 +47,11 @@ def scale_command(
     pack: int,
     seconds: float,
     sampler: str,
+    forked: bool,
     output: str,
 ) -> None:
     """Measure how far one study and one driver reach."""
-    load = Load(driven, packs, pack, seconds, epochs=2, sampler=sampler)
+    load = Load(driven, packs, pack, seconds, epochs=2, sampler=sampler, forked=forked)
     found: dict[str, dict[str, Any]] = {}
     for name in databases or DATABASES:
         found[name] = {}
@@ -111,7 +113,7 @@ def _asked_line(asked: Asked) -> str:
 def _driven_lines(done: Driven) -> Iterator[str]:
     quarters = "/".join(f"{value:.1f}" for value in done.per_s)
     costs = "/".join(f"{value:.0f}" for value in done.cpu_ms)
-    yield f"{done.load.trials} trials, {done.load.packs} packs at once, up to {done.running} trials running"
+    yield f"{done.load.trials} trials, up to {done.packs} packs of {done.load.pack} at once"
     yield f"  trials a second, by quarter       {quarters}"
     yield f"  driver's CPU ms a trial           {costs}"
     yield f"  driver's memory                   {done.rss_mib:.0f} MiB, {done.growth_kib:+.2f} KiB a trial"

@@ -4,36 +4,47 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # has no stubs of its own
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
+from kdsearch.bench.scale.forking import forking_python
 from kdsearch.errors import RunError
 from kdsearch.storage import Database, list_studies, open_database
+from kdsearch.storage.tables import PackTable
 
 NAME = "driven"
 SAMPLE_S = 2.0
+TRAINER = "kdsearch.bench.scale.trainer"
+_WORKER_NEEDS = ("ray.tune", "kdsearch.schedule.trainable", TRAINER)
 
 
 @dataclass(frozen=True)
 class Moment:
-    """How far the study was so many seconds after its launch, and what its driver had taken by then."""
+    """How far the study was so many seconds after its launch, and what its driver had taken by then.
+
+    `packs` are those whose worker has begun and that have not ended.
+    """
 
     seconds: float
     finished: int
-    running: int
+    packs: int
     cpu_s: float
     rss_mib: float
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a driver is to do: trials, packs at once, trials in a pack, seconds and epochs of a pack."""
+    """What a driver is to do: trials, packs at once, trials in a pack, seconds and epochs of a pack.
+
+    With `forked`, Ray's workers are forked from one process, as no real cluster does it, so that many fit.
+    """
 
     trials: int
     packs: int
@@ -41,6 +52,7 @@ class Load:
     seconds: float
     epochs: int
     sampler: str
+    forked: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ class Driven:
         load: What was asked of it.
         per_s: Finished trials a second, in each quarter of the study.
         cpu_ms: CPU time of the driver's process for each finished trial, in each quarter, in milliseconds.
-        running: The most trials that ran at once.
+        packs: The most packs that ran at once.
         rss_mib: The memory that the driver held in the end.
         growth_kib: By how much that grew with each finished trial, after the first quarter.
         database_kib: What a trial takes of the database on its disk.
@@ -61,7 +73,7 @@ class Driven:
     load: Load
     per_s: list[float]
     cpu_ms: list[float]
-    running: int
+    packs: int
     rss_mib: float
     growth_kib: float
     database_kib: float
@@ -81,7 +93,7 @@ def drive(load: Load, storage: str, folder: Path) -> Driven:
     """
     (folder / "study.yaml").write_text(json.dumps(_document(load, folder)))
     with open_database(storage, create=True) as database:
-        with _launched(storage, folder) as driver:
+        with _environment(load) as environment, _launched(storage, folder, environment) as driver:
             moments = list(_watch(driver, database))
             if driver.wait() != 0:
                 raise RunError(f"The study failed: {(folder / 'log').read_text()[-2000:]}")
@@ -90,11 +102,26 @@ def drive(load: Load, storage: str, folder: Path) -> Driven:
 
 
 @contextmanager
-def _launched(storage: str, folder: Path) -> Iterator[psutil.Popen]:
+def _environment(load: Load) -> Iterator[dict[str, str]]:
+    """Give the environment of the driver: it tells Ray how to start workers."""
+    with ExitStack() as stack:
+        environment = dict(os.environ)
+        if load.forked:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="kdf-")))
+            python = stack.enter_context(forking_python(folder, _WORKER_NEEDS))
+            environment["RAY_JOB_CONFIG_JSON_ENV_VAR"] = json.dumps(
+                {"runtime_env": {"py_executable": python}}
+            )
+        yield environment
+
+
+@contextmanager
+def _launched(storage: str, folder: Path, environment: Mapping[str, str]) -> Iterator[psutil.Popen]:
     """Launch the folder's study; whatever happens, its driver ends with the block."""
     command = [sys.executable, "-m", "kdsearch", "launch", "study.yaml", "--storage", storage]
     with (folder / "log").open("wb") as log:
-        driver = psutil.Popen([*command, "--format", "json"], cwd=folder, stdout=log, stderr=log)
+        command += ["--format", "json"]
+        driver = psutil.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
         try:
             yield driver
         finally:
@@ -106,7 +133,7 @@ def _launched(storage: str, folder: Path) -> Iterator[psutil.Popen]:
 def _document(load: Load, folder: Path) -> dict[str, object]:
     return {
         "name": NAME,
-        "trainer": "kdsearch.bench.scale.trainer:train",
+        "trainer": f"{TRAINER}:train",
         "options": {"seconds": load.seconds},
         "training": {"epochs": load.epochs},
         "setup": {
@@ -127,7 +154,7 @@ def _document(load: Load, folder: Path) -> dict[str, object]:
 def _watch(driver: psutil.Popen, database: Database) -> Iterator[Moment]:
     """Yield moments of the study, from before its first trial to the end of its last one or of the driver."""
     start = time.monotonic()
-    moment = Moment(seconds=0.0, finished=0, running=0, cpu_s=0.0, rss_mib=0.0)
+    moment = Moment(seconds=0.0, finished=0, packs=0, cpu_s=0.0, rss_mib=0.0)
     yield moment
     alive = True
     while alive:
@@ -138,9 +165,15 @@ def _watch(driver: psutil.Popen, database: Database) -> Iterator[Moment]:
         if study is not None:
             progress = study.progress
             seconds = time.monotonic() - start
-            moment = Moment(seconds, progress.finished, progress.running, cpu_s, rss_mib)
+            moment = Moment(seconds, progress.finished, _running_packs(database), cpu_s, rss_mib)
             yield moment
             alive = alive and progress.finished < progress.target
+
+
+def _running_packs(database: Database) -> int:
+    """Return how many packs of the database's one study run."""
+    with database.read() as connection:
+        return connection.scalar(select(func.count()).where(PackTable.running)) or 0
 
 
 def _taken(driver: psutil.Popen) -> tuple[float, float]:
@@ -161,7 +194,7 @@ def _summary(load: Load, moments: list[Moment], size: int) -> Driven:
         load=load,
         per_s=(n_trials / np.diff(np.interp(quarters, finished, seconds))).tolist(),
         cpu_ms=(1e3 * np.diff(np.interp(quarters, finished, cpu_s)) / n_trials).tolist(),
-        running=max(moment.running for moment in moments),
+        packs=max(moment.packs for moment in moments),
         rss_mib=float(rss_mib[-1]),
         growth_kib=float(1024 * growth),
         database_kib=size / 1024 / load.trials,
