@@ -17,8 +17,9 @@ class StudyRun:
     """The driver's side of a study: what Tune asks for and reports goes through here.
 
     The budget counts trials that are complete, pruned or diverged. Others that failed are replaced,
-    until more than `MAX_FAILURES` failed and more failed than finished. A budget of hours is spent once
-    this driver and earlier ones, or their packs, have taken it; packs that run then go on to their end.
+    until `MAX_FAILURES` or more failed, and more than finished; one that was lost and is run again has not.
+    A budget of hours is spent once this driver and earlier ones, or their packs, have taken it; packs that
+    run then go on to their end.
     """
 
     def __init__(
@@ -113,9 +114,8 @@ class StudyRun:
         self._record.end_pack(pack.name)
         lost = [trial.number for trial in pack.trials if trial.number in self._open]
         if lost:
-            self._record.lose(lost, reason)
+            self._failures[reason] += len(self._record.lose(lost, reason))
             self._open -= set(lost)
-            self._failures[reason] += len(lost)
 
     def _told(self, result: TrialResult) -> TrialResult:
         """Return a result that tells what pruned it, if anything did."""

@@ -166,12 +166,12 @@ class StudyRecord:
             self._lengths.pop(number, None)
         books.complete_pairs(*ended)
 
-    def lose(self, numbers: Collection[int], reason: str) -> None:
+    def lose(self, numbers: Collection[int], reason: str) -> list[int]:
         """Record running trials as failed for no fault of theirs; they wait to be run again.
 
-        One that was lost three times in a row without coming further fails for good.
+        One that was lost three times in a row without coming further fails for good; return those.
         """
-        recovery.lose(self._books, numbers, reason)
+        return recovery.lose(self._books, numbers, reason)
 
     def recover(self) -> None:
         """Bring to order what a dead driver left: no trial stays running, none is lost.

@@ -40,15 +40,17 @@ def recover(books: Books) -> None:
     books.complete_pairs(*books.mirror.open_trials())
 
 
-def lose(books: Books, numbers: Collection[int], reason: str) -> None:
+def lose(books: Books, numbers: Collection[int], reason: str) -> list[int]:
     """Fail running trials for a reason that is not theirs, and let them wait to be run again.
 
-    One that has been lost too often without coming further waits no more: it may itself be the reason.
+    One that has been lost too often without coming further waits no more: it may itself be the reason. The
+    numbers of those are returned.
     """
     stored = books.read(lambda c: read_stored(c, books.study, numbers=numbers, state="running"))
     before = books.read(lambda c: furthest_epochs(c, books.study, [trial.seed for trial in stored]))
     later = {t.number: t.once_more(came_further=t.epochs > before.get(t.seed, 0)) for t in stored}
-    again = [trial for trial in later.values() if trial.attempt <= MAX_ATTEMPTS]
+    given_up = [number for number, trial in later.items() if trial.attempt > MAX_ATTEMPTS]
+    again = [trial for number, trial in later.items() if number not in given_up]
     made = dict(zip(books.mirror.add(again, state="waiting"), again, strict=True))
     reasons = {number: _reason(trial, reason) for number, trial in later.items()}
 
@@ -58,6 +60,7 @@ def lose(books: Books, numbers: Collection[int], reason: str) -> None:
 
     books.write(change)
     books.complete_pairs(*reasons)
+    return given_up
 
 
 def adopt_enqueued(books: Books) -> None:
