@@ -32,9 +32,11 @@ def serve(storage: str, host: str, port: int) -> None:
 @storage_option
 def stop(study: str, storage: str) -> None:
     """Ask the live driver to finish its running packs and stop."""
-    from kdsearch.storage import open_database, request_stop
+    from kdsearch.storage import load_spec_of, open_database, request_stop
 
-    driver = request_stop(open_database(storage), study)
+    with open_database(storage) as database:
+        load_spec_of(database, study)  # tells where there is no such study
+        driver = request_stop(database, study)
     click.echo(f"Asked the driver on {driver.host} (pid {driver.pid}) to finish its running packs and stop.")
 
 

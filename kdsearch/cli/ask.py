@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from kdsearch.cli.options import format_option, set_option, storage_option, where_option
+from kdsearch.cli.options import (
+    Interval,
+    format_option,
+    level_option,
+    set_option,
+    storage_option,
+    where_option,
+)
 from kdsearch.errors import RequestError
 
 
@@ -38,12 +45,12 @@ def studies(storage: str, output: str) -> None:
 @click.argument("study")
 @click.option("--by", metavar="PATH,PATH", help="Answer per level of these factors, over all others.")
 @where_option
-@click.option("--level", default=0.9, show_default=True, type=click.FloatRange(0.5, 0.999))
+@level_option
 @click.option(
     "--tolerance",
     default=0.005,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=Interval(0, 1),
     help="Accuracy that may be lost for a temperature to be called near-optimal.",
 )
 @storage_option
@@ -73,7 +80,7 @@ def best(
 @click.argument("study")
 @click.option("--factor", required=True, metavar="PATH", help="The factor whose levels are compared.")
 @where_option
-@click.option("--level", default=0.9, show_default=True, type=click.FloatRange(0.5, 0.999))
+@level_option
 @storage_option
 @format_option
 def compare(
@@ -93,7 +100,7 @@ def compare(
 @click.command()
 @set_option
 @click.option("--study", "studies", multiple=True, metavar="STUDY", help="Draw from this one; default: all.")
-@click.option("--level", default=0.9, show_default=True, type=click.FloatRange(0.5, 0.999))
+@level_option
 @storage_option
 @format_option
 def recommend(
@@ -114,7 +121,7 @@ def recommend(
 @click.argument("study")
 @click.option(
     "--regret",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Interval(0, 1, min_open=True),
     help="Accuracy that a recommended temperature may be expected to lose; default: what `best` goes by, the "
     "study's search.stop.regret or 0.002.",
 )
@@ -138,7 +145,7 @@ def forecast(
 @click.command()
 @click.argument("study")
 @where_option
-@click.option("--level", default=0.9, show_default=True, type=click.FloatRange(0.5, 0.999))
+@level_option
 @storage_option
 @format_option
 def importance(study: str, where: dict[str, Any] | None, level: float, storage: str, output: str) -> None:

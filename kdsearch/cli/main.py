@@ -1,6 +1,9 @@
 """`kdsearch`: the commands, and what each error means for the exit code."""
 
+import io
+import os
 import sys
+from typing import Any
 
 import click
 from sqlalchemy.exc import OperationalError
@@ -11,7 +14,24 @@ from kdsearch.errors import KDSearchError, LiveDriverError, RequestError
 FAILED, WRONG_REQUEST, LIVE_DRIVER, INTERRUPTED = 1, 2, 3, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _ReaderGoneError(Exception):
+    """The reader of our output has seen enough, as in `kdsearch trials STUDY | head`."""
+
+
+class _Commands(click.Group):
+    """The commands; a closed pipe is told to `run`, of which click would make exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that the context names."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderGoneError from error
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(package_name="kdsearch-hpo", prog_name="kdsearch")
 def cli() -> None:
     """Find the best distillation temperature for each training setup.
@@ -26,6 +46,8 @@ for command in (*launch.COMMANDS, *ask.COMMANDS, *administer.COMMANDS):
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a locale without `…` is no reason to fail
     sys.exit(run(sys.argv[1:]))
 
 
@@ -45,9 +67,8 @@ def run(arguments: list[str]) -> int:
         return _told(error, LIVE_DRIVER)
     except (KDSearchError, OperationalError) as error:
         return _told(getattr(error, "orig", None) or error, FAILED)
-    except BrokenPipeError:  # the reader of our output has seen enough, as in `kdsearch trials | head`
-        sys.stderr.close()
-        return 0
+    except _ReaderGoneError:  # Python still flushes what is left, so it goes where it can
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

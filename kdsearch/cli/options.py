@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -24,6 +25,22 @@ format_option = click.option(
     default="table",
     show_default=True,
     help="json prints one JSON document and nothing else.",
+)
+
+
+class Interval(click.FloatRange):
+    """A number in a range; unlike click's own, `nan` lies in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or fail with what is allowed."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
+level_option = click.option(
+    "--level", default=0.9, show_default=True, type=Interval(0.5, 0.999), help="Probability of the intervals."
 )
 
 

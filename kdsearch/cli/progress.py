@@ -27,7 +27,7 @@ class Display:
 
     def __init__(self, spec: StudySpec) -> None:
         self._spec = spec
-        self._console = Console(file=sys.stderr)
+        self._console = Console(file=sys.stderr, markup=False, emoji=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._phase = ""
         self._drawn = 0.0

@@ -17,10 +17,12 @@ _MOST_SOURCES = 8
 
 def print_table(table: Table) -> None:
     """Print a table; where the output is no terminal, as wide as it needs to be."""
-    console = Console()
+    console = Console(markup=False, emoji=False)  # an error may tell of [cuda:0] or [/]
     if not console.is_terminal:
-        console = Console(width=max(console.width, 200))
-    console.print(table)
+        console.width = max(console.width, 200)
+    with console.capture() as captured:
+        console.print(table)
+    click.echo(captured.get(), nl=False)
 
 
 def _table(title: str | None, columns: Sequence[str], right: Sequence[str] = ()) -> Table:
@@ -43,6 +45,10 @@ def number(value: float | None, digits: int = 3) -> str:
 def percent(fraction: float | None) -> str:
     """Return a fraction as a percentage, or a dash where there is none."""
     return "–" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def _value(value: Any) -> str:
+    return number(value) if isinstance(value, float) else level_label(value)
 
 
 def _span(pair: Sequence[float] | None, digits: int = 2) -> str:
@@ -130,7 +136,7 @@ def _answer_cells(setup: Mapping[str, Any], factors: Sequence[str], tuned: Seque
         _span(setup["interval"]),
         near,
         percent(setup["accuracy"]) + doubt,
-        *(number(v) if isinstance(v := params.get(path), float) else level_label(v) for path in tuned),
+        *(_value(params[path]) if path in params else "–" for path in tuned),
         percent(regret.get("1")),
         percent(regret.get("4")),
         _counts(setup),
@@ -205,7 +211,7 @@ def print_recommendation(document: Mapping[str, Any]) -> None:
     table = _table(f"Recommended for {name}; all else as in {document['like']}", columns, columns)
     table.add_row(
         *(number(document["temperature"], 2), _span(document["interval"]), _span(document["near_optimal"])),
-        *(number(v) if isinstance(v, float) else level_label(v) for v in tuned.values()),
+        *map(_value, tuned.values()),
         *(percent(document["regret_of"].get(default)) for default in ("1", "4")),
     )
     print_table(table)
@@ -311,7 +317,7 @@ def trials_table(trials: Sequence[TrialRow]) -> Table:
     table = _table(None, columns, columns[-5:-1])
     for trial in trials:
         values = {**trial.setup, **trial.params}
-        cells = [number(v) if isinstance(v := values.get(p), float) else level_label(v) for p in paths]
+        cells = [_value(values[path]) if path in values else "–" for path in paths]
         table.add_row(
             *(str(trial.number), trial.state, *cells, "–" if trial.epochs is None else str(trial.epochs)),
             *(percent(trial.val_accuracy), percent(trial.test_accuracy), number(trial.seconds, 2)),

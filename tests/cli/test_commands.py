@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 
 import kdsearch
 from kdsearch.cli.main import run
-from kdsearch.spec import load_spec
+from kdsearch.spec import TEMPERATURE, load_spec
 from kdsearch.storage import StudyRecord, open_database
+from kdsearch.trial import TrialResult
 
 
 def answer(capsys: pytest.CaptureFixture[str], storage: str, *arguments: str) -> Any:
@@ -180,6 +182,39 @@ def test_tables_show_the_answer_to_a_person(capsys: pytest.CaptureFixture[str], 
         assert shown in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("output", ["table", "csv", "json", "parquet"])
+def test_a_reader_that_has_seen_enough_is_no_failure(storage: str, output: str) -> None:
+    command = [sys.executable, "-m", "kdsearch", "trials", "made", "--storage", storage, "--format", output]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        program.stdout.close()
+        assert program.stderr is not None
+        told = program.stderr.read()
+    assert (program.returncode, told) == (0, "")
+
+
+def test_answers_are_told_where_the_locale_has_few_letters(storage: str) -> None:
+    command = [sys.executable, "-m", "kdsearch", "best", "made", "--storage", storage]
+    plain = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "adamw" in done.stdout
+
+
+def test_reasons_are_shown_to_the_letter(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'failed.db'}"
+    spec = load_spec({"name": "failed", "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}}})
+    reason = "ValueError: [cuda:0] holds no [/] :skull:"
+    with open_database(url, create=True) as database:
+        record = StudyRecord.open(database, spec)
+        (trial,) = record.start({}, [{TEMPERATURE: 4.0}], "p")
+        record.finish(TrialResult(trial.number, "failed", 0, reason=reason))
+        record.set_state("failed", reason)
+    for command in (["trials", "failed"], ["studies"]):
+        assert run([*command, "--storage", url]) == 0
+        assert reason in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_report_is_written(capsys: pytest.CaptureFixture[str], storage: str, tmp_path: Path) -> None:
     out = tmp_path / "made.html"
     assert run(["report", "made", "--storage", storage, "--out", str(out)]) == 0
@@ -205,8 +240,12 @@ def test_a_study_moves_to_another_database(
         (["best", "made", "--where", "optimizer.name"], "must be PATH=VALUE"),
         (["best", "made", "--by", "optimizer.lr"], "optimizer.lr"),
         (["best", "made", "--level", "2"], "--level"),
+        (["best", "made", "--level", "nan"], "--level"),
+        (["best", "made", "--tolerance", "nan"], "--tolerance"),
+        (["forecast", "made", "--regret", "nan"], "--regret"),
         (["compare", "made", "--factor", "nope"], "nope"),
         (["stop", "made"], "live driver"),
+        (["stop", "mad"], "Known: made"),
         (["report", "made", "--out", "/nowhere/x.html"], "can't be written"),
         (["best"], "Missing argument"),
         (["bset"], "No such command"),

@@ -39,6 +39,17 @@ def test_where_nothing_was_pruned_nothing_is_said_of_it(capsys: pytest.CaptureFi
     assert "Pruned" not in shown(capsys, replace(SETUP, pruned=0))
 
 
+def test_a_setup_without_an_answer_has_dashes_for_its_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    answered = replace(
+        SETUP, setup={"optimizer.name": "adamw"}, params={"optimizer.lr": 0.1, "augment.flip": None}
+    )
+    rows = [" ".join(line.split()) for line in shown(capsys, replace(SETUP, pruned=0), answered).splitlines()]
+    (told,) = (row for row in rows if row.startswith("sgd"))
+    assert set(told.split()[1:9]) == {"–"}
+    (told,) = (row for row in rows if row.startswith("adamw") and "null" in row)
+    assert "0.1 null" in told
+
+
 UNDECIDED = SetupForecast({"optimizer.name": "sgd"}, 12, 0.004, more_trials=(10, 20, 40), hours=3.0)
 
 
