@@ -14,7 +14,7 @@ from kdsearch.bench.engine.plain_loop import PlainLoop
 from kdsearch.distill.members import Member, groups_of
 from kdsearch.distill.models import build_model
 from kdsearch.distill.pack_training import PackTraining
-from kdsearch.distill.packs import Way
+from kdsearch.distill.packs import Precision, Way
 from kdsearch.distill.residents import Surroundings, surroundings_of
 from kdsearch.distill.soft_targets import DEFAULT_CAP_BYTES
 
@@ -79,7 +79,10 @@ class ViewsAlone:
 
 
 class Limit:
-    """What no engine can beat on this machine: the student's forward and backward pass alone."""
+    """What no engine can beat on this machine: the student's forward and backward pass alone.
+
+    In the precision that the engine trains in.
+    """
 
     def __init__(
         self, model: nn.Module, case: Case, channels: int, layout: torch.memory_format, device: torch.device
@@ -89,12 +92,15 @@ class Limit:
         self._images = torch.randn(shape, device=device).contiguous(memory_format=layout)
         self._labels = torch.arange(BATCH_SIZE, device=device) % 10
         self._n_steps = case.train_size // BATCH_SIZE
+        self._context = Precision.of(case.spec().training.precision, device).context()
 
     def run_epoch(self) -> None:
         """Compute as many gradients as an epoch has steps."""
         for _ in range(self._n_steps):
             self._model.zero_grad()
-            torch.autograd.backward(F.cross_entropy(self._model(self._images), self._labels))
+            with self._context:
+                loss = F.cross_entropy(self._model(self._images), self._labels)
+            torch.autograd.backward(loss)
 
 
 def contenders_of(case: Case, sizes: Sequence[int], artifacts: Path, device: torch.device) -> list[Contender]:
