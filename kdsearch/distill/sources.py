@@ -215,6 +215,8 @@ def _labels_of(part: Labelled) -> Int64[Tensor, " N"]:
     owner = type(part).__name__
     if owner == "PCAM":
         return _as_labels(_pcam_labels(part), owner)
+    if owner == "QMNIST":  # beside each label lie seven facts about its writer
+        return _as_labels(np.asarray(part.targets)[:, 0], owner)
     for name in _LABEL_ATTRIBUTES:
         labels = np.asarray(getattr(part, name, ()))
         if labels.shape == (len(part),):
