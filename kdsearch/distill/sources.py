@@ -215,8 +215,8 @@ def _labels_of(part: Labelled) -> Int64[Tensor, " N"]:
     owner = type(part).__name__
     if owner == "PCAM":
         return _as_labels(_pcam_labels(part), owner)
-    if owner == "QMNIST":  # beside each label lie seven facts about its writer
-        return _as_labels(np.asarray(part.targets)[:, 0], owner)
+    if owner == "QMNIST":
+        return _as_labels(_qmnist_labels(part), owner)
     for name in _LABEL_ATTRIBUTES:
         labels = np.asarray(getattr(part, name, ()))
         if labels.shape == (len(part),):
@@ -233,6 +233,12 @@ def _pcam_labels(part: Any) -> UInt8[np.ndarray, " N"]:
     file, *_ = part._FILES[part._split]["targets"]
     with part.h5py.File(part._base_folder / file) as opened:
         labels: UInt8[np.ndarray, " N"] = opened["y"][:].reshape(-1)
+    return labels
+
+
+def _qmnist_labels(part: Any) -> Int64[np.ndarray, " N"]:
+    """Return the first column of a table whose other seven tell of the digits' writers."""
+    labels: Int64[np.ndarray, " N"] = part.targets[:, 0].numpy()
     return labels
 
 
