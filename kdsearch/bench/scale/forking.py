@@ -15,7 +15,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,8 @@ def forking_python(folder: Path, modules: Sequence[str]) -> Iterator[str]:
             yield f"{sys.executable} -I -S {folder / 'ask.py'} {address}"
         finally:
             for process in (*template.children(), template):
-                process.kill()
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 def serve(address: str, modules: Sequence[str]) -> None:
