@@ -18,16 +18,20 @@ Lines: TypeAlias = dict[tuple[str, ...], int]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers (`1e-4` is one), and no key written twice."""
+    """YAML 1.2's numbers (`1e-4` is one), and no dates: `2026-01-31` is a text."""
 
+
+_NOT_OURS = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
+_UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
+"""What PyYAML raises: `!!int x` is a ValueError, an alias within its own anchor recurs for ever."""
 
 _Loader.yaml_implicit_resolvers = {
-    first: [rule for rule in rules if rule[0] != "tag:yaml.org,2002:float"]
+    first: [rule for rule in rules if rule[0] not in _NOT_OURS]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+    re.compile(r"([-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
     list("-+0123456789."),
 )
 
@@ -87,6 +91,8 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SpecError([f"line {line}: not valid YAML: {error.problem}."], str(path)) from error
+    except _UNREADABLE as error:
+        raise SpecError([f"not valid YAML: {str(error).splitlines()[0]}."], str(path)) from error
     if not isinstance(document, dict):
         raise SpecError(
             [f"must be a mapping of sections, got {type(document).__name__}."],
@@ -99,6 +105,8 @@ def _note_lines(node: yaml.Node, keys: tuple[str, ...], lines: Lines) -> None:
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key must be a text", problem_mark=key.start_mark)
             if key.value in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"the key `{key.value}` stands twice",
@@ -138,7 +146,7 @@ def parse_assignment(text: str, option: str, *, example: str) -> tuple[str, Any]
         raise RequestError(f"`{option}` must be PATH=VALUE, got {text!r}. Example: {example}.")
     try:
         return path, yaml.load(value, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
-    except yaml.YAMLError as error:
+    except _UNREADABLE as error:
         raise RequestError(f"`{option}` must have a YAML value for {path}, got {value!r}.") from error
 
 

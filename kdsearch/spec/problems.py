@@ -1,5 +1,6 @@
 """What is wrong with a spec, in words: each problem names the path, the finding and the rule."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -10,9 +11,12 @@ from pydantic_core import ErrorDetails
 
 from kdsearch.spec.sections import Section
 from kdsearch.spec.space import ByFactor, Choices, Range, level_label
-from kdsearch.spec.study import TEMPERATURE, TRAINING_LEAVES, StudySpec
+from kdsearch.spec.study import TEMPERATURE, TRAINING_LEAVES, StudySpec, TrainingSpec
 
 _TAGS = frozenset({"Range", "Choices", "ByFactor", "ranges", "Pretraining"})
+_MEMBERS = {"bool": "true or false", "int": "a number", "float": "a number", "str": "a text"}
+"""How pydantic marks the members of a union of scalars, of which a value fits none."""
+_MISMATCHES = ("_type", "_parsing", "_from_float")
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,15 @@ class Problem:
 def problems_in_validation(error: ValidationError, prefix: tuple[str, ...] = ()) -> list[Problem]:
     """Return pydantic's findings as problems, one for each place in the document."""
     found: dict[tuple[str, ...], Problem] = {}
+    kinds: dict[tuple[str, ...], dict[str, None]] = {}
     for details in error.errors(include_url=False):
         keys = prefix + tuple(str(key) for key in details["loc"] if not _is_internal(key))
-        if keys not in found or details["type"] == "value_error":  # ours say more than a union's complaint
+        if len(keys) > 1 and keys[-1] in _MEMBERS and details["type"].endswith(_MISMATCHES):
+            keys, kind = keys[:-1], _MEMBERS[keys[-1]]
+            allowed = " or ".join(kinds.setdefault(keys, {}) | {kind: None})
+            kinds[keys][kind] = None
+            found[keys] = Problem(keys, f"must be {allowed}, got {_show(details['input'])}.")
+        elif keys not in found or details["type"] == "value_error":  # ours say more than a union's complaint
             found[keys] = Problem(keys, _message(details))
     return _innermost(list(found.values()))
 
@@ -76,6 +86,16 @@ _RULES = {
     "model_type": "a mapping",
     "tuple_type": "a list",
     "string_type": "a text",
+    "invalid_key": "a text",
+    "int_type": "an integer",
+    "int_parsing": "an integer",
+    "int_parsing_size": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "union_tag_invalid": "a range or choices",
 }
 
 
@@ -83,6 +103,8 @@ def _rule(details: ErrorDetails) -> str:
     kind = details["type"]
     if kind == "string_pattern_mismatch":
         return "letters, digits, `_`, `-` and `.`, beginning with a letter or digit"
+    if kind == "string_too_long":
+        return f"at most {details['ctx']['max_length']} characters"
     if kind == "literal_error" and len(details["loc"]) > 1 and isinstance(details["loc"][-1], str):
         expected = details["ctx"]["expected"]
         return f"{expected} or a mapping" if "literal[" in str(details["loc"][-1]) else expected
@@ -126,10 +148,15 @@ def problems_in_space(spec: StudySpec) -> list[Problem]:
     return found if found else list(_broken_combinations(spec))
 
 
+_OF_THE_STUDY = (StudySpec.model_fields.keys() - TrainingSpec.model_fields.keys()) | {"trainer"}
+
+
 def _unknown_paths(spec: StudySpec) -> Iterator[Problem]:
     for section, paths in (("setup", spec.setup), ("tune", spec.tune)):
         for path in paths:
-            if not spec.is_leaf(path):
+            if path.split(".")[0] in _OF_THE_STUDY:
+                yield Problem((section, path), "holds for the whole study and can't vary within it.")
+            elif not spec.is_leaf(path):
                 close = get_close_matches(path, sorted(TRAINING_LEAVES), n=1, cutoff=0.5)
                 hint = f" Did you mean `{close[0]}`?" if close else ""
                 yield Problem((section, path), f"is not a value of the spec.{hint}")
@@ -194,9 +221,15 @@ def _range_problems(
         for index, choice in enumerate(dimension.choices):
             yield from _value_problems(spec, path, choice, (*keys, "choices", str(index)))
         return
+    found: list[Problem] = []
     for end in ("low", "high"):
         value = getattr(dimension, end)
-        yield from _value_problems(spec, path, int(value) if dimension.integer else value, (*keys, end))
+        found += _value_problems(spec, path, int(value) if dimension.integer else value, (*keys, end))
+    if not found and not dimension.integer:
+        inside = math.nextafter(dimension.low, dimension.high)  # the ends may be whole, what is drawn is not
+        if any(_value_problems(spec, path, inside, keys)):
+            found.append(Problem(keys, f"must have `integer: true`: `{path}` takes whole numbers alone."))
+    yield from found
 
 
 def _value_problems(spec: StudySpec, path: str, value: Any, keys: tuple[str, ...]) -> Iterator[Problem]:

@@ -1,29 +1,53 @@
 """The sections of a study spec: one frozen model each, refusing unknown keys."""
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from kdsearch.spec import catalogue
 
-Scalar: TypeAlias = bool | int | float | str | None
-Count: TypeAlias = Annotated[int, Field(ge=0)]
-PositiveCount: TypeAlias = Annotated[int, Field(ge=1)]
-Fraction: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]
-Temperature: TypeAlias = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-NonNegative: TypeAlias = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Positive: TypeAlias = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-Momentum: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"must be a finite number, got {value}.")
+    return value
+
+
+def _numeric(value: Any) -> Any:
+    """Refuse what pydantic would read as a number: `true` as 1, and a text of digits."""
+    if isinstance(value, bool | str):
+        raise ValueError(f"must be a number, got {value!r}.")  # noqa: TRY004 - pydantic collects these
+    return value
 
 
 def _count_or_fraction(size: float) -> float:
-    if (isinstance(size, int) and size >= 1) or 0 < size < 1:
+    if (isinstance(size, int) and 1 <= size <= _MOST) or 0 < size < 1:
         return size
-    raise ValueError(f"must be a count of at least 1 or a fraction between 0 and 1, got {size:g}.")
+    raise ValueError(f"must be a count of at least 1 or a fraction between 0 and 1, got {size!s:.20}.")
 
 
-Size: TypeAlias = Annotated[int | float, AfterValidator(_count_or_fraction)]
+def _shareable(gpus: float) -> float:
+    if gpus > 1 and not gpus.is_integer():
+        raise ValueError(f"must be a fraction of one GPU or a whole number of them, got {gpus:g}.")
+    return gpus
+
+
+_MOST = 2**63 - 1  # what databases hold
+_Number = BeforeValidator(_numeric)
+Scalar: TypeAlias = Annotated[bool | int | float | str | None, AfterValidator(_finite)]
+Option: TypeAlias = Annotated[float | str, AfterValidator(_finite)]
+Number: TypeAlias = Annotated[float, _Number]
+Count: TypeAlias = Annotated[int, _Number, Field(ge=0, le=_MOST)]
+PositiveCount: TypeAlias = Annotated[int, _Number, Field(ge=1, le=_MOST)]
+Fraction: TypeAlias = Annotated[float, _Number, Field(ge=0.0, le=1.0)]
+Temperature: TypeAlias = Annotated[float, _Number, Field(gt=0.0, allow_inf_nan=False)]
+NonNegative: TypeAlias = Annotated[float, _Number, Field(ge=0.0, allow_inf_nan=False)]
+Positive: TypeAlias = Annotated[float, _Number, Field(gt=0.0, allow_inf_nan=False)]
+BelowOne: TypeAlias = Annotated[float, _Number, Field(ge=0.0, lt=1.0)]
+Size: TypeAlias = Annotated[int | float, _Number, AfterValidator(_count_or_fraction)]
+Gpus: TypeAlias = Annotated[NonNegative, AfterValidator(_shareable)]
 
 
 def _refuse(problem: Callable[[str], str | None]) -> AfterValidator:
@@ -97,7 +121,7 @@ class Pretraining(Section):
     root: str | None = None
     optimizer: OptimizerName | None = None
     lr: Positive | None = None
-    momentum: Momentum | None = None
+    momentum: BelowOne | None = None
     weight_decay: NonNegative | None = None
     batch_size: PositiveCount | None = None
     schedule: ScheduleName | None = None
@@ -142,11 +166,11 @@ class Finetune(Section):
     head_epochs: Count = 0
     optimizer: OptimizerName = "sgd"
     lr: Positive = 0.1
-    momentum: Momentum = 0.9
+    momentum: BelowOne = 0.9
     weight_decay: NonNegative = 5.0e-4
     batch_size: PositiveCount = 64
     schedule: ScheduleName = "cosine"
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    label_smoothing: BelowOne = 0.0
 
 
 class Teacher(Section):
@@ -178,7 +202,7 @@ class Objective(Section):
     name: ObjectiveName = "kd"
     temperature: Temperature = 4.0
     alpha: Fraction = 0.9
-    options: dict[str, float | str] = Field(default_factory=dict)
+    options: dict[str, Option] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _options_belong_to_the_objective(self) -> "Objective":
@@ -206,11 +230,11 @@ class Optimizer(Section):
 
     name: OptimizerName = "sgd"
     lr: Positive = 0.1
-    momentum: Momentum = 0.9
+    momentum: BelowOne = 0.9
     weight_decay: NonNegative = 5.0e-4
     nesterov: bool = False
-    beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
+    beta1: BelowOne = 0.9
+    beta2: BelowOne = 0.999
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> "Optimizer":
@@ -245,7 +269,7 @@ class Training(Section):
 class Stop(Section):
     """When a setup is decided: its recommendation is expected to lose at most `regret` of accuracy."""
 
-    regret: Positive | None = None
+    regret: Annotated[Positive, Field(le=1.0)] | None = None
 
 
 class Search(Section):
@@ -285,7 +309,7 @@ class Resources(Section):
     """
 
     cpus_per_pack: Positive = 1
-    gpus_per_pack: NonNegative = 0
+    gpus_per_pack: Gpus = 0
     stall_minutes: Positive | None = None
     checkpoint_minutes: NonNegative = 0.5
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from kdsearch.spec.sections import Scalar, Section
+from kdsearch.spec.sections import Number, Scalar, Section
 
 Setup: TypeAlias = dict[str, Any]
 """One combination of factor levels, by dotted path; a level may be a mapping (a recipe)."""
@@ -19,8 +19,8 @@ Params: TypeAlias = dict[str, Any]
 class Range(Section):
     """A numeric range; `low` and `high` belong to it."""
 
-    low: float
-    high: float
+    low: Number
+    high: Number
     log: bool = False
     integer: bool = False
 

@@ -1,5 +1,6 @@
 """The study spec: what is trained, over which setups, and what is searched inside each."""
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import product
@@ -35,7 +36,7 @@ from kdsearch.spec.space import (
 )
 
 TEMPERATURE = "objective.temperature"
-_OPEN_PATHS = ("objective.options.", "options.")
+_OPEN_PATH = re.compile(r"(objective\.)?options\.[^.]+")
 
 
 def _trainer_name(name: str) -> str:
@@ -101,8 +102,11 @@ class StudySpec(TrainingSpec):
 
     def is_leaf(self, path: str) -> bool:
         """Return whether a dotted path names a value that may be a factor or be tuned."""
-        if path in TRAINING_LEAVES or path.startswith(_OPEN_PATHS):
+        if path in TRAINING_LEAVES or _OPEN_PATH.fullmatch(path):
             return True
+        section, _, rest = path.partition(".")
+        if not rest or section not in TrainingSpec.model_fields:
+            return False
         try:
             return not isinstance(self.value_at(path), Mapping)
         except KeyError:

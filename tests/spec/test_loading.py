@@ -94,6 +94,22 @@ def test_a_recipe_may_be_a_level() -> None:
         ("objective.options={beta: 2}", "`objective`", "`options.beta`", "Known: student_temperature"),
         ("training.warmup_epochs=20", "`training`", "20 and 20", "below `epochs`"),
         ("name=a b", "`name`", "'a b'", "letters, digits"),
+        ("optimizer.lr=true", "`optimizer.lr`", "True", "must be a number"),
+        ("dataset.validation_size=true", "`dataset.validation_size`", "True", "must be a number"),
+        ("search.trials='12'", "`search.trials`", "'12'", "must be a number"),
+        ("search.trials=1" + 400 * "0", "`search.trials`", "10000", "less than"),
+        ("search.stop.regret=5", "`search.stop.regret`", "5", "less than"),
+        ("resources.gpus_per_pack=1.5", "`resources.gpus_per_pack`", "1.5", "a whole number of them"),
+        ("objective={name: dkd, options: {beta: .nan}}", "`objective.options.beta`", "nan", "finite"),
+        ("options.width={a: 1}", "`options.width`", "{'a': 1}", "a number or a text"),
+        ("setup.training.epochs=[10, many]", "`setup.training.epochs.1`", "'many'", "must be a number"),
+        ("tune.objective.temperature={low: true, high: 4}", "`tune.objective.temperature.low`", "True", "a number"),
+        ("tune.training.batch_size={low: 16, high: 64}", "`tune.training.batch_size`", "whole", "`integer: true`"),
+        ("tune.optimizer.beta1={by: optimizer.name, sgd: {by: x}, adamw: {low: 0, high: 0.5}}",
+         "`tune.optimizer.beta1.sgd`", "{'by': 'x'}", "a range or choices"),
+        ("setup.search.pack=[4, 8]", "`setup.search.pack`", "whole study", "can't vary"),
+        ("setup.trainer=[distill, own:train]", "`setup.trainer`", "whole study", "can't vary"),
+        ("setup.options.a.b=[1]", "`setup.options.a.b`", "not a value", "spec"),
     ],
 )  # fmt: skip
 def test_each_mistake_has_one_message(override: str, path: str, finding: str, rule: str) -> None:
@@ -150,6 +166,30 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text("name: s\noptimizer: {lr: 1e-3}\ntune: {objective.temperature: {low: 1e0, high: 4e+1}}\n")
     assert load_spec(file).optimizer.lr == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name: a\0\n", "not valid YAML"),
+        ("? [a, b]\n: 4\n", "line 1: not valid YAML: a key must be a text"),
+        ("name: s\noptimizer: &x {lr: *x}\n", "not valid YAML"),
+        ("name: s\nsearch: {trials: !!int x}\n", "not valid YAML"),
+    ],
+)
+def test_what_yaml_itself_refuses_is_a_mistake_too(tmp_path: Path, text: str, told: str) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(text)
+    with pytest.raises(SpecError, match=told):
+        load_spec(file)
+    with pytest.raises(RequestError, match="must have a YAML value"):
+        load_spec(BASE, overrides=["optimizer.lr=!!int x"])
+
+
+def test_a_text_may_begin_like_a_number_or_a_date() -> None:
+    overrides = ["name=2nd_try", "dataset.root=2026-01-31", "dataset.labels=5.labels.yaml"]
+    spec = load_spec(BASE, overrides=overrides)
+    assert (spec.name, spec.dataset.root, spec.dataset.labels) == ("2nd_try", "2026-01-31", "5.labels.yaml")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
