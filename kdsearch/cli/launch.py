@@ -54,8 +54,10 @@ def launch(
     if detach and not as_job:
         raise RequestError("`--detach` needs a Ray job. Name the head: --address http://HEAD:8265.")
     if dry_run:
-        if not as_job:
-            _check_artifacts(checked)
+        if not as_job:  # a Ray job's driver sees for itself
+            from kdsearch.schedule.launch import check_request
+
+            check_request(checked, address)
         _show_plan(checked, address, output)
     elif address and as_job:
         from kdsearch.schedule.jobs import follow_job, submit_study
@@ -66,13 +68,6 @@ def launch(
             follow_job(submission.job, address, echo=click.echo)
     else:
         _run(checked, storage, address, takeover, output)
-
-
-def _check_artifacts(spec: StudySpec) -> None:
-    """Raise where artifacts can't be kept; a Ray job's driver sees that for itself."""
-    from kdsearch.schedule.launch import artifacts_of
-
-    artifacts_of(spec)
 
 
 def _tell_submission(study: str, submission: "Submission", address: str, output: str) -> None:
@@ -162,8 +157,8 @@ def _plan(spec: StudySpec) -> dict[str, Any]:
         "trials": spec.search.trials,
         **{name: getattr(spec.search, name) for name in ("hours", "gpu_hours", "cpu_hours")},
         "trials_per_setup": spec.search.trials / n,
-        "packs": -(-spec.search.trials // spec.search.pack),
-        "pack": spec.search.pack,
+        "packs": -(-spec.search.trials // spec.pack_size),
+        "pack": spec.pack_size,
         "teachers": [document["teacher"] for document in teacher_documents(spec)],
         "student_epochs": round(spec.search.trials * sum(epochs) / n),
         "packs_take": _forecasts(spec),

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from kdsearch.analysis.transfer import EarlierStudy, load_warm_start
 from kdsearch.distill.artifact_store import Place, folder_of, store_at
-from kdsearch.errors import KDSearchError, RunError
+from kdsearch.distill.factories import load_factory
+from kdsearch.errors import KDSearchError, RequestError, RunError
 from kdsearch.schedule.authentication import agree_on_token
 from kdsearch.schedule.resources import check_local_resources
 from kdsearch.schedule.trainers import load_trainer
 from kdsearch.search import PackAsker
 from kdsearch.spec import StudySpec, spec_document
+from kdsearch.spec.catalogue import is_factory
 from kdsearch.storage import Hours, Lease, StudyRecord, TrialRow, hold_lease, open_database
 
 if TYPE_CHECKING:
@@ -65,6 +67,36 @@ def artifacts_of(spec: StudySpec) -> Place:
     return chosen
 
 
+def check_request(spec: StudySpec, address: str | None) -> Place:
+    """Return where artifacts are kept, once what the spec names of a user's own is found.
+
+    Raises:
+        RequestError: Artifacts can't be kept there, or a function or class can't be imported.
+    """
+    artifacts = artifacts_of(spec)
+    if isinstance(artifacts, Path) and address is None:
+        _check_folder(artifacts)
+    import_from_working_directory()
+    load_trainer(spec.trainer, artifacts)
+    for path in _OWN_CODE if spec.trainer == "distill" else ():
+        for name in spec.setup.get(path, (spec.value_at(path),)):
+            if is_factory(name):
+                load_factory(name, path)
+    return artifacts
+
+
+_OWN_CODE = ("dataset.name", "student.arch", "teacher.arch", "objective.name")
+
+
+def _check_folder(folder: Path) -> None:
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        what = "can't be written" if nearest.is_dir() else "is no folder"
+        raise RequestError(
+            f"`artifacts` must be a folder that can be written, got {folder}: {nearest} {what}. Name another."
+        )
+
+
 def launch_study(
     spec: StudySpec,
     storage: str,
@@ -88,9 +120,7 @@ def launch_study(
         RunError: A teacher or most trials failed.
     """
     watch = watch or Unwatched()
-    artifacts = artifacts_of(spec)
-    import_from_working_directory()
-    load_trainer(spec.trainer, artifacts)
+    artifacts = check_request(spec, address)
     with _sigterm_as_sigint(), ExitStack() as stack:
         if address is None:
             check_local_resources(spec)

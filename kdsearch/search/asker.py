@@ -79,7 +79,7 @@ class PackAsker:
             name: The pack's name, unique in the study.
             room: How many trials the budget still allows; at least 1.
         """
-        size = min(self._spec.search.pack, room)
+        size = min(self._spec.pack_size, room)
         started = self._record.take_waiting(size, name)
         rows = self._record.trials()
         if not started:

@@ -55,6 +55,11 @@ SAMPLERS = ("auto", "profile", "tpe", "gp", "random", "qmc", "grid")
 PRUNERS = ("hopeless", "median", "asha", "wilcoxon", "none")
 
 
+def is_factory(name: str) -> bool:
+    """Return whether a name is `package.module:factory`, a user's own, and no library's model."""
+    return bool(_FACTORY.fullmatch(name)) and name.partition(":")[0] not in ("torchvision", "timm")
+
+
 def problem_with_architecture(name: str) -> str | None:
     """Return what is wrong with an architecture's name, or None where it is known."""
     scheme, _, rest = name.partition(":")

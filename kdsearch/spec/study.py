@@ -1,5 +1,6 @@
 """The study spec: what is trained, over which setups, and what is searched inside each."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -36,6 +37,7 @@ from kdsearch.spec.space import (
 )
 
 TEMPERATURE = "objective.temperature"
+_ENOUGH_TRIALS = 4  # fewer in a setup have no answer
 _OPEN_PATH = re.compile(r"(objective\.)?options\.[^.]+")
 
 
@@ -91,6 +93,15 @@ class StudySpec(TrainingSpec):
     def setups(self) -> list[Setup]:
         """Return every combination of the factors' levels, the last factor running fastest."""
         return [dict(zip(self.setup, levels, strict=True)) for levels in product(*self.setup.values())]
+
+    @property
+    def pack_size(self) -> int:
+        """How many trials train together: no more than a setup's share of the budget, but enough to tell.
+
+        A larger pack would leave other setups of a small budget without a trial.
+        """
+        share = -(-self.search.trials // math.prod(map(len, self.setup.values())))
+        return min(self.search.pack, max(share, _ENOUGH_TRIALS))
 
     def dimensions(self, setup: Setup) -> dict[str, Range | Choices]:
         """Return the tuned parameters of one setup, with the ranges that hold in it."""

@@ -281,6 +281,26 @@ def test_a_dry_run_tells_the_work_and_writes_nothing(
 
 
 @pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("trainer=no.such:train", "`trainer` must name an importable function, got 'no.such:train'"),
+        ("objective.name=os:nothing", "`objective.name` must be importable, got 'os:nothing'"),
+        ("student.arch=os:nothing", "`student.arch` must be importable, got 'os:nothing'"),
+        ("artifacts=README.md/below", "README.md is no folder"),
+    ],
+)
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_what_a_spec_names_is_looked_for_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, override: str, told: str, more: list[str]
+) -> None:
+    url = f"sqlite:///{tmp_path / 'none.db'}"
+    assert run(["launch", "studies/quickstart.yaml", "--set", override, "--storage", url, *more]) == 2
+    assert told in (shown := capsys.readouterr()).err
+    assert "starting Ray" not in shown.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     "statement",
     [
         "import kdsearch",

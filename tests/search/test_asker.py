@@ -200,3 +200,14 @@ def test_a_range_that_was_just_widened_decides_nothing() -> None:
     assert PackAsker(spec, record).ask("p", 8) is not None
     assert record.widenings()
     assert record.stopped == {}
+
+
+def test_a_small_budget_serves_every_setup(study: SimulatedStudy) -> None:
+    document = spec_document(study.spec)
+    document["search"] |= {"trials": 12, "pack": 12}
+    spec = load_spec(document)
+    record = SimulatedRecord(study)
+    asker = PackAsker(spec, record)
+    while len(study.rows) < 12:
+        asker.ask("p", 12 - len(study.rows))
+    assert {setup_key(row.setup) for row in study.rows} == keys(spec)

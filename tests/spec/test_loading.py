@@ -53,6 +53,12 @@ def test_a_spec_survives_its_document() -> None:
     assert load_spec(spec_document(spec)) == spec
 
 
+@pytest.mark.parametrize(("trials", "size"), [(160, 8), (32, 8), (24, 6), (25, 7), (16, 4), (8, 4), (1, 4)])
+def test_a_pack_takes_no_more_than_a_setups_share_of_the_budget(trials: int, size: int) -> None:
+    assert load_spec({**BASE, "search": {"trials": trials, "pack": 8}}).pack_size == size
+    assert load_spec({**BASE, "search": {"trials": trials, "pack": 3}}).pack_size == 3
+
+
 def test_a_recipe_may_be_a_level() -> None:
     recipe = {"dataset": "FashionMNIST", "epochs": 3}
     spec = load_spec(
