@@ -73,13 +73,13 @@ class Launches:
             return load_trials(database, "waiting")
 
     def await_finished(self, count: int, process: "subprocess.Popen[str]") -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             assert process.poll() is None, process.communicate()
             if (self.folder / "study.db").exists() and self._finished() >= count:
                 return
             time.sleep(0.1)
-        raise AssertionError(f"{count} trials did not finish in a minute")
+        raise AssertionError(f"{count} trials did not finish in three minutes")
 
     def _finished(self) -> int:
         try:
