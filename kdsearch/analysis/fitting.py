@@ -67,7 +67,7 @@ def fit(kernel: Kernel, observations: Observations, theta: FloatArray | None = N
     rest = np.setdiff1d(np.arange(len(everything)), chosen)
     if len(rest):
         variance[rest] = _doubted_unseen(kernel, theta, sample, everything.take(rest))
-    evidence = _pool_to_fit(kernel, everything.with_variance(variance))
+    evidence = pool_to_fit(kernel, everything.with_variance(variance), _SOLVE_CELLS)
     return Fit(kernel, theta, _pool_replicates(sample), evidence)
 
 
@@ -164,12 +164,12 @@ def _pool_replicates(evidence: Evidence) -> Evidence:
     return pool(evidence, [1] * evidence.nodes.shape[1])
 
 
-def _pool_to_fit(kernel: Kernel, evidence: Evidence) -> Evidence:
-    """Pool replicates; where too many cells are left, neighbours on the ordered axes too."""
+def pool_to_fit(kernel: Kernel, evidence: Evidence, n_cells: int) -> Evidence:
+    """Pool replicates; where more than about `n_cells` are left, neighbours on the ordered axes too."""
     places = evidence.take(distinct_rows(cells_of(evidence, [1] * len(kernel.axes)))[0])
     for step in (1, 2, 4, 8):
         steps = [step if axis.continuous else 1 for axis in kernel.axes]
-        if len(distinct_rows(cells_of(places, steps))[0]) <= _SOLVE_CELLS:
+        if len(distinct_rows(cells_of(places, steps))[0]) <= n_cells:
             break
     return pool(evidence, steps)
 

@@ -223,14 +223,14 @@ class Evidence:
             variance=self.variance[which],
         )
 
-    def joined(self, setup: IntArray, nodes: IntArray, y: FloatArray) -> "Evidence":
-        """Return the evidence with more cells, each as noisy as one trial."""
+    def joined(self, other: "Evidence") -> "Evidence":
+        """Return the evidence with another's cells, on the same scale."""
         return replace(
             self,
-            setup=np.concatenate([self.setup, setup]),
-            nodes=np.concatenate([self.nodes, nodes]),
-            y=np.concatenate([self.y, y]),
-            variance=np.concatenate([self.variance, np.ones(len(y))]),
+            setup=np.concatenate([self.setup, other.setup]),
+            nodes=np.concatenate([self.nodes, other.nodes]),
+            y=np.concatenate([self.y, other.y]),
+            variance=np.concatenate([self.variance, other.variance]),
         )
 
     def to_accuracy(self, y: FloatArray, setup: int) -> FloatArray:

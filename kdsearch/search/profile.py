@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from kdsearch.analysis.axes import FloatArray, IntArray
 from kdsearch.analysis.candidates import candidates, product_nodes
-from kdsearch.analysis.fitting import Fit, fit
+from kdsearch.analysis.fitting import Fit, fit, pool_to_fit
 from kdsearch.analysis.kernels import Kernel
 from kdsearch.analysis.observations import Observations, observe
 from kdsearch.analysis.process import Process
@@ -23,6 +24,8 @@ from kdsearch.spec import Params, Setup, StudySpec, setup_key
 from kdsearch.storage import TrialRow
 
 _REFIT_GROWTH = 1.15
+_PENDING_CELLS = 300
+"""As so many cells at most do trials that run enter the model: its time grows with their cube."""
 
 
 class ProfileProposer:
@@ -99,8 +102,12 @@ class ProfileProposer:
             return process
         setup = np.array([index for index, _ in places], dtype=np.intp)
         nodes = np.array([nodes for _, nodes in places], dtype=np.intp)
-        believed = found.evidence.joined(setup, nodes, process.believe_each(setup, nodes)[0])
-        return Process(self._kernel, found.theta, believed)
+        ones = np.ones(len(setup))
+        pending = replace(found.evidence, setup=setup, nodes=nodes, y=ones, variance=ones)
+        if len(pending) > _PENDING_CELLS:
+            pending = pool_to_fit(self._kernel, pending, _PENDING_CELLS)
+        mean, _ = process.believe_each(pending.setup, pending.nodes)
+        return Process(self._kernel, found.theta, found.evidence.joined(replace(pending, y=mean)))
 
     def _places(self, site: Site, process: Process, rng: np.random.Generator) -> IntArray:
         """Return the nodes [N, P] among which the pack is chosen."""

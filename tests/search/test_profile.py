@@ -166,6 +166,28 @@ def test_running_trials_count_as_asked_for():
     assert second.params != first.params
 
 
+def test_very_many_running_trials_keep_others_away():
+    spec = spec_of(setup={})
+    rows = run(spec, 16, 4)
+    first = build_proposer(spec).propose(rows, 4).params
+    rng = np.random.default_rng(0)
+    running = [
+        trained(
+            spec, 16 + k, {}, {path: value * math.exp(rng.normal(0, 0.15)) for path, value in params.items()}
+        )
+        for k, params in enumerate(first * 150)
+    ]
+    asked = [replace(row, state="running", val_accuracy=None) for row in running]
+    second = build_proposer(spec).propose([*rows, *asked], 4).params
+    assert min(far(a, b) for a in first for b in second) > 0.1
+    assert min(far(a, b) for a in first for b in build_proposer(spec).propose(rows, 4).params) == 0
+
+
+def far(one: dict, other: dict) -> float:
+    """Return how far two points are from each other, by the logarithms of temperature and learning rate."""
+    return math.hypot(*(math.log(one[path] / other[path]) for path in (TEMPERATURE, LR)))
+
+
 def test_trials_that_say_nothing_do_no_harm():
     spec = spec_of()
     rows = run(spec, 24, 4)
