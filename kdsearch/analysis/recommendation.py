@@ -111,13 +111,14 @@ def recommend_from(
     own, others = _split(target, base, told)
     response = fit_response(target, own, earlier=others, seed=seed)
     profile = _profile(response)
-    interval = profile.interval(level)
+    n_own = len(response.tallies[0].complete)
+    interval = profile.interval(level) if n_own else profile.central_interval(level)
     regrets = {f"{default:g}": profile.regret_at(default) for default in COMMON_DEFAULTS}
     return Recommendation(
         setup=response.space.setups[0],
         like=base.spec.name,
         level=level,
-        trials=len(response.tallies[0].complete),
+        trials=n_own,
         temperature=profile.temperature,
         interval=interval,
         near_optimal=profile.near_optimal(level, tolerance),

@@ -39,6 +39,22 @@ def test_it_is_shorter_than_one_that_leaves_out_as_much_on_both_sides() -> None:
     assert found == pytest.approx((LOG[0], np.quantile(best, 0.9)), abs=0.5 * STEP)
 
 
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_the_central_one_leaves_out_as_much_on_both_sides(level: float) -> None:
+    best = np.minimum(LOG[0] + np.random.default_rng(0).exponential(8 * STEP, 20_000), LOG[-1])
+    found = np.log(profile_of(best).central_interval(level))
+    assert found == pytest.approx(np.quantile(best, [(1 - level) / 2, (1 + level) / 2]), abs=0.5 * STEP)
+
+
+def test_the_central_one_has_an_end_that_may_be_best_with_more_than_a_tails_probability() -> None:
+    best = np.repeat(LOG[[0, 20]], [8, 92])
+    assert profile_of(best).central_interval(0.9)[0] == 1.0
+    best = np.repeat(LOG[[0, 20]], [2, 98])
+    assert profile_of(best).central_interval(0.9)[0] > TEMPERATURES[18]
+    best = np.repeat(LOG[[20, 40]], [90, 10])
+    assert profile_of(best).central_interval(0.9)[1] == 40.0
+
+
 @pytest.mark.parametrize(("end", "at"), [(0, 0), (40, 1)])
 def test_an_end_is_inside_where_the_rest_holds_too_little(end: int, at: int) -> None:
     best = np.repeat(LOG[[end, 20]], [12, 88])
