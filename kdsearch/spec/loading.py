@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from kdsearch.errors import RequestError, SpecError
 from kdsearch.spec.problems import Problem, problems_in_space, problems_in_validation
+from kdsearch.spec.sections import ASKED
 from kdsearch.spec.space import with_value
 from kdsearch.spec.study import StudySpec
 
@@ -58,9 +59,25 @@ def load_spec(source: str | Path | Mapping[str, Any], *, overrides: Sequence[str
     return _check(document, lines, name)
 
 
+def load_stored_spec(document: Mapping[str, Any]) -> StudySpec:
+    """Return the spec of a stored document, which was checked when it was stored.
+
+    What an earlier version took and this one would refuse stays readable.
+
+    Raises:
+        SpecError: It is no document of a spec.
+    """
+    try:
+        return StudySpec.model_validate(document)
+    except ValidationError as error:
+        raise SpecError(
+            [problem.text(None) for problem in problems_in_validation(error)], "the stored spec"
+        ) from error
+
+
 def _check(document: dict[str, Any], lines: Lines, name: str) -> StudySpec:
     try:
-        spec = StudySpec.model_validate(document)
+        spec = StudySpec.model_validate(document, context=ASKED)
         problems = problems_in_space(spec)
     except ValidationError as error:
         problems = problems_in_validation(error)

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from kdsearch.spec.sections import Section
+from kdsearch.spec.sections import ASKED, Section
 from kdsearch.spec.space import ByFactor, Choices, Range, level_label
 from kdsearch.spec.study import TEMPERATURE, TRAINING_LEAVES, StudySpec, TrainingSpec
 
@@ -179,9 +179,22 @@ def _doubled(spec: StudySpec) -> Iterator[Problem]:
     for path in spec.setup.keys() & spec.tune.keys():
         yield Problem(("tune", path), "is also a factor under `setup`. Keep it in one of the two.")
     for path, levels in spec.setup.items():
-        labels = [level_label(level) for level in levels]
-        for label in sorted({label for label in labels if labels.count(label) > 1}):
-            yield Problem(("setup", path), f"must not name a level twice, got {label} again.")
+        seen: set[str] = set()
+        for level in levels:
+            meaning = level_label(_as_read(spec, path, level))
+            if meaning in seen:
+                yield Problem(
+                    ("setup", path), f"must not name a level twice, got {level_label(level)} again."
+                )
+            seen.add(meaning)
+
+
+def _as_read(spec: StudySpec, path: str, level: Any) -> Any:
+    """Return a level as its leaf has it: `1` and `1.0` are the same number of epochs."""
+    try:
+        return spec.with_values({path: level}).value_at(path)
+    except (ValidationError, KeyError):  # what is wrong with it is told elsewhere
+        return level
 
 
 def _broken_levels(spec: StudySpec) -> Iterator[Problem]:
@@ -235,7 +248,7 @@ def _range_problems(
 def _value_problems(spec: StudySpec, path: str, value: Any, keys: tuple[str, ...]) -> Iterator[Problem]:
     """Yield what is wrong with one value of a leaf, whatever else the setup says."""
     try:
-        spec.with_values({path: value})
+        spec.with_values({path: value}, context=ASKED)
     except ValidationError as error:
         for details in error.errors(include_url=False):
             if details["loc"] and ".".join(map(str, details["loc"])).startswith(path):

@@ -4,9 +4,20 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
 
 from kdsearch.spec import catalogue
+
+ASKED = {"asked": True}
+"""The context in which a user's values are validated; what earlier versions took is read without it."""
 
 
 def _finite(value: Any) -> Any:
@@ -15,10 +26,10 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _numeric(value: Any) -> Any:
+def _numeric(value: Any, info: ValidationInfo) -> Any:
     """Refuse what pydantic would read as a number: `true` as 1, and a text of digits."""
-    if isinstance(value, bool | str):
-        raise ValueError(f"must be a number, got {value!r}.")  # noqa: TRY004 - pydantic collects these
+    if info.context == ASKED and isinstance(value, bool | str):
+        raise ValueError(f"must be a number, got {value!r}.")
     return value
 
 
@@ -28,10 +39,16 @@ def _count_or_fraction(size: float) -> float:
     raise ValueError(f"must be a count of at least 1 or a fraction between 0 and 1, got {size!s:.20}.")
 
 
-def _shareable(gpus: float) -> float:
-    if gpus > 1 and not gpus.is_integer():
+def _shareable(gpus: float, info: ValidationInfo) -> float:
+    if info.context == ASKED and gpus > 1 and not gpus.is_integer():
         raise ValueError(f"must be a fraction of one GPU or a whole number of them, got {gpus:g}.")
     return gpus
+
+
+def _accuracy(regret: float, info: ValidationInfo) -> float:
+    if info.context == ASKED and regret > 1:
+        raise ValueError(f"must be an accuracy of at most 1, got {regret:g}. Divide points by 100.")
+    return regret
 
 
 _MOST = 2**63 - 1  # what databases hold
@@ -269,7 +286,7 @@ class Training(Section):
 class Stop(Section):
     """When a setup is decided: its recommendation is expected to lose at most `regret` of accuracy."""
 
-    regret: Annotated[Positive, Field(le=1.0)] | None = None
+    regret: Annotated[Positive, AfterValidator(_accuracy)] | None = None
 
 
 class Search(Section):

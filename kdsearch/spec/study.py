@@ -60,8 +60,14 @@ class TrainingSpec(Section):
     trainer: Annotated[str, AfterValidator(_trainer_name)] = "distill"
     options: dict[str, Scalar] = Field(default_factory=dict)
 
-    def with_values(self, values: Mapping[str, Any]) -> "TrainingSpec":
+    def with_values(
+        self, values: Mapping[str, Any], *, context: Mapping[str, Any] | None = None
+    ) -> "TrainingSpec":
         """Return the training with the values at dotted paths replaced.
+
+        Args:
+            values: The values by dotted path.
+            context: pydantic's; `ASKED` for values that nobody has checked.
 
         Raises:
             pydantic.ValidationError: A value does not fit its leaf.
@@ -69,7 +75,7 @@ class TrainingSpec(Section):
         document = {name: self._document[name] for name in TrainingSpec.model_fields}
         for path, value in values.items():
             document = with_value(document, path, value)
-        return TrainingSpec.model_validate(document)
+        return TrainingSpec.model_validate(document, context=context)
 
     def value_at(self, path: str) -> Any:
         """Return the value at a dotted path; raise KeyError where there is none."""

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 
 from kdsearch.errors import RequestError
-from kdsearch.spec import StudySpec, load_spec
+from kdsearch.spec import StudySpec, load_stored_spec
 from kdsearch.spec.widening import widened_document
 from kdsearch.storage.columns import TrialColumns
 from kdsearch.storage.database import Database
@@ -71,7 +71,7 @@ def load_spec_of(database: Database, study: str) -> StudySpec:
         row = study_id(connection, study)
         document = connection.scalar(select(StudyTable.spec).where(StudyTable.id == row))
         widenings = read_widenings(connection, row).get(row, [])
-    return load_spec(widened_document(document or {}, widenings))
+    return load_stored_spec(widened_document(document or {}, widenings))
 
 
 def load_hours(database: Database, study: str) -> Hours:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from kdsearch.errors import RequestError
-from kdsearch.spec import StudySpec, load_spec, setup_key, spec_document
+from kdsearch.spec import StudySpec, load_stored_spec, setup_key, spec_document
 from kdsearch.storage.database import database_now
 from kdsearch.storage.provenance import git_commit, package_versions
 from kdsearch.storage.tables import SetupTable, StudyTable, table_of
@@ -48,7 +48,7 @@ def ensure_study(connection: Connection, spec: StudySpec, source: Path) -> tuple
     }
     if stored is None:
         return _create(connection, spec, {**values, "versions": [run], "created": now})
-    _refuse_other_spec(spec, load_spec(stored.spec))
+    _refuse_other_spec(spec, load_stored_spec(stored.spec))
     runs = stored.versions
     if any(run[key] != runs[-1][key] for key in ("versions", "git_commit")):
         runs = [*runs, run]

@@ -5,12 +5,13 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from kdsearch.errors import RequestError
-from kdsearch.spec import StudySpec, setup_key
+from kdsearch.errors import RequestError, SpecError
+from kdsearch.spec import StudySpec, load_spec, load_stored_spec, setup_key, spec_document
 from kdsearch.storage import (
     Database,
     StudyRecord,
@@ -23,6 +24,7 @@ from kdsearch.storage import (
     load_teachers,
     load_trials,
 )
+from kdsearch.storage.tables import StudyTable, table_of
 from kdsearch.trial import TrialResult
 
 CONTRACT = (
@@ -160,6 +162,36 @@ class TestStudies:
         StudyRecord.open(database, spec)
         assert load_spec_of(database, "tiny") == spec
         assert load_spec_of(database, "tiny").setups() == spec.setups()
+
+    @pytest.mark.parametrize(
+        "taken",
+        [
+            {"setup": {"optimizer.name": ["sgd"], "teacher.finetune.epochs": ["2", "20"]}},
+            {"setup": {"optimizer.name": ["sgd"], "teacher.finetune.epochs": [True, 1, 1.0]}},
+            {"setup": {"optimizer.name": ["sgd"], "trainer": ["distill", "own:train"]}},
+            {
+                "tune": {
+                    "objective.temperature": {"low": 1, "high": 4},
+                    "training.epochs": {"low": 2, "high": 9},
+                }
+            },
+            {"tune": {"objective.temperature": {"choices": ["1", "4"]}}},
+            {"search": {"stop": {"regret": 2.0}}, "resources": {"gpus_per_pack": 1.5}},
+        ],
+    )
+    def test_what_an_earlier_version_took_is_read_though_it_would_be_refused(
+        self, database: Database, spec: StudySpec, taken: dict[str, Any]
+    ) -> None:
+        StudyRecord.open(database, spec)
+        document = {**spec_document(spec), **taken}
+        with pytest.raises(SpecError):
+            load_spec(document)
+        with database.write() as connection:
+            connection.execute(sa.update(table_of(StudyTable)).values(spec=document))
+        stored = load_spec_of(database, "tiny")
+        assert spec_document(stored) == spec_document(load_stored_spec(document))
+        for setup in stored.setups():
+            stored.resolve(setup, {"objective.temperature": "4" if "tune" in taken else 4.0})
 
 
 class TestTeachers:
