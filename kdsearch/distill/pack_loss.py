@@ -167,9 +167,10 @@ class PackLoss:
         if targets.teacher_logits is None:
             return supervised
         alpha = self._alpha[members]
+        teacher = targets.teacher_logits.to(logits.dtype).contiguous()  # a user's term may take a view
         distilled = self._term.term(
             logits,
-            targets.teacher_logits.to(logits.dtype)[None],
+            teacher[None],
             _dominant_labels(targets.batch),
             self._temperature[members],
             epoch=targets.epoch,

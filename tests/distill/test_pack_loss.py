@@ -130,6 +130,20 @@ def test_a_term_of_the_target_takes_the_label_of_the_larger_share():
     assert losses[1].item() == pytest.approx(expected.item(), rel=1e-12)
 
 
+def squared():
+    return lambda student, teacher, *_: (student.view(-1) - teacher.view(-1)).square().mean()
+
+
+@pytest.mark.parametrize("name", [f"{__name__}:squared", "dkd", "mlkd", "kd"])
+def test_logits_that_lie_class_by_class_are_the_same_logits(name):
+    loss = pack_loss([Objective(name=name, alpha=0.5)] * K)
+    by_class = torch.cat([TEACHER, TEACHER]).T.contiguous()[:, B:].T
+    for found, expected in zip(
+        losses_of(loss, PLAIN, by_class), losses_of(loss, PLAIN, TEACHER), strict=True
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
 def test_ctkd_learns_a_temperature_for_each_member():
     sections = [Objective(name="ctkd", options={"theta": theta}) for theta in (0.0, 1.0, 2.0)]
     loss = pack_loss(sections)
