@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import torch
 
+from kdsearch.errors import RequestError
+
 # Memory that ran out elsewhere than in torch's own allocator of CUDA memory, which has an error of its own.
 _OUT_OF_MEMORY = (
     "DefaultCPUAllocator: can't allocate memory",
@@ -13,6 +15,22 @@ _OUT_OF_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
+
+
+def chosen_device(device: torch.device | str | None) -> torch.device:
+    """Return the device to train on: the named one, else CUDA where there is one.
+
+    Raises:
+        RequestError: CUDA is named, and this machine has none.
+    """
+    has_cuda = torch.cuda.is_available()
+    chosen = torch.device(device or ("cuda" if has_cuda else "cpu"))
+    if chosen.type == "cuda" and not has_cuda:
+        raise RequestError(
+            f"`device` must be one that this machine has, got '{chosen}': torch finds no GPU. "
+            "Name 'cpu', or install a torch that was built for the GPU's driver."
+        )
+    return chosen
 
 
 @contextmanager

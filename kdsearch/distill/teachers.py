@@ -16,7 +16,7 @@ from kdsearch.distill.artifact_store import ArtifactStore, Place, store_at
 from kdsearch.distill.artifacts import exclusive
 from kdsearch.distill.calibration import accuracy, calibration_error, soft_target_entropy
 from kdsearch.distill.data import ImageData, Split, load_dataset
-from kdsearch.distill.devices import on_device
+from kdsearch.distill.devices import chosen_device, on_device
 from kdsearch.distill.models import build_model
 from kdsearch.distill.published_weights import load_published
 from kdsearch.distill.randomness import stream
@@ -78,8 +78,7 @@ def ensure_teacher(
                 record = find_record(store, recipe.digest, WEIGHTS_FILE)
                 if record is None:
                     if not store.recover(entry):
-                        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-                        _Making(recipe, artifacts, where).run()
+                        _Making(recipe, artifacts, chosen_device(device)).run()
                     record = find_record(store, recipe.digest, WEIGHTS_FILE)
     if record is None:
         raise RunError(f"The teacher in {store.address(entry)} has vanished. Let nothing else write there.")

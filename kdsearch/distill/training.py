@@ -10,7 +10,7 @@ import torch
 
 from kdsearch.distill.artifact_store import Place, store_at
 from kdsearch.distill.checkpoints import Checkpoint
-from kdsearch.distill.devices import is_out_of_memory, on_device, release_memory
+from kdsearch.distill.devices import chosen_device, is_out_of_memory, on_device, release_memory
 from kdsearch.distill.members import Member, ResolvedMember, groups_of, members_of
 from kdsearch.distill.pack_training import PackTraining
 from kdsearch.distill.packs import Way
@@ -54,10 +54,10 @@ def train_pack(
         way: How the students are trained side by side; None stands for the fastest, which is measured.
 
     Raises:
-        RequestError: The members or the spec don't hold.
+        RequestError: The members or the spec don't hold, or there is no such device.
         RunError: A single student does not fit the device's memory, or its teacher can't be trained.
     """
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = chosen_device(device)
     found = members_of(members)
     conditions = _Conditions(
         artifacts,

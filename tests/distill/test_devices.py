@@ -3,7 +3,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from kdsearch.distill.devices import is_out_of_memory, on_device
+from kdsearch.distill.devices import chosen_device, is_out_of_memory, on_device
+from kdsearch.errors import RequestError
 
 
 @pytest.fixture
@@ -39,6 +40,19 @@ def test_on_a_cpu_nothing_changes(current):
     with on_device(torch.device("cpu")):
         assert current == []
         assert not torch.backends.cudnn.deterministic
+
+
+@pytest.mark.parametrize(("has_cuda", "expected"), [(True, "cuda"), (False, "cpu")])
+def test_unless_a_device_is_named_it_is_a_gpu_where_there_is_one(monkeypatch, has_cuda, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    assert chosen_device(None) == torch.device(expected)
+    assert chosen_device("cpu") == torch.device("cpu")
+
+
+def test_a_gpu_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RequestError, match="`device` must be one that this machine has, got 'cuda:1': torch"):
+        chosen_device("cuda:1")
 
 
 @pytest.mark.parametrize(
