@@ -1,5 +1,6 @@
 import json
 import math
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from kdsearch.bench.engine.memory import member_bytes, peak_bytes
 from kdsearch.bench.engine.plain_loop import PlainLoop
 from kdsearch.distill.data import load_dataset
 from kdsearch.distill.models import build_model
+from kdsearch.distill.pack_training import PackTraining
 
 TINY = Case("mlp", "mlp_8", "mlp_8", "digits", 8, 256)
 CPU = torch.device("cpu")
@@ -114,6 +116,21 @@ def test_a_hopeless_pack_is_measured_once(monkeypatch, tmp_path):
     seconds = iter([(1.0, 1.0), (9.0, 9.0), (1.0, 1.0)])
     monkeypatch.setattr(engine, "_timed", lambda *_: next(seconds))
     assert [own.cpu_s for own in interleaved(packs, 1, CPU)] == [[1.0], [9.0]]
+
+
+def test_a_pack_is_timed_under_the_settings_that_it_is_trained_under(monkeypatch, tmp_path):
+    current, epochs = [], []
+
+    @contextmanager
+    def on_device(device):
+        current.append(device)
+        yield
+        current.pop()
+
+    monkeypatch.setattr("kdsearch.bench.engine.contenders.on_device", on_device)
+    monkeypatch.setattr(PackTraining, "train_epoch", lambda *_: epochs.append(list(current)))
+    PackRunner(TINY, 1, tmp_path, CPU, "looped").run_epoch()
+    assert epochs == [[CPU]]
 
 
 def test_the_plain_loop_trains_its_student():

@@ -11,6 +11,7 @@ from torch import nn
 
 from kdsearch.bench.engine.cases import BATCH_SIZE, Case
 from kdsearch.bench.engine.plain_loop import PlainLoop
+from kdsearch.distill.devices import on_device
 from kdsearch.distill.members import Member, groups_of
 from kdsearch.distill.models import build_model
 from kdsearch.distill.pack_training import PackTraining
@@ -37,7 +38,7 @@ class Contender:
 
 
 class PackRunner:
-    """Our engine: a pack on stored logits, in a given way or in the measured one."""
+    """Our engine: a pack on stored logits, in a given way or in the measured one, as `train_pack` does it."""
 
     def __init__(self, case: Case, size: int, artifacts: Path, device: torch.device, way: Way | None) -> None:
         spec = case.spec()
@@ -45,14 +46,16 @@ class PackRunner:
             Member(k, k, {"objective.temperature": 1.0 + k, "optimizer.lr": 0.01}) for k in range(size)
         ]
         (group,) = groups_of(spec, members)
-        self._training = PackTraining(
-            group,
-            artifacts=artifacts,
-            device=device,
-            view_seed=0,
-            cap_bytes=DEFAULT_CAP_BYTES,
-            way=way,
-        )
+        self._device = device
+        with on_device(device):
+            self._training = PackTraining(
+                group,
+                artifacts=artifacts,
+                device=device,
+                view_seed=0,
+                cap_bytes=DEFAULT_CAP_BYTES,
+                way=way,
+            )
 
     @property
     def way(self) -> Way:
@@ -61,7 +64,8 @@ class PackRunner:
 
     def run_epoch(self) -> None:
         """Train the pack for the first epoch, whose logits are stored after the first time."""
-        self._training.train_epoch(1)
+        with on_device(self._device):
+            self._training.train_epoch(1)
 
 
 class ViewsAlone:
