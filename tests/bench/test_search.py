@@ -63,6 +63,12 @@ def test_lost_workers_do_not_count():
     assert len(study.rows) - lost >= 40
 
 
+def test_packs_are_no_larger_than_a_launched_studys():
+    study = simulated_study("shared", 0, levels=(2, 2, 1), n_trials=24, pack=12)
+    study.search(build_proposer(study.spec), 24)
+    assert len({tuple(row.setup.items()) for row in study.rows}) == 4
+
+
 def test_answers_are_scored_against_the_truth():
     study = simulated_study("shared", 0, levels=(2, 1, 1), n_trials=48)
     study.search(build_proposer(study.spec), 48)

@@ -149,7 +149,7 @@ def searched(spec: StudySpec, artifacts: Path) -> list[TrialRow]:
     proposer = build_proposer(spec)
     rows: list[TrialRow] = []
     while room := spec.search.trials - len(rows):
-        proposal = proposer.propose(rows, min(spec.search.pack, room))
+        proposal = proposer.propose(rows, min(spec.pack_size, room))
         seeds = range(len(rows), len(rows) + len(proposal.params))
         found = _train(spec, proposal.setup, proposal.params, seeds, artifacts)
         rows += [replace(row, number=row.seed) for row in found]
