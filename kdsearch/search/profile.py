@@ -25,7 +25,7 @@ from kdsearch.storage import TrialRow
 
 _REFIT_GROWTH = 1.15
 _PENDING_CELLS = 300
-"""As so many cells at most do trials that run enter the model: its time grows with their cube."""
+"""As about so many cells do more trials that run enter the model: its time grows with their cube."""
 
 
 class ProfileProposer:
