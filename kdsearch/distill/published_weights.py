@@ -41,30 +41,48 @@ def load_published(
         RequestError: There are no such weights.
         RunError: They can't be downloaded.
     """
+    check_published(arch, weights)
     library, _, name = arch.partition(":")
     readers = {"torchvision": _torchvision_state, "timm": _timm_state}
-    if library not in readers:
-        raise RequestError(
-            f"`pretraining.weights` must go with torchvision:NAME or timm:NAME, got {arch!r}. "
-            "Use {checkpoint: PATH} or {dataset: NAME, epochs: N} for other architectures."
-        )
     found = readers[library](name, weights, data)
     source = f"{arch} {weights}"
     load_weights(model, found.state, source=source, new_head=found.has_new_head, new_stem=new_stem)
 
 
+def check_published(arch: str, weights: str) -> None:
+    """Refuse weights that no library publishes for an architecture; nothing is downloaded.
+
+    Raises:
+        RequestError: There are no such weights.
+    """
+    library, _, name = arch.partition(":")
+    if library == "torchvision":
+        import torchvision
+
+        known = list(torchvision.models.get_model_weights(name).__members__)
+    elif library == "timm":
+        import timm
+
+        name = name.partition(".")[0]
+        known = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
+    else:
+        raise RequestError(
+            f"`pretraining.weights` must go with torchvision:NAME or timm:NAME, got {arch!r}. "
+            "Use {checkpoint: PATH} or {dataset: NAME, epochs: N} for other architectures."
+        )
+    if not known or weights not in (*known, "DEFAULT"):
+        choice = f"Choose one of {', '.join(known)}, DEFAULT." if known else "It has none."
+        raise RequestError(
+            f"`pretraining.weights` must be one of {library}'s for {name}, got {weights!r}. {choice}"
+        )
+
+
 def _torchvision_state(name: str, weights: str, data: ImageData) -> Published:
     import torchvision
 
-    published = torchvision.models.get_model_weights(name)
-    known = [*published.__members__, "DEFAULT"]
-    if weights not in known:
-        raise RequestError(
-            f"`pretraining.weights` must be one of torchvision's for {name}, got {weights!r}. "
-            f"Choose one of {', '.join(known)}."
-        )
+    published = torchvision.models.get_model_weights(name)[weights]
     try:
-        state: dict[str, Tensor] = published[weights].get_state_dict(progress=False, check_hash=True)
+        state: dict[str, Tensor] = published.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
         raise RunError(_unavailable("torchvision", name, weights, error)) from error
     if _VIT_POSITIONS in state:
@@ -76,16 +94,7 @@ def _torchvision_state(name: str, weights: str, data: ImageData) -> Published:
 
 
 def _timm_state(name: str, weights: str, data: ImageData) -> Published:
-    import timm
-
-    base = name.partition(".")[0]
-    known = [full.partition(".")[2] for full in timm.list_pretrained(f"{base}.*")]
-    if weights not in (*known, "DEFAULT") or not known:
-        choice = f"Choose one of {', '.join(known)}, DEFAULT." if known else "It has none."
-        raise RequestError(
-            f"`pretraining.weights` must be one of timm's for {base}, got {weights!r}. {choice}"
-        )
-    tagged = name if weights == "DEFAULT" else f"{base}.{weights}"
+    tagged = name if weights == "DEFAULT" else f"{name.partition('.')[0]}.{weights}"
     try:
         with seeded(0):  # timm draws a head for other classes
             model: Any = build_timm(

@@ -21,6 +21,7 @@ from kdsearch.schedule.trainers import load_trainer
 from kdsearch.search import PackAsker
 from kdsearch.spec import StudySpec, spec_document
 from kdsearch.spec.catalogue import is_factory
+from kdsearch.spec.sections import Pretraining
 from kdsearch.storage import Hours, Lease, StudyRecord, TrialRow, hold_lease, open_database
 
 if TYPE_CHECKING:
@@ -68,28 +69,49 @@ def artifacts_of(spec: StudySpec) -> Place:
 
 
 def check_request(spec: StudySpec, address: str | None) -> Place:
-    """Return where artifacts are kept, once what the spec names of a user's own is found.
+    """Return where artifacts are kept, once what the spec names outside of it is found.
 
     Raises:
-        RequestError: Artifacts can't be kept there, or a function or class can't be imported.
+        RequestError: Artifacts can't be kept there, a function or class can't be imported, or weights are
+            not published.
     """
     artifacts = artifacts_of(spec)
-    if isinstance(artifacts, Path) and address is None:
-        _check_folder(artifacts)
     import_from_working_directory()
     load_trainer(spec.trainer, artifacts)
-    for path in _OWN_CODE if spec.trainer == "distill" else ():
+    if spec.trainer != "distill":  # what else is named is the trainer's affair
+        return artifacts
+    if isinstance(artifacts, Path) and address is None:
+        _check_folder(artifacts)
+    for path in _OWN_CODE:
         for name in spec.setup.get(path, (spec.value_at(path),)):
             if is_factory(name):
                 load_factory(name, path)
+    _check_weights(spec)
     return artifacts
 
 
 _OWN_CODE = ("dataset.name", "student.arch", "teacher.arch", "objective.name")
 
 
+def _check_weights(spec: StudySpec) -> None:
+    asked: set[tuple[Literal["student", "teacher"], str, str]] = set()
+    for training in map(spec.with_values, spec.setups()):
+        student, teacher = training.student, training.teacher
+        if isinstance(student.init, Pretraining) and student.init.weights and "student.arch" not in spec.tune:
+            asked.add(("student", student.arch, student.init.weights))
+        source = teacher.pretraining
+        if isinstance(source, Pretraining) and source.weights and "teacher.arch" not in spec.tune:
+            asked.add(("teacher", teacher.arch, source.weights))
+    for role, arch, weights in sorted(asked):
+        from kdsearch.distill.published_weights import check_published
+        from kdsearch.distill.setting_names import settings_of
+
+        with settings_of(role):
+            check_published(arch, weights)
+
+
 def _check_folder(folder: Path) -> None:
-    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    nearest = next(place for place in (folder, *folder.parents) if os.path.exists(place))
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         what = "can't be written" if nearest.is_dir() else "is no folder"
         raise RequestError(

@@ -287,6 +287,15 @@ def test_a_dry_run_tells_the_work_and_writes_nothing(
         ("objective.name=os:nothing", "`objective.name` must be importable, got 'os:nothing'"),
         ("student.arch=os:nothing", "`student.arch` must be importable, got 'os:nothing'"),
         ("artifacts=README.md/below", "README.md is no folder"),
+        ("student.init={weights: DEFAULT}", "`student.init.weights` must go with torchvision:NAME"),
+        (
+            "student={arch: torchvision:resnet18, init: {weights: V9}}",
+            "`student.init.weights` must be one of torchvision's for resnet18, got 'V9'. Choose one of IMAGENET1K_V1",
+        ),
+        (
+            "teacher.pretraining={weights: DEFAULT}",
+            "`teacher.pretraining.weights` must go with torchvision:NAME",
+        ),
     ],
 )
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])
@@ -298,6 +307,32 @@ def test_what_a_spec_names_is_looked_for_before_anything_starts(
     assert told in (shown := capsys.readouterr()).err
     assert "starting Ray" not in shown.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_one_that_may_not_be_searched_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, stat = tmp_path / "closed", os.stat
+    closed.mkdir()
+
+    def stat_outside(path: Any, **options: Any) -> os.stat_result:
+        if closed in Path(os.fsdecode(path) if not isinstance(path, int) else "/").parents:
+            raise PermissionError(13, "Permission denied")
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", stat_outside)  # as it is for who is not root
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != closed)
+    options = ["--set", f"artifacts={closed}/below", "--dry-run"]
+    assert run(["launch", "studies/quickstart.yaml", *options]) == 2
+    assert f"{closed} can't be written" in capsys.readouterr().err
+
+
+def test_a_trainer_that_keeps_no_artifacts_needs_no_folder_for_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    options = ["--set", "trainer=json:dumps", "--set", "artifacts=README.md/below", "--dry-run"]
+    plan = answer(capsys, f"sqlite:///{tmp_path / 'none.db'}", "launch", "studies/quickstart.yaml", *options)
+    assert plan["teachers"] == []
 
 
 @pytest.mark.parametrize(
