@@ -14,8 +14,14 @@ from kdsearch.spec.space import ByFactor, Choices, Range, level_label
 from kdsearch.spec.study import TEMPERATURE, TRAINING_LEAVES, StudySpec, TrainingSpec
 
 _TAGS = frozenset({"Range", "Choices", "ByFactor", "ranges", "Pretraining"})
-_MEMBERS = {"bool": "true or false", "int": "a number", "float": "a number", "str": "a text"}
-"""How pydantic marks the members of a union of scalars, of which a value fits none."""
+_MEMBERS = {
+    "bool": "true or false",
+    "int": "a number",
+    "float": "a number",
+    "str": "a text",
+    "tuple[str, ...]": "a list",
+}
+"""How pydantic marks the members of a union, of which a value fits none."""
 _MISMATCHES = ("_type", "_parsing", "_from_float")
 
 
@@ -38,8 +44,10 @@ def problems_in_validation(error: ValidationError, prefix: tuple[str, ...] = ())
     kinds: dict[tuple[str, ...], dict[str, None]] = {}
     for details in error.errors(include_url=False):
         keys = prefix + tuple(str(key) for key in details["loc"] if not _is_internal(key))
-        if len(keys) > 1 and keys[-1] in _MEMBERS and details["type"].endswith(_MISMATCHES):
-            keys, kind = keys[:-1], _MEMBERS[keys[-1]]
+        member = str(details["loc"][-1]) if details["loc"] else ""
+        if len(details["loc"]) > 1 and member in _MEMBERS and details["type"].endswith(_MISMATCHES):
+            keys = keys[:-1] if keys[-1] == member else keys
+            kind = _MEMBERS[member]
             allowed = " or ".join(kinds.setdefault(keys, {}) | {kind: None})
             kinds[keys][kind] = None
             found[keys] = Problem(keys, f"must be {allowed}, got {_show(details['input'])}.")

@@ -108,6 +108,7 @@ def test_a_recipe_may_be_a_level() -> None:
         ("resources.gpus_per_pack=1.5", "`resources.gpus_per_pack`", "1.5", "a whole number of them"),
         ("objective={name: dkd, options: {beta: .nan}}", "`objective.options.beta`", "nan", "finite"),
         ("options.width={a: 1}", "`options.width`", "{'a': 1}", "a number or a text"),
+        ("search.widen=optimizer.lr", "`search.widen`", "'optimizer.lr'", "must be true or false or a list"),
         ("setup.training.epochs=[1, 2, 1.0]", "`setup.training.epochs`", "1.0 again", "must not name a level twice"),
         ("setup.augment.flip=[true, 1]", "`setup.augment.flip`", "1 again", "must not name a level twice"),
         ("setup.training.epochs=[10, many]", "`setup.training.epochs.1`", "'many'", "must be a number"),
