@@ -2,11 +2,12 @@ import math
 import shutil
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
-from kdsearch.distill import Member, pack_training, residents, train_pack
+from kdsearch.distill import Member, pack_training, residents, train_pack, views
 from kdsearch.distill.packs import Choice, ChoiceMemory, LoopedPack
 from kdsearch.errors import RequestError, RunError, SpecError
 from kdsearch.spec import TrainingSpec
@@ -296,9 +297,11 @@ def test_students_on_a_gpu_are_the_same_with_and_without_graphs_and_again(artifa
     assert_same(first, replayed, 1e-5)
 
 
-def test_stored_and_live_teachers_train_the_same_student(artifacts):
-    stored = train_pack(SPEC, MEMBERS, artifacts=artifacts)
-    live = train_pack(SPEC, MEMBERS, artifacts=artifacts, soft_target_cap_bytes=0)
+@pytest.mark.parametrize(("at_once", "view_seed"), [(2**21, 0), (1, 17)], ids=["one chunk", "many chunks"])
+def test_stored_and_live_teachers_train_the_same_student(artifacts, monkeypatch, at_once, view_seed):
+    monkeypatch.setattr(views, "_RENDERED_AT_ONCE", at_once)
+    train = partial(train_pack, SPEC, MEMBERS, artifacts=artifacts, view_seed=view_seed, way="looped")
+    stored, live = train(), train(soft_target_cap_bytes=0)
     for own, other in zip(stored, live, strict=True):
         assert own.metrics["train_loss"] == pytest.approx(other.metrics["train_loss"], rel=2e-3)
         assert own.metrics["val_loss"] == pytest.approx(other.metrics["val_loss"], rel=2e-2)
