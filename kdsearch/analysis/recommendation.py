@@ -15,7 +15,7 @@ from kdsearch.analysis.space import level_of
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.errors import RequestError
-from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, level_label, load_spec, spec_document
+from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, level_label, load_stored_spec, spec_document
 from kdsearch.spec.space import ByFactor
 from kdsearch.storage import TrialRow
 
@@ -167,7 +167,7 @@ def _target(base: StudySpec, levels: Mapping[str, Any]) -> StudySpec:
     for path, dimension in base.tune.items():
         if isinstance(dimension, ByFactor):
             document["tune"][path] = _range_at(dimension, document["setup"][dimension.by][0])
-    return load_spec(document)
+    return load_stored_spec(document, changed=True)
 
 
 def _range_at(dimension: ByFactor, level: Any) -> dict[str, Any]:

@@ -56,29 +56,35 @@ def load_spec(source: str | Path | Mapping[str, Any], *, overrides: Sequence[str
         document, lines = _read_yaml(Path(source))
     for override in overrides:
         document = _override(document, override)
-    return _check(document, lines, name)
+    return _check(document, lines, name, context=ASKED)
 
 
-def load_stored_spec(document: Mapping[str, Any]) -> StudySpec:
+def load_stored_spec(document: Mapping[str, Any], *, changed: bool = False) -> StudySpec:
     """Return the spec of a stored document, which was checked when it was stored.
 
     What an earlier version took and this one would refuse stays readable.
 
+    Args:
+        document: The document.
+        changed: Whether its factors and ranges were changed since: then they are checked again.
+
     Raises:
-        SpecError: It is no document of a spec.
+        SpecError: It is no document of a spec, or factors and ranges have mistakes.
     """
-    try:
-        return StudySpec.model_validate(document)
-    except ValidationError as error:
-        raise SpecError(
-            [problem.text(None) for problem in problems_in_validation(error)], "the stored spec"
-        ) from error
+    return _check(document, {}, "the study spec", in_space=changed)
 
 
-def _check(document: dict[str, Any], lines: Lines, name: str) -> StudySpec:
+def _check(
+    document: Mapping[str, Any],
+    lines: Lines,
+    name: str,
+    *,
+    context: Mapping[str, Any] | None = None,
+    in_space: bool = True,
+) -> StudySpec:
     try:
-        spec = StudySpec.model_validate(document, context=ASKED)
-        problems = problems_in_space(spec)
+        spec = StudySpec.model_validate(document, context=context)
+        problems = problems_in_space(spec) if in_space else []
     except ValidationError as error:
         problems = problems_in_validation(error)
     if problems:

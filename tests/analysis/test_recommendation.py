@@ -14,7 +14,7 @@ from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.errors import RequestError
 from kdsearch.search import build_proposer
-from kdsearch.spec import TEMPERATURE, StudySpec
+from kdsearch.spec import TEMPERATURE, StudySpec, load_stored_spec, spec_document
 from kdsearch.storage import TrialRow
 
 LR = "optimizer.lr"
@@ -123,6 +123,14 @@ def test_wrong_setups_are_refused(make_spec: MakeSpec, levels: dict[str, Any], m
     spec = make_spec({"optimizer.name": ["sgd", "adamw"], "training.epochs": [10, 40]})
     with pytest.raises(RequestError, match=message):
         recommend_from([trained(spec, lambda _: 6.0, n=4)], levels)
+
+
+def test_a_study_of_an_earlier_version_is_drawn_from_though_its_spec_would_be_refused(make_spec: MakeSpec):
+    study = trained(make_spec({"optimizer.name": ["sgd", "adamw"]}), lambda _: 4.0)
+    document = {**spec_document(study.spec), "search": {"stop": {"regret": 2.0}}}
+    old = replace(study, spec=load_stored_spec(document))
+    levels = {"optimizer.name": "adamw"}
+    assert recommend_from([old], levels) == recommend_from([study], levels)
 
 
 def without(study: SimulatedStudy, setup: dict[str, Any]) -> EarlierStudy:
