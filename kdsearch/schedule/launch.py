@@ -237,8 +237,13 @@ def _tune(run: "StudyRun", spec: StudySpec, artifacts: Place, cluster: "Cluster"
     from ray import tune
 
     from kdsearch.schedule.losses import LossScheduler
-    from kdsearch.schedule.ray_internals import ended_packs_dropped, memory_kills_as_losses, use_ready_workers
-    from kdsearch.schedule.searcher import PackCallback, PackSearcher
+    from kdsearch.schedule.ray_internals import (
+        ended_packs_dropped,
+        memory_kills_as_losses,
+        silent_progress,
+        use_ready_workers,
+    )
+    from kdsearch.schedule.searcher import BeginCallback, PackSearcher
     from kdsearch.schedule.trainable import run_pack
 
     use_ready_workers()
@@ -260,7 +265,7 @@ def _tune(run: "StudyRun", spec: StudySpec, artifacts: Place, cluster: "Cluster"
             name=spec.name,
             storage_path=str(cluster.scratch / "tune"),
             verbose=0,
-            callbacks=[PackCallback(searcher)],
+            callbacks=[BeginCallback(searcher), *silent_progress()],
         ),
     )
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ray.tune import Callback
     from ray.tune.experiment import Trial as RayTrial
 
 CLUSTER_ID_METHOD = "/ray.rpc.NodeInfoGcsService/GetClusterId"
@@ -37,6 +38,23 @@ def use_ready_workers() -> None:
         class_cache.DEFAULT_ENV_VARS.clear()
     except (ImportError, AttributeError) as error:
         _tell_change(str(error), "packs begin a little later")
+
+
+def silent_progress() -> "list[Callback]":
+    """Return what stands where Tune else puts the callback that prints Ray trials: that keeps every one."""
+    try:
+        from ray.tune.progress_reporter import TrialProgressCallback
+    except ImportError as error:
+        _tell_change(str(error), _GROWS)
+        return []
+
+    class SilentProgress(TrialProgressCallback):
+        def on_trial_result(self, *_args: Any, **_info: Any) -> None:
+            """Print nothing, and keep nothing."""
+
+        on_trial_complete = on_trial_error = on_trial_result
+
+    return [SilentProgress()]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune import Callback
 from ray.tune.search import Searcher
 
 from kdsearch.schedule.losses import KILLED
@@ -116,14 +116,10 @@ class PackSearcher(Searcher):
         return {}
 
 
-class PackCallback(TrialProgressCallback):
-    """Tells the searcher that a pack begins: Tune asks for packs before there is room for them.
-
-    It stands where Tune else puts the callback that prints Ray trials, which keeps every one of them.
-    """
+class BeginCallback(Callback):
+    """Tells the searcher that a pack begins: Tune asks for packs before there is room for them."""
 
     def __init__(self, searcher: PackSearcher) -> None:
-        super().__init__()
         self._searcher = searcher
 
     def on_trial_start(
@@ -135,8 +131,3 @@ class PackCallback(TrialProgressCallback):
     ) -> None:
         """Pass the trial's id on."""
         self._searcher.begin(trial.trial_id)
-
-    def on_trial_result(self, *_args: Any, **_info: Any) -> None:
-        """Print nothing."""
-
-    on_trial_complete = on_trial_error = on_trial_result

@@ -11,9 +11,11 @@ import pytest
 import ray
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.tune import progress_reporter
 from ray.tune.execution import class_cache
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
+from ray.tune.utils.callback import _create_default_callbacks
 
 from kdsearch.schedule import ray_internals
 from kdsearch.schedule.authentication import agree_on_token
@@ -24,6 +26,7 @@ from kdsearch.schedule.ray_internals import (
     ended_packs_dropped,
     error_of,
     memory_kills_as_losses,
+    silent_progress,
     use_ready_workers,
 )
 
@@ -50,6 +53,23 @@ def test_tunes_workers_differ_in_no_variable(
     assert warnings_told == []
     use_ready_workers()
     assert warnings_told == ["packs begin a little later"]
+
+
+def test_tune_adds_no_callback_that_prints_packs_to_one_that_is_silent(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, warnings_told: list[str]
+) -> None:
+    monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    (silent,) = _create_default_callbacks(silent_progress(), air_verbosity=None)
+    assert isinstance(silent, progress_reporter.TrialProgressCallback)
+    trial = Trial("pack", stub=True, trial_id="t")
+    silent.on_trial_result(1, [trial], trial, {"done": True})
+    silent.on_trial_complete(1, [trial], trial)
+    assert capsys.readouterr().out == ""
+    assert not silent._completed_trials
+    monkeypatch.delattr(progress_reporter, "TrialProgressCallback")
+    assert warnings_told == []
+    assert silent_progress() == []
+    assert warnings_told == ["the driver's memory grows with the study"]
 
 
 def test_a_memory_kill_reaches_tune_as_a_lost_worker(
