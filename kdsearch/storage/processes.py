@@ -42,7 +42,7 @@ def is_alive(pid: int) -> bool:
     """Return whether a process of this machine runs, or ended and waits to be reaped."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the latter for what is no process's number
         return False
     except PermissionError:
         return True

@@ -17,7 +17,7 @@ def test_folders_of_killed_drivers_are_removed_and_others_stay(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
-    for name in (f"kds-{gone.pid}-a", f"kds-{os.getppid()}-b", "kds-other-c"):
+    for name in (f"kds-{gone.pid}-a", f"kds-{10**20}-a", f"kds-{os.getppid()}-b", "kds-other-c"):
         (tmp_path / name).mkdir()
     scratch = cluster._make_scratch()
     kept = {f"kds-{os.getppid()}-b", "kds-other-c", scratch.name}
