@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
+from kdsearch.distill.allocator import keep_freed_memory
 from kdsearch.errors import RequestError
 
 # Memory that ran out elsewhere than in torch's own allocator of CUDA memory, which has an error of its own.
@@ -37,9 +38,11 @@ def chosen_device(device: torch.device | str | None) -> torch.device:
 def on_device(device: torch.device) -> Iterator[None]:
     """Make a CUDA device the current one, its convolutions the same bits each time; restore both after.
 
-    Streams and CUDA graphs are made on the current device, whichever one the tensors are on.
+    Streams and CUDA graphs are made on the current device, whichever one the tensors are on. On a CPU freed
+    memory is kept, and stays so.
     """
     if device.type != "cuda":
+        keep_freed_memory()
         yield
         return
     before = torch.backends.cudnn.deterministic

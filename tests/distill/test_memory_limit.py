@@ -14,11 +14,11 @@ from pathlib import Path
 from kdsearch.distill import Member, train_pack, training
 from kdsearch.spec import TrainingSpec
 
-artifacts, size, room = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+artifacts, size, room, student = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 spec = TrainingSpec.model_validate(
     {
         "dataset": {"name": "digits", "train_size": 64, "validation_size": 50},
-        "student": {"arch": "mlp_1024_2048"},
+        "student": {"arch": student},
         "objective": {"alpha": 0.0},
         "optimizer": {"name": "adamw", "lr": 1.0e-3},
         "training": {"epochs": 2, "batch_size": 32},
@@ -57,9 +57,11 @@ print(json.dumps(found))
 """
 
 
-def train(artifacts: Path, size: int, room: int = 0) -> "subprocess.CompletedProcess[str]":
+def train(
+    artifacts: Path, size: int, room: int = 0, student: str = "mlp_1024_2048"
+) -> "subprocess.CompletedProcess[str]":
     """Train a pack in a process of its own, which may take at most so many more bytes of address space."""
-    command = [sys.executable, "-c", CHILD, str(artifacts), str(size), str(room)]
+    command = [sys.executable, "-c", CHILD, str(artifacts), str(size), str(room), student]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -79,5 +81,5 @@ def test_a_pack_that_outgrows_the_machine_is_halved_and_goes_on(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_one_student_that_outgrows_the_machine_is_told(tmp_path: Path) -> None:
-    done = train(tmp_path, 2, room=2**24)
+    done = train(tmp_path, 2, room=2**24, student="mlp_4096_4096")
     assert "`training.batch_size` must be small enough for cpu, got 32" in done.stderr

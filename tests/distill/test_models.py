@@ -1,9 +1,11 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from kdsearch.distill.models import adapt_input_channels, build_model, head_name
+from kdsearch.distill.models.layers import halved
 from kdsearch.distill.models.vit import position_code
 from kdsearch.errors import RequestError
 from kdsearch.spec.catalogue import CIFAR_ARCHITECTURES
@@ -164,6 +166,18 @@ def test_a_generator_gives_one_student_after_another():
     generator = torch.Generator().manual_seed(0)
     first, second = (build_model("mlp_4", 3, generator=generator) for _ in range(2))
     assert not torch.equal(first.fc.weight, second.fc.weight)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [(8, 8), (7, 8), (8, 5), (3, 3), (2, 2)])
+def test_halving_without_gradients_is_torchs_max_pooling(size, layout):
+    features = torch.randn(4, 3, *size, generator=torch.Generator().manual_seed(0))
+    features[0, 0, 0, 0] = torch.nan
+    features = features.contiguous(memory_format=layout)
+    expected = F.max_pool2d(features, 2)
+    with torch.no_grad():
+        found = halved(features)
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=0.0, equal_nan=True)
 
 
 @pytest.mark.parametrize("size", [8, 28, 32, 64])

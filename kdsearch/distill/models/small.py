@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kdsearch.distill.models.layers import halved
+
 
 class ConvNet(nn.Module):
     """3×3 convolutions with BatchNorm and ReLU, halved in size between layers, pooled, one linear head."""
@@ -25,7 +27,7 @@ class ConvNet(nn.Module):
         features = images
         for layer, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             if layer and min(features.shape[-2:]) > 1:
-                features = F.max_pool2d(features, 2)
+                features = halved(features)
             features = F.relu(norm(conv(features)))
         logits: Tensor = self.fc(features.mean((2, 3)))
         return logits

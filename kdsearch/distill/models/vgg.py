@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kdsearch.distill.models.layers import initialise_for_relu
+from kdsearch.distill.models.layers import halved, initialise_for_relu
 
 _WIDTHS = (64, 128, 256, 512, 512)
 _N_POOLED_ALWAYS = 3
@@ -37,7 +37,7 @@ class VGG(nn.Module):
         for number in range(len(_WIDTHS)):
             features = F.relu(self.get_submodule(f"block{number}")(features))
             if number < n_pooled and features.shape[-1] > 1:
-                features = F.max_pool2d(features, 2)
+                features = halved(features)
         logits: Tensor = self.classifier(features.mean((2, 3)))
         return logits
 
