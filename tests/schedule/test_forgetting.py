@@ -22,23 +22,30 @@ def train(trials, report):
 """
 
 
+def ray_trials() -> list[object]:
+    """Return this process's Ray trials."""
+    from ray.tune.experiment import Trial
+
+    gc.collect()
+    return [found for found in gc.get_objects() if issubclass(type(found), Trial)]
+
+
 class Counting:
-    """Counts this process's Ray trials whenever the study has changed, and the packs that may run at once."""
+    """Counts the study's Ray trials whenever it has changed, and the packs that may run at once."""
 
     def __init__(self) -> None:
         self.held: list[int] = []
         self.slots = 0.0
+        self._others = ray_trials()  # of other tests, in the same process
 
     def phase(self, text: str) -> None:
         """Ignore it."""
 
     def update(self, *_asked: object) -> None:
         import ray
-        from ray.tune.experiment import Trial
 
         self.slots = ray.cluster_resources()["CPU"] / CPUS_PER_PACK
-        gc.collect()
-        self.held.append(sum(isinstance(found, Trial) for found in gc.get_objects()))
+        self.held.append(len(ray_trials()) - len(self._others))
 
 
 @pytest.mark.ray
