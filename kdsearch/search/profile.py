@@ -19,8 +19,8 @@ from kdsearch.analysis.transfer import EarlierStudy, joined, observe_earlier
 from kdsearch.search.balance import count_by_setup, next_setup, trials_of
 from kdsearch.search.knowledge import knowledge_gradient_pack, plausible_maximisers
 from kdsearch.search.proposer import Proposal
-from kdsearch.search.start import ENOUGH_TRIALS, covering_setups, start_points
-from kdsearch.spec import Params, Setup, StudySpec, setup_key
+from kdsearch.search.start import covering_setups, start_points
+from kdsearch.spec import ENOUGH_TRIALS, Params, Setup, StudySpec, setup_key
 from kdsearch.storage import TrialRow
 
 _REFIT_GROWTH = 1.15

@@ -9,11 +9,20 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from kdsearch.spec import TEMPERATURE, Choices, Params, Range, Setup, StudySpec, level_label, setup_key
+from kdsearch.spec import (
+    ENOUGH_TRIALS,
+    TEMPERATURE,
+    Choices,
+    Params,
+    Range,
+    Setup,
+    StudySpec,
+    level_label,
+    setup_key,
+)
 from kdsearch.spec.space import ByFactor
 
 AROUND_DEFAULT = 0.03
-ENOUGH_TRIALS = 4
 _WELL_INSIDE = 0.1
 
 

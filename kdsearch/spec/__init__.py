@@ -10,9 +10,10 @@ from kdsearch.spec.space import (
     level_label,
     setup_key,
 )
-from kdsearch.spec.study import TEMPERATURE, StudySpec, TrainingSpec
+from kdsearch.spec.study import ENOUGH_TRIALS, TEMPERATURE, StudySpec, TrainingSpec
 
 __all__ = [
+    "ENOUGH_TRIALS",
     "TEMPERATURE",
     "Choices",
     "Params",

@@ -37,7 +37,9 @@ from kdsearch.spec.space import (
 )
 
 TEMPERATURE = "objective.temperature"
-_ENOUGH_TRIALS = 4  # fewer in a setup have no answer
+ENOUGH_TRIALS = 4
+"""So many trials of a setup begin to tell something of it; fewer have no answer."""
+
 _OPEN_PATH = re.compile(r"(objective\.)?options\.[^.]+")
 
 
@@ -107,7 +109,7 @@ class StudySpec(TrainingSpec):
         A larger pack would leave other setups of a small budget without a trial.
         """
         share = -(-self.search.trials // math.prod(map(len, self.setup.values())))
-        return min(self.search.pack, max(share, _ENOUGH_TRIALS))
+        return min(self.search.pack, max(share, ENOUGH_TRIALS))
 
     def dimensions(self, setup: Setup) -> dict[str, Range | Choices]:
         """Return the tuned parameters of one setup, with the ranges that hold in it."""
