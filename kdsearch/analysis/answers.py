@@ -1,5 +1,6 @@
 """The answer: which temperature is best in each setup, and how sure that is."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -7,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from kdsearch.analysis.axes import FloatArray, IntArray
+from kdsearch.analysis.decision import tuned_trials
 from kdsearch.analysis.edges import Edge, edges
 from kdsearch.analysis.effects import TemperatureEffect, effect_of, tuning_note
 from kdsearch.analysis.forecast import COMMON_TARGET, SetupForecast, forecast_setup, stopped_in, target_of
+from kdsearch.analysis.labels import temperature_text
 from kdsearch.analysis.observations import Tally
 from kdsearch.analysis.outcomes import TemperatureBand, outcomes_of, temperature_span
 from kdsearch.analysis.profiles import Interval, TemperatureProfile
+from kdsearch.analysis.replication import USUAL_TEMPERATURE
 from kdsearch.analysis.response import Response, fit_response
 from kdsearch.analysis.selection import group_setups, select_setups
 from kdsearch.analysis.threads import one_blas_thread
@@ -20,7 +24,10 @@ from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, setup_key
 from kdsearch.storage import StoredWidening, StudySummary, Trials, columns_of
 
-COMMON_DEFAULTS = (1.0, 4.0)
+COMMON_DEFAULTS = (1.0, USUAL_TEMPERATURE)
+_BORROWED = math.log(3)
+"""An interval that the other setups made this much narrower, as a ratio, is said to rest on them."""
+
 _NEAR = 0.15
 _N_NEAREST = 5
 
@@ -32,7 +39,9 @@ class SetupAnswer:
     Attributes:
         setup: The setup; for a marginal answer, its levels of the factors that were asked `by`.
         temperature: The temperature with the highest expected accuracy, the others at their best.
-        interval: Holds the best temperature with the asked probability.
+        interval: Holds, with the asked probability, a temperature that loses at most `interval_loss`
+            against the best.
+        interval_loss: The accuracy to within which `interval` holds the best temperature.
         near_optimal: Temperatures around `temperature` of which each is, with the asked probability,
             within the tolerance of the best accuracy; None where not even one is.
         accuracy: Expected validation accuracy at the recommended temperature and parameters.
@@ -46,9 +55,15 @@ class SetupAnswer:
         outcomes: How the trials of each range of temperatures ended; the ranges are the same for all setups.
         forecast: How far the setup is from being decided; None for a marginal answer, or without an answer.
         stopped: Why the search gives the setup no more trials; None where it does.
-        regret_of: Expected accuracy lost by common temperatures that lie in the range.
-        flat: Whether the temperature hardly matters: with a probability of two thirds, none in the range
-            costs more than twice the tolerance.
+        regret_of: Expected accuracy that common temperatures in the range lose against the recommended one;
+            negative where they may gain.
+        regret_interval_of: Holds that loss with the asked probability.
+        flat: Whether temperature hardly matters: the whole range is near-optimal, or with a probability of two
+            thirds no temperature in it costs more than twice the tolerance.
+        alone: What the setup's own trials say without the other setups; None where nothing is shared, or they
+            are too few.
+        tuned_trials: Complete trials in each quarter of the range of temperatures whose other parameters cost
+            less than 0.7 points there: where the answer has been looked for.
         effect: What the best temperature gains over the worst, the others at their best for each.
         effect_at_common: The same with the others kept at the recommendation, `params`; None where nothing
             else is tuned.
@@ -60,6 +75,7 @@ class SetupAnswer:
     setup: Setup
     temperature: float | None = None
     interval: Interval | None = None
+    interval_loss: float | None = None
     near_optimal: Interval | None = None
     accuracy: float | None = None
     accuracy_interval: Interval | None = None
@@ -70,7 +86,10 @@ class SetupAnswer:
     pruned: int = 0
     outcomes: tuple[TemperatureBand, ...] = ()
     regret_of: dict[str, float] | None = None
+    regret_interval_of: dict[str, Interval] | None = None
     flat: bool | None = None
+    alone: "AloneAnswer | None" = None
+    tuned_trials: tuple[int, ...] | None = None
     effect: TemperatureEffect | None = None
     effect_at_common: TemperatureEffect | None = None
     regret_at_common: dict[str, float] | None = None
@@ -82,6 +101,25 @@ class SetupAnswer:
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as a JSON document."""
         return {name: _plain(value) for name, value in self.__dict__.items()}
+
+
+@dataclass(frozen=True)
+class AloneAnswer:
+    """What a setup's own trials say without the other setups.
+
+    Attributes:
+        temperature: The temperature with the highest expected accuracy.
+        interval: Holds what may be best with the asked probability, as a setup's `interval` does.
+        regret: What the recommended temperature, that of all setups' model, is then expected to lose.
+    """
+
+    temperature: float
+    interval: Interval
+    regret: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as a JSON document."""
+        return {**self.__dict__, "interval": list(self.interval)}
 
 
 @dataclass(frozen=True)
@@ -244,10 +282,20 @@ class _Judge:
             warnings += [note] if note else []
         if not is_marginal:
             known["params"] = params
+            known |= self._about_evidence(answered[0], profile)
+            warnings += [_flat_note(self._tolerance)] if known["flat"] else []
+            warnings += [note] if (note := _borrowed(known["alone"], known["interval"])) else []
             at_edge = list(edges(self._response, answered[0], int(details[0].nodes[0])))
             warnings += map(str, at_edge)
             known["forecast"] = self._forecast(answered[0], profile, at_edge)
         return SetupAnswer(**known, warnings=tuple(warnings))
+
+    def _about_evidence(self, setup: int, profile: TemperatureProfile) -> dict[str, Any]:
+        alone, own = self._response.profile_alone(setup), None
+        if alone is not None:
+            lost = alone.regret[:, alone.nearest(profile.temperature)].mean()
+            own = AloneAnswer(alone.temperature, alone.interval(self._level), float(lost))
+        return {"alone": own, "tuned_trials": tuned_trials(self._response, setup)}
 
     def _forecast(self, setup: int, profile: TemperatureProfile, at_edge: Sequence[Edge]) -> SetupForecast:
         other = next((edge for edge in at_edge if edge.path != TEMPERATURE), None)
@@ -262,17 +310,22 @@ class _Judge:
         return None if len(shared) else "the setups have no temperature in common."
 
     def _about_temperature(self, profile: TemperatureProfile) -> dict[str, Any]:
+        lost = lost_by_defaults(profile, self._level)
         return {
             "temperature": profile.temperature,
             "interval": profile.interval(self._level),
+            "interval_loss": profile.interval_loss,
             "near_optimal": profile.near_optimal(self._level, self._tolerance),
-            "regret_of": _regrets(profile),
-            "flat": profile.is_flat(self._tolerance),
+            "regret_of": {name: mean for name, (mean, _) in lost.items()},
+            "regret_interval_of": {name: interval for name, (_, interval) in lost.items()},
+            "flat": profile.is_flat(self._level, self._tolerance),
             "effect": effect_of(profile, self._level),
         }
 
     def _about_common(self, common: TemperatureProfile) -> dict[str, Any]:
-        return {"effect_at_common": effect_of(common, self._level), "regret_at_common": _regrets(common)}
+        lost = lost_by_defaults(common, self._level)
+        regrets = {name: mean for name, (mean, _) in lost.items()}
+        return {"effect_at_common": effect_of(common, self._level), "regret_at_common": regrets}
 
     def _at_the_recommendation(self, setup: int, profile: TemperatureProfile) -> "_Recommendation":
         response = self._response
@@ -303,17 +356,38 @@ class _Recommendation:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, TemperatureEffect | TemperatureBand):
+    if isinstance(value, TemperatureEffect | TemperatureBand | AloneAnswer):
         return value.to_dict()
     if isinstance(value, SetupForecast):
-        told = ("regret", "decided", "more_trials", "hours", "reason")
+        told = ("regret", "decided", "missing", "more_trials", "hours", "reason")
         return {name: _plain(getattr(value, name)) for name in told}
+    if isinstance(value, dict):
+        return {name: _plain(own) for name, own in value.items()}
     return list(map(_plain, value)) if isinstance(value, tuple) else value
 
 
-def _regrets(profile: TemperatureProfile) -> dict[str, float]:
-    regrets = {f"{default:g}": profile.regret_at(default) for default in COMMON_DEFAULTS}
-    return {name: regret for name, regret in regrets.items() if regret is not None}
+def lost_by_defaults(profile: TemperatureProfile, level: float) -> dict[str, tuple[float, Interval]]:
+    """Return what common temperatures lose against the recommended one, by their names, with intervals."""
+    lost = {f"{default:g}": profile.lost_at(default, level) for default in COMMON_DEFAULTS}
+    return {name: found for name, found in lost.items() if found is not None}
+
+
+def _flat_note(tolerance: float) -> str:
+    return (
+        "Temperature hardly matters here: with a probability of two thirds at least, none in the range costs "
+        f"more than {200 * tolerance:g} points."
+    )
+
+
+def _borrowed(alone: AloneAnswer | None, interval: Interval) -> str | None:
+    """Return in words that an answer is surer than the setup's own trials; None where it hardly is."""
+    if alone is None:
+        return None
+    here, there = (math.log(high / low) for low, high in (interval, alone.interval))
+    if there - here < _BORROWED:
+        return None
+    low, high = map(temperature_text, alone.interval)
+    return f"It rests on the other setups too: its own trials alone say {low} to {high}."
 
 
 def _exclusions(tally: Tally) -> Iterator[str]:

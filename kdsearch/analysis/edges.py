@@ -83,7 +83,7 @@ def _temperature_edges(profile: TemperatureProfile) -> Iterator[Edge]:
         return
     last = len(profile.temperatures) - 1
     inside = max(1, round(OUTER_SHARE * last))
-    best = profile.draws.argmax(axis=1)
+    best = profile.places
     for end, neighbour in ((0, inside), (last, last - inside)):
         still_rising = profile.draws[:, end] - profile.draws[:, neighbour] >= _SLIGHT_GAIN
         if ((best == end) & still_rising).mean() >= _PROBABLE:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kdsearch.analysis.decision import ENOUGH_TO_DECIDE, gaps_of, what_is_missing
 from kdsearch.analysis.edges import Edge, parameter_edges
 from kdsearch.analysis.profiles import TemperatureProfile
 from kdsearch.analysis.response import Response, fit_response
@@ -15,9 +16,6 @@ from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.spec import Setup, StudySpec, setup_key
 from kdsearch.storage import StudySummary, Trials
-
-ENOUGH_TO_DECIDE = 8
-"""So many complete trials a setup needs before its doubt is believed: a model of few trials is too sure."""
 
 COMMON_TARGET = 0.002
 """The accuracy that a recommended temperature may be expected to lose where a study names no other."""
@@ -45,7 +43,8 @@ class SetupForecast:
         setup: The setup.
         trials: Its complete trials.
         regret: The accuracy that its recommended temperature is expected to lose; None where there is none.
-        decided: Whether that is at most the target, on enough trials, no other parameter at its range's edge.
+        decided: Whether nothing is missing and no other parameter's best is at the edge of its range.
+        missing: What keeps it from being decided.
         more_trials: About how many more complete trials bring it there: at best, likely, at worst.
         hours: For how long the study then runs for them; None where no time was measured.
         reason: Why there is no number of trials.
@@ -56,6 +55,7 @@ class SetupForecast:
     trials: int
     regret: float | None = None
     decided: bool = False
+    missing: tuple[str, ...] = ()
     more_trials: tuple[int, int, int] | None = None
     hours: float | None = None
     reason: str | None = None
@@ -63,7 +63,8 @@ class SetupForecast:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the forecast as a JSON document."""
-        return {**self.__dict__, "more_trials": self.more_trials and list(self.more_trials)}
+        lists = {"more_trials": self.more_trials and list(self.more_trials), "missing": list(self.missing)}
+        return {**self.__dict__, **lists}
 
 
 @dataclass(frozen=True)
@@ -201,14 +202,17 @@ def forecast_setup(
     """
     known, tally = response.space.setups[setup], response.tallies[setup]
     n_trials = len(tally.complete)
-    regret = float(profile.regret[:, profile.best].mean())
+    regret = profile.expected_regret
     if at_edge is not None:
-        return SetupForecast(known, n_trials, regret, reason=str(at_edge))
-    if regret <= target and n_trials >= ENOUGH_TO_DECIDE:
+        return SetupForecast(known, n_trials, regret, missing=(str(at_edge),), reason=str(at_edge))
+    missing = what_is_missing(response, setup, profile, target)
+    if not missing:
         return SetupForecast(known, n_trials, regret, decided=True, more_trials=(0, 0, 0), hours=0.0)
-    missing = max(ENOUGH_TO_DECIDE - n_trials, 1)
+    n_gaps = sum(gap.missing for gap in gaps_of(response, setup, profile))
+    least = max(ENOUGH_TO_DECIDE - n_trials, n_gaps, 1)
     ratio = max(regret / target, 1.0)
-    best, likely, worst = (max(round(n_trials * (ratio ** (1 / rate) - 1)), missing) for rate in _RATES)
+    best, likely, worst = (max(round(n_trials * (ratio ** (1 / rate) - 1)), least) for rate in _RATES)
     seconds = tally.complete.seconds[np.nan_to_num(tally.complete.seconds) > 0]
     hours = likely * float(seconds.mean()) / 3600 / slots if len(seconds) else None
-    return SetupForecast(known, n_trials, regret, more_trials=(best, likely, worst), hours=hours)
+    more = (best, likely, worst)
+    return SetupForecast(known, n_trials, regret, missing=missing, more_trials=more, hours=hours)

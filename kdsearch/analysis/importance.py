@@ -11,7 +11,7 @@ from kdsearch.analysis.axes import FloatArray, IntArray
 from kdsearch.analysis.candidates import even_points
 from kdsearch.analysis.labels import varied_factors
 from kdsearch.analysis.profiles import Interval
-from kdsearch.analysis.response import Response, fit_response
+from kdsearch.analysis.response import Response, drawn_at, fit_response
 from kdsearch.analysis.selection import select_setups
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy
@@ -142,7 +142,7 @@ def _conditional_means(
 
 
 def _values(response: Response, setup: int, nodes: IntArray) -> FloatArray:
-    return np.concatenate([surfaces.at(setup, nodes) for surfaces in response.surfaces[:_N_SURFACES]])
+    return drawn_at(response.surfaces[:_N_SURFACES], setup, nodes)
 
 
 def _spread(nodes: IntArray, count: int) -> IntArray:

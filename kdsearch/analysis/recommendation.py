@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kdsearch.analysis.answers import COMMON_DEFAULTS
+from kdsearch.analysis.answers import lost_by_defaults
 from kdsearch.analysis.axes import FloatArray
 from kdsearch.analysis.observations import POINTS, without_floor
 from kdsearch.analysis.profiles import Interval, TemperatureProfile
@@ -49,7 +49,8 @@ class Recommendation:
             found to differ.
         near_optimal: Temperatures around `temperature` that are, each with that probability, within the
             tolerance of the best accuracy; None where not even one is.
-        regret_of: Expected accuracy lost by common temperatures that lie in the range.
+        regret_of: Expected accuracy that common temperatures in the range lose against the recommended one;
+            negative where they may gain.
         params: The other tuned parameters at the recommendation, where their range is known.
         sources: What it draws from, the likest first.
         warnings: What to know before it is believed.
@@ -113,7 +114,7 @@ def recommend_from(
     profile = _profile(response)
     n_own = len(response.tallies[0].complete)
     interval = profile.interval(level) if n_own else profile.central_interval(level)
-    regrets = {f"{default:g}": profile.regret_at(default) for default in COMMON_DEFAULTS}
+    lost = lost_by_defaults(profile, level)
     return Recommendation(
         setup=response.space.setups[0],
         like=base.spec.name,
@@ -122,7 +123,7 @@ def recommend_from(
         temperature=profile.temperature,
         interval=interval,
         near_optimal=profile.near_optimal(level, tolerance),
-        regret_of={name: regret for name, regret in regrets.items() if regret is not None},
+        regret_of={name: mean for name, (mean, _) in lost.items()},
         params=_params(response, base.spec, profile.temperature),
         sources=_sources(response, others),
         warnings=tuple(_warnings(target, told, profile, interval)),

@@ -2,19 +2,22 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from kdsearch.analysis.alone import fit_alone
 from kdsearch.analysis.axes import FloatArray, IntArray
 from kdsearch.analysis.candidates import candidates, product_nodes
 from kdsearch.analysis.fitting import Fit, fit, hyperparameter_draws
 from kdsearch.analysis.kernels import Kernel
-from kdsearch.analysis.observations import Evidence, Tally, observe
+from kdsearch.analysis.observations import Evidence, Observations, Tally, observe
 from kdsearch.analysis.profiles import TemperatureProfile
 from kdsearch.analysis.selection import select_setups
 from kdsearch.analysis.space import ResponseSpace
+from kdsearch.analysis.split_luck import SplitLuck, draw_split_luck
 from kdsearch.analysis.surfaces import Surfaces, draw_surfaces, mean_surface
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy, joined, observe_earlier
@@ -22,8 +25,17 @@ from kdsearch.spec import Setup, StudySpec
 from kdsearch.storage import Trials
 
 ENOUGH_POINTS = 4
-_HYPERPARAMETER_DRAWS = 8
-_DRAWS_EACH = 32
+"""Complete trials at fewer distinct places can't tell a temperature's effect from a learning rate's."""
+
+_HYPERPARAMETER_DRAWS, _DRAWS_EACH = 12, 32
+"""With so many no answer changes with the seed of its draws by more than a tenth of its expected regret."""
+
+
+_HYPERPARAMETER_DRAWS_ALONE = 6
+
+_SPREAD = 1.15
+"""Draws are moved away from their mean by so much: the model is too sure by this factor on tables of really
+trained students, where true regret was 1.3 to 1.7 times the stated one without it."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,8 @@ class SetupDraws:
     Attributes:
         temperature_nodes: The setup's nodes on the temperature axis [U].
         candidates: Nodes of the other parameters [C, P - 1].
-        profile: Each draw's best value at each temperature, in the model's points [Q, U].
+        profile: Each draw's best value at each temperature, in the model's points, the luck of the validation
+            images included [Q, U].
         mean: The mean over the draws [U, C].
     """
 
@@ -42,6 +55,15 @@ class SetupDraws:
     profile: FloatArray
     mean: FloatArray
 
+    def moved(self, by: FloatArray) -> "SetupDraws":
+        """Return the draws with something added to each one's profile [Q, U]."""
+        return replace(self, profile=self.profile + by[: len(self.profile)])
+
+    def nearest(self, nodes: IntArray) -> tuple[int, int]:
+        """Return which temperature and which candidate are nearest to a node on each axis."""
+        apart = np.abs(self.candidates - nodes[1:]).sum(axis=1)
+        return int(np.abs(self.temperature_nodes - nodes[0]).argmin()), int(apart.argmin())
+
     def nodes_at(self, temperature: int) -> IntArray:
         """Return the node on each axis of what is best on average at the setup's n-th temperature."""
         best = self.candidates[self.mean[temperature].argmax()]
@@ -49,27 +71,65 @@ class SetupDraws:
 
 
 @dataclass(frozen=True)
+class Observed:
+    """What a response was fitted on: the study's own observations and tallies, earlier studies', a seed."""
+
+    own: Observations
+    tallies: list[Tally]
+    earlier: Sequence[Observations]
+    names: tuple[str, ...]
+    seed: int
+
+    def a_pack_earlier(self, size: int) -> "Observed":
+        """Return it without the latest `size` observations of each setup, under another seed."""
+        last = [np.flatnonzero(self.own.setup == s)[-size:] for s in np.unique(self.own.setup)]
+        kept = np.setdiff1d(np.arange(len(self.own)), np.concatenate(last)) if last else np.arange(0)
+        return replace(self, own=self.own.take(kept), seed=self.seed + 1)
+
+
+@dataclass(frozen=True)
 class Response:
     """What a study's trials say about accuracy, for every setup; `draws` is empty without trials.
 
-    `likeness` [S, S] is the expected share of temperature's effect that each two setups have in common;
-    `prior_from` names the earlier studies that inform it.
+    `observed` is what it was fitted on, `found` the model of it, `surfaces` are draws of what that believes.
     """
 
     spec: StudySpec
     space: ResponseSpace
     tallies: list[Tally]
-    evidence: Evidence | None
+    found: Fit | None
     surfaces: list[Surfaces]
     draws: list[SetupDraws]
-    likeness: FloatArray
-    prior_from: tuple[str, ...] = ()
+    luck: SplitLuck
+    observed: "Observed"
+    _alone: dict[int, TemperatureProfile | None] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """What the model was given; None without trials."""
+        return None if self.found is None else self.found.evidence
+
+    @property
+    def prior_from(self) -> tuple[str, ...]:
+        """The names of the earlier studies that inform it."""
+        return self.observed.names
+
+    @cached_property
+    def likeness(self) -> FloatArray:
+        """The expected share of temperature's effect that each two setups have in common [S, S]."""
+        if self.found is None:
+            return np.eye(len(self.space.setups))
+        return np.asarray(self.found.kernel.tables(self.found.theta).sharing[0].matrix)
+
+    @cached_property
+    def a_pack_earlier(self) -> "Response":
+        """The response before each setup's latest pack, from other draws: a second look."""
+        return _respond(self.spec, self.space, self.observed.a_pack_earlier(self.spec.pack_size))
 
     def at(self, setup: int, nodes: IntArray) -> FloatArray:
         """Return draws of the accuracy [Q, N], as fractions, at nodes [N, P] of one setup."""
         assert self.evidence is not None  # noqa: S101 - only setups with an answer are asked
-        values = np.concatenate([surfaces.at(setup, nodes) for surfaces in self.surfaces])
-        return self.evidence.to_accuracy(values, setup)
+        return self.evidence.to_accuracy(drawn_at(self.surfaces, setup, nodes), setup)
 
     @property
     def tunes_others(self) -> bool:
@@ -88,6 +148,28 @@ class Response:
                 for s, draws in own
             ],
         )
+
+    def profile_alone(self, setup: int) -> TemperatureProfile | None:
+        """Return the profile that a setup's own trials tell without the others.
+
+        None where the study has no other, or the setup too few trials.
+        """
+        if setup not in self._alone:
+            self._alone[setup] = self._fit_alone(setup)
+        return self._alone[setup]
+
+    def _fit_alone(self, setup: int) -> TemperatureProfile | None:
+        if self.found is None or len(self.found.evidence.tops) == 1:
+            return None
+        rng = np.random.default_rng([self.observed.seed, setup])
+        alone = fit_alone(self.found, self.observed.own, setup)
+        if alone is None:
+            return None
+        shared, surfaces = self.draws[setup], draw_all(alone, _HYPERPARAMETER_DRAWS_ALONE, rng)
+        draws = _draws_of(0, shared.temperature_nodes, shared.candidates, surfaces)
+        draws = draws.moved(self.luck.at(setup, shared.temperature_nodes))
+        curve = alone.evidence.to_accuracy(draws.profile, 0)
+        return self._mean_profile(draws.temperature_nodes, [curve])
 
     def profile_at_common(self, members: Sequence[int], temperature: float) -> TemperatureProfile:
         """Return the profile where each setup's other parameters stay as recommended for one temperature."""
@@ -116,8 +198,7 @@ class Response:
         """Return the nodes of the other parameters [Q, P - 1] that each draw likes best at a temperature."""
         others = self.draws[setup].candidates
         nodes = product_nodes(np.array([temperature_node]), others)
-        values = np.concatenate([surfaces.at(setup, nodes) for surfaces in self.surfaces])
-        return np.asarray(others[values.argmax(axis=1)])
+        return np.asarray(others[drawn_at(self.surfaces, setup, nodes).argmax(axis=1)])
 
     def silence(self, setup: int) -> str | None:
         """Return why a setup can't be answered, or None where it can."""
@@ -213,29 +294,47 @@ def fit_response(
     names = tuple(study.spec.name for study in earlier)
     space = ResponseSpace(spec, [study.spec for study in earlier])
     own, tallies = observe(spec, space, trials)
-    observations = joined(own, observe_earlier(space, earlier))
+    return _respond(spec, space, Observed(own, tallies, observe_earlier(space, earlier), names, seed))
+
+
+def _respond(spec: StudySpec, space: ResponseSpace, observed: Observed) -> Response:
+    observations = joined(observed.own, observed.earlier)
     if not len(observations):
-        return Response(spec, space, tallies, None, [], [], np.eye(len(space.setups)), names)
-    rng = np.random.default_rng(seed)
+        nothing = SplitLuck(np.zeros((0, len(space.axes[0]))), np.zeros(len(space.setups)))
+        return Response(spec, space, observed.tallies, None, [], [], nothing, observed)
+    rng = np.random.default_rng(observed.seed)
     found = fit(Kernel(space.axes, space.distances), observations)
-    surfaces = _all_surfaces(found, rng)
+    surfaces = draw_all(found, _HYPERPARAMETER_DRAWS, rng)
+    accuracies = [tally.complete.val_accuracy for tally in observed.tallies]
+    n_draws = _HYPERPARAMETER_DRAWS * _DRAWS_EACH
+    luck = draw_split_luck(space.axes[0].positions, accuracies, n_draws, rng)
     mean = mean_surface(found.process())
-    setups = range(len(space.setups))
-    draws = [_draws_of(space, s, surfaces, candidates(space, s, mean, found.evidence, rng)) for s in setups]
-    likeness = found.kernel.tables(found.theta).sharing[0].matrix
-    return Response(spec, space, tallies, found.evidence, surfaces, draws, likeness, names)
+    draws = []
+    for s in range(len(space.setups)):
+        nodes = np.flatnonzero(space.allowed(s, 0))
+        others = candidates(space, s, mean, found.evidence, rng)
+        draws.append(_draws_of(s, nodes, others, surfaces).moved(luck.at(s, nodes)))
+    return Response(spec, space, observed.tallies, found, surfaces, draws, luck, observed)
 
 
-def _all_surfaces(found: Fit, rng: np.random.Generator) -> list[Surfaces]:
-    thetas = hyperparameter_draws(found, _HYPERPARAMETER_DRAWS, rng)
-    return [draw_surfaces(found.process(theta), _DRAWS_EACH, rng) for theta in thetas]
+def draw_all(found: Fit, n_thetas: int, rng: np.random.Generator) -> list[Surfaces]:
+    """Return draws of all setups' surfaces under each of some draws of the hyper-parameters."""
+    return [
+        draw_surfaces(found.process(theta), _DRAWS_EACH, rng)
+        for theta in hyperparameter_draws(found, n_thetas, rng)
+    ]
 
 
-def _draws_of(space: ResponseSpace, setup: int, surfaces: Sequence[Surfaces], others: IntArray) -> SetupDraws:
-    temperature_nodes = np.flatnonzero(space.allowed(setup, 0))
-    shape = (len(temperature_nodes), len(others))
-    nodes = product_nodes(temperature_nodes, others)
-    values = [surface.at(setup, nodes).reshape(-1, *shape) for surface in surfaces]
-    profile = np.concatenate([value.max(axis=2) for value in values])
-    mean = np.mean([value.mean(axis=0) for value in values], axis=0)
-    return SetupDraws(temperature_nodes, others, profile, mean)
+def drawn_at(surfaces: Sequence[Surfaces], setup: int, nodes: IntArray) -> FloatArray:
+    """Return draws [Q, N], in the model's points, at nodes [N, P] of one setup, moved apart by `_SPREAD`."""
+    values = np.concatenate([surface.at(setup, nodes) for surface in surfaces])
+    mean = values.mean(axis=0)
+    return np.asarray(mean + _SPREAD * (values - mean))
+
+
+def _draws_of(
+    setup: int, temperature_nodes: IntArray, others: IntArray, surfaces: Sequence[Surfaces]
+) -> SetupDraws:
+    values = drawn_at(surfaces, setup, product_nodes(temperature_nodes, others))
+    values = values.reshape(-1, len(temperature_nodes), len(others))
+    return SetupDraws(temperature_nodes, others, values.max(axis=2), values.mean(axis=0))

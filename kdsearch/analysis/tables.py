@@ -208,7 +208,7 @@ def _answer_row(
         *(value_text(found.setup.get(path)) for path in factors),
         NOTHING if found.temperature is None else temperature_text(found.temperature),
         _temperatures(found.interval),
-        "anywhere" if found.flat else _temperatures(found.near_optimal),
+        _temperatures(found.near_optimal),
         _accuracy(found),
         percent(found.test_accuracy),
         *(value_text(params[path]) if path in params else NOTHING for path in tuned),

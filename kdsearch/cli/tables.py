@@ -12,6 +12,9 @@ from rich.table import Table
 from kdsearch.spec import level_label
 from kdsearch.storage import StudySummary, TeacherRow, TrialRow
 
+_MOST_MISSING = 2
+"""So much of what a decision takes is printed; `--format json` has all."""
+
 _MOST_SOURCES = 8
 
 
@@ -79,6 +82,7 @@ def print_answer(document: Mapping[str, Any]) -> None:
         to_go = [_to_go(setup)] if has_forecast else []
         table.add_row(*_answer_cells(setup, factors, tuned), *to_go)
     print_table(table)
+    _print_promises(document, level)
     if has_forecast:
         click.echo(
             f"to go: trials, and time with {number(document['slots'], 2)} packs at once, until at most "
@@ -101,6 +105,22 @@ def print_answer(document: Mapping[str, Any]) -> None:
     if document["state"]:
         why = f": {document['state_reason']}" if document["state_reason"] else ""
         click.echo(f"\nThe study is {document['state']}{why}.")
+
+
+def _print_promises(document: Mapping[str, Any], level: str) -> None:
+    """Print what the intervals promise, and what is lost at a default."""
+    losses = [100 * s["interval_loss"] for s in document["setups"] if s["interval_loss"] is not None]
+    if losses:
+        most = (
+            f"{min(losses):.1f}"
+            if f"{min(losses):.1f}" == f"{max(losses):.1f}"
+            else (f"{min(losses):.1f} to {max(losses):.1f}")
+        )
+        click.echo(
+            f"{level}: holds with this probability a T that loses at most {most} points against the best; "
+            f"near-optimal: each such T loses at most {100 * document['tolerance']:g} points; lost at: "
+            "against the best T, below 0 where it may gain"
+        )
 
 
 def _print_pruned(document: Mapping[str, Any]) -> None:
@@ -127,14 +147,13 @@ def _pruned_of(band: Mapping[str, Any]) -> str:
 def _answer_cells(setup: Mapping[str, Any], factors: Sequence[str], tuned: Sequence[str]) -> list[str]:
     regret = setup["regret_of"] or {}
     params = setup["params"] or {}
-    near = "anywhere" if setup.get("flat") else _span(setup["near_optimal"])
     interval = setup["accuracy_interval"]
     doubt = f" ±{50 * (interval[1] - interval[0]):.1f}" if interval else ""
     return [
         *(level_label(setup["setup"][factor]) for factor in factors),
         number(setup["temperature"], 2),
         _span(setup["interval"]),
-        near,
+        _span(setup["near_optimal"]),
         percent(setup["accuracy"]) + doubt,
         *(_value(params[path]) if path in params else "–" for path in tuned),
         percent(regret.get("1")),
@@ -167,6 +186,11 @@ def _counts(setup: Mapping[str, Any]) -> str:
 
 def _print_notes(setup: Mapping[str, Any]) -> None:
     notes = [setup["reason"]] if setup.get("reason") else []
+    forecast = setup.get("forecast") or {}
+    if forecast.get("missing") and forecast["more_trials"] is not None:
+        told = forecast["missing"][:_MOST_MISSING]
+        more = len(forecast["missing"]) - len(told)
+        notes.append(f"Not decided. It takes {'; '.join([*told, *([f'{more} more'] if more else [])])}.")
     for note in (*notes, *setup.get("warnings", ())):
         click.echo(f"{_setup_name(setup)}: {note}")
 

@@ -1,10 +1,20 @@
-"""Which setup is served next: the one with the fewest trials, so that none starves."""
+"""Which setup is served next: the one in most doubt, so that none starves."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from kdsearch.spec import Setup, StudySpec, setup_key
+import numpy as np
+
+from kdsearch.spec import Setup, StudySpec, level_label, setup_key
 from kdsearch.storage import TrialRow, setup_keys
+
+_LEAST_SHARE, _SHARE_STEP, _MOST_SHARE = 0.6, 0.05, 1.6
+"""No setup has less than 60% of the mean number of trials (more where setups are few: 80% of four), nor
+more than 160%: the doubt that they are served by is itself in doubt."""
+
+_EARLY = 4
+"""Doubt is weighed against the root of so many trials more than there are: first doubts are not to be
+believed to the letter."""
 
 
 def is_evidence(trial: TrialRow) -> bool:
@@ -36,3 +46,35 @@ def trials_of(setup: Setup, trials: Sequence[TrialRow]) -> Sequence[TrialRow]:
     key = setup_key(setup)
     own = {identity for identity, known in setup_keys(trials).items() if known == key}
     return [trial for trial in trials if id(trial.setup) in own and is_evidence(trial)]
+
+
+def covering_order(setups: Sequence[Setup]) -> list[Setup]:
+    """Return the setups in an order whose every beginning differs as far as it can."""
+    labels = np.array([[level_label(level) for level in setup.values()] for setup in setups])
+    differing = (labels[:, None] != labels).sum(axis=-1).astype(float)
+    chosen = [0]
+    while len(chosen) < len(setups):
+        apart = differing[:, chosen].min(axis=1) + 0.1 * differing[:, chosen].mean(axis=1)
+        apart[chosen] = -1.0
+        chosen.append(int(apart.argmax()))
+    return [setups[index] for index in chosen]
+
+
+def in_doubt_first(
+    setups: Sequence[Setup], counts: Mapping[str, int], doubts: Mapping[str, float], size: int
+) -> Setup:
+    """Return the setup whose expected regret is largest for the root of its trials.
+
+    Args:
+        setups: Those that may be served.
+        counts: Trials of each by its key, those that run included.
+        doubts: Expected regret of each by its key.
+        size: Trials of a pack.
+    """
+    own = [counts[setup_key(setup)] for setup in setups]
+    mean = sum(own) / len(own)
+    least = max(_LEAST_SHARE, 1 - _SHARE_STEP * len(setups)) * mean
+    if min(own) < least:
+        return setups[own.index(min(own))]
+    open_ = [setup for setup, n in zip(setups, own, strict=True) if n <= _MOST_SHARE * mean + size]
+    return max(open_, key=lambda s: doubts[setup_key(s)] / (counts[setup_key(s)] + _EARLY) ** 0.5)

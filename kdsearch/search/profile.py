@@ -1,39 +1,51 @@
-"""The default sampler: learns the response of accuracy to temperature, and asks where it is in doubt."""
+"""The default sampler: looks everywhere before it believes, then where the best temperature is in doubt."""
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from kdsearch.analysis.axes import FloatArray, IntArray
-from kdsearch.analysis.candidates import candidates, product_nodes
-from kdsearch.analysis.fitting import Fit, fit, pool_to_fit
+from kdsearch.analysis.axes import FloatArray
+from kdsearch.analysis.fitting import Fit, fit, hyperparameter_draws
+from kdsearch.analysis.forecast import target_of
 from kdsearch.analysis.kernels import Kernel
-from kdsearch.analysis.observations import Observations, observe
-from kdsearch.analysis.process import Process
+from kdsearch.analysis.observations import POINTS, Observations, observe
+from kdsearch.analysis.replication import find_gaps, usual_index
 from kdsearch.analysis.space import ResponseSpace, Site
-from kdsearch.analysis.surfaces import mean_surface
+from kdsearch.analysis.surfaces import Surfaces, draw_surfaces
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy, joined, observe_earlier
-from kdsearch.search.balance import count_by_setup, next_setup, trials_of
-from kdsearch.search.knowledge import knowledge_gradient_pack, plausible_maximisers
+from kdsearch.search.balance import count_by_setup, covering_order, in_doubt_first, trials_of
+from kdsearch.search.beliefs import SetupBelief, believe
 from kdsearch.search.proposer import Proposal
-from kdsearch.search.start import covering_setups, start_points
+from kdsearch.search.regions import balanced_pack
+from kdsearch.search.start import start_points
 from kdsearch.spec import ENOUGH_TRIALS, Params, Setup, StudySpec, setup_key
 from kdsearch.storage import TrialRow
 
 _REFIT_GROWTH = 1.15
-_PENDING_CELLS = 300
-"""As about so many cells do more trials that run enter the model: its time grows with their cube."""
+"""Hyper-parameters change little with 15% more observations, and fitting them is most of asking's time."""
+
+_ENOUGH_TO_BELIEVE = 8
+"""Below so many observations the model knows less of the rates than an even spread over them tells."""
+
+ENOUGH_TO_CHALLENGE = 8
+"""With fewer trials the temperature that looks best is not worth its replicates yet."""
+
+_NEARLY = 1.5
+"""A setup is nearly decided where its expected regret is at most so many times the target."""
+
+_HYPERPARAMETER_DRAWS, _DRAWS_EACH = 3, 32
+"""About a hundred surfaces tell a region's chance of 5% from none."""
 
 
 class ProfileProposer:
-    """Serves the setups in turn, each with the pack that teaches most about its best accuracy.
+    """Serves the setup whose answer is most in doubt, with a pack that leaves no temperature untried.
 
-    The search starts like a grid: temperature in strata, the other parameters around their defaults, in a
-    part of the setups that covers all factor levels where packs are large. From then on a model of all
-    setups says what is believed, trials still running included, and the knowledge gradient picks the pack.
+    A setup's first pack runs through the range of temperatures, at rates that are spread while nothing is
+    known of them and drawn from the model afterwards. Every later pack balances what was tried *at a rate
+    that is good there* over four regions of temperature, each by its chance to hold the best and none
+    forgotten: an early accident can't keep the search from looking again.
     """
 
     def __init__(self, spec: StudySpec, seed: int, earlier: Sequence[EarlierStudy] = ()) -> None:
@@ -42,82 +54,84 @@ class ProfileProposer:
         self._space = ResponseSpace(spec, [study.spec for study in earlier])
         self._earlier = observe_earlier(self._space, earlier)
         self._kernel = Kernel(self._space.axes, self._space.distances)
-        self._fitted: tuple[bytes, FloatArray] = (b"", self._kernel.prior_mean)
+        self._order = covering_order(spec.setups())
+        self._fitted: tuple[bytes, list[FloatArray]] = (b"", [self._kernel.prior_mean])
 
     @one_blas_thread
     def propose(self, trials: Sequence[TrialRow], size: int, decided: Collection[str] = ()) -> Proposal:
         """Return the next pack: a setup and `size` parameter sets."""
-        observations, tallies = observe(self._spec, self._space, trials)
-        n_complete = sum(len(tally.complete) for tally in tallies)
-        n_earlier = sum(len(part) for part in self._earlier)
-        setup = None if n_earlier else self._setup_to_start(trials, size)
-        if setup is None:
-            setup = next_setup(self._spec, trials, decided)
-            if n_complete + n_earlier >= max(ENOUGH_TRIALS, size):
-                return Proposal(setup, self._learn(setup, observations, trials, size))
-        first = len(trials_of(setup, trials))
-        return Proposal(setup, start_points(self._spec, setup, first, size, self._seed))
-
-    def _setup_to_start(self, trials: Sequence[TrialRow], size: int) -> Setup | None:
-        """Return the setup of the start design that has the fewest trials; None once all have enough."""
+        observations, _ = observe(self._spec, self._space, trials)
+        rng = np.random.default_rng([self._seed, len(trials)])
+        undecided = [setup for setup in self._order if setup_key(setup) not in decided]
         counts = count_by_setup(trials)
-        first = covering_setups(self._spec.setups(), size)
-        fewest = min(first, key=lambda setup: counts[setup_key(setup)])
-        return fewest if counts[setup_key(fewest)] < ENOUGH_TRIALS else None
+        fewest = min(undecided, key=lambda setup: counts[setup_key(setup)])
+        is_first = counts[setup_key(fewest)] < max(ENOUGH_TRIALS, size) and not self._earlier
+        known = joined(observations, self._earlier)
+        if len(known) < _ENOUGH_TO_BELIEVE:
+            first = len(trials_of(fewest, trials))
+            return Proposal(fewest, start_points(self._spec, fewest, first, size, self._seed))
+        found, surfaces = self._believe(observations, known, rng)
+        beliefs = {setup_key(setup): self._of(setup, found, surfaces, rng) for setup in undecided}
+        setup = fewest if is_first else in_doubt_first(undecided, counts, _doubts(beliefs, trials), size)
+        site, belief = self._site(setup), beliefs[setup_key(setup)]
+        tried, positions = self._tried(site, trials), self._space.axes[0].positions
+        challenged = [] if is_first else self._challenged(belief, tried)
+        pack = balanced_pack(
+            belief, positions, tried, size, rng, look_everywhere=is_first, challenged=challenged
+        )
+        return Proposal(setup, [self._params(site, nodes) for nodes in pack])
 
-    def _learn(
-        self, setup: Setup, observations: Observations, trials: Sequence[TrialRow], size: int
-    ) -> list[Params]:
+    def _challenged(self, belief: SetupBelief, tried: Sequence[Sequence[int]]) -> list[int]:
+        """Return which temperatures an answer that is nearly decided has to be held against, maybe none."""
+        target = POINTS * target_of(self._spec)
+        if len(tried) < ENOUGH_TO_CHALLENGE or belief.regret > _NEARLY * target:
+            return []
+        axis, temperatures = self._space.axes[0], self._space.temperatures()
+        half_step = axis.half_step * float(np.log(temperatures[-1] / temperatures[0]))
+        usual = usual_index(temperatures[belief.temperatures], 2 * half_step)  # every second one is there
+        places = axis.positions[belief.temperatures]
+        gaps = find_gaps(places, belief.mean, [belief.nearest(nodes) for nodes in tried], usual)
+        return [gap.temperature for gap in gaps for _ in range(gap.missing)]
+
+    def _site(self, setup: Setup) -> Site:
         site = self._space.site(setup)
         assert site is not None  # noqa: S101 - it is one of the spec's setups
-        rng = np.random.default_rng([self._seed, len(trials)])
-        process = self._with_pending(self._fit(observations), trials)
-        places = self._places(site, process, rng)
-        setups = np.full(len(places), site.index, dtype=np.intp)
-        mean, variance = process.believe_each(setups, places)
-        kept = plausible_maximisers(mean, variance, rng)
-        mean, covariance = process.believe(setups[kept], places[kept])
-        noise = float(process.tables.noise[site.index])
-        pack = knowledge_gradient_pack(mean, covariance, noise, size, rng)
-        return [self._params(site, places[kept[index]]) for index in pack]
+        return site
 
-    def _fit(self, observations: Observations) -> Fit:
-        """Return the model; its hyper-parameters are fitted anew with every 15% more observations."""
+    def _believe(
+        self, observations: Observations, known: Observations, rng: np.random.Generator
+    ) -> tuple[Fit, list[Surfaces]]:
+        """Return the model and draws of what it believes, hyper-parameters fitted anew at every 15% more."""
         n_fitted = min(1, len(observations))
         while n_fitted * _REFIT_GROWTH + 1 <= len(observations):
             n_fitted = int(n_fitted * _REFIT_GROWTH) + 1
         fitted = joined(observations.take(np.arange(n_fitted)), self._earlier)
         digest = hashlib.sha256(b"".join(array.tobytes() for array in fitted.arrays())).digest()
         if self._fitted[0] != digest:
-            self._fitted = (digest, fit(self._kernel, fitted).theta)
-        return fit(self._kernel, joined(observations, self._earlier), self._fitted[1])
+            own = np.random.default_rng([self._seed, n_fitted])
+            self._fitted = digest, hyperparameter_draws(fit(self._kernel, fitted), _HYPERPARAMETER_DRAWS, own)
+        found = fit(self._kernel, known, self._fitted[1][0])
+        return found, [draw_surfaces(found.process(theta), _DRAWS_EACH, rng) for theta in self._fitted[1]]
 
-    def _with_pending(self, found: Fit, trials: Sequence[TrialRow]) -> Process:
-        """Return the process in which the trials that run or wait are as good as measured at its mean."""
-        running = [(self._space.site(t.setup), t) for t in trials if t.state in ("running", "waiting")]
-        located = [(site, self._space.locate(site, t.params)) for site, t in running if site is not None]
-        places = [(site.index, nodes) for site, nodes in located if nodes is not None]
-        process = found.process()
-        if not places:
-            return process
-        setup = np.array([index for index, _ in places], dtype=np.intp)
-        nodes = np.array([nodes for _, nodes in places], dtype=np.intp)
-        ones = np.ones(len(setup))
-        pending = replace(found.evidence, setup=setup, nodes=nodes, y=ones, variance=ones)
-        if len(pending) > _PENDING_CELLS:
-            pending = pool_to_fit(self._kernel, pending, _PENDING_CELLS)
-        mean, _ = process.believe_each(pending.setup, pending.nodes)
-        return Process(self._kernel, found.theta, found.evidence.joined(replace(pending, y=mean)))
+    def _of(
+        self, setup: Setup, found: Fit, surfaces: Sequence[Surfaces], rng: np.random.Generator
+    ) -> SetupBelief:
+        return believe(self._space, self._site(setup), found, surfaces, rng)
 
-    def _places(self, site: Site, process: Process, rng: np.random.Generator) -> IntArray:
-        """Return the nodes [N, P] among which the pack is chosen."""
-        others = candidates(self._space, site.index, mean_surface(process), process.evidence, rng)
-        for axis, allowed in enumerate(site.allowed[1:]):
-            others = others[allowed[others[:, axis]]]
-        temperatures = np.flatnonzero(site.allowed[0])
-        step = 2 if self._space.axes[0].continuous and len(temperatures) > 2 else 1
-        return product_nodes(temperatures[::step], others)
+    def _tried(self, site: Site, trials: Sequence[TrialRow]) -> list[tuple[int, ...]]:
+        """Return the nodes of a setup's trials that are measured, run or wait."""
+        asked = ("complete", "running", "waiting")
+        own = [trial.params for trial in trials_of(site.setup, trials) if trial.state in asked]
+        return [nodes for params in own if (nodes := self._space.locate(site, params)) is not None]
 
-    def _params(self, site: Site, nodes: IntArray) -> Params:
-        values = self._space.values(site, list(nodes))
+    def _params(self, site: Site, nodes: Sequence[int]) -> Params:
+        values = self._space.values(site, nodes)
         return {path: values[path] for path in self._spec.tune if path in values}
+
+
+def _doubts(beliefs: dict[str, SetupBelief], trials: Sequence[TrialRow]) -> dict[str, float]:
+    """Return each setup's expected regret, less where trials that still run will tell more of it."""
+    asked = count_by_setup(trials)
+    done = count_by_setup([trial for trial in trials if trial.state not in ("running", "waiting")])
+    share = {key: (done[key] + ENOUGH_TRIALS) / (asked[key] + ENOUGH_TRIALS) for key in beliefs}
+    return {key: share[key] * belief.regret for key, belief in beliefs.items()}

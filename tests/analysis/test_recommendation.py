@@ -98,7 +98,9 @@ def test_temperatures_of_a_factor_are_recommended_from(make_spec: MakeSpec):
         accuracy = 0.9 - 0.02 * math.log(setup[TEMPERATURE] / 4) ** 2
         rows.append(TrialRow(n, "complete", None, setup, {LR: 0.1}, n, 20, val_accuracy=accuracy))
     found = recommend_from([EarlierStudy(spec, rows)], {EPOCHS: 10})
-    assert (found.temperature, found.interval) == (4, (4, 4))
+    assert found.temperature == 4
+    assert found.interval is not None
+    assert 1 < found.interval[0] <= 4 <= found.interval[1]
 
 
 def test_without_trials_there_is_a_reason_and_no_number(make_spec: MakeSpec, make_trials: MakeTrials):

@@ -73,8 +73,15 @@ def test_forecasts_are_told_with_what_is_spent(capsys: pytest.CaptureFixture[str
     assert "to go" in shown
     assert "until at most 0.2 points are expected to be lost" in shown
     sgd, adamw = answer(capsys, storage, "best", "made")["setups"]
-    assert sgd["forecast"]["decided"] == (sgd["forecast"]["regret"] <= 0.002)
-    assert adamw["forecast"].keys() == {"regret", "decided", "more_trials", "hours", "reason"}
+    assert sgd["forecast"]["decided"] == (not sgd["forecast"]["missing"])
+    assert adamw["forecast"].keys() == {
+        "regret",
+        "decided",
+        "missing",
+        "more_trials",
+        "hours",
+        "reason",
+    }
 
 
 def test_best_and_forecast_go_by_the_regret_at_which_the_study_stops(
