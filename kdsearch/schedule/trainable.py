@@ -3,6 +3,7 @@
 import faulthandler
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -10,7 +11,7 @@ from ray import tune
 
 from kdsearch.schedule.trainers import load_trainer, told
 from kdsearch.search import Pack
-from kdsearch.search.pruning import Floors, under_floor
+from kdsearch.search.pruning import Floors, audit_reason, under_floor
 from kdsearch.spec import Params, Setup, StudySpec, load_spec
 from kdsearch.trial import Metrics, PackReport, Trial, TrialResult
 
@@ -25,7 +26,14 @@ def pack_config(pack: Pack) -> dict[str, Any]:
     """Return a pack as the plain values that travel in a Ray trial's config."""
     members = [{"number": t.number, "seed": t.seed, "params": t.params} for t in pack.trials]
     setup = pack.trials[0].setup
-    return {"setup": setup, "members": members, "floors": pack.floors, "given_up": list(pack.given_up)}
+    return {
+        "setup": setup,
+        "members": members,
+        "floors": pack.floors,
+        "given_up": list(pack.given_up),
+        "audited": list(pack.audited),
+        "line": pack.line,
+    }
 
 
 def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str) -> None:
@@ -92,6 +100,9 @@ class _BatchedReport:
     ) -> None:
         self._floors: Floors = pack["floors"]
         self._last = {trial.number: trial.epochs for trial in trials if trial.number in pack["given_up"]}
+        self._audited = frozenset(pack["audited"])
+        self._line: float = pack["line"]
+        self._crossed: dict[int, int] = {}
         self._watchdog = watchdog
         self._node = node
         self._epochs: list[tuple[int, dict[int, Metrics]]] = []
@@ -106,11 +117,25 @@ class _BatchedReport:
         return [
             number
             for number, values in metrics.items()
-            if epoch < self._last.get(number, 0) or under_floor(self._floors, epoch, values)
+            if epoch < self._last.get(number, 0) or self._is_hopeless(number, epoch, values)
         ]
 
+    def _is_hopeless(self, number: int, epoch: int, values: Metrics) -> bool:
+        """Return whether a trial is to be stopped; where it is audited, only remember that it would be."""
+        is_under = under_floor(self._floors, epoch, values)
+        if is_under and number in self._audited:
+            self._crossed.setdefault(number, epoch)
+            return False
+        return is_under
+
+    def _with_audit(self, result: TrialResult) -> TrialResult:
+        if result.state != "complete" or result.number not in self._crossed:
+            return result
+        accuracy, crossed = result.metrics["val_accuracy"], self._crossed[result.number]
+        return replace(result, reason=audit_reason(crossed, accuracy, self._line))
+
     def finish(self, results: list[TrialResult]) -> None:
-        self.send([result.to_dict() for result in results])
+        self.send([self._with_audit(result).to_dict() for result in results])
 
     def send(self, results: Sequence[dict[str, Any]] = ()) -> None:
         tune.report({"epochs": self._epochs, "results": list(results), NODE: self._node})
