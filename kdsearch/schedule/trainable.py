@@ -11,7 +11,7 @@ from ray import tune
 
 from kdsearch.schedule.trainers import load_trainer, told
 from kdsearch.search import Pack
-from kdsearch.search.pruning import Floors, audit_reason, under_floor
+from kdsearch.search.pruning import FloorWatch
 from kdsearch.spec import Params, Setup, StudySpec, load_spec
 from kdsearch.trial import Metrics, PackReport, Trial, TrialResult
 
@@ -98,11 +98,8 @@ class _BatchedReport:
     def __init__(
         self, trials: Sequence[Trial], pack: Mapping[str, Any], watchdog: Watchdog, node: str
     ) -> None:
-        self._floors: Floors = pack["floors"]
+        self._floors = FloorWatch(pack["floors"], pack["audited"], pack["line"])
         self._last = {trial.number: trial.epochs for trial in trials if trial.number in pack["given_up"]}
-        self._audited = frozenset(pack["audited"])
-        self._line: float = pack["line"]
-        self._crossed: dict[int, int] = {}
         self._watchdog = watchdog
         self._node = node
         self._epochs: list[tuple[int, dict[int, Metrics]]] = []
@@ -117,22 +114,13 @@ class _BatchedReport:
         return [
             number
             for number, values in metrics.items()
-            if epoch < self._last.get(number, 0) or self._is_hopeless(number, epoch, values)
+            if epoch < self._last.get(number, 0) or self._floors.stops(number, epoch, values)
         ]
 
-    def _is_hopeless(self, number: int, epoch: int, values: Metrics) -> bool:
-        """Return whether a trial is to be stopped; where it is audited, only remember that it would be."""
-        is_under = under_floor(self._floors, epoch, values)
-        if is_under and number in self._audited:
-            self._crossed.setdefault(number, epoch)
-            return False
-        return is_under
-
     def _with_audit(self, result: TrialResult) -> TrialResult:
-        if result.state != "complete" or result.number not in self._crossed:
+        if result.state != "complete":
             return result
-        accuracy, crossed = result.metrics["val_accuracy"], self._crossed[result.number]
-        return replace(result, reason=audit_reason(crossed, accuracy, self._line))
+        return replace(result, reason=self._floors.audit_of(result.number, result.metrics["val_accuracy"]))
 
     def finish(self, results: list[TrialResult]) -> None:
         self.send([self._with_audit(result).to_dict() for result in results])

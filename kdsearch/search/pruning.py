@@ -179,3 +179,33 @@ def _floors(curves: Sequence[Curve], at: Sequence[int], quantile: float) -> Floo
 def under_floor(floors: Floors, epoch: int, metrics: Metrics) -> bool:
     """Return whether a trial with these metrics is to be given up."""
     return metrics["val_accuracy"] < floors.get(epoch, 0.0)
+
+
+class FloorWatch:
+    """Applies a pack's floors, and remembers which of the audited trials they would have stopped.
+
+    Args:
+        floors: Accuracies by epoch.
+        audited: The numbers of the trials that go on under a floor.
+        line: The accuracy under which a trial ends in vain.
+    """
+
+    def __init__(self, floors: Floors, audited: Iterable[int], line: float) -> None:
+        self._floors = floors
+        self._audited = frozenset(audited)
+        self._line = line
+        self._crossed: dict[int, int] = {}
+
+    def stops(self, number: int, epoch: int, metrics: Metrics) -> bool:
+        """Return whether a trial is to be stopped after an epoch."""
+        is_under = under_floor(self._floors, epoch, metrics)
+        if is_under and number in self._audited:
+            self._crossed.setdefault(number, epoch)
+            return False
+        return is_under
+
+    def audit_of(self, number: int, accuracy: float) -> str | None:
+        """Return what is recorded of a trial that would have been stopped and is complete, if it is one."""
+        if number not in self._crossed:
+            return None
+        return audit_reason(self._crossed[number], accuracy, self._line)
