@@ -11,6 +11,9 @@ Metrics: TypeAlias = dict[str, float]
 
 Outcome: TypeAlias = Literal["complete", "pruned", "failed"]
 
+AUDITED, CAME_BACK = "audited", "came back"
+"""How the reason of a complete trial begins that a pruner would have stopped: it was right, or wrong."""
+
 PackReport: TypeAlias = Callable[[int, Mapping[int, Metrics]], Collection[int]]
 """`report(epoch, {trial number: metrics})` returns the numbers of the trials to stop now.
 
@@ -43,10 +46,10 @@ class TrialResult:
 
     `metrics` has the last epoch's `val_accuracy`, `val_loss` and `train_loss`, and, where the trainer
     knows them, `test_accuracy`, `test_loss`, `teacher_entropy`, `student_entropy` and
-    `teacher_agreement`. `reason` tells why a trial was pruned or failed; a student whose loss or
-    accuracy is not finite has failed for the reason `diverged`. `seconds` is wall time divided by the
-    pack's size. `executor` is the way in which our engine trained the pack, and `pack_size` how many
-    students that pack held.
+    `teacher_agreement`. `reason` tells why a trial was pruned or failed, or that a pruner would have
+    stopped it; a student whose loss or accuracy is not finite has failed for the reason `diverged`.
+    `seconds` is wall time divided by the pack's size. `executor` is the way in which our engine trained
+    the pack, and `pack_size` how many students that pack held.
     """
 
     number: int
@@ -67,3 +70,11 @@ class TrialResult:
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialResult":
         """Return the result that `to_dict` described."""
         return cls(**values)
+
+
+def audit_text(audited: int, came_back: int) -> str | None:
+    """Return how often a pruner was wrong about the trials that it let run on; None without any."""
+    if not audited:
+        return None
+    plural = "trial was" if audited == 1 else "trials were"
+    return f"audit: {audited} hopeless {plural} trained to the end, of which {came_back} ended above the line"

@@ -11,7 +11,13 @@ from kdsearch.analysis.answers import BestAnswer, best_of
 from kdsearch.analysis.comparison import Comparison, compare_of
 from kdsearch.analysis.importance import Importance, importance_of
 from kdsearch.analysis.labels import factor_label, setup_names, value_text, varied_factors
-from kdsearch.analysis.outcomes import belongs_to, temperature_bands, temperature_of, temperature_span
+from kdsearch.analysis.outcomes import (
+    TemperatureBand,
+    belongs_to,
+    temperature_bands,
+    temperature_of,
+    temperature_span,
+)
 from kdsearch.analysis.plots import (
     plot_best_temperatures,
     plot_importance,
@@ -38,6 +44,7 @@ from kdsearch.storage import (
 )
 from kdsearch.storage.queries import study_id
 from kdsearch.storage.tables import StudyTable
+from kdsearch.trial import audit_text
 
 _MOST_CURVES = 600
 _MOST_CURVES_A_SETUP = 40
@@ -148,7 +155,7 @@ def figure_sections(findings: Findings) -> list[FigureSection]:
         sections.append(
             FigureSection(
                 "What was completed, pruned and lost",
-                "Trials by temperature. Where many were lost, the curve rests on the few that were not.",
+                _outcomes_caption(bands),
                 plot_outcomes(bands),
                 outcome_table(bands, findings.answer),
             )
@@ -168,6 +175,12 @@ def figure_sections(findings: Findings) -> list[FigureSection]:
         figure = plot_progress(findings.setups, findings.trials)
         sections.append(FigureSection("Progress of the search", caption, figure))
     return sections
+
+
+def _outcomes_caption(bands: Sequence[TemperatureBand]) -> str:
+    caption = "Trials by temperature. Where many were lost, the curve rests on the few that were not."
+    audit = audit_text(sum(band.audited for band in bands), sum(band.came_back for band in bands))
+    return f"{caption} {audit.capitalize()}." if audit else caption
 
 
 def summary(findings: Findings) -> list[str]:

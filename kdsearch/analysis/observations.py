@@ -13,8 +13,12 @@ from kdsearch.storage import DIVERGED, HOPELESS, TrialColumns, TrialRow, Trials,
 
 POINTS = 100.0
 SOFT_FLOOR = 3.0
-_DIVERGED_BELOW_TOP = 20.0
-_DIVERGED_VARIANCE = 40.0
+_STOPPED_BELOW = 10.0  # the pruner's margin: what it stopped would have ended under the median less this
+_COLLAPSED_BELOW = 20.0  # so far below the top no seed's luck brings a trial that learned
+_COLLAPSED_VARIANCE = 4.0  # a collapse says that the place is bad, not how bad
+_COLLAPSED_SHARE = 0.25  # of the trials around; a lone one among sound ones is an accident
+_DEEPEST = 80.0  # below the top: where students end that learned nothing
+_AROUND = 0.1  # of an axis
 _LENGTH = "training.epochs"
 _LARGEST_KEY = 2**62
 
@@ -54,22 +58,32 @@ class Tally:
 
 @dataclass(frozen=True)
 class Observations:
-    """Measured accuracies: setup [N], node on each axis [N, P], points [N] (NaN: diverged)."""
+    """Measured accuracies: setup [N], node on each axis [N, P], points [N] (NaN: diverged or stopped).
+
+    `reached` [N] is the last accuracy, in points, of those that were stopped: they would have ended above
+    it. NaN of all others; None stands for nothing but NaN.
+    """
 
     setup: IntArray
     nodes: IntArray
     points: FloatArray
+    reached: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.setup)
 
+    @property
+    def at_least(self) -> FloatArray:
+        """The points that each trial had reached when it was stopped [N], else NaN."""
+        return np.full(len(self), np.nan) if self.reached is None else self.reached
+
     def take(self, which: IntArray) -> "Observations":
         """Return some of the observations."""
-        return Observations(self.setup[which], self.nodes[which], self.points[which])
+        return Observations(self.setup[which], self.nodes[which], self.points[which], self.at_least[which])
 
-    def arrays(self) -> tuple[IntArray, IntArray, FloatArray]:
+    def arrays(self) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
         """Return all that decides what a model makes of the observations."""
-        return self.setup, self.nodes, self.points
+        return self.setup, self.nodes, self.points, self.at_least
 
 
 def observe(
@@ -77,9 +91,9 @@ def observe(
 ) -> tuple[Observations, list[Tally]]:
     """Return what the trials say, in the order of their numbers, and a tally for each setup.
 
-    A trial competes where it is complete and trained for as many epochs as were asked for. Trials that
-    diverged or were hopeless are information: they end far below the others. Those that failed for another
-    reason are only counted.
+    A trial competes where it is complete and trained for as many epochs as were asked for. Of trials that
+    diverged or were stopped as hopeless it is known that they end below the others, and above what they had
+    reached. Those that failed for another reason are only counted.
 
     Args:
         spec: The study's spec.
@@ -91,8 +105,12 @@ def observe(
     placed = _place(spec, space, columns, study)
     ended = _sort_by_end(columns, placed)
     informs = np.flatnonzero((ended.competes | ended.far_below) & (placed.nodes[:, 0] >= 0))
-    points = np.where(ended.competes, POINTS * _numbers(columns.val_accuracy), np.nan)
-    observations = Observations(placed.setup[informs], placed.nodes[informs], points[informs])
+    measured = POINTS * _numbers(columns.val_accuracy)
+    points = np.where(ended.competes, measured, np.nan)
+    reached = np.where(ended.pruned, measured, np.nan)
+    observations = Observations(
+        placed.setup[informs], placed.nodes[informs], points[informs], reached[informs]
+    )
     return observations, [_tally(columns, placed, ended, s) for s in range(len(space.distances))]
 
 
@@ -246,12 +264,22 @@ def without_floor(below: FloatArray) -> FloatArray:
 
 
 def weigh(observations: Observations, n_setups: int) -> Evidence:
-    """Return one cell for each observation, with the soft floor applied."""
+    """Return one cell for each observation, with the soft floor applied.
+
+    What diverged or was stopped is known within bounds: it enters in their middle, with a variance that
+    covers them. A collapse is neither an accident to be doubted, where others collapsed around it or nobody
+    else was, nor exact.
+    """
     tops = _tops(observations, n_setups)
-    diverged = np.isnan(observations.points)
-    below = np.where(diverged, _DIVERGED_BELOW_TOP, tops[observations.setup] - observations.points)
-    deep = SOFT_FLOOR * (1 + np.log1p(np.maximum(below / SOFT_FLOOR - 1, 0)))
-    floored = tops[observations.setup] - np.where(below > SOFT_FLOOR, deep, below)
+    top, unknown = tops[observations.setup], np.isnan(observations.points)
+    below = np.where(unknown, 0.0, top - observations.points)
+    depth, variance = _soft(below), np.ones(len(observations))
+    variance[_collapsed(observations, below)] = _COLLAPSED_VARIANCE
+    deepest = _soft(np.where(np.isnan(observations.at_least), _DEEPEST, top - observations.at_least))
+    highest = np.minimum(_soft(top - _lines(observations, tops)[observations.setup]), deepest)
+    depth[unknown] = ((deepest + highest) / 2)[unknown]
+    variance[unknown] = (_COLLAPSED_VARIANCE + (deepest - highest) ** 2 / 12)[unknown]
+    floored = top - depth
     present = np.unique(observations.setup)
     centre = (
         float(np.mean([floored[observations.setup == s].mean() for s in present])) if len(present) else 0.0
@@ -260,12 +288,45 @@ def weigh(observations: Observations, n_setups: int) -> Evidence:
         setup=observations.setup,
         nodes=observations.nodes,
         y=floored - centre,
-        variance=np.where(diverged, _DIVERGED_VARIANCE, 1.0),
+        variance=variance,
         centre=centre,
         tops=tops,
         n_spare=np.zeros(n_setups),
         spread=np.zeros(n_setups),
     )
+
+
+def _soft(below: FloatArray) -> FloatArray:
+    """Return what the soft floor makes of how far values lie below a top, in points."""
+    deep = SOFT_FLOOR * (1 + np.log1p(np.maximum(below / SOFT_FLOOR - 1, 0)))
+    return np.where(below > SOFT_FLOOR, deep, below)
+
+
+def _lines(observations: Observations, tops: FloatArray) -> FloatArray:
+    """Return the points under which each setup's hopeless trials would have ended [S]."""
+    lines = tops - _STOPPED_BELOW
+    for s in np.unique(observations.setup):
+        points = observations.points[(observations.setup == s) & ~np.isnan(observations.points)]
+        if len(points):
+            lines[s] = np.median(points) - _STOPPED_BELOW
+    return lines
+
+
+def _collapsed(observations: Observations, below: FloatArray) -> BoolArray:
+    """Return which trials collapsed [N]: far below the top, as were a quarter or more of those around.
+
+    Around are the setup's trials within a tenth of each axis but the temperature's: what makes students
+    collapse is a learning rate, at whatever temperature.
+    """
+    is_low = np.isnan(observations.points) | (below > _COLLAPSED_BELOW)
+    others = observations.nodes[:, 1:]
+    reach = _AROUND * np.maximum(np.ptp(others, axis=0), 1) if len(others) else np.zeros(others.shape[1])
+    collapsed = np.zeros(len(observations), dtype=bool)
+    for at in np.flatnonzero(is_low & ~np.isnan(observations.points)).tolist():
+        around = observations.setup == observations.setup[at]
+        around &= (np.abs(others - others[at]) <= reach).all(axis=1)
+        collapsed[at] = is_low[around].mean() >= _COLLAPSED_SHARE
+    return collapsed
 
 
 def _tops(observations: Observations, n_setups: int) -> FloatArray:

@@ -9,13 +9,19 @@ import numpy as np
 from kdsearch.analysis.axes import BoolArray, FloatArray, IntArray
 from kdsearch.spec import TEMPERATURE, Choices, Range, Setup, StudySpec
 from kdsearch.storage import DIVERGED, TrialColumns, TrialRow, Trials, columns_of
+from kdsearch.trial import AUDITED, CAME_BACK
 
 KINDS = ("complete", "pruned", DIVERGED, "failed")
+_COUNTED = (*KINDS, "audited", "came_back")
 
 
 @dataclass(frozen=True)
 class TemperatureBand:
-    """How the trials of one range of temperatures ended."""
+    """How the trials of one range of temperatures ended.
+
+    `audited` of the complete ones would have been stopped as hopeless, had they not been chosen to show how
+    often that is wrong; `came_back` of these ended above the pruner's line.
+    """
 
     low: float
     high: float
@@ -23,6 +29,8 @@ class TemperatureBand:
     pruned: int
     diverged: int
     failed: int
+    audited: int = 0
+    came_back: int = 0
 
     @property
     def finished(self) -> int:
@@ -52,23 +60,30 @@ def belongs_to(trial: TrialRow, setup: Setup) -> bool:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """How trials ended: each one's place in `KINDS` (-1: not yet), and its temperature (NaN: none) [N]."""
+    """How trials ended [N]: the place in `KINDS` (-1: not yet), the temperature (NaN: none), and audits."""
 
     kind: IntArray
     temperature: FloatArray
+    audited: BoolArray
+    came_back: BoolArray
 
     def take(self, which: BoolArray) -> "Outcomes":
         """Return those of some trials."""
-        return Outcomes(self.kind[which], self.temperature[which])
+        return Outcomes(self.kind[which], self.temperature[which], self.audited[which], self.came_back[which])
 
     def bands(self, span: tuple[float, float], *, n_bands: int = 6) -> list[TemperatureBand]:
         """Return the outcomes over equal steps of log temperature within a span."""
         edges = _band_edges(span, n_bands)
         ended = self.take((self.kind >= 0) & ~np.isnan(self.temperature))
-        counts = np.zeros((len(edges) - 1, len(KINDS)), dtype=int)
-        np.add.at(counts, (_places(ended.temperature, edges), ended.kind), 1)
+        counts = np.zeros((len(edges) - 1, len(_COUNTED)), dtype=int)
+        at = _places(ended.temperature, edges)
+        np.add.at(counts, (at, ended.kind), 1)
+        for column, which in enumerate((ended.audited, ended.came_back), start=len(KINDS)):
+            np.add.at(counts, (at[which], column), 1)
         ends = zip(edges, edges[1:], counts.tolist(), strict=False)
-        return [TemperatureBand(low, high, **dict(zip(KINDS, own, strict=True))) for low, high, own in ends]
+        return [
+            TemperatureBand(low, high, **dict(zip(_COUNTED, own, strict=True))) for low, high, own in ends
+        ]
 
 
 def outcomes_of(trials: Trials) -> Outcomes:
@@ -78,7 +93,11 @@ def outcomes_of(trials: Trials) -> Outcomes:
     kind = np.array([places.get(state, -1) for state in columns.state], dtype=np.intp)
     for at in np.flatnonzero(kind == places["failed"]).tolist():
         kind[at] = places[DIVERGED] if columns.reason[at] == DIVERGED else kind[at]
-    return Outcomes(kind, _temperatures(columns))
+    reasons = [reason or "" for reason in columns.reason]
+    complete = kind == places["complete"]
+    audited = np.array([reason.startswith((AUDITED, CAME_BACK)) for reason in reasons], dtype=bool)
+    came_back = np.array([reason.startswith(CAME_BACK) for reason in reasons], dtype=bool)
+    return Outcomes(kind, _temperatures(columns), complete & audited, complete & came_back)
 
 
 def temperature_bands(

@@ -92,6 +92,7 @@ def joined(own: Observations, earlier: Sequence[Observations]) -> Observations:
         setup=np.concatenate([part.setup for part in parts]),
         nodes=np.concatenate([part.nodes for part in parts]),
         points=np.concatenate([part.points + (level - _level(part)) for part in parts]),
+        reached=np.concatenate([part.at_least + (level - _level(part)) for part in parts]),
     )
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from kdsearch.spec import level_label
 from kdsearch.storage import StudySummary, TeacherRow, TrialRow
+from kdsearch.trial import audit_text
 
 _MOST_MISSING = 2
 """So much of what a decision takes is printed; `--format json` has all."""
@@ -89,6 +90,7 @@ def print_answer(document: Mapping[str, Any]) -> None:
             f"{100 * document['target']:g} points are expected to be lost"
         )
     _print_pruned(document)
+    _print_audit(document)
     if earlier := document.get("prior_from"):
         click.echo(f"prior from: {', '.join(earlier)}")
     for setup in setups:
@@ -137,6 +139,13 @@ def _print_pruned(document: Mapping[str, Any]) -> None:
             *map(_pruned_of, setup["outcomes"]),
         )
     print_table(table)
+
+
+def _print_audit(document: Mapping[str, Any]) -> None:
+    """Print how often the pruner was wrong about the trials that it let run on."""
+    bands = [band for setup in document["setups"] for band in setup["outcomes"]]
+    if text := audit_text(sum(band["audited"] for band in bands), sum(band["came_back"] for band in bands)):
+        click.echo(text)
 
 
 def _pruned_of(band: Mapping[str, Any]) -> str:

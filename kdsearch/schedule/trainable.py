@@ -3,6 +3,7 @@
 import faulthandler
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -10,7 +11,7 @@ from ray import tune
 
 from kdsearch.schedule.trainers import load_trainer, told
 from kdsearch.search import Pack
-from kdsearch.search.pruning import Floors, under_floor
+from kdsearch.search.pruning import FloorWatch
 from kdsearch.spec import Params, Setup, StudySpec, load_spec
 from kdsearch.trial import Metrics, PackReport, Trial, TrialResult
 
@@ -25,7 +26,14 @@ def pack_config(pack: Pack) -> dict[str, Any]:
     """Return a pack as the plain values that travel in a Ray trial's config."""
     members = [{"number": t.number, "seed": t.seed, "params": t.params} for t in pack.trials]
     setup = pack.trials[0].setup
-    return {"setup": setup, "members": members, "floors": pack.floors, "given_up": list(pack.given_up)}
+    return {
+        "setup": setup,
+        "members": members,
+        "floors": pack.floors,
+        "given_up": list(pack.given_up),
+        "audited": list(pack.audited),
+        "line": pack.line,
+    }
 
 
 def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str) -> None:
@@ -90,7 +98,7 @@ class _BatchedReport:
     def __init__(
         self, trials: Sequence[Trial], pack: Mapping[str, Any], watchdog: Watchdog, node: str
     ) -> None:
-        self._floors: Floors = pack["floors"]
+        self._floors = FloorWatch(pack["floors"], pack["audited"], pack["line"])
         self._last = {trial.number: trial.epochs for trial in trials if trial.number in pack["given_up"]}
         self._watchdog = watchdog
         self._node = node
@@ -106,11 +114,16 @@ class _BatchedReport:
         return [
             number
             for number, values in metrics.items()
-            if epoch < self._last.get(number, 0) or under_floor(self._floors, epoch, values)
+            if epoch < self._last.get(number, 0) or self._floors.stops(number, epoch, values)
         ]
 
+    def _with_audit(self, result: TrialResult) -> TrialResult:
+        if result.state != "complete":
+            return result
+        return replace(result, reason=self._floors.audit_of(result.number, result.metrics["val_accuracy"]))
+
     def finish(self, results: list[TrialResult]) -> None:
-        self.send([result.to_dict() for result in results])
+        self.send([self._with_audit(result).to_dict() for result in results])
 
     def send(self, results: Sequence[dict[str, Any]] = ()) -> None:
         tune.report({"epochs": self._epochs, "results": list(results), NODE: self._node})

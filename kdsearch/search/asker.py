@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from kdsearch.analysis.forecast import forecast_of
@@ -11,7 +12,7 @@ from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.analysis.widening import find_widenings
 from kdsearch.search.balance import trials_of
 from kdsearch.search.pack import Pack
-from kdsearch.search.pruning import FLOORED, Floors, floors_of
+from kdsearch.search.pruning import FLOORED, audited_of, floors_of, line_of
 from kdsearch.search.replicates import outranked
 from kdsearch.search.samplers import build_proposer
 from kdsearch.spec import Params, Setup, StudySpec
@@ -89,7 +90,7 @@ class PackAsker:
             proposal = self._proposer.propose(rows, size, self._decisions)
             started = self._record.start(proposal.setup, proposal.params, name)
         alike = self._alike(started[0], rows)
-        return Pack(name, started, self._floors(started[0].epochs, alike), self._given_up(started, alike))
+        return self._floored(Pack(name, started, given_up=self._given_up(started, alike)), alike)
 
     def _judge(self, rows: Sequence[TrialRow]) -> None:
         """Widen ranges and decide setups as the trials say, if there are enough new ones to say it."""
@@ -133,13 +134,17 @@ class PackAsker:
             if row.state in ("complete", "pruned") and asked_epochs(self._spec, row) == trial.epochs
         ]
 
-    def _floors(self, epochs: int, alike: Sequence[TrialRow]) -> Floors:
-        """Return the floors that follow from the latest trials of the same setup and length."""
-        pruner = self._spec.search.pruner
-        if pruner not in FLOORED:
-            return {}
-        latest = self._record.curves([row.number for row in alike[-MAX_CURVES:]])
-        return floors_of(pruner, list(latest.values()), epochs)
+    def _floored(self, pack: Pack, alike: Sequence[TrialRow]) -> Pack:
+        """Return the pack with the floors that follow from the latest trials of the same setup and length."""
+        search, training = self._spec.search, pack.trials[0].spec.training
+        if search.pruner not in FLOORED:
+            return pack
+        latest = list(self._record.curves([row.number for row in alike[-MAX_CURVES:]]).values())
+        floored = replace(pack, floors=floors_of(search.pruner, latest, training))
+        if search.pruner != "hopeless" or not floored.floors:
+            return floored
+        audited = audited_of([trial.number for trial in pack.trials], search.seed)
+        return replace(floored, audited=audited, line=line_of(latest, training.epochs) or 0.0)
 
     def _given_up(self, started: Sequence[Trial], alike: Sequence[TrialRow]) -> Sequence[int]:
         """Return the numbers of trials whose point lost already, by `search.pruner: wilcoxon`."""

@@ -11,10 +11,13 @@ from kdsearch.trial import Trial
 class Pack:
     """Trials of one setup that are trained together, and what prunes them.
 
-    `floors` are accuracies by epoch; the trials of the numbers `given_up` end with their first epoch.
+    `floors` are accuracies by epoch; the trials of the numbers `given_up` end with their first epoch. Those
+    of the numbers `audited` go on under a floor, to show whether they end above the `line` after all.
     """
 
     name: str
     trials: Sequence[Trial]
     floors: Floors = field(default_factory=dict)
     given_up: Sequence[int] = ()
+    audited: Sequence[int] = ()
+    line: float = 0.0

@@ -60,6 +60,47 @@ def test_running_and_waiting_trials_say_nothing():
     assert seen(*states)[0] == []
 
 
+def stopped(number: int, reached: float, **changes: Any) -> TrialRow:
+    changes = {"state": "pruned", "reason": "hopeless at epoch 3", "epochs": 3} | changes
+    return row(number, val_accuracy=reached, **changes)
+
+
+@pytest.mark.parametrize("reached", [0.05, 0.1, 0.33, 0.6, 0.79, 0.85, 0.93])
+def test_a_stopped_trial_is_between_what_it_had_reached_and_the_line(reached: float):
+    sound = [row(n, val_accuracy=0.9 + n / 1000) for n in range(9)]
+    observations, _ = observe(SPEC, ResponseSpace(SPEC), [*sound, stopped(9, reached)])
+    assert np.isnan(observations.points).tolist() == [False] * 9 + [True]
+    evidence = weigh(observations, 1)
+    told = float(evidence.to_accuracy(evidence.y[-1:], 0)[0])
+    line = 0.904 - 0.1
+    assert min(reached, line) - 1e-9 <= told <= max(reached, line) + 1e-9
+    assert told >= reached - 1e-9
+    ends = evidence.to_accuracy(evidence.y[-1] + np.sqrt(3 * evidence.variance[-1]) * np.array([-1, 1]), 0)
+    assert ends[0] <= reached
+    assert ends[1] >= line
+
+
+def test_a_diverged_trial_is_lower_than_one_that_was_stopped_high():
+    rows = [row(n, val_accuracy=0.9) for n in range(9)]
+    diverged = row(9, state="failed", reason="diverged", val_accuracy=None)
+    evidence = weigh(observe(SPEC, ResponseSpace(SPEC), [*rows, diverged, stopped(10, 0.6)])[0], 1)
+    assert evidence.y[9] < evidence.y[10] < evidence.y[0] - 5
+
+
+def test_a_place_where_trials_collapsed_is_remembered_and_a_lone_accident_is_doubted():
+    spec = load_spec(
+        {"name": "s", "tune": {TEMPERATURE: {"low": 1, "high": 40}, "optimizer.lr": {"low": 0.03, "high": 3}}}
+    )
+    rates = [0.1, 0.2, 0.3, 0.3, 0.3, 0.3, 0.3, 0.4, 2.5, 2.8, 2.9]
+    ends = [0.9, 0.9, 0.1, 0.9, 0.9, 0.9, 0.9, 0.9, 0.1, 0.1, 0.85]
+    rows = [
+        row(n, params={TEMPERATURE: 1.0 + n, "optimizer.lr": rate}, val_accuracy=end, epochs=20)
+        for n, (rate, end) in enumerate(zip(rates, ends, strict=True))
+    ]
+    evidence = weigh(observe(spec, ResponseSpace(spec), rows)[0], 1)
+    assert np.flatnonzero(evidence.variance > 1).tolist() == [8, 9]
+
+
 def test_the_order_of_the_rows_does_not_matter():
     rows = [row(n, val_accuracy=0.8 + n / 100) for n in range(5)]
     assert seen(*rows)[0] == seen(*reversed(rows))[0]

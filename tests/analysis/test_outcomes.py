@@ -51,12 +51,22 @@ def test_each_setup_tells_what_was_pruned_at_which_temperatures(make_spec, make_
         assert pruned == ([0, 0, 0, 0, 0, 2] if found.setup["optimizer.name"] == "sgd" else [0] * 6)
         assert sum(band.finished for band in found.outcomes) == 12
     sgd, adamw = best(spec, trials, by=["optimizer.name"]).to_dict()["setups"]
-    assert list(sgd["outcomes"][-1]) == ["low", "high", "complete", "pruned", "diverged", "failed"]
+    kinds = ["complete", "pruned", "diverged", "failed", "audited", "came_back"]
+    assert list(sgd["outcomes"][-1]) == ["low", "high", *kinds]
     assert sgd["outcomes"][-1]["low"] == pytest.approx(40 ** (5 / 6))
     assert (sgd["outcomes"][-1]["complete"], sgd["outcomes"][-1]["pruned"]) == (0, 4)
     assert sum(band["complete"] for band in adamw["outcomes"]) == 24
     [some] = best(spec, trials, by=["optimizer.name"], where={"training.epochs": 10}).setups[:1]
     assert sum(band.pruned for band in some.outcomes) == 2
+
+
+def test_audits_are_counted_among_the_complete_and_those_that_came_back_among_them(make_spec, make_trials):
+    trials = make_trials(make_spec())
+    trials[0] = replace(trials[0], reason="audited: hopeless at epoch 15, ended under 70.0%")
+    trials[1] = replace(trials[1], reason="came back: hopeless at epoch 15, ended above 70.0%")
+    bands = temperature_bands(trials, (1.0, 40.0))
+    assert [sum(getattr(band, kind) for band in bands) for kind in ("audited", "came_back")] == [2, 1]
+    assert sum(band.complete for band in bands) == sum(band.finished for band in bands) == len(trials)
 
 
 def test_the_table_has_the_whole_study_first_and_names_what_was_lost(make_spec, make_trials):

@@ -35,6 +35,14 @@ def test_a_person_is_shown_at_which_temperatures_trials_were_pruned(
     assert not any(row.startswith("adamw 0") for row in rows)
 
 
+def test_a_person_is_told_how_often_the_pruner_was_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    bands = (replace(BANDS[0], audited=2, came_back=1), replace(BANDS[1], audited=1))
+    told = shown(capsys, replace(SETUP, outcomes=bands), replace(SETUP, pruned=0, outcomes=bands))
+    text = "audit: 6 hopeless trials were trained to the end, of which 2 ended above the line"
+    assert text in told.splitlines()
+    assert "audit" not in shown(capsys, SETUP)
+
+
 def test_where_nothing_was_pruned_nothing_is_said_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Pruned" not in shown(capsys, replace(SETUP, pruned=0))
 

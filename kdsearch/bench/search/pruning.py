@@ -1,7 +1,9 @@
 """What each pruner does to the answers: its regret, its bias in temperature, and the epochs it saves.
 
-Simulated students rise slower the higher their temperature, as under SGD, and end where the truth says. Those
-whose learning rate is far too high diverge: half of them to NaN, the others fall to chance and stay there.
+Simulated students rise slower the higher their temperature, as under SGD, and end where the truth says. The
+higher a learning rate is above the best one, the longer a student stays at chance, up to three quarters of
+the training, and rises then, as under a schedule that falls. Where the rate is far too high it diverges: half
+of those students to NaN, the others fall to chance and stay there.
 """
 
 import json
@@ -19,17 +21,20 @@ from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.bench.search.summaries import Mean, mean_over
 from kdsearch.cli.options import format_option
 from kdsearch.search import Pack, PackAsker
-from kdsearch.search.pruning import under_floor
-from kdsearch.spec import TEMPERATURE, Params, Setup
+from kdsearch.search.pruning import FloorWatch
+from kdsearch.spec import TEMPERATURE, Params, Range, Setup
 from kdsearch.spec.catalogue import PRUNERS
 from kdsearch.storage import DIVERGED, HOPELESS, TrialRow
 from kdsearch.trial import Trial
 
 SAMPLERS = ("profile", "random", "qmc")
+_LR = "optimizer.lr"
 _CHANCE = 0.05
 _SPEEDS = (8.0, 2.5)  # of the rise over a training, at the lowest and the highest temperature
 _WIGGLE = 0.003
 _TO_NAN = 0.5
+_LATEST = 0.75  # of the training: when the last of the late students begin to rise
+_LATE_PER_RANGE = 2.2  # how much later, as a share of the training, over a whole range of rates
 _BEST_RATE_DECADES = -0.5  # from the default: a third of the range diverges
 
 Curve: TypeAlias = dict[int, float]
@@ -64,12 +69,15 @@ class CurvedStudy(SimulatedRecord):
 
     def train(self, pack: Pack) -> None:
         """Train a pack under its floors; what is given up ends after one epoch."""
+        watch = FloorWatch(pack.floors, pack.audited, pack.line)
         for trial in pack.trials:
             row = self.study.run(trial.setup, trial.params)
             row, curve = self._diverged(trial, row) if row.reason == DIVERGED else self._risen(trial, row)
-            if stopped := _stopped(pack, trial, curve):
+            if stopped := _stopped(pack, trial, curve, watch):
                 curve = {epoch: value for epoch, value in curve.items() if epoch <= stopped}
-                row = self._pruned(row, stopped)
+                row = replace(self._pruned(row, stopped), val_accuracy=curve[stopped])
+            elif row.state == "complete":
+                row = replace(row, reason=watch.audit_of(trial.number, row.val_accuracy or 0.0))
             self.study.rows[-1] = row
             self._curves[row.number] = curve
 
@@ -97,27 +105,33 @@ class CurvedStudy(SimulatedRecord):
     def _pruned(self, row: TrialRow, epoch: int) -> TrialRow:
         pruner = self.study.spec.search.pruner
         reason = f"{HOPELESS if pruner == 'hopeless' else pruner} at epoch {epoch}"
-        return replace(row, state="pruned", reason=reason, epochs=epoch, val_accuracy=None)
+        return replace(row, state="pruned", reason=reason, epochs=epoch)
+
+    def _begins(self, trial: Trial, unit: float) -> float:
+        """Return when a student begins to rise, as a share of its training: late where its rate is high."""
+        rates = self.study.spec.dimensions(trial.setup)[_LR]
+        assert isinstance(rates, Range)  # noqa: S101 - the benchmark's specs tune ranges
+        above = rates.to_unit(float(trial.params[_LR])) - self.study.truth(trial.setup).lr_at(unit)
+        return float(np.clip(_LATE_PER_RANGE * above, 0.0, _LATEST))
 
     def _curve(self, trial: Trial, final: float) -> Curve:
         """Return how a student would rise to its final accuracy."""
         n_epochs = trial.epochs
         unit = self.study.position(trial.setup, float(trial.params[TEMPERATURE]))
         speed = _SPEEDS[0] + (_SPEEDS[1] - _SPEEDS[0]) * unit
-        epochs = np.arange(1, n_epochs + 1)
-        risen = np.expm1(-speed * epochs / n_epochs) / math.expm1(-speed)
+        done = np.arange(1, n_epochs + 1) / n_epochs
+        begins = self._begins(trial, unit)
+        risen = np.expm1(-speed * np.maximum(done - begins, 0) / (1 - begins)) / math.expm1(-speed)
         values = _CHANCE + (final - _CHANCE) * risen
-        return {
-            epoch: self._near(value) for epoch, value in zip(epochs.tolist(), values.tolist(), strict=True)
-        }
+        return {epoch: self._near(value) for epoch, value in enumerate(values.tolist(), start=1)}
 
 
-def _stopped(pack: Pack, trial: Trial, curve: Curve) -> int | None:
+def _stopped(pack: Pack, trial: Trial, curve: Curve, watch: FloorWatch) -> int | None:
     """Return after which epoch a trial is stopped; None where it is trained to its end."""
     given_up = trial.number in pack.given_up
     for epoch, accuracy in curve.items():
         is_early = given_up and epoch < trial.epochs
-        if is_early or under_floor(pack.floors, epoch, {"val_accuracy": accuracy}):
+        if is_early or watch.stops(trial.number, epoch, {"val_accuracy": accuracy}):
             return epoch
     return None
 
