@@ -58,8 +58,8 @@ class SetupAnswer:
         regret_of: Expected accuracy that common temperatures in the range lose against the recommended one;
             negative where they may gain.
         regret_interval_of: Holds that loss with the asked probability.
-        flat: Whether temperature hardly matters: the whole range is near-optimal, or with a probability of two
-            thirds no temperature in it costs more than twice the tolerance.
+        flat: Whether temperature hardly matters: the whole range is near-optimal, or with a probability of
+            two thirds no temperature in it costs more than twice the tolerance.
         alone: What the setup's own trials say without the other setups; None where nothing is shared, or they
             are too few.
         tuned_trials: Complete trials in each quarter of the range of temperatures whose other parameters cost

@@ -207,7 +207,9 @@ class Evidence:
     Attributes:
         setup: Setup of each cell [N].
         nodes: Node on each axis [N, P].
-        y: Softly floored points, centred by `centre` [N].
+        y: How far points lie from their setup's top, softly floored, centred by `centre` [N]. What setups
+            differ by as a whole is left out: it tells nothing of temperature, and in the model it would be
+            taken for effects of what is tuned where they differ by more than a few points.
         variance: Noise variance of a cell as a multiple of one trial's [N].
         centre: The mean of the setups' means.
         tops: Each setup's top, from which its soft floor hangs [S].
@@ -253,7 +255,7 @@ class Evidence:
 
     def to_accuracy(self, y: FloatArray, setup: int) -> FloatArray:
         """Return accuracies, as fractions, of values on the model's scale."""
-        raised = self.tops[setup] - without_floor(self.tops[setup] - (y + self.centre))
+        raised = self.tops[setup] - without_floor(-(y + self.centre))
         return np.asarray(np.clip(raised / POINTS, 0.0, 1.0))
 
 
@@ -279,7 +281,7 @@ def weigh(observations: Observations, n_setups: int) -> Evidence:
     highest = np.minimum(_soft(top - _lines(observations, tops)[observations.setup]), deepest)
     depth[unknown] = ((deepest + highest) / 2)[unknown]
     variance[unknown] = (_COLLAPSED_VARIANCE + (deepest - highest) ** 2 / 12)[unknown]
-    floored = top - depth
+    floored = -depth
     present = np.unique(observations.setup)
     centre = (
         float(np.mean([floored[observations.setup == s].mean() for s in present])) if len(present) else 0.0
