@@ -20,6 +20,7 @@ _INCLUDED = {
     "views": "the views",
     "order": "the batch order",
     "split": "the split",
+    "images": "the validation images",
 }
 _HELD = {"split": "on this split", "views": "with these views", "order": "in this batch order"}
 
@@ -28,8 +29,10 @@ def luck_text(luck: Sequence[str]) -> str:
     """Return in a sentence where answers hold, and which luck their doubt includes.
 
     Args:
-        luck: What `StudySpec.luck` returned.
+        luck: What `StudySpec.luck` returned, and `images` where that of the validation images is known.
     """
+    if luck[0] == "seed" and not set(luck) & _HELD.keys():  # the trainer alone knows what the seed fixes
+        return f"The doubt includes the luck of {_listed([_INCLUDED[name] for name in luck])} alone."
     held = [words for name, words in _HELD.items() if name not in luck]
     alone = " alone" if len(luck) == 1 else ""
     included = f"doubt includes the luck of {_listed([_INCLUDED[name] for name in luck])}{alone}."

@@ -117,15 +117,15 @@ class StudySpec(TrainingSpec):
         return {path: self._dimension(path, setup) for path in self.tune}
 
     @property
-    def varies(self) -> bool:
-        """Whether each pack draws luck of its own, beside its students' initialisations."""
-        return bool(self.training.vary)
-
-    @property
     def luck(self) -> tuple[str, ...]:
         """Which luck the trials differ by: the doubt of an answer includes this and no other."""
         own = "initialisation" if self.trainer == "distill" else "seed"
         return (own, *self.training.vary)
+
+    @property
+    def n_splits(self) -> int:
+        """How many splits the trials share, each with teachers of its own."""
+        return self.training.splits if "split" in self.training.vary else 1
 
     def drawn(self, draw: int) -> Params:
         """Return the seeds that a draw of luck puts in place of the spec's own.
@@ -136,7 +136,7 @@ class StudySpec(TrainingSpec):
         Args:
             draw: Counts from 0 in each setup: the same draws of all setups share their luck.
         """
-        steps = {"split": draw % self.training.splits}
+        steps = {"split": draw % self.n_splits}
         apart = self.search.seed * SEEDS_APART + draw
         paths = {luck: SEED_PATHS[luck] for luck in self.training.vary}
         return {path: self.value_at(path) + steps.get(luck, apart) for luck, path in paths.items()}
