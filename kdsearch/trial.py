@@ -25,7 +25,8 @@ Epochs count from 1. The metrics of an epoch hold at least `val_accuracy`.
 class Trial:
     """One student to train: the setup, its tuned parameters and a seed.
 
-    `spec` has the setup's levels and the parameters filled in.
+    `spec` has the setup's levels and the parameters filled in, and the seeds of the `draw` of luck that the
+    trials of its pack share; None where `training.vary` is empty.
     """
 
     number: int
@@ -33,6 +34,7 @@ class Trial:
     setup: Setup
     params: Params
     spec: TrainingSpec
+    draw: int | None = None
 
     @property
     def epochs(self) -> int:

@@ -129,7 +129,9 @@ class BestAnswer:
     `target` is the accuracy that a decided setup may be expected to lose, `slots` how many packs run at the
     same time in the hours of the forecasts. `prior_from` names the earlier studies whose trials have a say
     beside the study's own. `state` and `state_reason` are the study's; None where only its trials were asked.
-    `widened` are the ranges that its search has widened.
+    `widened` are the ranges that its search has widened. `luck` is what the doubt includes and no
+    other: what the trials differ by, as `StudySpec.luck` has it, and `images`, where that of the validation
+    images is known.
     """
 
     study: str
@@ -143,6 +145,7 @@ class BestAnswer:
     target: float = COMMON_TARGET
     slots: float = 1.0
     metric: str = "val_accuracy"
+    luck: tuple[str, ...] = ("initialisation",)
 
     def of_study(self, study: StudySummary) -> "BestAnswer":
         """Return the answers with how their study is, and which setups it stopped early."""
@@ -164,6 +167,7 @@ class BestAnswer:
             "tolerance": self.tolerance,
             "target": self.target,
             "slots": self.slots,
+            "luck": list(self.luck),
             "setups": [answer.to_dict() for answer in self.setups],
             "widened": [widening.to_dict() for widening in self.widened],
             **({"prior_from": list(self.prior_from)} if self.prior_from else {}),
@@ -228,6 +232,7 @@ def best_of(
         prior_from=response.prior_from,
         target=target,
         slots=slots,
+        luck=(*response.spec.luck, *(("images",) if response.luck.sd.any() else ())),
     )
 
 

@@ -30,6 +30,7 @@ from kdsearch.analysis.response import ResponseCurve, curves_of, fit_response
 from kdsearch.analysis.tables import Table, effect_table, importance_table, outcome_table
 from kdsearch.analysis.transfer import load_prior
 from kdsearch.spec import Choices, Range, Setup, StudySpec
+from kdsearch.spec.luck import luck_text
 from kdsearch.storage import (
     Database,
     StudySummary,
@@ -220,6 +221,7 @@ def reading(answer: BestAnswer) -> list[str]:
         "the best accuracy: any of them will do.",
         "Accuracies are expected ones on the validation split, the other tuned parameters at their best. "
         "The test split was measured once per trial and took no part in the choice.",
+        luck_text(answer.luck),
     ]
 
 

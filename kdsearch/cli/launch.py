@@ -159,6 +159,8 @@ def _plan(spec: StudySpec) -> dict[str, Any]:
         "trials_per_setup": spec.search.trials / n,
         "packs": -(-spec.search.trials // spec.pack_size),
         "pack": spec.pack_size,
+        "luck": list(spec.luck),
+        "splits": spec.n_splits,
         "teachers": [document["teacher"] for document in teacher_documents(spec)],
         "student_epochs": round(spec.search.trials * sum(epochs) / n),
         "packs_take": _forecasts(spec),

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kdsearch.spec import level_label
+from kdsearch.spec.luck import luck_text
 from kdsearch.storage import StudySummary, TeacherRow, TrialRow
 from kdsearch.trial import audit_text
 
@@ -89,6 +90,7 @@ def print_answer(document: Mapping[str, Any]) -> None:
             f"to go: trials, and time with {number(document['slots'], 2)} packs at once, until at most "
             f"{100 * document['target']:g} points are expected to be lost"
         )
+    click.echo(luck_text(document["luck"]))
     _print_pruned(document)
     _print_audit(document)
     if earlier := document.get("prior_from"):
@@ -390,13 +392,16 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     units = {"hours": "hours", "gpu_hours": "GPU-hours", "cpu_hours": "CPU-hours"}
     if budgets := [f"{plan[name]:g} {unit}" for name, unit in units.items() if plan[name]]:
         click.echo(f"no new pack once the study has taken {' or '.join(budgets)}, earlier runs included")
-    click.echo(f"{len(plan['teachers'])} teachers are trained first, each once")
+    splits = f", on {plan['splits']} splits" if plan["splits"] > 1 else ""
+    click.echo(f"{len(plan['teachers'])} teachers are trained first, each once{splits}")
+    click.echo(luck_text(plan["luck"]))
+    anew = ", and as much for each draw of views" if "views" in plan["luck"] else ""
     for kind in plan["packs_take"]:
         how = f"looped: {kind['why_looped']}" if kind["why_looped"] else "fused or looped, as measured"
         click.echo(
             f"{kind['student']}: {kind['n_parameters']:,} parameters, "
             f"{_bytes(kind['member_bytes'])} a member, "
-            f"{_bytes(kind['soft_target_bytes'])} of soft targets a teacher; {how}"
+            f"{_bytes(kind['soft_target_bytes'])} of soft targets a teacher{anew}; {how}"
         )
     for n, error in sorted({(kind["n_validation"], kind["validation_error"]) for kind in plan["packs_take"]}):
         click.echo(

@@ -49,7 +49,6 @@ class PackTraining:
         members: The members; they share a pack key.
         artifacts: The folder or the URL of the artifact store.
         device: Where to train.
-        view_seed: Decides the views and the order of batches.
         cap_bytes: The bound on stored soft targets.
         checkpoint: Where the state is kept between epochs, if anywhere.
         way: How to train; None stands for a saved, remembered or measured choice.
@@ -61,7 +60,6 @@ class PackTraining:
         *,
         artifacts: Place,
         device: torch.device,
-        view_seed: int,
         cap_bytes: int,
         checkpoint: Checkpoint | None = None,
         way: Way | None = None,
@@ -70,7 +68,6 @@ class PackTraining:
         self._spec = members[0].spec
         self._members = list(members)
         self._device = device
-        self._view_seed = view_seed
         self._checkpoint = checkpoint
         self._surroundings = surroundings_of(self._spec, device)
         self._loss = PackLoss([m.spec.objective for m in members], device=device)
@@ -136,10 +133,11 @@ class PackTraining:
 
     def _targets(self, epoch: int) -> Iterator[Targets]:
         """Yield an epoch's batches and what is learned from them."""
-        for chunk in self._surroundings.chunks(self._view_seed, epoch, self._spec.training):
+        training = self._spec.training
+        for chunk in self._surroundings.chunks(training, epoch):
             teacher = None
             if self._teacher is not None:
-                teacher = self._teacher.logits(self._view_seed, epoch, chunk)
+                teacher = self._teacher.logits(training, epoch, chunk)
             yield from self._loss.targets(chunk, teacher, epoch)
 
     def _initial_student(self, member: ResolvedMember, artifacts: Place) -> nn.Module:
@@ -161,8 +159,8 @@ class PackTraining:
     def _chosen(self, models: Sequence[nn.Module], artifacts: Place, way: Way | None) -> Choice:
         """Return how this pack is trained: as told, or measured on its first batch unless it was before."""
         if way is not None:
-            views = self._surroundings.views
-            images = views.batch(self._view_seed, 1, views.order(self._view_seed, 1)[:2]).images
+            views, training = self._surroundings.views, self._spec.training
+            images = views.batch(training.view_seed, 1, views.order(training.order_seed, 1)[:2]).images
             return Choice(way, draws_globally(models[0], images))
         batch_size = self._spec.training.batch_size
         student, training = self._spec.student, self._spec.training

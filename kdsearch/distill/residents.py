@@ -62,13 +62,12 @@ class Surroundings:
         self._epoch_bytes = len(self.views) * self.data.in_channels * self.data.image_size**2 * 4
         self._rendered: Residents[list[Chunk]] = Residents(_VIEW_BYTES, lambda _: self._epoch_bytes)
 
-    def chunks(self, view_seed: int, epoch: int, training: Training) -> Iterable[Chunk]:
+    def chunks(self, training: Training, epoch: int) -> Iterable[Chunk]:
         """Return an epoch's batches; where a whole training's views are small, later packs find them here."""
-        size = training.batch_size
+        key = (training.view_seed, training.order_seed, epoch, training.batch_size)
         if training.epochs * self._epoch_bytes > _VIEW_BYTES:
-            return self.views.chunks(view_seed, epoch, size)
-        key = (view_seed, epoch, size)
-        return self._rendered.get(key, lambda: list(self.views.chunks(view_seed, epoch, size)))
+            return self.views.chunks(*key)
+        return self._rendered.get(key, lambda: list(self.views.chunks(*key)))
 
 
 class TeacherSide:
@@ -111,19 +110,20 @@ class TeacherSide:
             self._prepared[epochs] = self._store.has_room_for(self._key, epochs)
         self._stored = self._prepared[epochs]
 
-    def logits(self, view_seed: int, epoch: int, chunk: Chunk) -> Float[Tensor, "N C"]:
+    def logits(self, training: Training, epoch: int, chunk: Chunk) -> Float[Tensor, "N C"]:
         """Return the teacher's logits on a chunk of an epoch's views, up to a constant for each example."""
         views = chunk.whole
         if not self._stored:
             return torch.cat([self._live(part) for part in torch.split(views.images, EVALUATION_BATCH)])
-        by_class = self._loaded.get((view_seed, epoch), lambda: self._load(view_seed, epoch))
+        key = (training.view_seed, training.order_seed, epoch)
+        by_class = self._loaded.get(key, lambda: self._load(*key))
         return by_class[:, chunk.start : chunk.start + len(views.labels)].T
 
-    def _load(self, view_seed: int, epoch: int) -> Float[Tensor, "C N"]:
+    def _load(self, view_seed: int, order_seed: int, epoch: int) -> Float[Tensor, "C N"]:
         """Return an epoch's stored logits in its order, and in the layout that losses compute in."""
         key = replace(self._key, view_seed=view_seed)
         stored = self._store.get(key, epoch, lambda: self._whole_epoch(view_seed, epoch)).to(self._device)
-        return stored[self._views.order(view_seed, epoch)].float().T.contiguous()
+        return stored[self._views.order(order_seed, epoch)].float().T.contiguous()
 
     def _whole_epoch(self, view_seed: int, epoch: int) -> Float[Tensor, "N C"]:
         parts = torch.split(torch.arange(len(self._views)), EVALUATION_BATCH)

@@ -31,14 +31,14 @@ def train_pack(
     report: PackReport | None = None,
     checkpoint: Place | None = None,
     checkpoint_interval_s: float = 0.0,
-    view_seed: int = 0,
     soft_target_cap_bytes: int = DEFAULT_CAP_BYTES,
     way: Way | None = None,
 ) -> list[TrialResult]:
     """Train a pack of students and return how each of them ended, in the members' order.
 
     Args:
-        spec: How they are trained.
+        spec: How they are trained; `training.view_seed` and `training.order_seed` fix the views and the
+            order of batches, the same for all members.
         members: `Member`s, or mappings of dotted paths with `seed` and maybe `number`. Those that
             differ in what shapes the computation (batch size, epochs, …) are trained group after group.
         artifacts: The folder or the URL of the artifact store: teachers, and beside them, or in a folder of
@@ -49,7 +49,6 @@ def train_pack(
             whatever their numbers, then goes on from there, on the same curve, and reports it from its
             first epoch. Emptied at the end.
         checkpoint_interval_s: The least time from one saving to the next; 0 saves after each epoch.
-        view_seed: Decides the views and the order of batches, the same for all members.
         soft_target_cap_bytes: Above it, soft targets are computed as they are needed.
         way: How the students are trained side by side; None stands for the fastest, which is measured.
 
@@ -62,7 +61,6 @@ def train_pack(
     conditions = _Conditions(
         artifacts,
         where,
-        view_seed,
         soft_target_cap_bytes,
         checkpoint,
         checkpoint_interval_s,
@@ -87,7 +85,6 @@ class _Conditions:
 
     artifacts: Place
     device: torch.device
-    view_seed: int
     cap_bytes: int
     checkpoint_place: Place | None
     interval_s: float
@@ -125,7 +122,6 @@ class _Conditions:
                 group,
                 artifacts=self.artifacts,
                 device=self.device,
-                view_seed=self.view_seed,
                 cap_bytes=self.cap_bytes,
                 checkpoint=self._checkpoint_of(group),
                 way=self.way,
@@ -147,7 +143,7 @@ class _Conditions:
         if self.checkpoint_place is None:
             return None
         parts = [[m.seed, m.spec.model_dump(mode="json")] for m in group]
-        document = json.dumps([_CHECKPOINT_VERSION, self.view_seed, str(self.device), parts], sort_keys=True)
+        document = json.dumps([_CHECKPOINT_VERSION, str(self.device), parts], sort_keys=True)
         identity = hashlib.sha256(document.encode()).hexdigest()
         checkpoint = Checkpoint(
             store_at(self.checkpoint_place), f"{identity[:32]}.pt", identity, self.interval_s

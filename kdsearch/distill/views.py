@@ -99,9 +99,9 @@ class Views:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def order(self, view_seed: int, epoch: int) -> Int64[Tensor, " N"]:
+    def order(self, order_seed: int, epoch: int) -> Int64[Tensor, " N"]:
         """Return the order of an epoch, the same whatever the batch size."""
-        return hashed_order(hash_key(view_seed, epoch, Stream.ORDER), len(self)).to(self.device)
+        return hashed_order(hash_key(order_seed, epoch, Stream.ORDER), len(self)).to(self.device)
 
     def n_batches(self, batch_size: int) -> int:
         """Return how many batches an epoch has."""
@@ -115,20 +115,20 @@ class Views:
             return self._render(draws, index, self._images)
         return self._render(draws, index, self._images.gather(_needed(draws, index)))
 
-    def batches(self, view_seed: int, epoch: int, batch_size: int) -> Iterator[Batch]:
+    def batches(self, seed: int, epoch: int, batch_size: int) -> Iterator[Batch]:
         """Yield an epoch's batches in its order; a single sample left over joins the batch before it.
 
-        The same as `batch` on slices of `order`, but faster.
+        The same as `batch` on slices of `order`, but faster; one seed fixes both.
         """
-        for chunk in self.chunks(view_seed, epoch, batch_size):
+        for chunk in self.chunks(seed, seed, epoch, batch_size):
             yield from chunk.batches
 
-    def chunks(self, view_seed: int, epoch: int, batch_size: int) -> Iterator[Chunk]:
-        """Yield the same batches as `batches`, as many at a time as are rendered at once.
+    def chunks(self, view_seed: int, order_seed: int, epoch: int, batch_size: int) -> Iterator[Chunk]:
+        """Yield an epoch's batches like `batches`, as many at a time as are rendered at once.
 
         Of small images these are many; streamed images are decoded ahead, batch by batch.
         """
-        order = self.order(view_seed, epoch)
+        order = self.order(order_seed, epoch)
         draws = self._draws(view_seed, epoch)
         bounds = self._bounds(batch_size)
         if isinstance(self._images, StreamedImages):

@@ -15,7 +15,7 @@ from kdsearch.distill.teacher_records import find_record
 from kdsearch.errors import RequestError, RunError
 from kdsearch.schedule.launch import artifacts_of, import_from_working_directory
 from kdsearch.schedule.trainers import load_trainer
-from kdsearch.spec import StudySpec
+from kdsearch.spec import StudySpec, TrainingSpec
 from kdsearch.storage import (
     DIVERGED,
     Database,
@@ -151,7 +151,7 @@ def _train_again(
 ) -> tuple[dict[int, Mapping[str, float]], TrialResult]:
     """Return the trial's curve by epoch, and its end; one that was pruned is stopped where it was."""
     import_from_working_directory()
-    trial = Trial(row.number, row.seed, row.setup, row.params, spec.resolve(row.setup, row.params))
+    trial = Trial(row.number, row.seed, row.setup, row.params, _training_of(spec, row), row.draw)
     copies = {-1 - place: end for place, end in enumerate(_ends_beside(row, neighbours))}
     ends = {**copies, row.number: row.epochs if row.state == "pruned" else math.inf}
     curve: dict[int, Mapping[str, float]] = {}
@@ -168,6 +168,11 @@ def _train_again(
     if result.state == "failed" and result.reason != DIVERGED:
         raise RunError(f"The trial {row.number} fails now: {result.reason}")
     return curve, result
+
+
+def _training_of(spec: StudySpec, row: TrialRow) -> TrainingSpec:
+    """Return how the trial was trained, under the luck that its pack drew."""
+    return spec.resolve(row.setup, row.params, row.draw)
 
 
 def _ends_beside(row: TrialRow, neighbours: Sequence[TrialRow]) -> list[float]:
@@ -196,7 +201,7 @@ def _threads_of_a_worker(spec: StudySpec) -> Iterator[None]:
 
 
 def _new_teacher(spec: StudySpec, row: TrialRow, artifacts: Place) -> list[str]:
-    training = spec.resolve(row.setup, row.params)
+    training = _training_of(spec, row)
     if training.trainer != "distill" or training.objective.alpha == 0:
         return []
     known = find_record(store_at(artifacts), recipe_of(training).digest)
@@ -204,7 +209,7 @@ def _new_teacher(spec: StudySpec, row: TrialRow, artifacts: Place) -> list[str]:
 
 
 def _precision(spec: StudySpec, row: TrialRow) -> str:
-    asked = spec.resolve(row.setup, row.params).training.precision
+    asked = _training_of(spec, row).training.precision
     if asked != "auto":
         return asked
     return "fp32" if (row.device or "cpu").startswith("cpu") else "bf16"

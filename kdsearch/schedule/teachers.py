@@ -72,7 +72,7 @@ def _failure(error: RayError) -> KDSearchError:
 
 
 def teacher_documents(spec: StudySpec) -> list[dict[str, Any]]:
-    """Return the training documents whose teachers the setups need, each teacher once."""
+    """Return the training documents whose teachers the setups need, on each split, each teacher once."""
     unique: dict[str, dict[str, Any]] = {}
     for training in _distilling(spec):
         document = training.model_dump(mode="json")
@@ -85,9 +85,10 @@ def _distilling(spec: StudySpec) -> Iterator[TrainingSpec]:
     if spec.trainer != "distill":
         return
     for setup in spec.setups():
-        training = spec.resolve(setup, {})
-        if training.objective.alpha > 0 or "objective.alpha" in spec.tune:
-            yield training
+        for draw in range(spec.n_splits):
+            training = spec.resolve(setup, {}, draw)
+            if training.objective.alpha > 0 or "objective.alpha" in spec.tune:
+                yield training
 
 
 def _known(document: dict[str, Any], artifacts: Place) -> dict[str, Any] | None:

@@ -25,9 +25,9 @@ _STDERR = 2
 def pack_config(pack: Pack) -> dict[str, Any]:
     """Return a pack as the plain values that travel in a Ray trial's config."""
     members = [{"number": t.number, "seed": t.seed, "params": t.params} for t in pack.trials]
-    setup = pack.trials[0].setup
     return {
-        "setup": setup,
+        "setup": pack.trials[0].setup,
+        "draw": pack.trials[0].draw,
         "members": members,
         "floors": pack.floors,
         "given_up": list(pack.given_up),
@@ -66,9 +66,10 @@ def _train(spec: StudySpec, trials: list[Trial], report: PackReport, artifacts: 
 
 def _trials(spec: StudySpec, pack: Mapping[str, Any]) -> list[Trial]:
     setup: Setup = pack["setup"]
+    draw: int | None = pack["draw"]
 
     def trial(number: int, seed: int, params: Params) -> Trial:
-        return Trial(number, seed, setup, params, spec.resolve(setup, params))
+        return Trial(number, seed, setup, params, spec.resolve(setup, params, draw), draw)
 
     return [trial(**member) for member in pack["members"]]
 

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from kdsearch.spec.luck import SEED_PATHS
 from kdsearch.spec.sections import ASKED, Section
 from kdsearch.spec.space import ByFactor, Choices, Range, level_label
 from kdsearch.spec.study import TEMPERATURE, TRAINING_LEAVES, StudySpec, TrainingSpec
@@ -152,17 +153,19 @@ def _is_section(kind: Any) -> bool:
 def problems_in_space(spec: StudySpec) -> list[Problem]:
     """Return what no single field can know: factors against ranges, and levels against leaves."""
     found = [*_unknown_paths(spec), *_doubled(spec), *_broken_levels(spec), *_not_tuned(spec)]
+    found += _fixed_and_drawn(spec)
     found += _broken_ranges(spec) if not found else []
     return found if found else list(_broken_combinations(spec))
 
 
 _OF_THE_STUDY = (StudySpec.model_fields.keys() - TrainingSpec.model_fields.keys()) | {"trainer"}
+_LUCK_OF_THE_STUDY = ("training.vary", "training.splits")
 
 
 def _unknown_paths(spec: StudySpec) -> Iterator[Problem]:
     for section, paths in (("setup", spec.setup), ("tune", spec.tune)):
         for path in paths:
-            if path.split(".")[0] in _OF_THE_STUDY:
+            if path.split(".")[0] in _OF_THE_STUDY or path in _LUCK_OF_THE_STUDY:
                 yield Problem((section, path), "holds for the whole study and can't vary within it.")
             elif not spec.is_leaf(path):
                 close = get_close_matches(path, sorted(TRAINING_LEAVES), n=1, cutoff=0.5)
@@ -181,6 +184,15 @@ def _not_tuned(spec: StudySpec) -> Iterator[Problem]:
         if path not in spec.tune:
             tuned = ", ".join(spec.tune)
             yield Problem(("search", "widen"), f"must name tuned parameters, got {path!r}. Tuned: {tuned}.")
+
+
+def _fixed_and_drawn(spec: StudySpec) -> Iterator[Problem]:
+    """Yield seeds that the study fixes as a factor or tunes, and draws as well."""
+    for luck in spec.training.vary:
+        for section, paths in (("setup", spec.setup), ("tune", spec.tune)):
+            if (path := SEED_PATHS[luck]) in paths:
+                message = f"is drawn for each pack, as `training.vary` has {luck}. Keep one of the two."
+                yield Problem((section, path), message)
 
 
 def _doubled(spec: StudySpec) -> Iterator[Problem]:

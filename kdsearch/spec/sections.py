@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import (
     AfterValidator,
@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -260,8 +261,16 @@ class Optimizer(Section):
         return self
 
 
+Luck: TypeAlias = Literal["views", "order", "split"]
+"""What the trials of a study may draw anew, pack by pack, beside each student's own initialisation."""
+
+
 class Training(Section):
-    """How long and how the student is trained; the clip norm is per student, in gradient norm."""
+    """How long and how the student is trained; the clip norm is per student, in gradient norm.
+
+    `view_seed` and `order_seed` fix the views and the order of batches, as `dataset.split_seed` fixes the
+    split. What `vary` names is drawn anew for each pack, the split among `splits` of them.
+    """
 
     epochs: PositiveCount = 20
     batch_size: PositiveCount = 64
@@ -273,6 +282,18 @@ class Training(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
     cuda_graphs: bool = False
+    view_seed: Count = 0
+    order_seed: Count = 0
+    vary: tuple[Luck, ...] = ()
+    splits: Annotated[PositiveCount, Field(ge=2)] = 4  # a fifth to a third of the setup's replicates each
+
+    @field_validator("vary")
+    @classmethod
+    def _once_each(cls, vary: tuple[Luck, ...]) -> tuple[Luck, ...]:
+        """Return what varies in one order: lists that say the same are the same study."""
+        if len(set(vary)) < len(vary):
+            raise ValueError(f"must not name a luck twice, got {list(vary)}.")
+        return tuple(luck for luck in get_args(Luck) if luck in vary)
 
     @model_validator(mode="after")
     def _warmup_is_shorter(self) -> "Training":

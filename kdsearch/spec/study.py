@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from kdsearch.spec import catalogue
+from kdsearch.spec.luck import SEED_PATHS, SEEDS_APART
 from kdsearch.spec.sections import (
     Augment,
     Dataset,
@@ -115,9 +116,40 @@ class StudySpec(TrainingSpec):
         """Return the tuned parameters of one setup, with the ranges that hold in it."""
         return {path: self._dimension(path, setup) for path in self.tune}
 
-    def resolve(self, setup: Setup, params: Params) -> TrainingSpec:
-        """Return how a trial of this setup with these parameters is trained."""
-        return self.with_values({**setup, **params})
+    @property
+    def luck(self) -> tuple[str, ...]:
+        """Which luck the trials differ by: the doubt of an answer includes this and no other."""
+        own = "initialisation" if self.trainer == "distill" else "seed"
+        return (own, *self.training.vary)
+
+    @property
+    def n_splits(self) -> int:
+        """How many splits the trials share, each with teachers of its own."""
+        return self.training.splits if "split" in self.training.vary else 1
+
+    def drawn(self, draw: int) -> Params:
+        """Return the seeds that a draw of luck puts in place of the spec's own.
+
+        Draw 0 of the search's seed 0 is the spec as it stands. The splits take turns, since each has its
+        teachers; views and orders never come again, and are others for another search.
+
+        Args:
+            draw: Counts from 0 in each setup: the same draws of all setups share their luck.
+        """
+        steps = {"split": draw % self.n_splits}
+        apart = self.search.seed * SEEDS_APART + draw
+        paths = {luck: SEED_PATHS[luck] for luck in self.training.vary}
+        return {path: self.value_at(path) + steps.get(luck, apart) for luck, path in paths.items()}
+
+    def resolve(self, setup: Setup, params: Params, draw: int | None = None) -> TrainingSpec:
+        """Return how a trial of this setup with these parameters is trained.
+
+        Args:
+            setup: One of the setups.
+            params: A value for each tuned parameter.
+            draw: The draw of luck; None for a trial that drew none.
+        """
+        return self.with_values({**setup, **params, **({} if draw is None else self.drawn(draw))})
 
     def is_leaf(self, path: str) -> bool:
         """Return whether a dotted path names a value that may be a factor or be tuned."""

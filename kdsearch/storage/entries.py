@@ -10,12 +10,14 @@ from kdsearch.spec import Params, Setup
 from kdsearch.storage.distributions import Point
 from kdsearch.storage.rows import TrialState
 
+_TOLD = ("seed", "pack", "attempt", "retry_of", "draw")
+
 
 @dataclass(frozen=True)
 class NewTrial:
     """A trial that is to be made; without a seed it takes the one of its number.
 
-    `attempt` counts from 1 those in a row that came no further.
+    `attempt` counts from 1 those in a row that came no further. One that has no `draw` yet gets its pack's.
     """
 
     setup: Setup
@@ -24,16 +26,16 @@ class NewTrial:
     pack: str | None = None
     attempt: int = 1
     retry_of: int | None = None
+    draw: int | None = None
 
     def to_attribute(self) -> dict[str, Any]:
         """Return what Optuna's parameters don't tell of the trial, and a token of its own."""
-        told = {"seed": self.seed, "pack": self.pack, "attempt": self.attempt, "retry_of": self.retry_of}
-        return {**told, "token": uuid.uuid4().hex}
+        return {**{name: getattr(self, name) for name in _TOLD}, "token": uuid.uuid4().hex}
 
     @classmethod
     def from_attribute(cls, point: Point, attribute: Mapping[str, Any]) -> "NewTrial":
         """Return the trial that `to_attribute` and Optuna's parameters tell of."""
-        told = {name: attribute[name] for name in ("seed", "pack", "attempt", "retry_of")}
+        told: dict[str, Any] = {name: attribute.get(name) for name in _TOLD}  # once there was no draw
         return cls(setup=point[0], params=point[1], **told)
 
 
@@ -58,6 +60,7 @@ class StoredTrial:
     pack: str | None
     attempt: int
     retry_of: int | None
+    draw: int | None
     state: TrialState
     reason: str | None
     epochs: int
@@ -74,7 +77,7 @@ class StoredTrial:
 
     def as_new(self) -> NewTrial:
         """Return the trial as it was made."""
-        return NewTrial(self.setup, self.params, self.seed, self.pack, self.attempt, self.retry_of)
+        return NewTrial(self.setup, self.params, self.seed, self.pack, self.attempt, self.retry_of, self.draw)
 
     def once_more(self, *, came_further: bool) -> NewTrial:
         """Return the trial that runs this one again; it names the pack that was lost.

@@ -18,7 +18,7 @@ from kdsearch.storage import recovery
 from kdsearch.storage.books import Books, write
 from kdsearch.storage.database import Database, database_now
 from kdsearch.storage.distributions import within_range
-from kdsearch.storage.entries import NewTrial
+from kdsearch.storage.entries import NewTrial, StoredTrial
 from kdsearch.storage.lease import Lease
 from kdsearch.storage.ledger import end_pack, read_hours, start_pack
 from kdsearch.storage.mirror import OptunaMirror
@@ -34,6 +34,7 @@ from kdsearch.storage.trials import (
     finish_trials,
     insert_epochs,
     insert_trials,
+    next_draw,
     seed_of,
     take_waiting,
 )
@@ -112,8 +113,9 @@ class StudyRecord:
         """
         books = self._books
         chosen: Sequence[int | None] = seeds if seeds is not None else [None] * len(params)
+        draw = books.read(lambda c: next_draw(c, books.study, books.spec, setup))
         new = [
-            NewTrial(setup=setup, params=within_range(books.spec, setup, values), seed=seed, pack=pack)
+            NewTrial(setup, within_range(books.spec, setup, values), seed=seed, pack=pack, draw=draw)
             for values, seed in zip(params, chosen, strict=True)
         ]
         for trial in new:
@@ -121,8 +123,7 @@ class StudyRecord:
         made = dict(zip(books.mirror.add(new, state="running"), new, strict=True))
         books.write(lambda c: insert_trials(c, books.study, books.spec, made, "running"))
         return [
-            self._started(number, trial.setup, trial.params, seed_of(books.spec, number, trial))
-            for number, trial in made.items()
+            self._started(number, trial, seed_of(books.spec, number, trial)) for number, trial in made.items()
         ]
 
     def take_waiting(self, size: int, pack: str) -> list[Trial]:
@@ -132,10 +133,10 @@ class StudyRecord:
         """
         books = self._books
         recovery.adopt_enqueued(books)
-        taken = books.write(lambda c: take_waiting(c, books.study, size, pack))
+        taken = books.write(lambda c: take_waiting(c, books.study, books.spec, size, pack))
         for trial in taken:
             books.mirror.start(trial.number)
-        return [self._started(trial.number, trial.setup, trial.params, trial.seed) for trial in taken]
+        return [self._started(trial.number, trial, trial.seed) for trial in taken]
 
     def report(self, epoch: int, metrics: Mapping[int, Metrics]) -> None:
         """Record one epoch of running trials; what comes twice changes nothing."""
@@ -246,10 +247,10 @@ class StudyRecord:
         self._books = replace(books, spec=spec)
         return spec
 
-    def _started(self, number: int, setup: Setup, params: Params, seed: int) -> Trial:
-        training = self._books.spec.resolve(setup, params)
+    def _started(self, number: int, trial: NewTrial | StoredTrial, seed: int) -> Trial:
+        training = self._books.spec.resolve(trial.setup, trial.params, trial.draw)
         self._lengths[number] = training.training.epochs
-        return Trial(number=number, seed=seed, setup=setup, params=params, spec=training)
+        return Trial(number, seed, trial.setup, trial.params, training, trial.draw)
 
     def _is_point(self, number: int, epoch: int) -> bool:
         stride = -(-self._lengths.get(number, 0) // CURVE_POINTS)

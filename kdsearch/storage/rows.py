@@ -24,6 +24,7 @@ class TrialRow:
     """One trial. Accuracies are fractions, entropies in nats, `seconds` wall time over pack size.
 
     `executor` is the way in which its pack was trained, with `pack_size` students; None where it is not told.
+    `draw` is the draw of luck that the pack shares; None where the study varies nothing.
     """
 
     number: int
@@ -45,6 +46,7 @@ class TrialRow:
     pack: str | None = None
     executor: str | None = None
     pack_size: int | None = None
+    draw: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the trial as a JSON document."""

@@ -119,7 +119,8 @@ class WideningTable(Table):
 class TrialTable(Table):
     """One student. `retry_of` is the number of the lost trial that this one runs again.
 
-    `attempt` counts from 1 those in a row that came no further.
+    `attempt` counts from 1 those in a row that came no further. `draw` is the draw of luck that its pack
+    shares, by `training.vary`; null where nothing varies.
     """
 
     __tablename__ = "kd_trial"
@@ -155,6 +156,7 @@ class TrialTable(Table):
     pack: Mapped[str | None] = mapped_column(String(100))
     executor: Mapped[str | None] = mapped_column(String(32))
     pack_size: Mapped[int | None]
+    draw: Mapped[int | None]
     started: Mapped[datetime | None]
     finished: Mapped[datetime | None]
 

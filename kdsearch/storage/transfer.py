@@ -31,8 +31,8 @@ from kdsearch.storage.tables import (
 )
 from kdsearch.storage.trials import insert_new
 
-FORMAT = 2
-"""1 had no `seconds` of a study and no widenings; it can be read."""
+FORMAT = 3
+"""1 had no `seconds` of a study and no widenings, 2 no draws of luck; both can be read."""
 
 MANIFEST = "study.json"
 """Written last: a folder with it is whole."""

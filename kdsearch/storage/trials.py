@@ -9,13 +9,13 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from kdsearch.spec import StudySpec, setup_key
+from kdsearch.spec import Setup, StudySpec, setup_key
 from kdsearch.storage.database import database_now
 from kdsearch.storage.entries import NewTrial, StoredTrial
 from kdsearch.storage.queries import finite
 from kdsearch.storage.reading import read_setups
 from kdsearch.storage.rows import DIVERGED, TrialState
-from kdsearch.storage.tables import EpochTable, Table, TrialTable, table_of
+from kdsearch.storage.tables import EpochTable, SetupTable, Table, TrialTable, table_of
 from kdsearch.trial import Metrics, TrialResult
 
 Epochs: TypeAlias = Sequence[tuple[int, Mapping[int, Metrics]]]
@@ -46,6 +46,7 @@ def insert_trials(
             "attempt": trial.attempt,
             "epochs": 0,
             "pack": trial.pack,
+            "draw": trial.draw,
             "started": started,
         }
         for number, trial in made.items()
@@ -56,6 +57,20 @@ def insert_trials(
 def seed_of(spec: StudySpec, number: int, trial: NewTrial) -> int:
     """Return a trial's seed: its own, or the one that follows from the search's and its number."""
     return trial.seed if trial.seed is not None else spec.search.seed * 1_000_000 + number
+
+
+def next_draw(connection: Connection, study: int, spec: StudySpec, setup: Setup) -> int | None:
+    """Return the draw of luck for a setup's next pack: they follow one another, so that splits take turns.
+
+    None where the study varies nothing.
+    """
+    if not spec.training.vary:
+        return None
+    own = (SetupTable.study_id == study) & (SetupTable.key == setup_key(setup))
+    number = select(SetupTable.number).where(own).scalar_subquery()
+    query = select(func.max(TrialTable.draw)).where(TrialTable.study_id == study, TrialTable.setup == number)
+    last = connection.scalar(query)
+    return 0 if last is None else last + 1
 
 
 def read_stored(
@@ -79,24 +94,32 @@ def read_stored(
     return [StoredTrial(**{**row._mapping, "setup": setups[row.setup]}) for row in connection.execute(query)]
 
 
-def take_waiting(connection: Connection, study: int, size: int, pack: str) -> list[StoredTrial]:
+def take_waiting(
+    connection: Connection, study: int, spec: StudySpec, size: int, pack: str
+) -> list[StoredTrial]:
     """Let the trials run that wait longest, up to `size` of one setup; return them.
 
-    Those that were lost together run together again, so that their pack's checkpoint holds. Those that run
-    in the pack already were taken by a try whose answer was lost.
+    Those that were lost together run together again, under their draw of luck, so that their pack's
+    checkpoint holds; those that were enqueued by hand get a draw now. Those that run in the pack already
+    were taken by a try whose answer was lost.
     """
     if taken := read_stored(connection, study, state="running", pack=pack):
         return taken
     waiting = read_stored(connection, study, state="waiting")
-    together = [(trial.setup, trial.pack) for trial in waiting]
+    if not waiting:
+        return []
+    together = [(trial.setup, trial.pack, trial.draw) for trial in waiting]
     taken = [trial for trial, own in zip(waiting, together, strict=True) if own == together[0]][:size]
+    draw = taken[0].draw
+    if draw is None:
+        draw = next_draw(connection, study, spec, taken[0].setup)
     change = update(TrialTable).where(TrialTable.study_id == study)
     connection.execute(
         change.where(TrialTable.number.in_([trial.number for trial in taken])).values(
-            state="running", pack=pack, started=database_now(connection)
+            state="running", pack=pack, draw=draw, started=database_now(connection)
         )
     )
-    return taken
+    return [replace(trial, draw=draw) for trial in taken]
 
 
 def insert_epochs(connection: Connection, study: int, epochs: Epochs) -> set[int]:

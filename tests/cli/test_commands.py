@@ -287,6 +287,25 @@ def test_a_dry_run_tells_the_work_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_tells_the_teachers_of_every_split(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'none.db'}"
+    luck = ["--set", "training.vary=[split, views]", "--set", "training.splits=3"]
+    options = ["launch", "studies/quickstart.yaml", "--dry-run", *luck]
+    plan = answer(capsys, url, *options)
+    assert (plan["luck"], plan["splits"], len(plan["teachers"])) == (
+        ["initialisation", "views", "split"],
+        3,
+        2 * 3,
+    )
+    assert run([*options, "--storage", url]) == 0
+    told = capsys.readouterr().out
+    assert "6 teachers are trained first, each once, on 3 splits" in told
+    assert "240 kB of soft targets a teacher, and as much for each draw of views" in told
+    assert "Answers hold in this batch order; their doubt includes the luck of the initialisation" in told
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [

@@ -92,6 +92,36 @@ def test_large_and_small_numbers_are_told_as_people_write_them(capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
+    ("luck", "told"),
+    [
+        (
+            ["initialisation"],
+            "Answers hold on this split, with these views and in this batch order; their doubt includes the "
+            "luck of the initialisation alone.",
+        ),
+        (
+            ["initialisation", "views", "order", "images"],
+            "Answers hold on this split; their doubt includes the luck of the initialisation, the views, "
+            "the batch order and the validation images.",
+        ),
+        (
+            ["initialisation", "views", "order", "split"],
+            "The doubt includes the luck of the initialisation, the views, the batch order and the split.",
+        ),
+        (
+            ["seed"],
+            "The doubt includes the luck of what the trainer takes from a trial's seed alone.",
+        ),
+    ],
+)
+def test_an_answer_says_which_luck_its_doubt_includes(
+    capsys: pytest.CaptureFixture[str], luck: list[str], told: str
+) -> None:
+    print_answer({**BestAnswer("demo", 0.9, 0.005, [SETUP]).to_dict(), "luck": luck})
+    assert told in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
     ("value", "text"),
     [(None, "–"), (0.000123, "0.000123"), (0.5, "0.5"), (99.4, "99.4"), (999.7, "1000"), (1e6, "1000000")],
 )

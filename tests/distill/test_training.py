@@ -297,10 +297,11 @@ def test_students_on_a_gpu_are_the_same_with_and_without_graphs_and_again(artifa
     assert_same(first, replayed, 1e-5)
 
 
-@pytest.mark.parametrize(("at_once", "view_seed"), [(2**21, 0), (1, 17)], ids=["one chunk", "many chunks"])
-def test_stored_and_live_teachers_train_the_same_student(artifacts, monkeypatch, at_once, view_seed):
+@pytest.mark.parametrize(("at_once", "seed"), [(2**21, 0), (1, 17)], ids=["one chunk", "many chunks"])
+def test_stored_and_live_teachers_train_the_same_student(artifacts, monkeypatch, at_once, seed):
     monkeypatch.setattr(views, "_RENDERED_AT_ONCE", at_once)
-    train = partial(train_pack, SPEC, MEMBERS, artifacts=artifacts, view_seed=view_seed, way="looped")
+    spec = SPEC.with_values({"training.view_seed": seed, "training.order_seed": 2 * seed})
+    train = partial(train_pack, spec, MEMBERS, artifacts=artifacts, way="looped")
     stored, live = train(), train(soft_target_cap_bytes=0)
     for own, other in zip(stored, live, strict=True):
         assert own.metrics["train_loss"] == pytest.approx(other.metrics["train_loss"], rel=2e-3)
@@ -312,7 +313,7 @@ def test_the_teacher_runs_once_for_all_packs(artifacts, tmp_path, monkeypatch):
     monkeypatch.setattr(residents, "_TEACHER_SIDES", residents.Residents(1))
     calls = []
     monkeypatch.setattr(residents.TeacherSide, "_whole_epoch", lambda *_: calls.append(1))
-    train_pack(SPEC, MEMBERS[1:], artifacts=tmp_path)
+    train_pack(SPEC.with_values({"training.order_seed": 5}), MEMBERS[1:], artifacts=tmp_path)
     assert calls == []
 
 
@@ -356,9 +357,10 @@ def test_every_optimizer_trains_with_clipped_gradients(artifacts, name):
     assert results[0].metrics["train_loss"] != results[1].metrics["train_loss"]
 
 
-def test_the_view_seed_changes_the_curve_and_nothing_else_does(artifacts):
+@pytest.mark.parametrize("path", ["training.view_seed", "training.order_seed", "dataset.split_seed"])
+def test_each_seed_of_the_spec_changes_the_curve_and_nothing_else_does(artifacts, path):
     first, again, other = (
-        train_pack(SPEC, MEMBERS[:1], artifacts=artifacts, view_seed=seed)[0] for seed in (0, 0, 1)
+        train_pack(SPEC.with_values({path: seed}), MEMBERS[:1], artifacts=artifacts)[0] for seed in (0, 0, 1)
     )
     assert_same([first], [again])
     assert first.metrics["train_loss"] != other.metrics["train_loss"]

@@ -18,6 +18,7 @@ import torch
 from kdsearch.analysis.noise import seed_noise
 from kdsearch.cli.main import run
 from kdsearch.distill import Member, train_pack
+from kdsearch.schedule.trainers import load_trainer
 from kdsearch.spec import TEMPERATURE, load_spec
 from kdsearch.storage import StudyRecord, load_trials, open_database
 from kdsearch.storage.tables import StudyTable, TrialTable
@@ -260,6 +261,42 @@ def test_a_distilled_student_comes_out_exactly(
     assert json.loads(capsys.readouterr().out)["differences"] == [
         f"its teacher was not in {artifacts} and was trained anew"
     ]
+
+
+def test_a_student_comes_out_exactly_under_the_luck_that_its_pack_drew(
+    one_thread: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = load_spec(
+        {
+            "name": "varied",
+            "dataset": {"name": "digits", "train_size": 200, "validation_size": 100},
+            "augment": {"crop_padding": 1},
+            "student": {"arch": "mlp_16"},
+            "teacher": {"arch": "mlp_32", "finetune": {"epochs": 2}},
+            "training": {"epochs": 3, "vary": ["views", "order", "split"]},
+            "setup": {"optimizer.name": ["adamw"]},
+            "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
+            "artifacts": str(tmp_path / "artifacts"),
+        }
+    )
+    url = f"sqlite:///{tmp_path / 'varied.db'}"
+    with open_database(url, create=True) as database:
+        record = StudyRecord.open(database, spec)
+        for pack in ("p1", "p2"):
+            (trial,) = record.start({"optimizer.name": "adamw"}, [{TEMPERATURE: 4.5}], pack, seeds=[7])
+
+            def report(epoch: int, metrics: Any) -> tuple[int, ...]:
+                record.report(epoch, metrics)
+                return ()
+
+            train = load_trainer(spec.trainer, tmp_path / "artifacts")
+            record.finish(*train([trial], report))
+        first, second = load_trials(database, "varied")
+    assert first.val_loss != second.val_loss  # the same seed in another draw
+    for number in (0, 1):
+        assert run(["reproduce", "varied", str(number), "--storage", url]) == 0
+        assert "The result is the same, exactly." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("way", ["looped", "fused"])

@@ -118,6 +118,11 @@ def test_a_recipe_may_be_a_level() -> None:
          "`tune.optimizer.beta1.sgd`", "{'by': 'x'}", "a range or choices"),
         ("setup.search.pack=[4, 8]", "`setup.search.pack`", "whole study", "can't vary"),
         ("setup.trainer=[distill, own:train]", "`setup.trainer`", "whole study", "can't vary"),
+        ("training.vary=[views, views]", "`training.vary`", "['views', 'views']", "must not name a luck twice"),
+        ("training.vary=views", "`training.vary`", "'views'", "must be a list"),
+        ("training.vary=[seed]", "`training.vary.0`", "'seed'", "must be 'views', 'order' or 'split'"),
+        ("training.splits=1", "`training.splits`", "1", "greater than or equal to 2"),
+        ("setup.training.vary=[[], [split]]", "`setup.training.vary`", "whole study", "can't vary"),
         ("setup.options.a.b=[1]", "`setup.options.a.b`", "not a value", "spec"),
     ],
 )  # fmt: skip
@@ -126,6 +131,31 @@ def test_each_mistake_has_one_message(override: str, path: str, finding: str, ru
     assert message.startswith(path)
     assert finding in message
     assert rule in message
+
+
+@pytest.mark.parametrize(
+    ("luck", "path"),
+    [("split", "dataset.split_seed"), ("views", "training.view_seed"), ("order", "training.order_seed")],
+)
+def test_a_seed_is_a_factor_or_drawn(luck: str, path: str) -> None:
+    message = problem(BASE, f"training.vary=[{luck}]", f"setup.{path}=[0, 1]")
+    assert (
+        message
+        == f"`setup.{path}` is drawn for each pack, as `training.vary` has {luck}. Keep one of the two."
+    )
+
+
+def test_a_draw_fixes_what_varies_and_nothing_else() -> None:
+    spec = load_spec(
+        BASE, overrides=["training.vary=[split, views]", "dataset.split_seed=5", "search.seed=3"]
+    )
+    plain, trained = spec.resolve(spec.setups()[0], {}), spec.resolve(spec.setups()[0], {}, 6)
+    assert (trained.dataset.split_seed, trained.training.view_seed) == (5 + 6 % 4, 3_000_006)
+    assert trained.with_values({"dataset.split_seed": 5, "training.view_seed": 0}) == plain
+    assert (
+        load_spec(BASE, overrides=["training.vary=[views, split]"]).training
+        == load_spec(BASE, overrides=["training.vary=[split, views]"]).training
+    )
 
 
 def test_a_range_is_needed_for_each_level_of_its_factor() -> None:

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from kdsearch.errors import RequestError
 from kdsearch.spec import StudySpec
 from kdsearch.storage import Database, StudyRecord, load_epochs, load_spec_of
+from kdsearch.storage.entries import NewTrial
 from kdsearch.trial import TrialResult
 
 POINT = {"objective.temperature": 3.0, "optimizer.lr": 0.1}
@@ -100,6 +101,53 @@ class TestStart:
         record.start(spec.setups()[1], [{"objective.temperature": 2.0}], "p1")
         record.recover()
         assert record.take_waiting(1, "p2")[0].setup == spec.setups()[1]
+
+
+class TestDraws:
+    @pytest.fixture
+    def varied(self, database: Database, make_spec: Callable[..., StudySpec]) -> StudyRecord:
+        return StudyRecord.open(database, make_spec(training={"epochs": 20, "vary": ["order", "split"]}))
+
+    def test_each_pack_of_a_setup_draws_the_next_luck_and_its_trials_share_it(
+        self, varied: StudyRecord
+    ) -> None:
+        first, second = varied.spec.setups()[:2]
+        packs = [varied.start(setup, points(2), f"p{n}") for n, setup in enumerate((first, first, second))]
+        assert [{t.draw for t in pack} for pack in packs] == [{0}, {1}, {0}]
+        assert [row.draw for row in varied.trials()] == [0, 0, 1, 1, 0, 0]
+        drawn = [(t.spec.dataset.split_seed, t.spec.training.order_seed) for t in packs[1]]
+        assert drawn == [(1, 1), (1, 1)]
+        assert packs[0][0].spec.training.view_seed == packs[1][0].spec.training.view_seed == 0
+
+    def test_what_is_run_again_keeps_its_luck(self, varied: StudyRecord) -> None:
+        setup = varied.spec.setups()[0]
+        started = [varied.start(setup, points(2), f"p{n}") for n in range(2)]
+        varied.recover()
+        again = [varied.take_waiting(4, f"q{n}") for n in range(2)]
+        assert [[(t.seed, t.spec) for t in pack] for pack in again] == [
+            [(t.seed, t.spec) for t in pack] for pack in started
+        ]
+        assert [row.draw for row in varied.trials()] == [0, 0, 1, 1] * 2
+
+    def test_what_was_enqueued_by_hand_draws_when_it_is_run(self, varied: StudyRecord) -> None:
+        setup = varied.spec.setups()[0]
+        varied.start(setup, points(1), "p1")
+        for point in points(2):
+            varied.optuna.enqueue_trial({**setup, **point})
+        assert [(t.draw, t.spec.dataset.split_seed) for t in varied.take_waiting(4, "p2")] == [(1, 1), (1, 1)]
+        assert [row.draw for row in varied.trials()] == [0, 1, 1]
+
+    def test_what_a_kill_left_in_optuna_alone_keeps_its_luck(self, varied: StudyRecord) -> None:
+        setup = varied.spec.setups()[0]
+        varied.start(setup, points(1), "p1")
+        stray = NewTrial(setup, points(1)[0], pack="p2", draw=1)
+        varied._books.mirror.add([stray], state="running")
+        varied.recover()
+        assert sorted((t.draw, t.pack) for t in varied.trials()) == [(0, "p1")] * 2 + [(1, "p2")] * 2
+
+    def test_a_study_that_varies_nothing_draws_nothing(self, record: StudyRecord, spec: StudySpec) -> None:
+        (trial,) = record.start(spec.setups()[0], [POINT], "p1")
+        assert (trial.draw, record.trials()[0].draw) == (None, None)
 
 
 class TestReportAndFinish:

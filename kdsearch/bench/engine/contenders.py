@@ -52,7 +52,6 @@ class PackRunner:
                 group,
                 artifacts=artifacts,
                 device=device,
-                view_seed=0,
                 cap_bytes=DEFAULT_CAP_BYTES,
                 way=way,
             )
@@ -78,7 +77,7 @@ class ViewsAlone:
     def run_epoch(self) -> None:
         """Render the views of the next epoch."""
         self._epoch += 1
-        for _ in self._views.chunks(0, self._epoch, BATCH_SIZE):
+        for _ in self._views.chunks(0, 0, self._epoch, BATCH_SIZE):
             pass
 
 

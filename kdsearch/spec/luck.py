@@ -1,0 +1,43 @@
+"""Which luck the trials of a study draw anew, and what that says of the doubt of its answers."""
+
+from collections.abc import Sequence
+
+from kdsearch.spec.sections import Luck
+
+SEED_PATHS: dict[Luck, str] = {
+    "views": "training.view_seed",
+    "order": "training.order_seed",
+    "split": "dataset.split_seed",
+}
+"""The leaf of the spec by which a draw fixes each luck."""
+
+SEEDS_APART = 1_000_000
+"""How far the seeds of two searches lie apart whose `search.seed` differs by 1."""
+
+_INCLUDED = {
+    "initialisation": "the initialisation",
+    "seed": "what the trainer takes from a trial's seed",
+    "views": "the views",
+    "order": "the batch order",
+    "split": "the split",
+    "images": "the validation images",
+}
+_HELD = {"split": "on this split", "views": "with these views", "order": "in this batch order"}
+
+
+def luck_text(luck: Sequence[str]) -> str:
+    """Return in a sentence where answers hold, and which luck their doubt includes.
+
+    Args:
+        luck: What `StudySpec.luck` returned, and `images` where that of the validation images is known.
+    """
+    if luck[0] == "seed" and not set(luck) & _HELD.keys():  # the trainer alone knows what the seed fixes
+        return f"The doubt includes the luck of {_listed([_INCLUDED[name] for name in luck])} alone."
+    held = [words for name, words in _HELD.items() if name not in luck]
+    alone = " alone" if len(luck) == 1 else ""
+    included = f"doubt includes the luck of {_listed([_INCLUDED[name] for name in luck])}{alone}."
+    return f"Answers hold {_listed(held)}; their {included}" if held else f"The {included}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
