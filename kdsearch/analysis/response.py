@@ -307,7 +307,8 @@ def _respond(spec: StudySpec, space: ResponseSpace, observed: Observed) -> Respo
     surfaces = draw_all(found, _HYPERPARAMETER_DRAWS, rng)
     accuracies = [tally.complete.val_accuracy for tally in observed.tallies]
     n_draws = _HYPERPARAMETER_DRAWS * _DRAWS_EACH
-    luck = draw_split_luck(space.axes[0].positions, accuracies, n_draws, rng)
+    n_splits = spec.training.splits if "split" in spec.training.vary else 1
+    luck = draw_split_luck(space.axes[0].positions, accuracies, n_draws, rng, n_splits=n_splits)
     mean = mean_surface(found.process())
     draws = []
     for s in range(len(space.setups)):

@@ -70,7 +70,12 @@ class SplitLuck:
 
 
 def draw_split_luck(
-    positions: FloatArray, accuracies: Sequence[FloatArray], n_draws: int, rng: np.random.Generator
+    positions: FloatArray,
+    accuracies: Sequence[FloatArray],
+    n_draws: int,
+    rng: np.random.Generator,
+    *,
+    n_splits: int = 1,
 ) -> SplitLuck:
     """Return the luck of a study's validation images.
 
@@ -79,13 +84,14 @@ def draw_split_luck(
         accuracies: Of each setup's complete trials, as fractions.
         n_draws: How many draws.
         rng: Draws them.
+        n_splits: Over how many splits the trials are spread: each has images of its own.
     """
     correlation = matern52(np.abs(positions[:, None] - positions), _LENGTH)[0]
     root = np.linalg.cholesky(correlation + 1e-8 * np.eye(len(positions)))
     draws = rng.standard_normal((n_draws, len(positions))) @ root.T
     in_all = held_out_images(np.concatenate(accuracies)) if len(accuracies) else None
     sd = [_sd(own, held_out_images(own) or in_all) for own in accuracies]
-    return SplitLuck(draws - draws.mean(axis=0), np.array(sd))
+    return SplitLuck(draws - draws.mean(axis=0), np.array(sd) / np.sqrt(n_splits))
 
 
 def _sd(accuracies: FloatArray, n_images: int | None) -> float:

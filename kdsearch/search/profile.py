@@ -1,7 +1,7 @@
 """The default sampler: looks everywhere before it believes, then where the best temperature is in doubt."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -18,9 +18,9 @@ from kdsearch.analysis.transfer import EarlierStudy, joined, observe_earlier
 from kdsearch.search.balance import count_by_setup, covering_order, in_doubt_first, trials_of
 from kdsearch.search.beliefs import SetupBelief, believe
 from kdsearch.search.proposer import Proposal
-from kdsearch.search.regions import balanced_pack
+from kdsearch.search.regions import NEAR_POINTS, balanced_pack
 from kdsearch.search.start import start_points
-from kdsearch.spec import ENOUGH_TRIALS, Params, Setup, StudySpec, setup_key
+from kdsearch.spec import ENOUGH_TRIALS, TEMPERATURE, Params, Setup, StudySpec, setup_key
 from kdsearch.storage import TrialRow
 
 _REFIT_GROWTH = 1.15
@@ -55,13 +55,15 @@ class ProfileProposer:
         self._earlier = observe_earlier(self._space, earlier)
         self._kernel = Kernel(self._space.axes, self._space.distances)
         self._order = covering_order(spec.setups())
+        self._index = {setup_key(setup): self._site(setup).index for setup in self._order}
         self._fitted: tuple[bytes, list[FloatArray]] = (b"", [self._kernel.prior_mean])
 
     @one_blas_thread
     def propose(self, trials: Sequence[TrialRow], size: int, decided: Collection[str] = ()) -> Proposal:
         """Return the next pack: a setup and `size` parameter sets."""
         observations, _ = observe(self._spec, self._space, trials)
-        rng = np.random.default_rng([self._seed, len(trials)])
+        n_known = sum(bool(trial.setup or trial.params) for trial in trials)  # Optuna's may be empty yet
+        rng = np.random.default_rng([self._seed, n_known])
         undecided = [setup for setup in self._order if setup_key(setup) not in decided]
         counts = count_by_setup(trials)
         fewest = min(undecided, key=lambda setup: counts[setup_key(setup)])
@@ -71,8 +73,16 @@ class ProfileProposer:
             first = len(trials_of(fewest, trials))
             return Proposal(fewest, start_points(self._spec, fewest, first, size, self._seed))
         found, surfaces = self._believe(observations, known, rng)
-        beliefs = {setup_key(setup): self._of(setup, found, surfaces, rng) for setup in undecided}
-        setup = fewest if is_first else in_doubt_first(undecided, counts, _doubts(beliefs, trials), size)
+        beliefs = {
+            setup_key(setup): believe(self._space, self._site(setup), found, surfaces, rng)
+            for setup in undecided
+        }
+        doubts = {key: belief.regret for key, belief in beliefs.items()}
+        if TEMPERATURE in self._spec.setup:
+            doubts = self._doubts_of_levels(undecided, beliefs)
+        setup = (
+            fewest if is_first else in_doubt_first(undecided, counts, _while_running(doubts, trials), size)
+        )
         site, belief = self._site(setup), beliefs[setup_key(setup)]
         tried, positions = self._tried(site, trials), self._space.axes[0].positions
         challenged = [] if is_first else self._challenged(belief, tried)
@@ -113,10 +123,16 @@ class ProfileProposer:
         found = fit(self._kernel, known, self._fitted[1][0])
         return found, [draw_surfaces(found.process(theta), _DRAWS_EACH, rng) for theta in self._fitted[1]]
 
-    def _of(
-        self, setup: Setup, found: Fit, surfaces: Sequence[Surfaces], rng: np.random.Generator
-    ) -> SetupBelief:
-        return believe(self._space, self._site(setup), found, surfaces, rng)
+    def _doubts_of_levels(
+        self, setups: Sequence[Setup], beliefs: Mapping[str, SetupBelief]
+    ) -> dict[str, float]:
+        """Return how often each level of a temperature that is a factor is nearly the best of its setup."""
+        best = {key: belief.profile.max(axis=1) for key, belief in beliefs.items()}
+        rivals = {
+            setup_key(s): [k for k in beliefs if self._index[k] == self._index[setup_key(s)]] for s in setups
+        }
+        top = {key: np.max([best[rival] for rival in own], axis=0) for key, own in rivals.items()}
+        return {key: float((best[key] >= top[key] - NEAR_POINTS).mean()) for key in beliefs}
 
     def _tried(self, site: Site, trials: Sequence[TrialRow]) -> list[tuple[int, ...]]:
         """Return the nodes of a setup's trials that are measured, run or wait."""
@@ -129,9 +145,11 @@ class ProfileProposer:
         return {path: values[path] for path in self._spec.tune if path in values}
 
 
-def _doubts(beliefs: dict[str, SetupBelief], trials: Sequence[TrialRow]) -> dict[str, float]:
-    """Return each setup's expected regret, less where trials that still run will tell more of it."""
+def _while_running(doubts: Mapping[str, float], trials: Sequence[TrialRow]) -> dict[str, float]:
+    """Return each setup's doubt, less where trials that still run will tell more of it."""
     asked = count_by_setup(trials)
     done = count_by_setup([trial for trial in trials if trial.state not in ("running", "waiting")])
-    share = {key: (done[key] + ENOUGH_TRIALS) / (asked[key] + ENOUGH_TRIALS) for key in beliefs}
-    return {key: share[key] * belief.regret for key, belief in beliefs.items()}
+    return {
+        key: doubt * (done[key] + ENOUGH_TRIALS) / (asked[key] + ENOUGH_TRIALS)
+        for key, doubt in doubts.items()
+    }

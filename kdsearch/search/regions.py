@@ -8,7 +8,7 @@ from kdsearch.analysis.axes import FloatArray, IntArray
 from kdsearch.analysis.replication import REGIONS, count_tuned, regions_of
 from kdsearch.search.beliefs import SetupBelief
 
-_NEAR_POINTS = 0.2
+NEAR_POINTS = 0.2
 """A region whose best is within so many points of the draw's best may be recommended without harm."""
 
 _ALIVE = 0.05
@@ -79,7 +79,7 @@ def _weights(belief: SetupBelief, region: IntArray) -> FloatArray:
     weight = np.zeros(REGIONS)
     for number in np.unique(region):
         best = belief.profile[:, region == number].max(axis=1)
-        chance = float((best >= top - _NEAR_POINTS).mean())
+        chance = float((best >= top - NEAR_POINTS).mean())
         weight[number] = max(chance, _LEAST_ALIVE) if chance >= _ALIVE else _LEAST
     return weight
 

@@ -216,7 +216,7 @@ def test_a_best_temperature_at_the_edge_is_flagged_where_it_is_probable():
     rising = trials_of(spec, lambda setup, params, units: 0.8 + 0.1 * units[TEMPERATURE])
     assert "may be above 40" in best(spec, rising).setups[0].warnings[0]
     noise = trials_of(spec, lambda setup, params, units: 0.8, noise=0.005)
-    assert best(spec, noise).setups[0].warnings == ()
+    assert not any("edge" in warning for warning in best(spec, noise).setups[0].warnings)
 
 
 def test_marginal_answers_average_over_the_other_factors():

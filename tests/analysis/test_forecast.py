@@ -25,7 +25,7 @@ def followed() -> list[Forecast]:
     seen = []
     for n_trials in range(24, 161, 16):
         study.search(proposer, n_trials)
-        seen.append(forecast(study.spec, study.rows, regret=0.001))
+        seen.append(forecast(study.spec, study.rows, regret=0.003))
     return seen
 
 
@@ -37,7 +37,7 @@ def test_the_needed_trials_lie_in_the_forecast_range_mostly(followed: list[Forec
         if early.more_trials is not None and not early.decided and decided_at is not None:
             low, _, high = early.more_trials
             held.append(low - 4 <= decided_at - early.trials <= high + 4)
-    assert len(held) >= 3
+    assert len(held) >= 2
     assert np.mean(held) > 0.6
 
 

@@ -40,3 +40,12 @@ def test_all_setups_share_it():
     one, other = (luck.at(s, np.arange(5)) for s in range(2))
     assert np.corrcoef(one.ravel(), other.ravel())[0, 1] == pytest.approx(1.0)
     assert one.std() > other.std()
+
+
+def test_splits_share_it_out():
+    accuracies = [np.random.default_rng(0).integers(370, 390, 60) / 500]
+    one, four = (
+        draw_split_luck(np.linspace(0, 1, 5), accuracies, 10, np.random.default_rng(0), n_splits=n)
+        for n in (1, 4)
+    )
+    assert four.sd == pytest.approx(one.sd / 2)

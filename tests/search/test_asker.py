@@ -57,7 +57,7 @@ def test_a_temperature_that_is_a_factor_is_decided_for_all_its_levels(study: Sim
     by_level = load_spec(document)
     record = SimulatedRecord(SimulatedStudy(by_level, {}))
     for setup in by_level.setups():
-        for lr in (0.03, 0.1, 0.3, 0.7):
+        for lr in (0.08, 0.09, 0.1, 0.11, 0.12):
             params = {TEMPERATURE: setup[TEMPERATURE], "optimizer.lr": lr}
             bare = {path: level for path, level in setup.items() if path != TEMPERATURE}
             row = study.run(bare, params)
@@ -95,10 +95,10 @@ def mean_regret(record: SimulatedRecord) -> float:
 
 def test_a_best_learning_rate_beyond_its_range_makes_no_effect_of_temperature_where_it_is_widened() -> None:
     kept, wider = search_beyond(False), search_beyond(True)
-    (widening,) = wider.widenings()
+    widening = wider.widenings()[0]
     assert (widening.path, widening.low, widening.was_high) == ("optimizer.lr", 0.01, 1.0)
     assert widening.high == pytest.approx(10)
-    assert "upper end" in widening.reason
+    assert all("upper end" in one.reason for one in wider.widenings())
     assert kept.widenings() == []
     warnings = [" ".join(a.warnings) for a in best(kept.spec, kept.study.rows).setups]
     assert all("The best `optimizer.lr` probably lies at the edge of its range (1)" in w for w in warnings)
