@@ -13,6 +13,7 @@ COMMANDS = {
     "pruning": "kdsearch.bench.search.pruning:pruning_command",
     "scale": "kdsearch.bench.scale.command:scale_command",
     "search": "kdsearch.bench.search.command:search_command",
+    "table": "kdsearch.bench.calibration.making:table_command",
     "study": "kdsearch.bench.study.command:study_command",
     "widening": "kdsearch.bench.search.widening:widening_command",
 }
