@@ -5,6 +5,7 @@ from importlib import import_module
 import click
 
 COMMANDS = {
+    "calibration": "kdsearch.bench.calibration.command:calibration_command",
     "engine": "kdsearch.bench.engine.command:engine_command",
     "faults": "kdsearch.bench.faults.command:faults_command",
     "gains": "kdsearch.bench.gains:gains_command",

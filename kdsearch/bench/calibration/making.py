@@ -40,7 +40,7 @@ class Progress:
         found = [json.loads(line) for line in whole.splitlines()]
         if any(line["of"] != self._of for line in found):
             raise click.UsageError(
-                f"`--out` must not lie beside another table's {self.path.name}. Remove it, or give another name."
+                f"`--out` must not lie beside another table's {self.path.name}. Give another name."
             )
         self._lines = {(line["setup"], line["rate"], line["seed"]): line for line in found}
 

@@ -49,7 +49,7 @@ def _folder(dataset: Dataset) -> Path:
 def _pixels(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("L"), dtype=np.float64)
+            return np.asarray(image.convert("L").reduce(2), dtype=np.float64)
     except OSError as error:
         raise RequestError(
             f"`dataset.root` must hold scikit-image's photographs, got {path.parent}: {error}."
