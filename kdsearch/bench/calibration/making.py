@@ -19,10 +19,10 @@ _SEED = 10**9  # far from a study's own seeds
 
 
 class Progress:
-    """Packs that were trained, each a line of a file beside the table's own."""
+    """Packs that were trained, each a line of a file beside the table's own; more seeds go on from it."""
 
     def __init__(self, path: Path, spec: StudySpec, axes: Axes) -> None:
-        document = json.dumps([spec_document(spec), axes.temperatures, axes.rates, axes.n_seeds])
+        document = json.dumps([spec_document(spec), axes.temperatures, axes.rates])
         self._of = hashlib.sha256(document.encode()).hexdigest()[:16]
         self.path = path
         self._spec, self._axes = spec, axes
@@ -84,6 +84,8 @@ class Progress:
         n_epochs = max(len(curve) for line in self._lines.values() for curve in line["curves"])
         test, curves = np.full(shape, np.nan), np.full((*shape, n_epochs), np.nan)
         for (setup, rate, seed), line in self._lines.items():
+            if seed >= axes.n_seeds:
+                continue
             for k, curve in enumerate(line["curves"]):
                 curves[setup, k, rate, seed, : len(curve)] = curve
                 if line["states"][k] == "complete" and line["test"][k] is not None:

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from kdsearch.bench.calibration.worlds import Truth
 
 _FLOOR = 6.0  # points below the top from which a student counts less and less: far down is no question
-_FINE = (57, 41)  # temperatures and rates of the truth
+_FINE = (43, 25)  # temperatures and rates of the truth
 _DRAWS = 200
 _POOLED = 2.0  # degrees of freedom that the noise of neighbouring cells has in a cell's own
 _LEAST_NOISE = 0.05
