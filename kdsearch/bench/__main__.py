@@ -5,6 +5,7 @@ from importlib import import_module
 import click
 
 COMMANDS = {
+    "calibration": "kdsearch.bench.calibration.command:calibration_command",
     "engine": "kdsearch.bench.engine.command:engine_command",
     "faults": "kdsearch.bench.faults.command:faults_command",
     "gains": "kdsearch.bench.gains:gains_command",
@@ -13,6 +14,7 @@ COMMANDS = {
     "pruning": "kdsearch.bench.search.pruning:pruning_command",
     "scale": "kdsearch.bench.scale.command:scale_command",
     "search": "kdsearch.bench.search.command:search_command",
+    "table": "kdsearch.bench.calibration.making:table_command",
     "study": "kdsearch.bench.study.command:study_command",
     "widening": "kdsearch.bench.search.widening:widening_command",
 }

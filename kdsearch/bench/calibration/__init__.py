@@ -1,0 +1,1 @@
+"""Whether answers hold on shapes from outside, on really trained students and on the quickstart."""

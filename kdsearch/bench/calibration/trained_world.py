@@ -1,0 +1,29 @@
+"""A table's study, searched with students that are trained as they are asked for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdsearch.bench.calibration.table_world import TableWorld, truth_of
+from kdsearch.bench.calibration.worlds import Truth
+from kdsearch.distill import Member, train_pack
+from kdsearch.spec import Params, Setup
+
+_ARTIFACTS = Path("~/.cache/kdsearch").expanduser()
+
+
+class TrainedWorld(TableWorld):
+    """Trains every trial by a seed of its own; the whole table is the truth, for it saw none of them."""
+
+    def outcomes(self, setup: Setup, params: Sequence[Params]) -> Sequence[tuple[Params, int, float | None]]:
+        """Train a pack."""
+        first = self.spec.search.seed * 1_000_000 + len(self.rows)
+        members = [Member(k, first + k, own) for k, own in enumerate(params)]
+        results = train_pack(self.spec.resolve(setup, {}), members, artifacts=_ARTIFACTS)
+        return [
+            (own, first + k, result.metrics.get("val_accuracy") if result.state == "complete" else None)
+            for k, (own, result) in enumerate(zip(params, results, strict=True))
+        ]
+
+    def truth(self, setup: Setup) -> Truth:
+        """Return the truth by all seeds of the table."""
+        return truth_of(self.place, self.index(setup), tuple(range(self.table.axes.n_seeds)))
