@@ -1,7 +1,7 @@
 """From a YAML file, a mapping or a stored document to a checked study spec."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,21 @@ def parse_assignment(text: str, option: str, *, example: str) -> tuple[str, Any]
         raise RequestError(
             f"`{option}` must have a YAML value for {path}, got {value!r}: {error.problem}."
         ) from error
+
+
+def parse_assignments(texts: Iterable[str], option: str, *, example: str) -> dict[str, Any]:
+    """Return `PATH=VALUE` texts as a mapping; see `parse_assignment`.
+
+    Raises:
+        RequestError: A text is wrong, or a path is given twice.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        path, value = parse_assignment(text, option, example=example)
+        if path in found:
+            raise RequestError(f"`{option}` must name {path} once, got it twice. Keep one of them.")
+        found[path] = value
+    return found
 
 
 def spec_document(spec: StudySpec) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kdsearch.spec.sections import ASKED, Section
-from kdsearch.spec.space import ByFactor, Choices, Range, level_label
+from kdsearch.spec.space import ByFactor, Choices, Range, equal_pair, level_label
 from kdsearch.spec.study import TEMPERATURE, TRAINING_LEAVES, StudySpec, TrainingSpec
 
 _TAGS = frozenset({"Range", "Choices", "ByFactor", "ranges", "Pretraining"})
@@ -188,13 +188,15 @@ def _doubled(spec: StudySpec) -> Iterator[Problem]:
         yield Problem(("tune", path), "is also a factor under `setup`. Keep it in one of the two.")
     for path, levels in spec.setup.items():
         seen: set[str] = set()
-        for level in levels:
-            meaning = level_label(_as_read(spec, path, level))
+        read = [_as_read(spec, path, level) for level in levels]
+        for level, meaning in zip(levels, map(level_label, read), strict=True):
             if meaning in seen:
                 yield Problem(
                     ("setup", path), f"must not name a level twice, got {level_label(level)} again."
                 )
             seen.add(meaning)
+        if len(seen) == len(levels) and (pair := equal_pair(read)):
+            yield Problem(("setup", path), f"must not name levels that are equal, got {pair}.")
 
 
 def _as_read(spec: StudySpec, path: str, level: Any) -> Any:

@@ -33,6 +33,26 @@ def _numeric(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
+def _truth(value: Any, info: ValidationInfo) -> Any:
+    """Refuse the texts that pydantic would read as true or false, such as `no` and `on`."""
+    if info.context == ASKED and isinstance(value, str):
+        raise ValueError(f"must be true or false, got {value!r}.")
+    return value
+
+
+def _truth_or_list(value: Any, info: ValidationInfo) -> Any:
+    if info.context == ASKED and isinstance(value, str):
+        raise ValueError(f"must be true or false or a list, got {value!r}.")
+    return value
+
+
+def _no_truth(value: Any, info: ValidationInfo) -> Any:
+    """Refuse `true`, which pydantic would read as 1."""
+    if info.context == ASKED and isinstance(value, bool):
+        raise ValueError(f"must be a number, got {value!r}.")
+    return value
+
+
 def _count_or_fraction(size: float) -> float:
     if (isinstance(size, int) and 1 <= size <= _MOST) or 0 < size < 1:
         return size
@@ -54,7 +74,8 @@ def _accuracy(regret: float, info: ValidationInfo) -> float:
 _MOST = 2**63 - 1  # what databases hold
 _Number = BeforeValidator(_numeric)
 Scalar: TypeAlias = Annotated[bool | int | float | str | None, AfterValidator(_finite)]
-Option: TypeAlias = Annotated[float | str, AfterValidator(_finite)]
+Option: TypeAlias = Annotated[float | str, BeforeValidator(_no_truth), AfterValidator(_finite)]
+Flag: TypeAlias = Annotated[bool, BeforeValidator(_truth)]
 Number: TypeAlias = Annotated[float, _Number]
 Count: TypeAlias = Annotated[int, _Number, Field(ge=0, le=_MOST)]
 PositiveCount: TypeAlias = Annotated[int, _Number, Field(ge=1, le=_MOST)]
@@ -105,7 +126,7 @@ class Dataset(Section):
     validation_size: Size = 0.1
     labels: str = "fine"
     root: str | None = None
-    download: bool = False
+    download: Flag = False
     image_size: PositiveCount | None = None
     split_seed: Count = 0
 
@@ -114,7 +135,7 @@ class Augment(Section):
     """The random views of the training images; 0 or false switches a part off."""
 
     crop_padding: Count = 0
-    flip: bool = False
+    flip: Flag = False
     cutout: Count = 0
     color_jitter: Fraction = 0.0
     mixup: NonNegative = 0.0
@@ -249,7 +270,7 @@ class Optimizer(Section):
     lr: Positive = 0.1
     momentum: BelowOne = 0.9
     weight_decay: NonNegative = 5.0e-4
-    nesterov: bool = False
+    nesterov: Flag = False
     beta1: BelowOne = 0.9
     beta2: BelowOne = 0.999
 
@@ -271,8 +292,8 @@ class Training(Section):
     gamma: Fraction = 0.1
     clip_norm: Positive | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: bool = False
-    cuda_graphs: bool = False
+    compile: Flag = False
+    cuda_graphs: Flag = False
 
     @model_validator(mode="after")
     def _warmup_is_shorter(self) -> "Training":
@@ -308,7 +329,7 @@ class Search(Section):
     pack: PositiveCount = 8
     seed: Count = 0
     warm_start: tuple[str, ...] = ()
-    widen: bool | tuple[str, ...] = False
+    widen: Annotated[bool | tuple[str, ...], BeforeValidator(_truth_or_list)] = False
     stop: Stop = Stop()
 
     @model_validator(mode="after")

@@ -64,8 +64,8 @@ class _Loader(yaml.SafeLoader):
         return self._matching(node, "bool").lower() == "true"
 
     def _matching(self, node: yaml.Node, kind: str) -> str:
-        text = str(self.construct_scalar(node))  # raises where it is none
-        if not _RULES[kind].fullmatch(text):
+        text = str(node.value)
+        if not (isinstance(node, yaml.ScalarNode) and _RULES[kind].fullmatch(text)):
             raise yaml.MarkedYAMLError(problem=f"{text!r} is no {kind}", problem_mark=node.start_mark)
         return text
 
