@@ -3,7 +3,6 @@
 from kdsearch.spec.loading import (
     load_spec,
     load_stored_spec,
-    parse_assignment,
     parse_assignments,
     spec_document,
 )
