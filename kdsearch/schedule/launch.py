@@ -247,7 +247,9 @@ def _tune(run: "StudyRun", spec: StudySpec, artifacts: Place, cluster: "Cluster"
     from kdsearch.schedule.trainable import run_pack
 
     use_ready_workers()
-    trainable = tune.with_parameters(run_pack, document=spec_document(spec), artifacts=str(artifacts))
+    trainable = tune.with_parameters(
+        run_pack, document=spec_document(spec), artifacts=str(artifacts), folder=str(Path.cwd())
+    )
     needs = {"cpu": spec.resources.cpus_per_pack, "gpu": spec.resources.gpus_per_pack}
     searcher = PackSearcher(run, spec.resources.stall_minutes)
     tuner = tune.Tuner(

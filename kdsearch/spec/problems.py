@@ -9,11 +9,11 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from kdsearch.spec.sections import ASKED, Section
+from kdsearch.spec.sections import ASKED, CommandTrainer, Section
 from kdsearch.spec.space import ByFactor, Choices, Range, equal_pair, level_label
 from kdsearch.spec.study import TEMPERATURE, TRAINING_LEAVES, StudySpec, TrainingSpec
 
-_TAGS = frozenset({"Range", "Choices", "ByFactor", "ranges", "Pretraining"})
+_TAGS = frozenset({"Range", "Choices", "ByFactor", "ranges", "Pretraining", "CommandTrainer"})
 _MEMBERS = {
     "bool": "true or false",
     "int": "a number",
@@ -152,6 +152,7 @@ def _is_section(kind: Any) -> bool:
 def problems_in_space(spec: StudySpec) -> list[Problem]:
     """Return what no single field can know: factors against ranges, and levels against leaves."""
     found = [*_unknown_paths(spec), *_doubled(spec), *_broken_levels(spec), *_not_tuned(spec)]
+    found += _broken_command(spec)
     found += _broken_ranges(spec) if not found else []
     return found if found else list(_broken_combinations(spec))
 
@@ -181,6 +182,36 @@ def _not_tuned(spec: StudySpec) -> Iterator[Problem]:
         if path not in spec.tune:
             tuned = ", ".join(spec.tune)
             yield Problem(("search", "widen"), f"must name tuned parameters, got {path!r}. Tuned: {tuned}.")
+
+
+_OWN_NAMES = ("seed", "number", "epochs", "trial")
+
+
+def _broken_command(spec: StudySpec) -> Iterator[Problem]:
+    """Yield what a command asks for that no trial has, and what varies without reaching it."""
+    if not isinstance(spec.trainer, CommandTrainer):
+        return
+    keys, names = ("trainer", "command"), spec.trainer.names
+    for name in names:
+        if name not in (*_OWN_NAMES, *spec.setup, *spec.tune) and not _is_value(spec, name):
+            known = ", ".join((*_OWN_NAMES, *spec.setup, *spec.tune))
+            yield Problem(
+                keys, f"asks for {{{name}}}, which is no value of a trial. Known: {known}, and other paths."
+            )
+    for path in (*spec.setup, *spec.tune):
+        if path not in names and "trial" not in names:
+            yield Problem(
+                keys,
+                f"must ask for {{{path}}}, which varies from trial to trial. Add it, or {{trial}} for all.",
+            )
+
+
+def _is_value(spec: StudySpec, path: str) -> bool:
+    try:
+        spec.value_at(path)
+    except KeyError:
+        return False
+    return path.partition(".")[0] in TrainingSpec.model_fields
 
 
 def _doubled(spec: StudySpec) -> Iterator[Problem]:

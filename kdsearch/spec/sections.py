@@ -1,7 +1,9 @@
 """The sections of a study spec: one frozen model each, refusing unknown keys."""
 
 import math
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
+from string import Formatter
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
@@ -302,6 +304,53 @@ class Training(Section):
                 f"`warmup_epochs` must be below `epochs`, got {self.warmup_epochs} and {self.epochs}."
             )
         return self
+
+
+class CommandTrainer(Section):
+    """A program that trains one student: one call for each trial.
+
+    `{PATH}` stands for a value of the trial by its dotted path, `{seed}`, `{number}` and `{epochs}` for its
+    own, `{trial}` for a JSON text of them all. A text is split as a shell would, but no shell reads it.
+    """
+
+    command: str | tuple[str, ...]
+
+    def fill(self, value_of: Callable[[str], str]) -> list[str]:
+        """Return the words of the command, each `{NAME}` replaced by its value."""
+        return ["".join(self._parts(word, value_of)) for word in self.words]
+
+    @property
+    def words(self) -> list[str]:
+        """The program and its arguments, nothing filled in."""
+        return shlex.split(self.command) if isinstance(self.command, str) else list(self.command)
+
+    @property
+    def names(self) -> list[str]:
+        """What the command asks for in braces."""
+        asked = (name for word in self.words for _, name, _, _ in Formatter().parse(word))
+        return [name for name in asked if name is not None]
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> "CommandTrainer":
+        try:
+            parsed = [part for word in self.words for part in Formatter().parse(word)]
+        except ValueError as error:
+            raise ValueError(
+                f"must be a command that a shell could split, with {{PATH}} for values, got {self.command!r} "
+                f"({error}). Write {{{{ and }}}} for braces of its own."
+            ) from error
+        if not self.words:
+            raise ValueError(f"must name a program, got {self.command!r}.")
+        if any(name is not None and (form or change or not name) for _, name, form, change in parsed):
+            raise ValueError(f"must have plain {{PATH}} for values, got {self.command!r}.")
+        return self
+
+    @staticmethod
+    def _parts(word: str, value_of: Callable[[str], str]) -> Iterator[str]:
+        for literal, name, _, _ in Formatter().parse(word):
+            yield literal
+            if name is not None:
+                yield value_of(name)
 
 
 class Stop(Section):
