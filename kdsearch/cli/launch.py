@@ -11,8 +11,9 @@ import click
 
 from kdsearch.cli.ask import print_json
 from kdsearch.cli.options import format_option, storage_option
-from kdsearch.errors import RequestError
-from kdsearch.spec import StudySpec, load_spec
+from kdsearch.errors import RequestError, RunError
+from kdsearch.spec import StudySpec, level_label, load_spec
+from kdsearch.storage.rows import SET_ASIDE
 
 if TYPE_CHECKING:
     from kdsearch.api import Study
@@ -104,6 +105,23 @@ def _run(spec: StudySpec, storage: str, address: str | None, takeover: bool, out
         print_json(study.best().to_dict())
     else:
         _tell_answer(study)
+    _tell_set_aside(study)
+
+
+def _tell_set_aside(study: "Study") -> None:
+    """Fail where setups were set aside: the study has answers, but not all that were asked for."""
+    summary = study.summary()
+    if not summary.set_aside:
+        return
+    reasons = "".join(
+        f"\n  {', '.join(f'{path}={level_label(level)}' for path, level in aside.setup.items())}: "
+        f"{aside.reason.removeprefix(SET_ASIDE)}"
+        for aside in summary.set_aside
+    )
+    raise RunError(
+        f"{len(summary.set_aside)} of {summary.setups} setups were set aside; the others have their trials. "
+        f"Mend what fails, then launch again with more --trials.{reasons}"
+    )
 
 
 def _tell_answer(study: "Study") -> None:

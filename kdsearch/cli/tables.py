@@ -102,7 +102,8 @@ def print_answer(document: Mapping[str, Any]) -> None:
             f"widened after {widening['trials']} trials: {widening['path']}{of} from {was} to {now}: "
             f"{widening['reason']}"
         )
-    if early := [_setup_name(setup) for setup in setups if setup["stopped"]]:
+    early = [_setup_name(setup) for setup in setups if setup["stopped"] not in (None, setup["reason"])]
+    if early:
         click.echo(f"stopped early: {'; '.join(early)}")
     if document["state"]:
         why = f": {document['state_reason']}" if document["state_reason"] else ""

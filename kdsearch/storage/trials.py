@@ -79,15 +79,21 @@ def read_stored(
     return [StoredTrial(**{**row._mapping, "setup": setups[row.setup]}) for row in connection.execute(query)]
 
 
-def take_waiting(connection: Connection, study: int, size: int, pack: str) -> list[StoredTrial]:
-    """Let the trials run that wait longest, up to `size` of one setup; return them.
+def take_waiting(
+    connection: Connection, study: int, size: int, pack: str, aside: Collection[str] = ()
+) -> list[StoredTrial]:
+    """Let the trials run that wait longest, up to `size` of one setup, none of those aside; return them.
 
     Those that were lost together run together again, so that their pack's checkpoint holds. Those that run
     in the pack already were taken by a try whose answer was lost.
     """
     if taken := read_stored(connection, study, state="running", pack=pack):
         return taken
-    waiting = read_stored(connection, study, state="waiting")
+    waiting = [
+        trial
+        for trial in read_stored(connection, study, state="waiting")
+        if not aside or setup_key(trial.setup) not in aside
+    ]
     together = [(trial.setup, trial.pack) for trial in waiting]
     taken = [trial for trial, own in zip(waiting, together, strict=True) if own == together[0]][:size]
     change = update(TrialTable).where(TrialTable.study_id == study)
