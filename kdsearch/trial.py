@@ -21,6 +21,10 @@ Epochs count from 1. The metrics of an epoch hold at least `val_accuracy`.
 """
 
 
+class PackEndedError(BaseException):
+    """A pack is to end at once: raised through a trainer, which must not take it for an error of its own."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """One student to train: the setup, its tuned parameters and a seed.

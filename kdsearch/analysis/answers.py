@@ -22,7 +22,7 @@ from kdsearch.analysis.selection import group_setups, select_setups
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy
 from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, setup_key
-from kdsearch.storage import StoredWidening, StudySummary, Trials, columns_of
+from kdsearch.storage import SET_ASIDE, StoredWidening, StudySummary, Trials, columns_of
 
 COMMON_DEFAULTS = (1.0, USUAL_TEMPERATURE)
 _BORROWED = math.log(3)
@@ -150,7 +150,7 @@ class BestAnswer:
     def of_study(self, study: StudySummary) -> "BestAnswer":
         """Return the answers with how their study is, and which setups it stopped early."""
         reasons = stopped_in(study)
-        setups = [replace(found, stopped=reasons.get(setup_key(found.setup))) for found in self.setups]
+        setups = [_as_stopped(found, reasons.get(setup_key(found.setup))) for found in self.setups]
         return replace(self, setups=setups, state=study.state, state_reason=study.why, widened=study.widened)
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,6 +172,12 @@ class BestAnswer:
             "widened": [widening.to_dict() for widening in self.widened],
             **({"prior_from": list(self.prior_from)} if self.prior_from else {}),
         }
+
+
+def _as_stopped(found: SetupAnswer, stopped: str | None) -> SetupAnswer:
+    """Return an answer with why its setup was stopped, which is why there is none if there is none."""
+    is_aside = stopped is not None and stopped.startswith(SET_ASIDE)
+    return replace(found, stopped=stopped, reason=stopped if found.reason and is_aside else found.reason)
 
 
 @one_blas_thread
@@ -270,7 +276,7 @@ class _Judge:
             "outcomes": self._outcomes(members),
         }
         warnings = [note for tally in tallies for note in _exclusions(tally)]
-        reason = reasons[0] if not answered else self._disagreement(answered)
+        reason = _why_silent(reasons[0], known["outcomes"]) if not answered else self._disagreement(answered)
         if reason is not None:
             return SetupAnswer(**known, warnings=tuple(warnings), reason=reason)
         if silent := len(members) - len(answered):
@@ -393,6 +399,17 @@ def _borrowed(alone: AloneAnswer | None, interval: Interval) -> str | None:
         return None
     low, high = map(temperature_text, alone.interval)
     return f"It rests on the other setups too: its own trials alone say {low} to {high}."
+
+
+def _why_silent(reason: str | None, outcomes: Sequence[TemperatureBand]) -> str | None:
+    """Return why a setup has no answer; where all of its trials diverged, more of them would not help."""
+    diverged = sum(band.diverged for band in outcomes)
+    if not diverged or diverged < sum(band.finished for band in outcomes):
+        return reason
+    return (
+        f"all {diverged} trials diverged: their loss or accuracy was not finite. Lower the learning rate or "
+        "its range, or set `training.clip_norm`."
+    )
 
 
 def _exclusions(tally: Tally) -> Iterator[str]:

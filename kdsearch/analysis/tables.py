@@ -248,7 +248,7 @@ def _accuracy(found: SetupAnswer) -> str:
 
 
 def _stopped(found: SetupAnswer) -> list[str]:
-    return [f"Stopped early: {found.stopped}."] if found.stopped else []
+    return [f"Stopped early: {found.stopped}."] if found.stopped and found.stopped != found.reason else []
 
 
 def _notes(answer: BestAnswer) -> list[tuple[str, str]]:

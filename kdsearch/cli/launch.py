@@ -11,11 +11,13 @@ import click
 
 from kdsearch.cli.ask import print_json
 from kdsearch.cli.options import format_option, storage_option
-from kdsearch.errors import RequestError
-from kdsearch.spec import StudySpec, load_spec
+from kdsearch.errors import RequestError, RunError
+from kdsearch.spec import StudySpec, level_label, load_spec
+from kdsearch.storage.rows import SET_ASIDE
 
 if TYPE_CHECKING:
     from kdsearch.api import Study
+    from kdsearch.distill.preflight import Preflight
     from kdsearch.schedule.jobs import Submission
 
 
@@ -54,10 +56,6 @@ def launch(
     if detach and not as_job:
         raise RequestError("`--detach` needs a Ray job. Name the head: --address http://HEAD:8265.")
     if dry_run:
-        if not as_job:  # a Ray job's driver sees for itself
-            from kdsearch.schedule.launch import check_request
-
-            check_request(checked, address)
         _show_plan(checked, address, output)
     elif address and as_job:
         from kdsearch.schedule.jobs import follow_job, submit_study
@@ -104,6 +102,23 @@ def _run(spec: StudySpec, storage: str, address: str | None, takeover: bool, out
         print_json(study.best().to_dict())
     else:
         _tell_answer(study)
+    _tell_set_aside(study)
+
+
+def _tell_set_aside(study: "Study") -> None:
+    """Fail where setups were set aside: the study has answers, but not all that were asked for."""
+    summary = study.summary()
+    if not summary.set_aside:
+        return
+    reasons = "".join(
+        f"\n  {', '.join(f'{path}={level_label(level)}' for path, level in aside.setup.items())}: "
+        f"{aside.reason.removeprefix(SET_ASIDE)}"
+        for aside in summary.set_aside
+    )
+    raise RunError(
+        f"{len(summary.set_aside)} of {summary.setups} setups were set aside; the others have their trials. "
+        f"Mend what fails, then launch again with more --trials.{reasons}"
+    )
 
 
 def _tell_answer(study: "Study") -> None:
@@ -130,7 +145,14 @@ def _program() -> str:
 
 
 def _show_plan(spec: StudySpec, address: str | None, output: str) -> None:
-    plan = _plan(spec)
+    from kdsearch.schedule.preflight import preflight
+
+    is_job = address is not None and address.startswith(("http://", "https://"))
+    if is_job:  # its driver sees for itself
+        plan = _plan(spec, ["all but the spec, which the job's driver looks at"])
+    else:
+        found = preflight(spec, address)
+        plan = _plan(spec, list(found.unknown)) | (_work(spec, found.engine) if found.engine else {})
     if output == "json":
         print_json(plan)
         return
@@ -143,8 +165,8 @@ def _show_plan(spec: StudySpec, address: str | None, output: str) -> None:
         check_local_resources(spec)
 
 
-def _plan(spec: StudySpec) -> dict[str, Any]:
-    """Return the size of the work: setups, packs, teachers, epochs."""
+def _plan(spec: StudySpec, unknown: list[str]) -> dict[str, Any]:
+    """Return the size of the work: setups, packs, teachers, epochs; and what is not known of it."""
     from kdsearch.schedule.teachers import teacher_documents
 
     setups = spec.setups()
@@ -163,22 +185,23 @@ def _plan(spec: StudySpec) -> dict[str, Any]:
         "splits": spec.n_splits,
         "teachers": [document["teacher"] for document in teacher_documents(spec)],
         "student_epochs": round(spec.search.trials * sum(epochs) / n),
-        "packs_take": _forecasts(spec),
+        "packs_take": [],
+        "estimate": None,
+        "unknown": unknown,
     }
 
 
-def _forecasts(spec: StudySpec) -> list[dict[str, Any]]:
-    """Return what a pack of each kind takes; nothing where a user's own trainer decides that."""
-    if spec.trainer != "distill":
-        return []
+def _work(spec: StudySpec, engine: "Preflight") -> dict[str, Any]:
+    """Return what packs of each kind take, and about how long the study."""
     from kdsearch.distill.forecast import forecast
+    from kdsearch.schedule.preflight import costs
 
     kinds: dict[str, dict[str, Any]] = {}
     for setup in spec.setups():
         training = spec.resolve(setup, {})
-        found = asdict(forecast(training))
+        found = asdict(forecast(training, engine.data_of(training.dataset)))
         kinds.setdefault(json.dumps(found), {"student": training.student.arch, **found})
-    return list(kinds.values())
+    return {"packs_take": list(kinds.values()), "estimate": costs(spec, engine)}
 
 
 COMMANDS = (launch,)

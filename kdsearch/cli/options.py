@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from kdsearch.spec import parse_assignment
+from kdsearch.spec import parse_assignments
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,8 +64,8 @@ def set_option(function: F) -> F:
         multiple=True,
         required=True,
         metavar="PATH=VALUE",
-        callback=lambda context, parameter, texts: dict(
-            parse_assignment(text, "--set", example="optimizer.name=sgd") for text in texts
+        callback=lambda context, parameter, texts: parse_assignments(
+            texts, "--set", example="optimizer.name=sgd"
         ),
         help="A value of the setup; may be given several times.",
     )
@@ -74,4 +74,4 @@ def set_option(function: F) -> F:
 
 def parse_where(texts: tuple[str, ...]) -> dict[str, Any] | None:
     """Return `PATH=VALUE` texts as a mapping, each VALUE read as YAML; None where there are none."""
-    return dict(parse_assignment(text, "--where", example="optimizer.name=sgd") for text in texts) or None
+    return parse_assignments(texts, "--where", example="optimizer.name=sgd") or None

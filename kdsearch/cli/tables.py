@@ -104,7 +104,8 @@ def print_answer(document: Mapping[str, Any]) -> None:
             f"widened after {widening['trials']} trials: {widening['path']}{of} from {was} to {now}: "
             f"{widening['reason']}"
         )
-    if early := [_setup_name(setup) for setup in setups if setup["stopped"]]:
+    early = [_setup_name(setup) for setup in setups if setup["stopped"] not in (None, setup["reason"])]
+    if early:
         click.echo(f"stopped early: {'; '.join(early)}")
     if document["state"]:
         why = f": {document['state_reason']}" if document["state_reason"] else ""
@@ -408,6 +409,20 @@ def print_plan(plan: Mapping[str, Any]) -> None:
             f"{n:,} validation examples: chance alone scatters an accuracy of 90% by "
             f"{100 * error:.1f} points from trial to trial"
         )
+    if found := plan["estimate"]:
+        click.echo(
+            f"about {_hours(found['hours'])} with {found['slots']} packs at once on this machine's CPUs, "
+            f"{_hours(found['teacher_hours'])} of it for teachers, by a few steps of each network; "
+            f"{_bytes(found['data_bytes'])} of images in each pack's process"
+        )
+    for unknown in plan["unknown"]:
+        click.echo(f"not known before: {unknown}")
+
+
+def _hours(hours: float) -> str:
+    if hours >= 1:
+        return f"{number(hours, 2)} h"
+    return f"{number(60 * hours, 2)} min" if hours >= 1 / 60 else f"{number(3600 * hours, 2)} s"
 
 
 def _bytes(count: float) -> str:

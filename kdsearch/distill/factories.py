@@ -1,10 +1,23 @@
-"""A user's own objects, named `package.module:name`."""
+"""A user's own objects, named `package.module:name`, and what is told where they can't be had."""
 
-from collections.abc import Callable
+import inspect
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from kdsearch.errors import RequestError
+
+MOST_CHARACTERS = 1000
+"""A reason is read by people and kept for each trial: more of an error's text helps nobody."""
+
+_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+_OURS = str(Path(__file__).parents[1])
 
 
 def load_factory(name: str, setting: str) -> Callable[..., Any]:
@@ -15,16 +28,115 @@ def load_factory(name: str, setting: str) -> Callable[..., Any]:
         setting: The spec's path that holds the name, for the error message.
 
     Raises:
-        RequestError: There is no such module, or no such callable in it.
+        RequestError: There is no such module or callable, or the module can't be imported; in one line.
     """
     module_name, _, attribute = name.partition(":")
     try:
-        factory = getattr(import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+        with neutral_command_line(module_name):
+            module = import_module(module_name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module may do anything when it is imported
         raise RequestError(
-            f"`{setting}` must be importable, got {name!r} ({error}). "
-            "Check its spelling, and that its folder is on PYTHONPATH."
+            f"`{setting}` must be importable, got {name!r}: {_import_problem(error, module_name)}"
         ) from error
+    if not hasattr(module, attribute):
+        raise RequestError(
+            f"`{setting}` must be importable, got {name!r}: {module_name!r} has no {attribute!r}. "
+            f"Check its spelling, and that {getattr(module, '__file__', None)} is what was meant."
+        )
+    factory = getattr(module, attribute)
     if not callable(factory):
-        raise RequestError(f"`{setting}` must name a function or class, got {name!r}.")
+        raise RequestError(
+            f"`{setting}` must name a function or class, got {name!r}, a {type(factory).__name__}."
+        )
     return factory  # type: ignore[no-any-return]  # of a module that only the user knows
+
+
+@contextmanager
+def neutral_command_line(name: str) -> Iterator[None]:
+    """Hide kdsearch's own arguments, or a Ray worker's, from a module that reads the command line."""
+    before = sys.argv
+    sys.argv = [name]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def check_call(function: Callable[..., Any], name: str, setting: str, *arguments: str) -> None:
+    """Check that a user's function can be called with some arguments by position.
+
+    Raises:
+        RequestError: It takes others, or it is a class, a coroutine or a generator.
+    """
+    asked = f"a function of ({', '.join(arguments)})"
+    kind = _other_kind(function)
+    if kind is not None:
+        raise RequestError(f"`{setting}` must name {asked}, got {name!r}, {kind}.")
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # of a builtin, which does not tell
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        raise RequestError(
+            f"`{setting}` must name {asked}, got {name!r}, which takes {signature}: {error}."
+        ) from error
+
+
+def words_of(error: BaseException) -> str:
+    """Return what an error says, in a bounded text that every database takes and every terminal shows."""
+    if isinstance(error, SystemExit):
+        text = f"it ended the program: {_exit_words(error)}"
+    else:
+        words = "out of memory: " if isinstance(error, MemoryError) else ""
+        text = f"{words}{type(error).__name__}: {error}"
+    return bounded("".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text))
+
+
+def bounded(text: str) -> str:
+    """Return a text of at most `MOST_CHARACTERS`: its beginning and its end."""
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    half = (MOST_CHARACTERS - 3) // 2
+    return f"{text[:half]} … {text[-half:]}"
+
+
+def place_of(trace: TracebackType | None) -> str | None:
+    """Return the file and line of a user's code where an error arose; the last of any where none is his."""
+    frames = [frame for frame in traceback.extract_tb(trace) if not frame.filename.startswith("<")]
+    own = [f for f in frames if not f.filename.startswith((*_LIBRARIES, _OURS))]
+    if not frames:
+        return None
+    frame = (own or frames)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"
+
+
+def _other_kind(function: Callable[..., Any]) -> str | None:
+    if inspect.isclass(function):
+        return "a class"
+    if inspect.iscoroutinefunction(function):
+        return "a coroutine"
+    return "a generator" if inspect.isgeneratorfunction(function) else None
+
+
+def _import_problem(error: BaseException, module_name: str) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({Path(error.filename or '?').name}:{error.lineno})."
+    where = place_of(error.__traceback__)
+    at = f" ({where})" if where else ""
+    if isinstance(error, SystemExit):
+        return (
+            f"importing it ends the program: {_exit_words(error)}{at}. "
+            "Put what parses a command line or trains under `if __name__ == '__main__':`."
+        )
+    said = " ".join(words_of(error).split())
+    if isinstance(error, ModuleNotFoundError) and module_name.startswith(str(error.name)):
+        return f"{error}. Run from the folder that holds it, put that on PYTHONPATH, or install its package."
+    return f"{said}{at}."
+
+
+def _exit_words(error: SystemExit) -> str:
+    return f"SystemExit: {error.code}"

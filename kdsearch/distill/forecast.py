@@ -43,13 +43,17 @@ class PackForecast:
     why_looped: str | None
 
 
-def forecast(spec: TrainingSpec) -> PackForecast:
-    """Return what a training takes; the data set is read, nothing is trained or written.
+def forecast(spec: TrainingSpec, data: ImageData | None = None) -> PackForecast:
+    """Return what a training takes; nothing is trained or written.
+
+    Args:
+        spec: The training.
+        data: Its data set, where that is read already.
 
     Raises:
         RequestError: The data set or the architecture can't be had.
     """
-    data = load_dataset(spec.dataset)
+    data = data or load_dataset(spec.dataset)
     model = _student(spec, data)
     images = torch.zeros(2, data.in_channels, data.image_size, data.image_size)
     n_train, n_validation = len(data.train), len(data.validation)

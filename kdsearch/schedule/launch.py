@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -12,17 +11,14 @@ from types import FrameType
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from kdsearch.analysis.transfer import EarlierStudy, load_warm_start
-from kdsearch.distill.artifact_store import Place, folder_of, store_at
-from kdsearch.distill.factories import load_factory
-from kdsearch.errors import KDSearchError, RequestError, RunError
+from kdsearch.distill.artifact_store import Place
+from kdsearch.errors import KDSearchError, RunError
 from kdsearch.schedule.authentication import agree_on_token
+from kdsearch.schedule.preflight import preflight
 from kdsearch.schedule.resources import check_local_resources
-from kdsearch.schedule.trainers import load_trainer
 from kdsearch.search import PackAsker
 from kdsearch.spec import StudySpec, spec_document
-from kdsearch.spec.catalogue import is_factory
-from kdsearch.spec.sections import Pretraining
-from kdsearch.storage import Hours, Lease, StudyRecord, TrialRow, hold_lease, open_database
+from kdsearch.storage import Hours, Lease, StudyRecord, TrialRow, hold_lease, load_study, open_database
 
 if TYPE_CHECKING:
     from kdsearch.schedule.cluster import Cluster
@@ -54,71 +50,6 @@ class Unwatched:
         """Ignore it."""
 
 
-def artifacts_of(spec: StudySpec) -> Place:
-    """Return where teachers, soft targets and checkpoints are kept.
-
-    Raises:
-        RequestError: It is a URL at which nothing can be stored from here.
-    """
-    chosen = spec.artifacts or os.environ.get("KDSEARCH_ARTIFACTS") or "~/.cache/kdsearch"
-    folder = folder_of(chosen)
-    if folder is not None:
-        return folder.expanduser().resolve()
-    store_at(chosen).check()
-    return chosen
-
-
-def check_request(spec: StudySpec, address: str | None) -> Place:
-    """Return where artifacts are kept, once what the spec names outside of it is found.
-
-    Raises:
-        RequestError: Artifacts can't be kept there, a function or class can't be imported, or weights are
-            not published.
-    """
-    artifacts = artifacts_of(spec)
-    import_from_working_directory()
-    load_trainer(spec.trainer, artifacts)
-    if spec.trainer != "distill":  # what else is named is the trainer's affair
-        return artifacts
-    if isinstance(artifacts, Path) and address is None:
-        _check_folder(artifacts)
-    for path in _OWN_CODE:
-        for name in spec.setup.get(path, (spec.value_at(path),)):
-            if is_factory(name):
-                load_factory(name, path)
-    _check_weights(spec)
-    return artifacts
-
-
-_OWN_CODE = ("dataset.name", "student.arch", "teacher.arch", "objective.name")
-
-
-def _check_weights(spec: StudySpec) -> None:
-    asked: set[tuple[Literal["student", "teacher"], str, str]] = set()
-    for training in map(spec.with_values, spec.setups()):
-        student, teacher = training.student, training.teacher
-        if isinstance(student.init, Pretraining) and student.init.weights and "student.arch" not in spec.tune:
-            asked.add(("student", student.arch, student.init.weights))
-        source = teacher.pretraining
-        if isinstance(source, Pretraining) and source.weights and "teacher.arch" not in spec.tune:
-            asked.add(("teacher", teacher.arch, source.weights))
-    for role, arch, weights in sorted(asked):
-        from kdsearch.distill.published_weights import check_published
-        from kdsearch.distill.setting_names import settings_of
-
-        with settings_of(role):
-            check_published(arch, weights)
-
-
-def _check_folder(folder: Path) -> None:
-    nearest = next(place for place in (folder, *folder.parents) if os.path.exists(place))
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        what = "can't be written" if nearest.is_dir() else "is no folder"
-        raise RequestError(
-            f"`artifacts` must be a folder that can be written, got {folder}: {nearest} {what}. Name another."
-        )
-
-
 def launch_study(
     spec: StudySpec,
     storage: str,
@@ -142,7 +73,7 @@ def launch_study(
         RunError: A teacher or most trials failed.
     """
     watch = watch or Unwatched()
-    artifacts = check_request(spec, address)
+    artifacts = preflight(spec, address, engine=not _has_begun(spec, storage)).artifacts
     with _sigterm_as_sigint(), ExitStack() as stack:
         if address is None:
             check_local_resources(spec)
@@ -160,6 +91,15 @@ def launch_study(
             record.recover()
             record.set_state(ending, reason)
     return ending
+
+
+def _has_begun(spec: StudySpec, storage: str) -> bool:
+    """Return whether trials of the study have finished: then what it names has been used already."""
+    try:
+        with open_database(storage) as database:
+            return load_study(database, spec.name).progress.complete > 0
+    except KDSearchError:  # no such database or study yet, or what opening it below will say
+        return False
 
 
 def _connect(address: str | None, watch: Watch) -> AbstractContextManager["Cluster"]:
@@ -247,7 +187,9 @@ def _tune(run: "StudyRun", spec: StudySpec, artifacts: Place, cluster: "Cluster"
     from kdsearch.schedule.trainable import run_pack
 
     use_ready_workers()
-    trainable = tune.with_parameters(run_pack, document=spec_document(spec), artifacts=str(artifacts))
+    trainable = tune.with_parameters(
+        run_pack, document=spec_document(spec), artifacts=str(artifacts), folder=str(Path.cwd())
+    )
     needs = {"cpu": spec.resources.cpus_per_pack, "gpu": spec.resources.gpus_per_pack}
     searcher = PackSearcher(run, spec.resources.stall_minutes)
     tuner = tune.Tuner(
@@ -283,13 +225,6 @@ def _cause(error: BaseException) -> BaseException:
             return inner
         inner = inner.__cause__ or inner.__context__
     return RunError(f"Ray Tune ended: {error}")
-
-
-def import_from_working_directory() -> None:
-    """Let a user's modules be found, here and (Ray sends `sys.path` along) on the workers."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from kdsearch.distill.artifact_store import Place, store_at
 from kdsearch.distill.recipes import recipe_of
 from kdsearch.distill.teacher_records import find_record
 from kdsearch.errors import RequestError, RunError
-from kdsearch.schedule.launch import artifacts_of, import_from_working_directory
+from kdsearch.schedule.preflight import artifacts_of, import_from_working_directory
 from kdsearch.schedule.trainers import load_trainer
 from kdsearch.spec import StudySpec, TrainingSpec
 from kdsearch.storage import (

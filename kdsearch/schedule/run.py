@@ -1,23 +1,22 @@
 """A study while it runs: asks packs within the budget and records what comes back."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from kdsearch.errors import LiveDriverError, RunError
+from kdsearch.schedule.failures import Failures
 from kdsearch.search import Pack, PackAsker
-from kdsearch.spec import StudySpec
-from kdsearch.storage import Hours, Lease, StudyRecord
+from kdsearch.spec import Setup, StudySpec
+from kdsearch.storage import DIVERGED, Hours, Lease, StudyRecord
 from kdsearch.trial import Metrics, TrialResult
-
-MAX_FAILURES = 10
 
 
 class StudyRun:
     """The driver's side of a study: what Tune asks for and reports goes through here.
 
-    The budget counts trials that are complete, pruned or diverged. Others that failed are replaced,
-    until `MAX_FAILURES` or more failed, and more than finished; one that was lost and is run again has not.
+    The budget counts trials that are complete, pruned or diverged. Others that failed are replaced, until
+    their setup is set aside; one that was lost and is run again has not failed. Once all are set aside the
+    study has failed.
     A budget of hours is spent once this driver and earlier ones, or their packs, have taken it; packs that
     run then go on to their end.
     """
@@ -35,9 +34,9 @@ class StudyRun:
         self._asker = asker
         self._lease = lease
         self._watch = watch
-        self._open: set[int] = set()
+        self._open: dict[int, tuple[Setup, str]] = {}
         self._finished = record.finished_count()
-        self._failures: Counter[str] = Counter()
+        self._failures = Failures(spec.setups())
         self._pack_index = record.pack_count()
         self._decided = False
         self._hours_spent: str | None = None
@@ -55,6 +54,8 @@ class StudyRun:
         search = self._spec.search
         if self._finished >= search.trials:
             return f"all {search.trials} trials are done"
+        if self._decided and self._failures.aside:
+            return "no setup that is not set aside needs more trials"
         if self._decided and search.stop.regret is not None:
             return f"every setup is decided, expected to lose at most {100 * search.stop.regret:g} points"
         return self._hours_spent
@@ -77,7 +78,7 @@ class StudyRun:
         self._decided = pack is None and not self._open  # what still runs may undo it
         if pack is not None:
             self._pack_index += 1
-            self._open |= {trial.number for trial in pack.trials}
+            self._open |= {trial.number: (trial.setup, pack.name) for trial in pack.trials}
         return pack
 
     def start_pack(self, pack: Pack) -> None:
@@ -101,11 +102,11 @@ class StudyRun:
         self._check_lease()
         self._record.finish(*ended)
         for result in ended:
-            self._open.discard(result.number)
-            if result.state != "failed" or result.reason == "diverged":
+            of_trial = self._open.pop(result.number)
+            if result.state != "failed" or result.reason == DIVERGED:
                 self._finished += 1
             else:
-                self._failures[result.reason or "unknown"] += 1
+                self._failures.add(*of_trial, result.reason or "unknown")
         self._watch()
 
     def end_pack(self, pack: Pack, reason: str) -> None:
@@ -114,8 +115,10 @@ class StudyRun:
         self._record.end_pack(pack.name)
         lost = [trial.number for trial in pack.trials if trial.number in self._open]
         if lost:
-            self._failures[reason] += len(self._record.lose(lost, reason))
-            self._open -= set(lost)
+            for number in self._record.lose(lost, reason):
+                self._failures.add(*self._open[number], reason)
+            for number in lost:
+                del self._open[number]
 
     def _told(self, result: TrialResult) -> TrialResult:
         """Return a result that tells what pruned it, if anything did."""
@@ -137,7 +140,9 @@ class StudyRun:
             )
 
     def _check_failures(self) -> None:
-        failed = self._failures.total()
-        if failed >= MAX_FAILURES and failed > self._finished:
-            reason, count = self._failures.most_common(1)[0]
-            raise RunError(f"{failed} trials failed and {self._finished} finished. {count} of them: {reason}")
+        if not self._failures.are_new:
+            return
+        if self._failures.judge(self._record.trials()):
+            self._asker.set_aside(self._failures.aside)
+        if self._failures.all_aside:
+            raise RunError(self._failures.summary(self._finished))

@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -12,6 +13,7 @@ from kdsearch.distill.artifact_store import Place, store_at
 from kdsearch.distill.recipes import recipe_of
 from kdsearch.distill.teacher_records import TeacherRecord, find_record, teacher_entry
 from kdsearch.errors import KDSearchError, RunError
+from kdsearch.schedule.folders import enter_launch_folder
 from kdsearch.schedule.losses import reason_of
 from kdsearch.spec import StudySpec, TrainingSpec
 
@@ -36,7 +38,9 @@ def train_teachers(spec: StudySpec, record: "StudyRecord", artifacts: Place) -> 
             record.save_teacher(known)
         else:
             attempt = uuid.uuid4().hex[:4]  # one that a killed driver had begun stays counted beside it
-            pending[task.remote(document, str(artifacts))] = f"teacher {_digest(document)[:12]} {attempt}"
+            pending[task.remote(document, str(artifacts), str(Path.cwd()))] = (
+                f"teacher {_digest(document)[:12]} {attempt}"
+            )
     while pending:
         training: Any = ray.wait(list(pending), num_returns=1)[0][0]
         name = pending[training]
@@ -104,9 +108,10 @@ def _digest(document: dict[str, Any]) -> str:
     return recipe_of(TrainingSpec.model_validate(document)).digest
 
 
-def _train(document: dict[str, Any], artifacts: str) -> Iterator[dict[str, Any]]:
+def _train(document: dict[str, Any], artifacts: str, folder: str) -> Iterator[dict[str, Any]]:
     """Yield nothing as a sign that the training begins, then the teacher's record."""
     yield {}
+    enter_launch_folder(folder, document)
     from kdsearch.distill.teachers import ensure_teacher
 
     recipe = recipe_of(TrainingSpec.model_validate(document))

@@ -1,6 +1,7 @@
 """What runs on a worker: one pack, trained by the spec's trainer, reported to the driver in batches."""
 
 import faulthandler
+import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -9,11 +10,13 @@ from typing import Any
 import ray
 from ray import tune
 
-from kdsearch.schedule.trainers import load_trainer, told
+from kdsearch.distill.factories import words_of
+from kdsearch.schedule.folders import enter_launch_folder
+from kdsearch.schedule.trainers import load_trainer
 from kdsearch.search import Pack
 from kdsearch.search.pruning import FloorWatch
 from kdsearch.spec import Params, Setup, StudySpec, load_spec
-from kdsearch.trial import Metrics, PackReport, Trial, TrialResult
+from kdsearch.trial import Metrics, PackEndedError, PackReport, Trial, TrialResult
 
 REPORT_INTERVAL_S = 1.0
 NODE = "node"
@@ -36,8 +39,8 @@ def pack_config(pack: Pack) -> dict[str, Any]:
     }
 
 
-def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str) -> None:
-    """Train the pack of a Ray trial and report epochs and results.
+def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str, folder: str) -> None:
+    """Train the pack of a Ray trial, in the folder of the launch, and report epochs and results.
 
     A result that Tune carries has `epochs`, a list of `(epoch, {number: metrics})` since the last
     one, `results`, the trials that ended, and the node's id.
@@ -50,18 +53,24 @@ def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str
     if spec.resources.stall_minutes:
         report.send()  # from now on silence counts
     watchdog.start()
-    results = _train(spec, trials, report, artifacts)
+    try:
+        results = _train(spec, trials, report, artifacts, folder)
+    except PackEndedError:
+        sys.exit(0)  # as Tune asked
     watchdog.stop()
     report.finish(results)
 
 
-def _train(spec: StudySpec, trials: list[Trial], report: PackReport, artifacts: str) -> list[TrialResult]:
+def _train(
+    spec: StudySpec, trials: list[Trial], report: PackReport, artifacts: str, folder: str
+) -> list[TrialResult]:
     interval_s = 60 * spec.resources.checkpoint_minutes
     try:
+        enter_launch_folder(folder, trials[0].spec.model_dump(mode="json"))
         train = load_trainer(spec.trainer, artifacts, checkpoint_interval_s=interval_s)
         return train(trials, report)
     except Exception as error:
-        return [TrialResult(trial.number, "failed", 0, reason=told(error)) for trial in trials]
+        return [TrialResult(trial.number, "failed", 0, reason=words_of(error)) for trial in trials]
 
 
 def _trials(spec: StudySpec, pack: Mapping[str, Any]) -> list[Trial]:
@@ -104,10 +113,14 @@ class _BatchedReport:
         self._watchdog = watchdog
         self._node = node
         self._epochs: list[tuple[int, dict[int, Metrics]]] = []
+        self._known: set[tuple[int, int]] = set()
         self._sent = time.monotonic()
 
     def __call__(self, epoch: int, metrics: Mapping[int, Metrics]) -> Collection[int]:
-        self._epochs.append((epoch, dict(metrics)))
+        new = {number: own for number, own in metrics.items() if (number, epoch) not in self._known}
+        self._known |= {(number, epoch) for number in new}
+        if new:  # of what is reported in every step the first counts
+            self._epochs.append((epoch, new))
         if time.monotonic() - self._sent >= REPORT_INTERVAL_S:
             self._watchdog.stop()  # the driver may wait for its database
             self.send()
@@ -127,6 +140,9 @@ class _BatchedReport:
         self.send([self._with_audit(result).to_dict() for result in results])
 
     def send(self, results: Sequence[dict[str, Any]] = ()) -> None:
-        tune.report({"epochs": self._epochs, "results": list(results), NODE: self._node})
+        try:
+            tune.report({"epochs": self._epochs, "results": list(results), NODE: self._node})
+        except SystemExit as asked:  # a trainer would take it for its own
+            raise PackEndedError from asked
         self._epochs = []
         self._sent = time.monotonic()

@@ -3,17 +3,17 @@
 import inspect
 import math
 import time
-import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from operator import index
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kdsearch.distill.artifact_store import Place, place_below
-from kdsearch.errors import RequestError
-from kdsearch.trial import Metrics, Outcome, PackReport, Trial, TrialResult
+from kdsearch.distill.factories import bounded, check_call, load_factory, place_of, words_of
+from kdsearch.errors import KDSearchError
+from kdsearch.schedule.commands import train_by_command
+from kdsearch.spec.sections import CommandTrainer
+from kdsearch.trial import Metrics, Outcome, PackEndedError, PackReport, Trial, TrialResult
 
 if TYPE_CHECKING:
     from kdsearch.distill.packs import Way
@@ -21,45 +21,46 @@ if TYPE_CHECKING:
 PackTrainer: TypeAlias = Callable[[Sequence[Trial], PackReport], list[TrialResult]]
 
 
+MOST_METRICS = 100
+_MOST_LETTERS = 100  # of a metric's name
+_FRACTIONS = ("val_accuracy", "test_accuracy", "teacher_agreement")
+
+
 def load_trainer(
-    name: str, artifacts: Place, *, checkpoint_interval_s: float | None = 30.0, way: "Way | None" = None
+    name: str | CommandTrainer,
+    artifacts: Place,
+    *,
+    checkpoint_interval_s: float | None = 30.0,
+    way: "Way | None" = None,
 ) -> PackTrainer:
     """Return the function that trains a pack.
 
     Args:
-        name: `distill`, or `package.module:function` of a user. A function whose first parameter is
-            called `trials` trains a whole pack, any other one trial.
+        name: `distill`, `package.module:function` of a user, or a command. A function whose first parameter
+            is called `trials` trains a whole pack, any other one trial, as a command does.
         artifacts: Where teachers, soft targets and checkpoints are kept.
         checkpoint_interval_s: How often `distill` saves a pack in training; None: never, and it goes on
             from none.
         way: How `distill` trains the students of a pack side by side; None stands for the fastest.
 
     Raises:
-        RequestError: The user's function can't be imported.
+        RequestError: The user's function can't be imported, or can't be called as a trainer is.
     """
+    if isinstance(name, CommandTrainer):
+        return _one_by_one(train_by_command(name))
     if name == "distill":
         return _distill(artifacts, checkpoint_interval_s, way)
-    function = _import_function(name)
-    first = next(iter(inspect.signature(function).parameters), "")
-    return _whole_pack(function) if first == "trials" else _one_by_one(function)
+    function = load_factory(name, "trainer")
+    whole_pack = _first_parameter(function) == "trials"
+    check_call(function, name, "trainer", "trials" if whole_pack else "trial", "report")
+    return _whole_pack(function) if whole_pack else _one_by_one(function)
 
 
-def _import_function(name: str) -> Callable[..., Any]:
-    module_name, _, function_name = name.partition(":")
+def _first_parameter(function: Callable[..., Any]) -> str:
     try:
-        function = getattr(import_module(module_name), function_name)
-    except ImportError as error:
-        raise RequestError(
-            f"`trainer` must name an importable function, got {name!r}: {error}. "
-            "Run from the folder that holds the module, or install its package."
-        ) from error
-    except AttributeError as error:
-        raise RequestError(
-            f"`trainer` must name a function, but {module_name!r} has no {function_name!r}."
-        ) from error
-    if not callable(function):
-        raise RequestError(f"`trainer` must name a function, got {name!r}, a {type(function).__name__}.")
-    return function  # type: ignore[no-any-return]  # callable() was checked
+        return next(iter(inspect.signature(function).parameters), "")
+    except ValueError:  # a builtin does not tell
+        return ""
 
 
 def _distill(artifacts: Place, checkpoint_interval_s: float | None, way: "Way | None") -> PackTrainer:
@@ -93,7 +94,7 @@ def _train_one(function: Callable[..., Any], trial: Trial, report: PackReport) -
 
     def report_one(epoch: int, metrics: Metrics) -> bool:
         nonlocal last
-        last = replace(last, epochs=_whole(epoch), metrics=_checked(metrics))
+        last = replace(last, epochs=_epoch(epoch, trial.epochs), metrics=_checked(metrics))
         reported = {trial.number: last.metrics}
         stop = _diverged(last.metrics) or trial.number in report(last.epochs, reported)
         last = replace(last, state="pruned" if stop else "complete")
@@ -102,7 +103,9 @@ def _train_one(function: Callable[..., Any], trial: Trial, report: PackReport) -
     start = time.perf_counter()
     try:
         final = _checked(function(trial, report_one))
-    except Exception as error:
+    except (KeyboardInterrupt, PackEndedError):
+        raise
+    except BaseException as error:  # a script may end in SystemExit
         result = _failed(last, error)
     else:
         result = _ended(last, final, trial.epochs)
@@ -112,9 +115,10 @@ def _train_one(function: Callable[..., Any], trial: Trial, report: PackReport) -
 def _whole_pack(function: Callable[..., Any]) -> PackTrainer:
     def train(trials: Sequence[Trial], report: PackReport) -> list[TrialResult]:
         last = {trial.number: TrialResult(trial.number, "complete", 0) for trial in trials}
+        longest = max(trial.epochs for trial in trials)
 
         def report_pack(epoch: int, metrics: Mapping[int, Metrics]) -> set[int]:
-            at, checked = _whole(epoch), _checked_pack(metrics, last)
+            at, checked = _epoch(epoch, longest), _checked_pack(metrics, last)
             stop = set(report(at, checked)) | {n for n, m in checked.items() if _diverged(m)}
             for number, values in checked.items():
                 state: Outcome = "pruned" if number in stop else "complete"
@@ -123,12 +127,12 @@ def _whole_pack(function: Callable[..., Any]) -> PackTrainer:
 
         start = time.perf_counter()
         try:
-            finals = function(trials, report_pack)
-            if len(finals) != len(trials):
-                raise ValueError(f"The trainer must return {len(trials)} results, got {len(finals)}.")
+            finals = _checked_finals(function(trials, report_pack), len(trials))
             pairs = zip(trials, finals, strict=True)
             results = [_ended(last[t.number], _checked(final), t.epochs) for t, final in pairs]
-        except Exception as error:
+        except (KeyboardInterrupt, PackEndedError):
+            raise
+        except BaseException as error:  # a script may end in SystemExit
             results = [_failed(last[trial.number], error) for trial in trials]
         seconds = (time.perf_counter() - start) / len(trials)
         return [replace(result, seconds=seconds) for result in results]
@@ -136,18 +140,38 @@ def _whole_pack(function: Callable[..., Any]) -> PackTrainer:
     return train
 
 
-def _whole(epoch: Any) -> int:
-    """Return an epoch as Python's own whole number: what NumPy counts with is no number to a database."""
+def _epoch(epoch: Any, longest: int) -> int:
+    """Return an epoch as Python's own number: what NumPy counts with is no number to a database."""
     try:
-        return index(epoch)
+        whole = index(epoch)
     except TypeError as error:
-        raise ValueError(f"An epoch that is reported must be a whole number, got {epoch!r}.") from error
+        raise ValueError(f"An epoch that is reported must be a whole number, got {_shown(epoch)}.") from error
+    if not 0 <= whole <= longest:
+        raise ValueError(
+            f"An epoch that is reported must be from 1 to `training.epochs`, {longest}, got {_shown(whole)}. "
+            "Train for `trial.epochs`, or set `training.epochs` to what is trained."
+        )
+    return whole
+
+
+def _checked_finals(finals: Any, n_trials: int) -> Sequence[Any]:
+    if not isinstance(finals, Sequence) or len(finals) != n_trials:
+        raise ValueError(
+            f"The trainer must return a list of {n_trials} results, one for each trial, got {_shown(finals)}."
+        )
+    return finals
+
+
+def _shown(value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, int) and abs(value) > 10**9 else repr(value)
+    return text if len(text) <= 200 else f"{text[:200]} …"
 
 
 def _checked_pack(metrics: Any, numbers: Collection[int]) -> dict[int, Metrics]:
     if not isinstance(metrics, Mapping) or not metrics.keys() <= set(numbers):
         raise ValueError(
-            f"What a pack reports must be a mapping from its trials' numbers to metrics, got {metrics!r}."
+            "What a pack reports must be a mapping from its trials' numbers to metrics, "
+            f"got {_shown(metrics)}."
         )
     return {index(number): _checked(values) for number, values in metrics.items()}
 
@@ -155,24 +179,38 @@ def _checked_pack(metrics: Any, numbers: Collection[int]) -> dict[int, Metrics]:
 def _checked(metrics: Any) -> Metrics:
     if not isinstance(metrics, Mapping) or "val_accuracy" not in metrics:
         raise ValueError(
-            f"A trainer's metrics must be a mapping with `val_accuracy`, got {metrics!r}. "
+            f"A trainer's metrics must be a mapping with `val_accuracy`, got {_shown(metrics)}. "
             "Return it from the function and pass it to `report`."
         )
-    checked = {name: _number(name, value) for name, value in metrics.items()}
-    for name in ("val_accuracy", "test_accuracy"):
-        if math.isfinite(accuracy := checked.get(name, 0.0)) and not 0 <= accuracy <= 1:
+    if len(metrics) > MOST_METRICS:
+        raise ValueError(f"A trainer's metrics must be at most {MOST_METRICS}, got {len(metrics)}.")
+    checked = {_metric_name(name): _number(name, value) for name, value in metrics.items()}
+    for name in _FRACTIONS:
+        if math.isfinite(fraction := checked.get(name, 0.0)) and not 0 <= fraction <= 1:
             raise ValueError(
-                f"`{name}` must be a fraction in [0, 1], got {accuracy:g}. Divide percents by 100."
+                f"`{name}` must be a fraction in [0, 1], got {fraction:g}. Divide percents by 100."
             )
     return checked
 
 
+def _metric_name(name: Any) -> str:
+    if not (isinstance(name, str) and name.isprintable() and 0 < len(name) <= _MOST_LETTERS):
+        raise ValueError(
+            f"A metric's name must be a text of at most {_MOST_LETTERS} letters, got {_shown(name)}."
+        )
+    return str(name)
+
+
 def _number(name: str, value: Any) -> float:
     try:
+        if isinstance(value, str | bytes):  # which Python would read as a number where it looks like one
+            raise TypeError(type(value).__name__)
         return float(value)
-    except (TypeError, ValueError) as error:
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+    except Exception as error:  # a tensor's own kinds of errors too
         raise ValueError(
-            f"`{name}` must be a number, got {value!r}. Leave out what is not measured."
+            f"`{name}` must be a number, got {_shown(value)}. Leave out what is not measured."
         ) from error
 
 
@@ -188,14 +226,9 @@ def _ended(last: TrialResult, final: Metrics, epochs: int) -> TrialResult:
     return replace(last, epochs=epochs, metrics=last.metrics | final)
 
 
-def told(error: Exception) -> str:
-    """Return what an error says, in one text that every database takes and every terminal shows."""
-    words = "out of memory: " if isinstance(error, MemoryError) else ""
-    text = f"{words}{type(error).__name__}: {error}"
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
-
-
-def _failed(last: TrialResult, error: Exception) -> TrialResult:
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    reason = f"{told(error)} ({Path(where.filename).name}:{where.lineno})"
-    return replace(last, state="failed", reason=reason)
+def _failed(last: TrialResult, error: BaseException) -> TrialResult:
+    if isinstance(error, KDSearchError):  # ours say all that there is to say
+        return replace(last, state="failed", reason=bounded(str(error)))
+    where = place_of(error.__traceback__)
+    reason = f"{words_of(error)} ({where})" if where else words_of(error)
+    return replace(last, state="failed", reason=bounded(reason))

@@ -1,7 +1,7 @@
 """From the record of a study to its next pack."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -38,8 +38,8 @@ class Record(Protocol):
     def curves(self, numbers: Sequence[int]) -> Mapping[int, Mapping[int, float]]:
         """Return the validation accuracy by epoch of the trials with these numbers."""
 
-    def take_waiting(self, size: int, pack: str) -> list[Trial]:
-        """Start up to `size` trials of one setup that wait to be run, maybe none."""
+    def take_waiting(self, size: int, pack: str, aside: Collection[str] = ()) -> list[Trial]:
+        """Start up to `size` trials of one setup that wait to be run, maybe none; none of those aside."""
 
     def start(self, setup: Setup, params: Sequence[Params], pack: str) -> list[Trial]:
         """Start new trials of one setup."""
@@ -72,22 +72,33 @@ class PackAsker:
         self._proposer = build_proposer(spec, earlier)
         self._judged_at: int | None = None
         self._decisions: dict[str, str] = {}
+        self._aside: dict[str, str] = {}
+
+    def set_aside(self, reasons: Mapping[str, str]) -> None:
+        """Ask for no more trials of setups, by their keys, for the reasons given; not of any other."""
+        self._aside = dict(reasons)
+        self._record.stop_setups(self._closed)
+
+    @property
+    def _closed(self) -> dict[str, str]:
+        """Why setups get no more trials, by their keys."""
+        return {**self._decisions, **self._aside}
 
     def ask(self, name: str, room: int) -> Pack | None:
-        """Start the trials of the next pack, at most `room` of them; None where every setup is decided.
+        """Start the trials of the next pack, at most `room` of them; None where no setup gets more.
 
         Args:
             name: The pack's name, unique in the study.
             room: How many trials the budget still allows; at least 1.
         """
         size = min(self._spec.pack_size, room)
-        started = self._record.take_waiting(size, name)
+        started = self._record.take_waiting(size, name, self._aside)
         rows = self._record.trials()
         if not started:
             self._judge(rows)
-            if len(self._decisions) == len(self._spec.setups()):
+            if len(self._closed) == len(self._spec.setups()):
                 return None
-            proposal = self._proposer.propose(rows, size, self._decisions)
+            proposal = self._proposer.propose(rows, size, self._closed)
             started = self._record.start(proposal.setup, proposal.params, name)
         alike = self._alike(started[0], rows)
         return self._floored(Pack(name, started, given_up=self._given_up(started, alike)), alike)
@@ -106,15 +117,16 @@ class PackAsker:
             if search.stop.regret is not None and not widenings:  # none is decided where there is new room
                 found = forecast_of(response, regret=search.stop.regret)
                 decisions = found.decisions(self._spec.setups())
-        if is_first or decisions.keys() != self._decisions.keys():
-            self._record.stop_setups(decisions)
+        is_new = is_first or decisions.keys() != self._decisions.keys()
         self._decisions = decisions
+        if is_new:
+            self._record.stop_setups(self._closed)
 
     def _is_due(self, n_complete: int) -> bool:
         """Return whether there are enough new trials: the judgement costs more the more there are."""
         if self._judged_at is None:
             return True
-        if len(self._decisions) == len(self._spec.setups()):  # what still ran may undo the study's end
+        if len(self._closed) == len(self._spec.setups()):  # what still ran may undo the study's end
             return n_complete != self._judged_at
         growth = _DECIDE_GROWTH if self._spec.search.stop.regret is not None else _JUDGE_GROWTH
         return n_complete != self._judged_at and n_complete >= growth * self._judged_at

@@ -1,6 +1,11 @@
 """The study spec: read from YAML, checked once, frozen. Imports pydantic and nothing heavier."""
 
-from kdsearch.spec.loading import load_spec, load_stored_spec, parse_assignment, spec_document
+from kdsearch.spec.loading import (
+    load_spec,
+    load_stored_spec,
+    parse_assignments,
+    spec_document,
+)
 from kdsearch.spec.space import (
     Choices,
     Params,
@@ -25,7 +30,7 @@ __all__ = [
     "level_label",
     "load_spec",
     "load_stored_spec",
-    "parse_assignment",
+    "parse_assignments",
     "setup_key",
     "spec_document",
 ]

@@ -10,11 +10,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kdsearch.spec.luck import SEED_PATHS
-from kdsearch.spec.sections import ASKED, Section
-from kdsearch.spec.space import ByFactor, Choices, Range, level_label
+from kdsearch.spec.sections import ASKED, CommandTrainer, Section
+from kdsearch.spec.space import ByFactor, Choices, Range, equal_pair, level_label
 from kdsearch.spec.study import TEMPERATURE, TRAINING_LEAVES, StudySpec, TrainingSpec
 
-_TAGS = frozenset({"Range", "Choices", "ByFactor", "ranges", "Pretraining"})
+_TAGS = frozenset({"Range", "Choices", "ByFactor", "ranges", "Pretraining", "CommandTrainer"})
 _MEMBERS = {
     "bool": "true or false",
     "int": "a number",
@@ -154,6 +154,7 @@ def problems_in_space(spec: StudySpec) -> list[Problem]:
     """Return what no single field can know: factors against ranges, and levels against leaves."""
     found = [*_unknown_paths(spec), *_doubled(spec), *_broken_levels(spec), *_not_tuned(spec)]
     found += _fixed_and_drawn(spec)
+    found += _broken_command(spec)
     found += _broken_ranges(spec) if not found else []
     return found if found else list(_broken_combinations(spec))
 
@@ -195,18 +196,50 @@ def _fixed_and_drawn(spec: StudySpec) -> Iterator[Problem]:
                 yield Problem((section, path), message)
 
 
+_OWN_NAMES = ("seed", "number", "epochs", "trial")
+
+
+def _broken_command(spec: StudySpec) -> Iterator[Problem]:
+    """Yield what a command asks for that no trial has, and what varies without reaching it."""
+    if not isinstance(spec.trainer, CommandTrainer):
+        return
+    keys, names = ("trainer", "command"), spec.trainer.names
+    for name in names:
+        if name not in (*_OWN_NAMES, *spec.setup, *spec.tune) and not _is_value(spec, name):
+            known = ", ".join((*_OWN_NAMES, *spec.setup, *spec.tune))
+            yield Problem(
+                keys, f"asks for {{{name}}}, which is no value of a trial. Known: {known}, and other paths."
+            )
+    for path in (*spec.setup, *spec.tune):
+        if path not in names and "trial" not in names:
+            yield Problem(
+                keys,
+                f"must ask for {{{path}}}, which varies from trial to trial. Add it, or {{trial}} for all.",
+            )
+
+
+def _is_value(spec: StudySpec, path: str) -> bool:
+    try:
+        spec.value_at(path)
+    except KeyError:
+        return False
+    return path.partition(".")[0] in TrainingSpec.model_fields
+
+
 def _doubled(spec: StudySpec) -> Iterator[Problem]:
     for path in spec.setup.keys() & spec.tune.keys():
         yield Problem(("tune", path), "is also a factor under `setup`. Keep it in one of the two.")
     for path, levels in spec.setup.items():
         seen: set[str] = set()
-        for level in levels:
-            meaning = level_label(_as_read(spec, path, level))
+        read = [_as_read(spec, path, level) for level in levels]
+        for level, meaning in zip(levels, map(level_label, read), strict=True):
             if meaning in seen:
                 yield Problem(
                     ("setup", path), f"must not name a level twice, got {level_label(level)} again."
                 )
             seen.add(meaning)
+        if len(seen) == len(levels) and (pair := equal_pair(read)):
+            yield Problem(("setup", path), f"must not name levels that are equal, got {pair}.")
 
 
 def _as_read(spec: StudySpec, path: str, level: Any) -> Any:

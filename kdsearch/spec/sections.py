@@ -1,7 +1,9 @@
 """The sections of a study spec: one frozen model each, refusing unknown keys."""
 
 import math
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
+from string import Formatter
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import (
@@ -34,6 +36,26 @@ def _numeric(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
+def _truth(value: Any, info: ValidationInfo) -> Any:
+    """Refuse the texts that pydantic would read as true or false, such as `no` and `on`."""
+    if info.context == ASKED and isinstance(value, str):
+        raise ValueError(f"must be true or false, got {value!r}.")
+    return value
+
+
+def _truth_or_list(value: Any, info: ValidationInfo) -> Any:
+    if info.context == ASKED and isinstance(value, str):
+        raise ValueError(f"must be true or false or a list, got {value!r}.")
+    return value
+
+
+def _no_truth(value: Any, info: ValidationInfo) -> Any:
+    """Refuse `true`, which pydantic would read as 1."""
+    if info.context == ASKED and isinstance(value, bool):
+        raise ValueError(f"must be a number, got {value!r}.")
+    return value
+
+
 def _count_or_fraction(size: float) -> float:
     if (isinstance(size, int) and 1 <= size <= _MOST) or 0 < size < 1:
         return size
@@ -55,7 +77,8 @@ def _accuracy(regret: float, info: ValidationInfo) -> float:
 _MOST = 2**63 - 1  # what databases hold
 _Number = BeforeValidator(_numeric)
 Scalar: TypeAlias = Annotated[bool | int | float | str | None, AfterValidator(_finite)]
-Option: TypeAlias = Annotated[float | str, AfterValidator(_finite)]
+Option: TypeAlias = Annotated[float | str, BeforeValidator(_no_truth), AfterValidator(_finite)]
+Flag: TypeAlias = Annotated[bool, BeforeValidator(_truth)]
 Number: TypeAlias = Annotated[float, _Number]
 Count: TypeAlias = Annotated[int, _Number, Field(ge=0, le=_MOST)]
 PositiveCount: TypeAlias = Annotated[int, _Number, Field(ge=1, le=_MOST)]
@@ -106,7 +129,7 @@ class Dataset(Section):
     validation_size: Size = 0.1
     labels: str = "fine"
     root: str | None = None
-    download: bool = False
+    download: Flag = False
     image_size: PositiveCount | None = None
     split_seed: Count = 0
 
@@ -115,7 +138,7 @@ class Augment(Section):
     """The random views of the training images; 0 or false switches a part off."""
 
     crop_padding: Count = 0
-    flip: bool = False
+    flip: Flag = False
     cutout: Count = 0
     color_jitter: Fraction = 0.0
     mixup: NonNegative = 0.0
@@ -250,7 +273,7 @@ class Optimizer(Section):
     lr: Positive = 0.1
     momentum: BelowOne = 0.9
     weight_decay: NonNegative = 5.0e-4
-    nesterov: bool = False
+    nesterov: Flag = False
     beta1: BelowOne = 0.9
     beta2: BelowOne = 0.999
 
@@ -280,8 +303,8 @@ class Training(Section):
     gamma: Fraction = 0.1
     clip_norm: Positive | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: bool = False
-    cuda_graphs: bool = False
+    compile: Flag = False
+    cuda_graphs: Flag = False
     view_seed: Count = 0
     order_seed: Count = 0
     vary: tuple[Luck, ...] = ()
@@ -302,6 +325,53 @@ class Training(Section):
                 f"`warmup_epochs` must be below `epochs`, got {self.warmup_epochs} and {self.epochs}."
             )
         return self
+
+
+class CommandTrainer(Section):
+    """A program that trains one student: one call for each trial.
+
+    `{PATH}` stands for a value of the trial by its dotted path, `{seed}`, `{number}` and `{epochs}` for its
+    own, `{trial}` for a JSON text of them all. A text is split as a shell would, but no shell reads it.
+    """
+
+    command: str | tuple[str, ...]
+
+    def fill(self, value_of: Callable[[str], str]) -> list[str]:
+        """Return the words of the command, each `{NAME}` replaced by its value."""
+        return ["".join(self._parts(word, value_of)) for word in self.words]
+
+    @property
+    def words(self) -> list[str]:
+        """The program and its arguments, nothing filled in."""
+        return shlex.split(self.command) if isinstance(self.command, str) else list(self.command)
+
+    @property
+    def names(self) -> list[str]:
+        """What the command asks for in braces."""
+        asked = (name for word in self.words for _, name, _, _ in Formatter().parse(word))
+        return [name for name in asked if name is not None]
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> "CommandTrainer":
+        try:
+            parsed = [part for word in self.words for part in Formatter().parse(word)]
+        except ValueError as error:
+            raise ValueError(
+                f"must be a command that a shell could split, with {{PATH}} for values, got {self.command!r} "
+                f"({error}). Write {{{{ and }}}} for braces of its own."
+            ) from error
+        if not self.words:
+            raise ValueError(f"must name a program, got {self.command!r}.")
+        if any(name is not None and (form or change or not name) for _, name, form, change in parsed):
+            raise ValueError(f"must have plain {{PATH}} for values, got {self.command!r}.")
+        return self
+
+    @staticmethod
+    def _parts(word: str, value_of: Callable[[str], str]) -> Iterator[str]:
+        for literal, name, _, _ in Formatter().parse(word):
+            yield literal
+            if name is not None:
+                yield value_of(name)
 
 
 class Stop(Section):
@@ -329,7 +399,7 @@ class Search(Section):
     pack: PositiveCount = 8
     seed: Count = 0
     warm_start: tuple[str, ...] = ()
-    widen: bool | tuple[str, ...] = False
+    widen: Annotated[bool | tuple[str, ...], BeforeValidator(_truth_or_list)] = False
     stop: Stop = Stop()
 
     @model_validator(mode="after")

@@ -2,12 +2,12 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
-from kdsearch.spec.sections import Number, Scalar, Section
+from kdsearch.spec.sections import ASKED, Flag, Number, Scalar, Section
 
 Setup: TypeAlias = dict[str, Any]
 """One combination of factor levels, by dotted path; a level may be a mapping (a recipe)."""
@@ -21,8 +21,8 @@ class Range(Section):
 
     low: Number
     high: Number
-    log: bool = False
-    integer: bool = False
+    log: Flag = False
+    integer: Flag = False
 
     @model_validator(mode="after")
     def _holds_a_value(self) -> "Range":
@@ -62,9 +62,11 @@ class Choices(Section):
 
     @field_validator("choices")
     @classmethod
-    def _distinct(cls, choices: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+    def _distinct(cls, choices: tuple[Scalar, ...], info: ValidationInfo) -> tuple[Scalar, ...]:
         if len(set(map(repr, choices))) < len(choices):
             raise ValueError("must not name a choice twice.")
+        if info.context == ASKED and (pair := equal_pair(choices)):
+            raise ValueError(f"must not name choices that are equal, got {pair}.")
         return choices
 
     def from_unit(self, unit: float) -> Scalar:
@@ -105,6 +107,15 @@ Dimension: TypeAlias = Annotated[
     | Annotated[ByFactor, Tag("ByFactor")],
     Discriminator(_kind),
 ]
+
+
+def equal_pair(values: Sequence[Any]) -> str | None:
+    """Return in words the first two values that Python, and so Optuna, takes for one: 1, 1.0 and true."""
+    for index, value in enumerate(values):
+        for earlier in values[:index]:
+            if earlier == value:
+                return f"{level_label(earlier)} and {level_label(value)}"
+    return None
 
 
 def level_label(level: Any) -> str:

@@ -13,6 +13,7 @@ from kdsearch.spec import catalogue
 from kdsearch.spec.luck import SEED_PATHS, SEEDS_APART
 from kdsearch.spec.sections import (
     Augment,
+    CommandTrainer,
     Dataset,
     Objective,
     Optimizer,
@@ -60,7 +61,7 @@ class TrainingSpec(Section):
     objective: Objective = Objective()
     optimizer: Optimizer = Optimizer()
     training: Training = Training()
-    trainer: Annotated[str, AfterValidator(_trainer_name)] = "distill"
+    trainer: Annotated[str, AfterValidator(_trainer_name)] | CommandTrainer = "distill"
     options: dict[str, Scalar] = Field(default_factory=dict)
 
     def with_values(

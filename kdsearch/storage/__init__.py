@@ -29,6 +29,7 @@ from kdsearch.storage.record import StudyRecord
 from kdsearch.storage.rows import (
     DIVERGED,
     HOPELESS,
+    SET_ASIDE,
     Driver,
     EpochRow,
     Hours,
@@ -48,6 +49,7 @@ from kdsearch.storage.upgrading import schema_status, upgrade
 __all__ = [
     "DIVERGED",
     "HOPELESS",
+    "SET_ASIDE",
     "Database",
     "Driver",
     "EpochRow",

@@ -126,14 +126,15 @@ class StudyRecord:
             self._started(number, trial, seed_of(books.spec, number, trial)) for number, trial in made.items()
         ]
 
-    def take_waiting(self, size: int, pack: str) -> list[Trial]:
+    def take_waiting(self, size: int, pack: str, aside: Collection[str] = ()) -> list[Trial]:
         """Start up to `size` trials of one setup that wait to be run, maybe none.
 
-        Trials that someone enqueued through Optuna are among them.
+        Trials that someone enqueued through Optuna are among them; those of setups whose keys are in `aside`
+        go on waiting.
         """
         books = self._books
         recovery.adopt_enqueued(books)
-        taken = books.write(lambda c: take_waiting(c, books.study, books.spec, size, pack))
+        taken = books.write(lambda c: take_waiting(c, books.study, books.spec, size, pack, aside))
         for trial in taken:
             books.mirror.start(trial.number)
         return [self._started(trial.number, trial, trial.seed) for trial in taken]

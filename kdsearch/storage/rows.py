@@ -19,6 +19,10 @@ DIVERGED = "diverged"
 """The reason of a trial whose loss or accuracy was not finite: a failure that says something."""
 
 
+SET_ASIDE = "set aside: "
+"""How the reason of a stopped setup begins whose trials failed; of others nothing is wrong."""
+
+
 @dataclass(frozen=True)
 class TrialRow:
     """One trial. Accuracies are fractions, entropies in nats, `seconds` wall time over pack size.
@@ -201,8 +205,16 @@ class StudySummary:
     @property
     def why(self) -> str | None:
         """Why the study is in its state, and how many setups were stopped early, for people."""
-        early = f"{len(self.stopped)} of {self.setups} setups were stopped early" if self.stopped else None
-        return "; ".join(part for part in (self.reason, early) if part) or None
+        n_aside = len(self.set_aside)
+        n_early = len(self.stopped) - n_aside
+        early = f"{n_early} of {self.setups} setups were stopped early" if n_early else None
+        aside = f"{n_aside} of {self.setups} setups were set aside, their trials fail" if n_aside else None
+        return "; ".join(part for part in (self.reason, early, aside) if part) or None
+
+    @property
+    def set_aside(self) -> tuple[StoppedSetup, ...]:
+        """The setups that get no more trials because theirs fail."""
+        return tuple(setup for setup in self.stopped if setup.reason.startswith(SET_ASIDE))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the study as a JSON document."""

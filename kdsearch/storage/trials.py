@@ -95,9 +95,14 @@ def read_stored(
 
 
 def take_waiting(
-    connection: Connection, study: int, spec: StudySpec, size: int, pack: str
+    connection: Connection,
+    study: int,
+    spec: StudySpec,
+    size: int,
+    pack: str,
+    aside: Collection[str] = (),
 ) -> list[StoredTrial]:
-    """Let the trials run that wait longest, up to `size` of one setup; return them.
+    """Let the trials run that wait longest, up to `size` of one setup, none of those aside; return them.
 
     Those that were lost together run together again, under their draw of luck, so that their pack's
     checkpoint holds; those that were enqueued by hand get a draw now. Those that run in the pack already
@@ -105,7 +110,11 @@ def take_waiting(
     """
     if taken := read_stored(connection, study, state="running", pack=pack):
         return taken
-    waiting = read_stored(connection, study, state="waiting")
+    waiting = [
+        trial
+        for trial in read_stored(connection, study, state="waiting")
+        if not aside or setup_key(trial.setup) not in aside
+    ]
     if not waiting:
         return []
     together = [(trial.setup, trial.pack, trial.draw) for trial in waiting]

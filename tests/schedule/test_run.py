@@ -1,16 +1,19 @@
 """The driver's side of a study, without Ray: packs are asked and told as Tune would."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from kdsearch.analysis import best
 from kdsearch.errors import RunError
+from kdsearch.schedule.failures import FIRST_FAILURES
 from kdsearch.schedule.run import StudyRun
 from kdsearch.search import PackAsker
 from kdsearch.spec import load_spec
-from kdsearch.storage import StudyRecord, hold_lease, open_database
-from kdsearch.trial import TrialResult
+from kdsearch.storage import StudyRecord, hold_lease, load_study, open_database
+from kdsearch.trial import Trial, TrialResult
 
 SPEC = {
     "name": "driven",
@@ -66,3 +69,49 @@ def test_a_study_most_of_whose_trials_fail_ends_and_says_why(run: StudyRun) -> N
     run.take_results([TrialResult(t.number, "failed", 0, reason="ValueError: no") for t in other.trials])
     with pytest.raises(RunError, match=r"16 trials failed and 0 finished\. 16 of them: ValueError: no"):
         run.next_pack()
+
+
+def test_a_setup_that_only_fails_is_set_aside_and_the_others_get_its_trials(tmp_path: Path) -> None:
+    spec = load_spec(
+        {
+            **SPEC,
+            "setup": {"options.model": ["broken", "small", "large"]},
+            "search": {"trials": 24, "pack": 2},
+        }
+    )
+    url = f"sqlite:///{tmp_path}/studies.db"
+    with open_database(url, create=True) as database, hold_lease(database, spec.name) as lease:
+        record = StudyRecord.open(database, spec, lease=lease)
+        run = StudyRun(spec, record, PackAsker(spec, record), lease)
+        while (pack := run.next_pack()) is not None:
+            run.take_results([ended(trial) for trial in pack.trials])
+            run.end_pack(pack, "it was stopped")
+        assert (run.finished, run.spent) == (True, "all 24 trials are done")
+        done = Counter(row.setup["options.model"] for row in record.trials() if row.state == "complete")
+        answers = best(spec, record.trials()).of_study(load_study(database, spec.name)).setups
+    assert done == {"small": 12, "large": 12}
+    assert sum(row.state == "failed" for row in record.trials()) == FIRST_FAILURES
+    reason = "set aside: 4 of its trials failed and 0 finished, 4 of them: RuntimeError: no such model"
+    assert (answers[0].temperature, answers[0].reason) == (None, reason)
+    assert all(answer.temperature is not None for answer in answers[1:])
+
+
+def ended(trial: Trial) -> TrialResult:
+    if trial.setup["options.model"] == "broken":
+        return TrialResult(trial.number, "failed", 0, reason="RuntimeError: no such model")
+    return TrialResult(trial.number, "complete", 4, {"val_accuracy": 0.5 + 0.001 * (trial.number % 3)})
+
+
+def test_a_study_all_of_whose_setups_are_set_aside_has_failed(tmp_path: Path) -> None:
+    spec = load_spec({**SPEC, "setup": {"options.model": ["a", "b"]}})
+    url = f"sqlite:///{tmp_path}/studies.db"
+    with open_database(url, create=True) as database, hold_lease(database, spec.name) as lease:
+        record = StudyRecord.open(database, spec, lease=lease)
+        run = StudyRun(spec, record, PackAsker(spec, record), lease)
+        with pytest.raises(RunError, match=r"trials failed and 0 finished\. .* of them: ValueError: no"):
+            fail_all(run)
+
+
+def fail_all(run: StudyRun) -> None:
+    while (pack := run.next_pack()) is not None:
+        run.take_results([TrialResult(t.number, "failed", 0, reason="ValueError: no") for t in pack.trials])

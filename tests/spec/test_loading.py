@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kdsearch.errors import RequestError, SpecError
-from kdsearch.spec import TEMPERATURE, load_spec, setup_key, spec_document
+from kdsearch.spec import TEMPERATURE, load_spec, parse_assignments, setup_key, spec_document
 
 BASE: dict[str, Any] = {
     "name": "study",
@@ -111,6 +111,14 @@ def test_a_recipe_may_be_a_level() -> None:
         ("search.widen=optimizer.lr", "`search.widen`", "'optimizer.lr'", "must be true or false or a list"),
         ("setup.training.epochs=[1, 2, 1.0]", "`setup.training.epochs`", "1.0 again", "must not name a level twice"),
         ("setup.augment.flip=[true, 1]", "`setup.augment.flip`", "1 again", "must not name a level twice"),
+        ("setup.options.depth=[1, true]", "`setup.options.depth`", "1 and true", "levels that are equal"),
+        ("setup.options.depth=[0.0, 0]", "`setup.options.depth`", "0.0 and 0", "levels that are equal"),
+        ("tune.options.depth={choices: [1, 1.0, true]}", "`tune.options.depth.choices`", "1 and 1.0", "equal"),
+        ("training.epochs=1:30", "`training.epochs`", "'1:30'", "must be a number"),
+        ("augment.flip=off", "`augment.flip`", "'off'", "must be true or false"),
+        ("search.widen=yes", "`search.widen`", "'yes'", "must be true or false or a list"),
+        ("tune.objective.temperature={low: 1, high: 4, log: on}", "`tune.objective.temperature.log`", "'on'", "true"),
+        ("objective={name: dkd, options: {beta: true}}", "`objective.options.beta`", "True", "must be a number"),
         ("setup.training.epochs=[10, many]", "`setup.training.epochs.1`", "'many'", "must be a number"),
         ("tune.objective.temperature={low: true, high: 4}", "`tune.objective.temperature.low`", "True", "a number"),
         ("tune.training.batch_size={low: 16, high: 64}", "`tune.training.batch_size`", "whole", "`integer: true`"),
@@ -223,6 +231,18 @@ def test_what_yaml_itself_refuses_is_a_mistake_too(tmp_path: Path, text: str, to
         load_spec(file)
     with pytest.raises(RequestError, match="must have a YAML value"):
         load_spec(BASE, overrides=["optimizer.lr=!!int x"])
+
+
+def test_words_and_zeros_of_yaml_1_1_mean_what_they_look_like() -> None:
+    spec = load_spec(BASE, overrides=["training.epochs=010", "setup.options.mixer=[off, light, on, no]"])
+    assert spec.training.epochs == 10
+    assert spec.setup["options.mixer"] == ("off", "light", "on", "no")
+
+
+def test_a_path_is_asked_for_once() -> None:
+    assert parse_assignments(["a=010", "b=no"], "--where", example="") == {"a": 10, "b": "no"}
+    with pytest.raises(RequestError, match="must name a once"):
+        parse_assignments(["a=1", "a=2"], "--where", example="")
 
 
 def test_a_text_may_begin_like_a_number_or_a_date() -> None:

@@ -1,6 +1,6 @@
 """A simulated study behind the interface that asking for packs needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from kdsearch.bench.search.simulation import SimulatedStudy
 from kdsearch.spec import Params, Setup, StudySpec
@@ -30,7 +30,12 @@ class SimulatedRecord:
         """Return no curve: accuracy is computed for the last epoch alone."""
         return {}
 
-    def take_waiting(self, size: int, pack: str) -> list[Trial]:  # noqa: ARG002 - the interface
+    def take_waiting(
+        self,
+        size: int,  # noqa: ARG002 - the interface
+        pack: str,  # noqa: ARG002
+        aside: Collection[str] = (),  # noqa: ARG002
+    ) -> list[Trial]:
         """Return no trial: none is ever lost."""
         return []
 

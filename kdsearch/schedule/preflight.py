@@ -1,0 +1,190 @@
+"""One look at all that a study names, before anything starts: for a dry run as for a launch."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from kdsearch.distill.artifact_store import Place, folder_of, store_at
+from kdsearch.distill.factories import load_factory
+from kdsearch.errors import RequestError
+from kdsearch.schedule.trainers import load_trainer
+from kdsearch.spec import Choices, StudySpec, TrainingSpec
+from kdsearch.spec.catalogue import is_factory
+from kdsearch.spec.sections import CommandTrainer, Pretraining
+
+if TYPE_CHECKING:
+    from kdsearch.distill.preflight import Preflight
+
+_OWN_CODE = (
+    *("dataset.name", "student.arch", "teacher.arch", "objective.name", "optimizer.name"),
+    *("training.schedule", "teacher.finetune.optimizer", "teacher.finetune.schedule"),
+)
+_SECTIONS = ("dataset", "student", "teacher", "objective")
+"""What of a training the checks depend on; all else is numbers that the spec has checked."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a preflight found: where artifacts are kept, and what it can't know, in words.
+
+    `engine` has the data and networks that were looked at.
+    """
+
+    artifacts: Place
+    unknown: tuple[str, ...] = ()
+    engine: "Preflight | None" = None
+
+
+def preflight(spec: StudySpec, address: str | None, *, engine: bool = True) -> Found:
+    """Check all that a study names, as far as it can be known before it starts.
+
+    Modules are imported, functions called on nothing, data read, networks built and loaded. On a cluster,
+    whose nodes may have what this machine lacks, data and weights are left to them.
+
+    Args:
+        spec: The checked spec.
+        address: The cluster that the study is for, None for this machine.
+        engine: Whether data, networks, weights and objectives are looked at, which takes seconds.
+
+    Raises:
+        RequestError: Something is not there or does not fit; the message names its setting.
+    """
+    artifacts = artifacts_of(spec)
+    import_from_working_directory()
+    load_trainer(spec.trainer, artifacts)
+    if spec.trainer != "distill":  # what else is named is the trainer's affair
+        if isinstance(spec.trainer, CommandTrainer) and address is None:
+            _check_program(spec.trainer)
+        return Found(artifacts, ("what the trainer does with each setup; the first packs tell",))
+    if isinstance(artifacts, Path) and address is None:
+        _check_folder(artifacts)
+    for path in _OWN_CODE:
+        for name in _values_at(spec, path):
+            if is_factory(name):
+                load_factory(name, path)
+    _check_weights(spec)
+    if address is not None:
+        return Found(artifacts, ("data and weights, which the cluster's nodes look at",))
+    if not engine:
+        return Found(artifacts)
+    from kdsearch.distill.preflight import Preflight
+
+    checks = Preflight(artifacts)
+    checks.check_all(_kinds(spec))
+    return Found(artifacts, tuple(checks.unknown), checks)
+
+
+def costs(spec: StudySpec, checks: "Preflight") -> dict[str, Any] | None:
+    """Return about how many hours a study takes on this machine's CPUs, and what memory its data take.
+
+    A few steps of each network are measured. None where packs ask for GPUs.
+    """
+    if spec.resources.gpus_per_pack:
+        return None
+    setups = spec.setups()
+    slots = max(1, int(len(os.sched_getaffinity(0)) / spec.resources.cpus_per_pack))
+    student_s, teacher_s, data_bytes = 0.0, dict[str, float](), 0
+    for setup in setups:
+        training = spec.resolve(setup, {})
+        cost = checks.cost(training, spec.pack_size)
+        n_images = len(checks.data_of(training.dataset).train)
+        student_s += spec.search.trials / len(setups) * training.training.epochs * n_images * cost.student_s
+        taught = cost.teacher_s * n_images * (training.teacher.finetune.epochs + training.training.epochs / 3)
+        key = f"{training.teacher.model_dump_json()} {training.dataset.model_dump_json()}"
+        teacher_s[key] = max(taught, teacher_s.get(key, 0.0))
+        data_bytes = max(data_bytes, cost.data_bytes)
+    return {
+        "hours": (student_s + sum(teacher_s.values())) / slots / 3600,
+        "teacher_hours": sum(teacher_s.values()) / slots / 3600,
+        "slots": slots,
+        "data_bytes": data_bytes,
+    }
+
+
+def artifacts_of(spec: StudySpec) -> Place:
+    """Return where teachers, soft targets and checkpoints are kept.
+
+    Raises:
+        RequestError: It is a URL at which nothing can be stored from here.
+    """
+    chosen = spec.artifacts or os.environ.get("KDSEARCH_ARTIFACTS") or "~/.cache/kdsearch"
+    folder = folder_of(chosen)
+    if folder is not None:
+        return folder.expanduser().resolve()
+    store_at(chosen).check()
+    return chosen
+
+
+def import_from_working_directory() -> None:
+    """Let a user's modules be found, here and (Ray sends `sys.path` along) on the workers."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _kinds(spec: StudySpec) -> Iterator[TrainingSpec]:
+    """Yield the trainings that differ in what is checked: of each setup, and of each choice in it."""
+    seen: set[str] = set()
+    for setup in spec.setups():
+        choices = {p: d.choices for p, d in spec.dimensions(setup).items() if isinstance(d, Choices)}
+        varied = [{path: choice} for path, own in choices.items() for choice in own] or [{}]
+        for params in varied:
+            training = spec.resolve(setup, params)
+            key = "".join(getattr(training, section).model_dump_json() for section in _SECTIONS)
+            if key not in seen:
+                seen.add(key)
+                yield training
+
+
+def _values_at(spec: StudySpec, path: str) -> list[str]:
+    """Return every name that a setting may have in a study."""
+    tuned = spec.tune.get(path)
+    if isinstance(tuned, Choices):
+        return [str(choice) for choice in tuned.choices]
+    return [str(level) for level in spec.setup.get(path, (spec.value_at(path),))]
+
+
+def _check_weights(spec: StudySpec) -> None:
+    asked: set[tuple[Literal["student", "teacher"], str, str]] = set()
+    for training in map(spec.with_values, spec.setups()):
+        student, teacher = training.student, training.teacher
+        if isinstance(student.init, Pretraining) and student.init.weights and "student.arch" not in spec.tune:
+            asked.add(("student", student.arch, student.init.weights))
+        source = teacher.pretraining
+        if isinstance(source, Pretraining) and source.weights and "teacher.arch" not in spec.tune:
+            asked.add(("teacher", teacher.arch, source.weights))
+    for role, arch, weights in sorted(asked):
+        from kdsearch.distill.published_weights import check_published
+        from kdsearch.distill.setting_names import settings_of
+
+        with settings_of(role):
+            check_published(arch, weights)
+
+
+def _check_folder(folder: Path) -> None:
+    nearest = next(place for place in (folder, *folder.parents) if os.path.exists(place))
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        what = "can't be written" if nearest.is_dir() else "is no folder"
+        raise RequestError(
+            f"`artifacts` must be a folder that can be written, got {folder}: {nearest} {what}. Name another."
+        )
+
+
+def _check_program(trainer: CommandTrainer) -> None:
+    """Check that a command's program is there, and the script that Python is to run."""
+    words = trainer.words
+    places = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    if "{" not in words[0] and shutil.which(words[0], path=places) is None:
+        raise RequestError(
+            f"`trainer.command` must name a program that can be run, got {words[0]!r}. "
+            "Check its spelling, its rights, and PATH."
+        )
+    script = next((word for word in words[1:2] if word.endswith(".py") and "{" not in word), None)
+    if script is not None and not Path(script).expanduser().is_file():
+        raise RequestError(
+            f"`trainer.command` must name a script that is there, got {script!r}. It is not in {Path.cwd()}."
+        )
