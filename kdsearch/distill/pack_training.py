@@ -16,6 +16,7 @@ from kdsearch.distill.checkpoints import Checkpoint
 from kdsearch.distill.evaluation import agreement, mean_entropy, score, split_logits
 from kdsearch.distill.initial_students import initial_student
 from kdsearch.distill.members import ResolvedMember
+from kdsearch.distill.models import is_users
 from kdsearch.distill.optimizers import (
     build_optimizer,
     clip_gradients,
@@ -31,14 +32,17 @@ from kdsearch.distill.packs import (
     PackPlan,
     Precision,
     Way,
+    content_of,
     device_name,
     draws_globally,
     key_dropout,
     measured_choice,
+    way_problem,
 )
 from kdsearch.distill.residents import EVALUATION_BATCH, surroundings_of, teacher_side_of
 from kdsearch.distill.schedules import schedule_of
 from kdsearch.distill.views import Views
+from kdsearch.errors import RequestError
 from kdsearch.trial import Metrics, Outcome, PackReport, TrialResult
 
 
@@ -159,11 +163,29 @@ class PackTraining:
         )
 
     def _chosen(self, models: Sequence[nn.Module], artifacts: Place, way: Way | None) -> Choice:
-        """Return how this pack is trained: as told, or measured on its first batch unless it was before."""
-        if way is not None:
-            views = self._surroundings.views
-            images = views.batch(self._view_seed, 1, views.order(self._view_seed, 1)[:2]).images
-            return Choice(way, draws_globally(models[0], images))
+        """Return how this pack is trained: as told, or measured on its first batch unless it was before.
+
+        A user's network is looked at anew each time: what was measured may be of an older one.
+        """
+        images = self._first_images()
+        random = draws_globally(models[0], images)
+        chosen = way or self._remembered(models, artifacts).way
+        if is_users(self._spec.student.arch):
+            problem = way_problem(chosen, models[0], images, self._plan(random))
+            if problem is not None and way is not None:
+                raise RequestError(
+                    f"`way` must train {self._spec.student.arch!r} as the plain loop does, got {way!r}: "
+                    f"{problem}. Take 'looped'."
+                )
+            chosen = chosen if problem is None else "looped"
+        return Choice(chosen, random)
+
+    def _first_images(self) -> Tensor:
+        views = self._surroundings.views
+        return views.batch(self._view_seed, 1, views.order(self._view_seed, 1)[:4]).images
+
+    def _remembered(self, models: Sequence[nn.Module], artifacts: Place) -> Choice:
+        """Return what was measured of such networks, or measure it."""
         batch_size = self._spec.training.batch_size
         student, training = self._spec.student, self._spec.training
         data = self._surroundings.data
@@ -172,7 +194,7 @@ class PackTraining:
                 *(student.arch, student.stem, data.in_channels, data.image_size, data.num_classes),
                 *(len(models), batch_size, self._spec.objective.name),
                 *(training.precision, training.cuda_graphs),
-                *(device_name(self._device), torch.__version__),
+                *(device_name(self._device), torch.__version__, content_of(models[0])),
             ]
         )
         return ChoiceMemory.at(store_at(artifacts).root / "executors.json").get(
