@@ -75,9 +75,11 @@ class PackTraining:
         self._members = list(members)
         self._device = device
         self._view_seed = view_seed
-        self._checkpoint = checkpoint
         self._surroundings = surroundings_of(self._spec, device)
         self._loss = PackLoss([m.spec.objective for m in members], device=device)
+        if not self._loss.is_resumable:  # what a user's term remembers would be lost without a word
+            checkpoint = None
+        self._checkpoint = checkpoint
         self._teacher = None
         if self._loss.needs_teacher:
             self._teacher = teacher_side_of(
@@ -284,17 +286,18 @@ class PackTraining:
         """Return what is measured once, of each member that reached the last epoch."""
         test, validation = self._surroundings.test, self._surroundings.validation
         on_test = score(self._logits(test), test.labels)
-        logits, temperatures = self._logits(validation), self._loss.temperatures()
+        logits = self._logits(validation)
+        teacher = None if self._teacher is None else self._teacher.validation_logits
+        of_student, of_teacher = self._loss.softened(logits, teacher)
         columns = {
             "test_accuracy": on_test.accuracy,
             "test_loss": on_test.loss,
-            "student_entropy": mean_entropy(logits, temperatures),
+            "student_entropy": mean_entropy(of_student),
         }
         found = [{name: values[k] for name, values in columns.items()} for k in range(len(logits))]
-        if self._teacher is None:
+        if teacher is None or of_teacher is None:
             return found
-        teacher = self._teacher.validation_logits
-        entropy = mean_entropy(teacher.expand(len(logits), -1, -1), temperatures)
+        entropy = mean_entropy(of_teacher)
         for own, member, its_entropy, same in zip(
             found, self._members, entropy, agreement(logits, teacher), strict=True
         ):
@@ -312,6 +315,7 @@ class PackTraining:
             "epochs": self._epochs_done,
             "numbers": [member.number for member in self._members],
             "pack": self._pack.state(),
+            "terms": self._loss.term_states(),
             "learned": [[p.detach() for p in own] for own in self._loss.member_parameters()],
             "optimizer": self._optimizer.state_dict(),
             "seconds": self._seconds,
@@ -336,4 +340,5 @@ class PackTraining:
             return
         self._pack.load_state(saved["pack"])
         self._loss.load_learned(saved["learned"])
+        self._loss.load_term_states(saved["terms"])
         self._optimizer.load_state_dict(saved["optimizer"])

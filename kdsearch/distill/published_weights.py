@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from kdsearch.distill.data import ImageData
 from kdsearch.distill.models.library import build_timm
 from kdsearch.distill.randomness import seeded
-from kdsearch.distill.starts import load_weights
+from kdsearch.distill.starts import Start, load_weights
 from kdsearch.errors import RequestError, RunError
 
 _VIT_POSITIONS = "encoder.pos_embedding"
@@ -26,7 +26,7 @@ class Published:
 
 def load_published(
     model: nn.Module, arch: str, weights: str, data: ImageData, *, new_stem: bool = False
-) -> None:
+) -> Start:
     """Load published weights into a network of `torchvision:NAME` or `timm:NAME`.
 
     Args:
@@ -37,6 +37,9 @@ def load_published(
         data: The images that the network is for.
         new_stem: The first convolution may differ in size; it then stays as it is.
 
+    Returns:
+        What stays as it was drawn.
+
     Raises:
         RequestError: There are no such weights.
         RunError: They can't be downloaded.
@@ -46,7 +49,7 @@ def load_published(
     readers = {"torchvision": _torchvision_state, "timm": _timm_state}
     found = readers[library](name, weights, data)
     source = f"{arch} {weights}"
-    load_weights(model, found.state, source=source, new_head=found.has_new_head, new_stem=new_stem)
+    return load_weights(model, found.state, source=source, new_head=found.has_new_head, new_stem=new_stem)
 
 
 def check_published(arch: str, weights: str) -> None:

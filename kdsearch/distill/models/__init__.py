@@ -2,13 +2,13 @@
 
 from kdsearch.distill.models.build import build_model, is_users
 from kdsearch.distill.models.channels import adapt_input_channels
-from kdsearch.distill.models.heads import head_modules, head_parameters, is_of_head
+from kdsearch.distill.models.heads import head_modules, head_parameters, head_tensors
 
 __all__ = [
     "adapt_input_channels",
     "build_model",
     "head_modules",
     "head_parameters",
-    "is_of_head",
+    "head_tensors",
     "is_users",
 ]

@@ -41,10 +41,11 @@ def head_modules(model: nn.Module) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.rpartition(".")[0] for name in head_parameters(model)))
 
 
-def is_of_head(model: nn.Module, name: str) -> bool:
-    """Return whether a parameter or buffer belongs to the head, or to a module of its own in it."""
-    owner = name.rpartition(".")[0]
-    return name in head_parameters(model) or (owner != "" and owner in head_modules(model))
+def head_tensors(model: nn.Module) -> frozenset[str]:
+    """Return the head's parameters, and the buffers of modules of its own, by their names in the state dict."""
+    parameters, owners = set(head_parameters(model)), set(head_modules(model)) - {""}
+    names = model.state_dict()
+    return frozenset(n for n in names if n in parameters or n.rpartition(".")[0] in owners)
 
 
 def _head_in_graph(model: nn.Module, image: tuple[int, int, int]) -> tuple[str, ...]:
