@@ -4,6 +4,7 @@ import argparse
 import collections
 import pickle
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ from kdsearch.errors import RequestError
 
 _DEPTH = 4  # Lightning, timm and training scripts keep their state dicts in the first two levels
 # What a pickle may raise that is damaged, or that does more to its objects than `_Unknown` can take.
-_UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError)
-_UNREADABLE = (*_UNREADABLE, AssertionError, pickle.UnpicklingError)
+_UNREADABLE: tuple[type[Exception], ...] = (
+    *(OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError),
+    *(TypeError, LookupError, AttributeError, AssertionError),
+)
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
 _REBUILDERS = re.compile(r"_rebuild_(tensor|tensor_v2|tensor_v3|parameter|parameter_with_state)")
 _PLAIN = {"list", "dict", "set", "frozenset", "tuple", "int", "float", "complex", "bool", "str", "bytearray"}
@@ -82,7 +85,9 @@ def _load(file: Path) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        return torch.load(file, map_location="cpu", weights_only=False, pickle_module=_stubbing_pickle())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of stand-ins torch says that their source has changed
+            return torch.load(file, map_location="cpu", weights_only=False, pickle_module=_stubbing_pickle())
 
 
 def _state_dicts(found: Mapping[Any, Any], keys: tuple[str, ...]) -> Iterator[StateDict]:

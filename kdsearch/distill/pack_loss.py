@@ -96,7 +96,7 @@ class PackLoss:
     def softened(
         self, student_logits: Float[Tensor, "K N C"], teacher_logits: Float[Tensor, "N C"] | None
     ) -> tuple[Float[Tensor, "K N C"], Float[Tensor, "K N C"] | None]:
-        """Return the logits of the soft distributions that the loss compares, the student's and the teacher's.
+        """Return the logits of the soft distributions that the loss compares: students' and teacher's.
 
         They are divided by each member's temperatures, and standardised where the term does so; a user's own
         term is taken to divide both by the temperature.
@@ -237,9 +237,7 @@ class PackLoss:
         """Return the losses of users' own terms, one student after the other."""
         losses = [
             term(logits, teacher_logits[0], targets, at, epoch)
-            for term, logits, at in zip(
-                self._own[members], student_logits, temperature.tolist(), strict=True
-            )
+            for term, logits, at in zip(self._own[members], student_logits, temperature.tolist(), strict=True)
         ]
         return torch.stack(losses)
 

@@ -154,9 +154,7 @@ class SoftTargetStore:
             return None
         return StoredLogits(torch.from_numpy(centred), torch.from_numpy(maxima))
 
-    def _stored_form(
-        self, logits: Float[Tensor, "N C"]
-    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    def _stored_form(self, logits: Float[Tensor, "N C"]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         maxima = logits.float().amax(1)
         centred = logits.float() - maxima[:, None]
         lowest = float(np.finfo(self._dtype).min)

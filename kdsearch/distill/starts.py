@@ -96,7 +96,9 @@ def load_weights(
         RequestError: The weights belong to another architecture, or are not finite.
     """
     own = model.state_dict()
-    fitted = {name: fit for name, value in own.items() if (fit := _fitted(weights.get(name), value)) is not None}
+    fitted = {
+        name: fit for name, value in own.items() if (fit := _fitted(weights.get(name), value)) is not None
+    }
     refused = _refused(own, fitted, _free(model, own, new_stem))
     if refused:
         raise RequestError(_mismatch(own, weights, refused, source))
@@ -189,13 +191,14 @@ def _chosen(
         return chosen, f"{path}: of its weights the averaged ones are taken, `{chosen.label}`"
     unfit = [candidate.label for candidate in found if _AVERAGED.search(candidate.label)]
     if unfit and not averaged:
-        return chosen, f"{path}: its averaged weights, `{unfit[0]}`, are not whole; `{chosen.label}` are taken"
+        return (
+            chosen,
+            f"{path}: its averaged weights, `{unfit[0]}`, are not whole; `{chosen.label}` are taken",
+        )
     return chosen, None
 
 
-def _candidates(
-    own: Mapping[str, Tensor], state: StateDict, free: frozenset[str]
-) -> Iterator[_Candidate]:
+def _candidates(own: Mapping[str, Tensor], state: StateDict, free: frozenset[str]) -> Iterator[_Candidate]:
     """Yield the networks in a state dict whose names are those of ours behind some prefix, or without one."""
     names = {_unwrapped(name): name for name in own}
     tensors = {_unwrapped(name): value for name, value in state.tensors.items()}
@@ -245,7 +248,8 @@ def _distinct(candidates: Sequence[_Candidate], own: Mapping[str, Tensor]) -> li
 def _same(a: Mapping[str, Tensor], b: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
     both = [(a.get(name), b.get(name)) for name in own]
     return all(
-        x is y or (x is not None and y is not None and x.dtype == y.dtype and torch.equal(x, y)) for x, y in both
+        x is y or (x is not None and y is not None and x.dtype == y.dtype and torch.equal(x, y))
+        for x, y in both
     )
 
 
@@ -261,7 +265,7 @@ def _refused(own: Mapping[str, Tensor], fitted: Mapping[str, Tensor], free: froz
 
 
 def _refuse_larger(model: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
-    """Raise RequestError where a file's network has layers that ours lacks: it would be mutilated in silence."""
+    """Raise RequestError where a file's network has layers that ours lacks, and would be mutilated."""
     own = model.state_dict()
     modules = {".".join(name.split(".")[:end]) for name in own for end in range(1, name.count(".") + 1)}
     heads = head_modules(model)

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from kdsearch.distill.artifacts import exclusive
 from kdsearch.distill.calibration import accuracy, calibration_error, soft_target_entropy
 from kdsearch.distill.data import ImageData, Split, load_dataset
 from kdsearch.distill.devices import chosen_device, on_device
-from kdsearch.distill.models import build_model
+from kdsearch.distill.prepared_networks import build_prepared, preparation_of
 from kdsearch.distill.published_weights import load_published
 from kdsearch.distill.randomness import stream
 from kdsearch.distill.recipes import TeacherRecipe, recipe_of
@@ -120,14 +121,20 @@ def load_start(
     if not isinstance(pretraining, Pretraining):
         return fresh(model)
     small_stem = recipe.teacher.stem == "small"
+    size = preparation_of(recipe.teacher, data).size
     if pretraining.weights is not None:
-        return load_published(model, recipe.teacher.arch, pretraining.weights, data, new_stem=small_stem)
+        seen = replace(data, image_size=size)
+        weights = pretraining.weights
+        return load_published(
+            model, recipe.teacher.arch, weights, seen, new_stem=small_stem, is_prepared=True
+        )
     if pretraining.checkpoint is not None:
         start = load_checkpoint(model, pretraining.checkpoint, new_stem=small_stem)
         if start.note is not None:
             _log.warning("%s.", start.note)
         return start
-    first = _first_recipe(pretraining, recipe, data, finetune_of(pretraining, model, pretraining.epochs or 0))
+    finetune = finetune_of(pretraining, model, pretraining.epochs or 0)
+    first = _first_recipe(pretraining, recipe, replace(data, image_size=size), finetune)
     record = ensure_teacher(first, artifacts, device)
     return load_weights(model, load_weights_of(record), source=record.path, new_head=True)
 
@@ -187,15 +194,8 @@ class _Making:
         return training
 
     def _fresh_model(self) -> nn.Module:
-        teacher, data = self._recipe.teacher, self._data
-        return build_model(
-            teacher.arch,
-            data.num_classes,
-            data.in_channels,
-            image_size=data.image_size,
-            stem=teacher.stem,
-            generator=stream(teacher.seed, "teacher"),
-        )
+        teacher = self._recipe.teacher
+        return build_prepared(teacher, self._data, stream(teacher.seed, "teacher"))
 
     def _shorter_training(self) -> Path | None:
         """Return the state of the longest shorter training that this one only has to continue."""
@@ -220,6 +220,7 @@ class _Making:
             "num_classes": data.num_classes,
             "in_channels": data.in_channels,
             "image_size": data.image_size,
+            "preparation": self._preparation(),
             "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
             "train_accuracy": accuracy(train, data.train.labels),
             "val_accuracy": accuracy(validation, data.validation.labels),
@@ -228,6 +229,12 @@ class _Making:
             "entropy": entropy,
             "relative_entropy": {t: nats / math.log(data.num_classes) for t, nats in entropy.items()},
         }
+
+    def _preparation(self) -> dict[str, Any]:
+        """Return what the teacher is fed with, and how the images are normalised from which it is made."""
+        data = self._data
+        found = asdict(preparation_of(self._recipe.teacher, data))
+        return {**found, "data_mean": data.mean, "data_std": data.std}
 
     @torch.no_grad()
     def _logits(self, model: nn.Module, split: Split) -> Tensor:

@@ -13,7 +13,7 @@ from kdsearch.spec.sections import ASKED, Section
 from kdsearch.spec.space import ByFactor, Choices, Range, level_label
 from kdsearch.spec.study import TEMPERATURE, TRAINING_LEAVES, StudySpec, TrainingSpec
 
-_TAGS = frozenset({"Range", "Choices", "ByFactor", "ranges", "Pretraining"})
+_TAGS = frozenset({"Range", "Choices", "ByFactor", "ranges", "Pretraining", "Preprocessing"})
 _MEMBERS = {
     "bool": "true or false",
     "int": "a number",

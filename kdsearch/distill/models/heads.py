@@ -42,7 +42,7 @@ def head_modules(model: nn.Module) -> tuple[str, ...]:
 
 
 def head_tensors(model: nn.Module) -> frozenset[str]:
-    """Return the head's parameters, and the buffers of modules of its own, by their names in the state dict."""
+    """Return the head's parameters and the buffers of its own modules, by their names in the state dict."""
     parameters, owners = set(head_parameters(model)), set(head_modules(model)) - {""}
     names = model.state_dict()
     return frozenset(n for n in names if n in parameters or n.rpartition(".")[0] in owners)

@@ -4,8 +4,8 @@ The name is a plain function `(student_logits, teacher_logits, targets, temperat
 that is called once for each student with the objective's options and returns such a callable: a function,
 an object, an `nn.Module`. Logits are [N, C] and the teacher's true ones, targets [N] class numbers, the
 temperature a float; the loss is a scalar, or [N] whose mean is taken. A parameter called `epoch` gets the
-epoch, from 1. Parameters of an `nn.Module` are learned with the student, by its optimizer; state in one, or in
-an object with `state_dict` and `load_state_dict`, outlives an interruption.
+epoch, from 1. Parameters of an `nn.Module` are learned with the student, by its optimizer; state in one, or
+in an object with `state_dict` and `load_state_dict`, outlives an interruption.
 """
 
 import inspect
@@ -83,9 +83,10 @@ class OwnTerm:
             got = f"a constant of shape {got}" if fits else got
             raise RequestError(
                 f"`objective.name` {self._name!r} must return a loss that depends on the student's logits, a "
-                f"scalar or one value for each example, got {got}. Return a tensor that gradients flow through."
+                f"scalar or one value for each example, got {got}. Return a tensor with a gradient."
             )
-        return loss.mean()
+        mean: Tensor = loss.mean()
+        return mean
 
     def parameters(self) -> list[Tensor]:
         """Return what the term learns beside the student."""
