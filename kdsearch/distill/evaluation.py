@@ -33,9 +33,9 @@ def score(logits: Float[Tensor, "K N C"], labels: Int64[Tensor, " N"]) -> Scores
     return Scores(correct.tolist(), loss.tolist())
 
 
-def mean_entropy(logits: Float[Tensor, "K N C"], temperature: Float[Tensor, " K"]) -> list[float]:
-    """Return the mean entropy of softmax(z / T), in nats, for each member's temperature."""
-    log_probabilities = (logits.double() / temperature.double()[:, None, None]).log_softmax(-1)
+def mean_entropy(logits: Float[Tensor, "K N C"]) -> list[float]:
+    """Return the mean entropy of softmax(z), in nats, for each member."""
+    log_probabilities = logits.double().log_softmax(-1)
     entropy = -(log_probabilities.exp() * log_probabilities).sum(-1).mean(1)
     values: list[float] = entropy.tolist()
     return values

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from kdsearch.distill.data import ImageData, load_dataset
-from kdsearch.distill.models import build_model
 from kdsearch.distill.packs import Precision, fusing_problem, key_dropout
+from kdsearch.distill.prepared_networks import build_prepared
+from kdsearch.distill.randomness import stream
 from kdsearch.distill.setting_names import settings_of
 from kdsearch.distill.soft_targets import soft_target_bytes
 from kdsearch.spec import TrainingSpec
@@ -55,7 +56,7 @@ def forecast(spec: TrainingSpec, data: ImageData | None = None) -> PackForecast:
     """
     data = data or load_dataset(spec.dataset)
     model = _student(spec, data)
-    images = torch.zeros(2, data.in_channels, data.image_size, data.image_size)
+    images = torch.randn(4, data.in_channels, data.image_size, data.image_size, generator=stream(0))
     n_train, n_validation = len(data.train), len(data.validation)
     return PackForecast(
         n_train=n_train,
@@ -80,12 +81,6 @@ def member_bytes(spec: TrainingSpec, model: nn.Module) -> int:
 def _student(spec: TrainingSpec, data: ImageData) -> nn.Module:
     student = spec.student
     with settings_of("student"):
-        model = build_model(
-            student.arch,
-            data.num_classes,
-            data.in_channels,
-            image_size=data.image_size,
-            stem=student.stem,
-        )
+        model = build_prepared(student, data)
     key_dropout(model, 0)
     return model

@@ -1,18 +1,20 @@
 """The weights that a student starts from, by its seed."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from kdsearch.distill.artifact_store import Place
 from kdsearch.distill.data import ImageData
-from kdsearch.distill.models import build_model
+from kdsearch.distill.prepared_networks import build_prepared
 from kdsearch.distill.randomness import stream
 from kdsearch.distill.recipes import TeacherRecipe
 from kdsearch.distill.setting_names import settings_of
 from kdsearch.distill.supervised import finetune_of
 from kdsearch.distill.teachers import ensure_teacher, load_start, load_weights_of
 from kdsearch.spec import TrainingSpec
-from kdsearch.spec.sections import Finetune, Pretraining, Teacher
+from kdsearch.spec.sections import Finetune, Preprocessing, Pretraining, Teacher
 
 N_SHARED_STARTS = 4
 
@@ -39,14 +41,7 @@ def initial_student(
         RunError: Their training failed.
     """
     with settings_of("student"):
-        model = build_model(
-            spec.student.arch,
-            data.num_classes,
-            data.in_channels,
-            image_size=data.image_size,
-            stem=spec.student.stem,
-            generator=stream(seed, "student"),
-        )
+        model = build_prepared(spec.student, data, stream(seed, "student"))
         recipe = starting_recipe(spec, model, seed)
         if recipe is None:
             return model
@@ -73,8 +68,19 @@ def starting_recipe(spec: TrainingSpec, model: nn.Module, seed: int) -> TeacherR
     start = Teacher(
         arch=spec.student.arch,
         stem=spec.student.stem,
+        preprocessing=_fed(spec),
         pretraining="none" if trained_on_target else init.model_copy(update={"finetune_epochs": 0}),
         finetune=finetune,
         seed=seed % N_SHARED_STARTS if finetune.epochs else 0,
     )
     return TeacherRecipe(spec.dataset, spec.augment, start, role="student")
+
+
+def _fed(spec: TrainingSpec) -> Any:
+    """Return what a start is fed with: as the student, which sees images of the data's size."""
+    said = spec.student.preprocessing
+    is_published = isinstance(spec.student.init, Pretraining) and spec.student.init.weights is not None
+    if said in ("data", "weights") or not is_published:
+        return said
+    given = said if isinstance(said, Preprocessing) else Preprocessing()
+    return given.model_copy(update={"size": given.size or "data"})

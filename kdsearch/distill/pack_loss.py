@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +13,12 @@ from torch import Tensor
 from kdsearch.distill.objectives import (
     ClosedForm,
     KDTargets,
+    OwnTerm,
+    PackTerm,
     at_least_float32,
     learned_temperature,
     pack_term,
+    standardized,
 )
 from kdsearch.distill.views import Batch, Chunk
 from kdsearch.spec.sections import Objective
@@ -54,7 +58,13 @@ class PackLoss:
 
         first = objectives[0]
         numbers = {name: v for name, v in first.options.items() if not isinstance(v, str)}
-        self._term = pack_term(first.name, numbers, base=first.options.get("base"))
+        is_own = ":" in first.name
+        self._own = [OwnTerm(o.name, o.options, device) for o in objectives] if is_own else []
+        self._term = (
+            PackTerm(self._looped, varies=True)
+            if is_own
+            else pack_term(first.name, numbers, base=first.options.get("base"))
+        )
         self._temperature = vector([o.temperature for o in objectives])
         self._alpha = vector([o.alpha for o in objectives])
         is_plain_kd = first.name == "kd" and not numbers
@@ -83,15 +93,47 @@ class PackLoss:
             return learned_temperature(torch.stack(self._learned["theta"]).detach())
         return self._temperature
 
+    def softened(
+        self, student_logits: Float[Tensor, "K N C"], teacher_logits: Float[Tensor, "N C"] | None
+    ) -> tuple[Float[Tensor, "K N C"], Float[Tensor, "K N C"] | None]:
+        """Return the logits of the soft distributions that the loss compares: students' and teacher's.
+
+        They are divided by each member's temperatures, and standardised where the term does so; a user's own
+        term is taken to divide both by the temperature.
+        """
+        ready = standardized if self._term.standardizes else torch.Tensor.double
+        temperatures = self.temperatures().double()
+        of_student = self._options.get("student_temperature", temperatures).double()
+        student = ready(student_logits.double()) / of_student[:, None, None]
+        if teacher_logits is None:
+            return student, None
+        return student, ready(teacher_logits.double()[None]) / temperatures[:, None, None]
+
     def member_parameters(self) -> list[list[Tensor]]:
         """Return the parameters that each member learns beside its network's."""
-        return [[values[k] for values in self._learned.values()] for k in range(len(self._alpha))]
+        learned = [[values[k] for values in self._learned.values()] for k in range(len(self._alpha))]
+        own = [term.parameters() for term in self._own] if self._own else [[] for _ in learned]
+        return [values + more for values, more in zip(learned, own, strict=True)]
 
     def clear_gradients(self) -> None:
         """Clear the gradients of what members learn beside their networks."""
-        for values in self._learned.values():
+        for values in self.member_parameters():
             for value in values:
                 value.grad = None
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether `member_parameters` and `term_states` are all that a later training needs to go on."""
+        return all(term.is_resumable for term in self._own)
+
+    def term_states(self) -> list[Any]:
+        """Return the state of each member's own term."""
+        return [term.state() for term in self._own]
+
+    def load_term_states(self, states: Sequence[Any]) -> None:
+        """Take over what `term_states` returned."""
+        for term, state in zip(self._own, states, strict=True):
+            term.load_state(state)
 
     def load_learned(self, values: Sequence[Sequence[Tensor]]) -> None:
         """Take over what members have learned, in the form of `member_parameters`."""
@@ -108,6 +150,7 @@ class PackLoss:
             self._closed_form = ClosedForm(self._temperature, self._alpha)
         self._options = {name: values[index] for name, values in self._options.items()}
         self._learned = {name: [values[k] for k in kept] for name, values in self._learned.items()}
+        self._own = [self._own[k] for k in kept] if self._own else []
 
     def targets(
         self, chunk: Chunk, teacher_logits: Float[Tensor, "N C"] | None, epoch: int
@@ -174,11 +217,29 @@ class PackLoss:
             _dominant_labels(targets.batch),
             self._temperature[members],
             epoch=targets.epoch,
+            **({"members": members} if self._own else {}),
             **{name: values[members] for name, values in self._options.items()},
             **{name: torch.stack(values[members]) for name, values in self._learned.items()},
         )
         distilled = distilled if distilled.ndim == 1 else distilled.mean(1)
         return alpha * distilled + (1 - alpha) * supervised
+
+    def _looped(
+        self,
+        student_logits: Float[Tensor, "k B C"],
+        teacher_logits: Float[Tensor, "1 B C"],
+        targets: Tensor,
+        temperature: Float[Tensor, " k"],
+        *,
+        epoch: int,
+        members: slice,
+    ) -> Float[Tensor, " k"]:
+        """Return the losses of users' own terms, one student after the other."""
+        losses = [
+            term(logits, teacher_logits[0], targets, at, epoch)
+            for term, logits, at in zip(self._own[members], student_logits, temperature.tolist(), strict=True)
+        ]
+        return torch.stack(losses)
 
 
 def _cross_entropy(logits: Float[Tensor, "k B C"], batch: Batch) -> Float[Tensor, " k"]:

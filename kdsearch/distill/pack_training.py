@@ -16,6 +16,7 @@ from kdsearch.distill.checkpoints import Checkpoint
 from kdsearch.distill.evaluation import agreement, mean_entropy, score, split_logits
 from kdsearch.distill.initial_students import initial_student
 from kdsearch.distill.members import ResolvedMember
+from kdsearch.distill.models import is_users
 from kdsearch.distill.optimizers import (
     build_optimizer,
     clip_gradients,
@@ -31,14 +32,17 @@ from kdsearch.distill.packs import (
     PackPlan,
     Precision,
     Way,
+    content_of,
     device_name,
     draws_globally,
     key_dropout,
     measured_choice,
+    way_problem,
 )
 from kdsearch.distill.residents import EVALUATION_BATCH, surroundings_of, teacher_side_of
 from kdsearch.distill.schedules import schedule_of
 from kdsearch.distill.views import Views
+from kdsearch.errors import RequestError
 from kdsearch.trial import Metrics, Outcome, PackReport, TrialResult
 
 
@@ -68,9 +72,11 @@ class PackTraining:
         self._spec = members[0].spec
         self._members = list(members)
         self._device = device
-        self._checkpoint = checkpoint
         self._surroundings = surroundings_of(self._spec, device)
         self._loss = PackLoss([m.spec.objective for m in members], device=device)
+        if not self._loss.is_resumable:  # what a user's term remembers would be lost without a word
+            checkpoint = None
+        self._checkpoint = checkpoint
         self._teacher = None
         if self._loss.needs_teacher:
             self._teacher = teacher_side_of(
@@ -157,11 +163,29 @@ class PackTraining:
         )
 
     def _chosen(self, models: Sequence[nn.Module], artifacts: Place, way: Way | None) -> Choice:
-        """Return how this pack is trained: as told, or measured on its first batch unless it was before."""
-        if way is not None:
-            views, training = self._surroundings.views, self._spec.training
-            images = views.batch(training.view_seed, 1, views.order(training.order_seed, 1)[:2]).images
-            return Choice(way, draws_globally(models[0], images))
+        """Return how this pack is trained: as told, or measured on its first batch unless it was before.
+
+        A user's network is looked at anew each time: what was measured may be of an older one.
+        """
+        images = self._first_images()
+        random = draws_globally(models[0], images)
+        chosen = way or self._remembered(models, artifacts).way
+        if is_users(self._spec.student.arch):
+            problem = way_problem(chosen, models[0], images, self._plan(random))
+            if problem is not None and way is not None:
+                raise RequestError(
+                    f"`way` must train {self._spec.student.arch!r} as the plain loop does, got {way!r}: "
+                    f"{problem}. Take 'looped'."
+                )
+            chosen = chosen if problem is None else "looped"
+        return Choice(chosen, random)
+
+    def _first_images(self) -> Tensor:
+        views, training = self._surroundings.views, self._spec.training
+        return views.batch(training.view_seed, 1, views.order(training.order_seed, 1)[:4]).images
+
+    def _remembered(self, models: Sequence[nn.Module], artifacts: Place) -> Choice:
+        """Return what was measured of such networks, or measure it."""
         batch_size = self._spec.training.batch_size
         student, training = self._spec.student, self._spec.training
         data = self._surroundings.data
@@ -170,7 +194,7 @@ class PackTraining:
                 *(student.arch, student.stem, data.in_channels, data.image_size, data.num_classes),
                 *(len(models), batch_size, self._spec.objective.name),
                 *(training.precision, training.cuda_graphs),
-                *(device_name(self._device), torch.__version__),
+                *(device_name(self._device), torch.__version__, content_of(models[0])),
             ]
         )
         return ChoiceMemory.at(store_at(artifacts).root / "executors.json").get(
@@ -260,17 +284,18 @@ class PackTraining:
         """Return what is measured once, of each member that reached the last epoch."""
         test, validation = self._surroundings.test, self._surroundings.validation
         on_test = score(self._logits(test), test.labels)
-        logits, temperatures = self._logits(validation), self._loss.temperatures()
+        logits = self._logits(validation)
+        teacher = None if self._teacher is None else self._teacher.validation_logits
+        of_student, of_teacher = self._loss.softened(logits, teacher)
         columns = {
             "test_accuracy": on_test.accuracy,
             "test_loss": on_test.loss,
-            "student_entropy": mean_entropy(logits, temperatures),
+            "student_entropy": mean_entropy(of_student),
         }
         found = [{name: values[k] for name, values in columns.items()} for k in range(len(logits))]
-        if self._teacher is None:
+        if teacher is None or of_teacher is None:
             return found
-        teacher = self._teacher.validation_logits
-        entropy = mean_entropy(teacher.expand(len(logits), -1, -1), temperatures)
+        entropy = mean_entropy(of_teacher)
         for own, member, its_entropy, same in zip(
             found, self._members, entropy, agreement(logits, teacher), strict=True
         ):
@@ -288,6 +313,7 @@ class PackTraining:
             "epochs": self._epochs_done,
             "numbers": [member.number for member in self._members],
             "pack": self._pack.state(),
+            "terms": self._loss.term_states(),
             "learned": [[p.detach() for p in own] for own in self._loss.member_parameters()],
             "optimizer": self._optimizer.state_dict(),
             "seconds": self._seconds,
@@ -312,4 +338,5 @@ class PackTraining:
             return
         self._pack.load_state(saved["pack"])
         self._loss.load_learned(saved["learned"])
+        self._loss.load_term_states(saved["terms"])
         self._optimizer.load_state_dict(saved["optimizer"])

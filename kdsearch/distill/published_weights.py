@@ -1,7 +1,7 @@
 """Weights that torchvision and timm publish."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.error import URLError
 
@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from kdsearch.distill.data import ImageData
 from kdsearch.distill.models.library import build_timm
+from kdsearch.distill.preprocessing import Preparation, prepare
 from kdsearch.distill.randomness import seeded
-from kdsearch.distill.starts import load_weights
+from kdsearch.distill.starts import Start, load_weights
 from kdsearch.errors import RequestError, RunError
 
+_KNOWN_INTERPOLATIONS = ("bilinear", "bicubic")
 _VIT_POSITIONS = "encoder.pos_embedding"
 
 
@@ -25,9 +27,18 @@ class Published:
 
 
 def load_published(
-    model: nn.Module, arch: str, weights: str, data: ImageData, *, new_stem: bool = False
-) -> None:
+    model: nn.Module,
+    arch: str,
+    weights: str,
+    data: ImageData,
+    *,
+    new_stem: bool = False,
+    is_prepared: bool = False,
+) -> Start:
     """Load published weights into a network of `torchvision:NAME` or `timm:NAME`.
+
+    The network then takes images that are normalised like the data's, and sees them normalised as those that
+    the weights were made with.
 
     Args:
         model: The network; its head stays as it is where the classes differ in number.
@@ -36,6 +47,10 @@ def load_published(
             `DEFAULT` stands for each library's own choice.
         data: The images that the network is for.
         new_stem: The first convolution may differ in size; it then stays as it is.
+        is_prepared: What the network is fed with has been decided before.
+
+    Returns:
+        What stays as it was drawn.
 
     Raises:
         RequestError: There are no such weights.
@@ -46,7 +61,10 @@ def load_published(
     readers = {"torchvision": _torchvision_state, "timm": _timm_state}
     found = readers[library](name, weights, data)
     source = f"{arch} {weights}"
-    load_weights(model, found.state, source=source, new_head=found.has_new_head, new_stem=new_stem)
+    if not is_prepared:
+        own = replace(published_preparation(arch, weights), size=data.image_size)
+        prepare(model, own, data.mean, data.std, data.image_size)
+    return load_weights(model, found.state, source=source, new_head=found.has_new_head, new_stem=new_stem)
 
 
 def check_published(arch: str, weights: str) -> None:
@@ -75,6 +93,27 @@ def check_published(arch: str, weights: str) -> None:
         raise RequestError(
             f"`pretraining.weights` must be one of {library}'s for {name}, got {weights!r}. {choice}"
         )
+
+
+def published_preparation(arch: str, weights: str) -> Preparation:
+    """Return how images were prepared for published weights, from their library's records.
+
+    Raises:
+        RequestError: There are no such weights.
+    """
+    check_published(arch, weights)
+    library, _, name = arch.partition(":")
+    if library == "torchvision":
+        import torchvision
+
+        made: Any = torchvision.models.get_model_weights(name)[weights].transforms()
+        return Preparation(tuple(made.mean), tuple(made.std), made.crop_size[0], made.interpolation.value)
+    import timm
+
+    base = name.partition(".")[0]
+    config: Any = timm.models.get_pretrained_cfg(name if weights == "DEFAULT" else f"{base}.{weights}")
+    known = config.interpolation if config.interpolation in _KNOWN_INTERPOLATIONS else "bilinear"
+    return Preparation(tuple(config.mean), tuple(config.std), config.input_size[-1], known)
 
 
 def _torchvision_state(name: str, weights: str, data: ImageData) -> Published:

@@ -111,7 +111,7 @@ class TeacherSide:
         self._stored = self._prepared[epochs]
 
     def logits(self, training: Training, epoch: int, chunk: Chunk) -> Float[Tensor, "N C"]:
-        """Return the teacher's logits on a chunk of an epoch's views, up to a constant for each example."""
+        """Return the teacher's logits on a chunk of an epoch's views."""
         views = chunk.whole
         if not self._stored:
             return torch.cat([self._live(part) for part in torch.split(views.images, EVALUATION_BATCH)])
@@ -122,8 +122,8 @@ class TeacherSide:
     def _load(self, view_seed: int, order_seed: int, epoch: int) -> Float[Tensor, "C N"]:
         """Return an epoch's stored logits in its order, and in the layout that losses compute in."""
         key = replace(self._key, view_seed=view_seed)
-        stored = self._store.get(key, epoch, lambda: self._whole_epoch(view_seed, epoch)).to(self._device)
-        return stored[self._views.order(order_seed, epoch)].float().T.contiguous()
+        stored = self._store.get(key, epoch, lambda: self._whole_epoch(view_seed, epoch))
+        return stored.at(self._views.order(order_seed, epoch).to(self._device)).T.contiguous()
 
     def _whole_epoch(self, view_seed: int, epoch: int) -> Float[Tensor, "N C"]:
         parts = torch.split(torch.arange(len(self._views)), EVALUATION_BATCH)

@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,6 +22,7 @@ from kdsearch.spec import TrainingSpec
 StoredType: TypeAlias = Literal["float16", "float32"]
 
 DEFAULT_CAP_BYTES = 10 * 2**30
+_MAXIMA = np.dtype(np.float32)
 _VERSION = 1  # raise it when the same spec begins to give other views
 _log = logging.getLogger(__name__)
 
@@ -43,6 +44,18 @@ class TargetsKey:
     shape: tuple[int, int]
 
 
+class StoredLogits(NamedTuple):
+    """An epoch's logits as they are kept: less each example's maximum, and the maxima."""
+
+    centred: Float[Tensor, "N C"]
+    maxima: Float[Tensor, " N"]
+
+    def at(self, index: Int64[Tensor, " M"]) -> Float[Tensor, "M C"]:
+        """Return the true logits of some examples, on the index's device."""
+        centred, maxima = (own.to(index.device)[index].float() for own in self)
+        return centred.add_(maxima[:, None])
+
+
 def view_fingerprint(spec: TrainingSpec, data: ImageData) -> str:
     """Return a digest of all that decides a training view, but for its seed and its epoch.
 
@@ -61,14 +74,14 @@ def view_fingerprint(spec: TrainingSpec, data: ImageData) -> str:
 
 def soft_target_bytes(shape: tuple[int, int], epochs: int, dtype: StoredType = "float16") -> int:
     """Return how many bytes the logits of a whole training take."""
-    return shape[0] * shape[1] * epochs * np.dtype(dtype).itemsize
+    return epochs * (shape[0] * shape[1] * np.dtype(dtype).itemsize + shape[0] * _MAXIMA.itemsize)
 
 
 class SoftTargetStore:
     """A folder of memory-mapped logits, with a bound on its size.
 
-    Logits are kept centred at each example's maximum, which changes no softmax; in float16 the
-    gradient of a loss on them is then off by less than 1e-3 at any temperature. Files appear whole or
+    Logits are kept centred at each example's maximum, with the maxima beside them: in float16 the
+    gradient of a softmax's loss is then off by less than 1e-3 at any temperature. Files appear whole or
     not at all, so any number of processes may read and write at once.
 
     Args:
@@ -99,8 +112,8 @@ class SoftTargetStore:
         )
         return fits
 
-    def get(self, key: TargetsKey, epoch: int, make: Callable[[], Float[Tensor, "N C"]]) -> Tensor:
-        """Return an epoch's logits in the stored type, memory-mapped; made and stored where they are not.
+    def get(self, key: TargetsKey, epoch: int, make: Callable[[], Float[Tensor, "N C"]]) -> StoredLogits:
+        """Return an epoch's logits as they are stored, memory-mapped; made and stored where they are not.
 
         Where they can't be stored, on a full disk for one, each who needs them makes them.
 
@@ -112,13 +125,14 @@ class SoftTargetStore:
         path = self._path(key, epoch)
         if (found := self._read(path, key.shape)) is not None:
             return found
-        values = self._stored_form(make())
+        centred, maxima = self._stored_form(make())
+        content = centred.tobytes() + maxima.tobytes()
         try:
-            self._make_room(values.nbytes)
-            write_whole(path, values.tobytes())
+            self._make_room(len(content))
+            write_whole(path, content)
         except OSError as error:
             _log.warning("Soft targets can't be stored in %s: %s. Training goes on.", path.parent, error)
-        return torch.from_numpy(values)
+        return StoredLogits(torch.from_numpy(centred), torch.from_numpy(maxima))
 
     def size_bytes(self) -> int:
         """Return how many bytes the stored logits take now."""
@@ -128,21 +142,24 @@ class SoftTargetStore:
         folder = self._folder / key.teacher[:32] / key.views[:32]
         return folder / f"seed{key.view_seed}-epoch{epoch:05d}.{self._dtype.name}"
 
-    def _read(self, path: Path, shape: tuple[int, int]) -> Tensor | None:
+    def _read(self, path: Path, shape: tuple[int, int]) -> StoredLogits | None:
         """Return a file's logits, or None where there is no whole file; note that it was used."""
         try:
-            if path.stat().st_size != shape[0] * shape[1] * self._dtype.itemsize:
+            if path.stat().st_size != soft_target_bytes(shape, 1, self._name):
                 return None
-            mapped = np.memmap(path, self._dtype, mode="c", shape=shape)
+            centred = np.memmap(path, self._dtype, mode="c", shape=shape)
+            maxima = np.memmap(path, _MAXIMA, mode="c", offset=centred.nbytes, shape=shape[:1])
             os.utime(path)
         except FileNotFoundError:
             return None
-        return torch.from_numpy(mapped)
+        return StoredLogits(torch.from_numpy(centred), torch.from_numpy(maxima))
 
-    def _stored_form(self, logits: Float[Tensor, "N C"]) -> NDArray[np.floating]:
-        centred = logits.float() - logits.float().amax(1, keepdim=True)
+    def _stored_form(self, logits: Float[Tensor, "N C"]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        maxima = logits.float().amax(1)
+        centred = logits.float() - maxima[:, None]
         lowest = float(np.finfo(self._dtype).min)
-        return centred.clamp(min=lowest).cpu().numpy().astype(self._dtype)
+        stored = centred.clamp(min=lowest).cpu().numpy().astype(self._dtype)
+        return stored, maxima.cpu().numpy().astype(_MAXIMA)
 
     def _make_room(self, size_bytes: int) -> None:
         files = sorted(self._files())

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdsearch.distill.devices import is_out_of_memory
-from kdsearch.distill.models import head_of
+from kdsearch.distill.models import head_parameters
 from kdsearch.distill.optimizers import PackOptimizer, build_optimizer, set_learning_rates
 from kdsearch.distill.randomness import hash_key, seeded
 from kdsearch.distill.schedules import schedule
 from kdsearch.distill.views import Batch, Views
-from kdsearch.errors import RunError
+from kdsearch.errors import RequestError, RunError
 from kdsearch.spec.sections import Finetune, Optimizer, Pretraining
 
 _HEAD, _WHOLE = range(2)
@@ -50,22 +50,30 @@ class SupervisedTraining:
         self.finetune = finetune
         self._views = views
         self._seed = seed
-        self._optimizer = _optimizer(list(model.parameters()), finetune)
+        self._trained = [p for p in model.parameters() if p.requires_grad]  # its author may have frozen some
+        self._optimizer = _optimizer(self._trained, finetune)
         self._epochs_done = 0
 
     def train_head(self) -> None:
-        """Train the linear head on the frozen body, whose BatchNorm statistics stay too."""
-        head = list(head_of(self.model).parameters())
+        """Train the head on the frozen body, whose BatchNorm statistics stay too."""
+        if not self.finetune.head_epochs:
+            return
+        names = head_parameters(self.model)
+        head = [p for name, p in self.model.named_parameters() if name in names and p.requires_grad]
+        self._refuse_frozen(head, "head_epochs")
         optimizer = _optimizer(head, self.finetune)
         self.model.requires_grad_(False).eval()
         for parameter in head:
             parameter.requires_grad_(True)
         for epoch in range(1, self.finetune.head_epochs + 1):
             self._epoch(epoch, self.finetune.head_epochs, optimizer, _HEAD)
-        self.model.requires_grad_(True)
+        for parameter in self._trained:
+            parameter.requires_grad_(True)
 
     def train(self) -> None:
         """Train the whole network to the end of its schedule, from where it stands."""
+        if self.finetune.epochs:
+            self._refuse_frozen(self._trained, "epochs")
         self.model.train()
         while self._epochs_done < self.finetune.epochs:
             self._epoch(self._epochs_done + 1, self.finetune.epochs, self._optimizer, _WHOLE)
@@ -85,6 +93,13 @@ class SupervisedTraining:
         self._epochs_done = state["epochs"]
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
+
+    def _refuse_frozen(self, parameters: Sequence[Tensor], setting: str) -> None:
+        if not parameters:
+            raise RequestError(
+                f"`finetune.{setting}` must be 0 for a network whose parameters are all frozen, got "
+                f"{getattr(self.finetune, setting)}. Let its factory leave `requires_grad` as it is."
+            )
 
     def _epoch(self, epoch: int, epochs: int, optimizer: PackOptimizer, phase: int) -> None:
         n_steps = self._views.n_batches(self.finetune.batch_size)

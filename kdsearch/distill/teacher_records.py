@@ -20,7 +20,8 @@ class TeacherRecord:
 
     Accuracies are fractions, on images as they are. `calibration_error` is the expected calibration
     error on the validation split; `entropy` is the mean entropy of its soft targets on the training
-    split, in nats by temperature, and `relative_entropy` the same divided by log C.
+    split, in nats by temperature, and `relative_entropy` the same divided by log C. `preparation` is what its
+    images are made of, beside the mean and deviation of the data; None where they are the data's own.
     """
 
     digest: str
@@ -37,6 +38,7 @@ class TeacherRecord:
     calibration_error: float
     entropy: dict[str, float]
     relative_entropy: dict[str, float]
+    preparation: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from kdsearch.distill.artifact_store import Place, store_at
 from kdsearch.distill.models import build_model
+from kdsearch.distill.preprocessing import Preparation, prepare
 from kdsearch.distill.teacher_records import WEIGHTS_FILE, TeacherRecord, find_record
 from kdsearch.errors import RequestError, RunError
 
@@ -29,7 +30,7 @@ def load_weights_of(record: TeacherRecord) -> dict[str, Tensor]:
 def load_teacher(
     teacher: TeacherRecord | str, artifacts: Place | None = None, device: torch.device | str = "cpu"
 ) -> nn.Module:
-    """Return a trained teacher, frozen and in evaluation mode.
+    """Return a trained teacher, frozen and in evaluation mode; it takes images normalised like the data.
 
     Args:
         teacher: Its record, or its digest.
@@ -41,14 +42,17 @@ def load_teacher(
         RunError: Its files are damaged.
     """
     record = _record_of(teacher, artifacts) if isinstance(teacher, str) else teacher
-    recipe = record.recipe["teacher"]
+    recipe, fed = record.recipe["teacher"], record.preparation or {}
     model = build_model(
         recipe["arch"],
         record.num_classes,
         record.in_channels,
-        image_size=record.image_size,
+        image_size=fed.get("size", record.image_size),
         stem=recipe["stem"],
     )
+    if fed:
+        own = Preparation(tuple(fed["mean"]), tuple(fed["std"]), fed["size"], fed["interpolation"])
+        prepare(model, own, tuple(fed["data_mean"]), tuple(fed["data_std"]), record.image_size)
     model.load_state_dict(load_weights_of(record))
     return model.requires_grad_(False).eval().to(device)
 

@@ -2,10 +2,12 @@
 
 import errno
 import json
+import logging
 import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,12 @@ from kdsearch.distill.artifacts import exclusive
 from kdsearch.distill.calibration import accuracy, calibration_error, soft_target_entropy
 from kdsearch.distill.data import ImageData, Split, load_dataset
 from kdsearch.distill.devices import chosen_device, on_device
-from kdsearch.distill.models import build_model
+from kdsearch.distill.prepared_networks import build_prepared, preparation_of
 from kdsearch.distill.published_weights import load_published
 from kdsearch.distill.randomness import stream
 from kdsearch.distill.recipes import TeacherRecipe, recipe_of
 from kdsearch.distill.setting_names import settings_of
-from kdsearch.distill.starts import load_checkpoint, load_weights
+from kdsearch.distill.starts import Start, fresh, load_checkpoint, load_weights, refuse_untrained
 from kdsearch.distill.supervised import SupervisedTraining, finetune_of
 from kdsearch.distill.teacher_records import (
     RECORD_FILE,
@@ -35,7 +37,7 @@ from kdsearch.distill.teacher_records import (
 from kdsearch.distill.teacher_weights import load_teacher, load_weights_of
 from kdsearch.distill.tensor_bytes import tensor_bytes
 from kdsearch.distill.views import Views
-from kdsearch.errors import RunError
+from kdsearch.errors import RequestError, RunError
 from kdsearch.spec.sections import Augment, Dataset, Finetune, Pretraining, Teacher
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
 TEMPERATURES = (1, 2, 4, 8, 16, 40)
 _RESUME_FILE = "resume.pt"
 _EVALUATION_BATCH = 512
+_log = logging.getLogger(__name__)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
@@ -101,7 +104,7 @@ def _storable(store: ArtifactStore) -> Iterator[None]:
 
 def load_start(
     model: nn.Module, recipe: TeacherRecipe, data: ImageData, artifacts: Place, device: torch.device | str
-) -> None:
+) -> Start:
     """Load the weights that a recipe's pretraining gives, trained here first where it says so.
 
     Args:
@@ -110,21 +113,30 @@ def load_start(
         data: The images that the network is for.
         artifacts: The folder or the URL of the artifact store.
         device: Where a pretraining is run.
+
+    Returns:
+        What stays as it was drawn.
     """
     pretraining = recipe.teacher.pretraining
     if not isinstance(pretraining, Pretraining):
-        return
+        return fresh(model)
     small_stem = recipe.teacher.stem == "small"
+    size = preparation_of(recipe.teacher, data).size
     if pretraining.weights is not None:
-        load_published(model, recipe.teacher.arch, pretraining.weights, data, new_stem=small_stem)
-    elif pretraining.checkpoint is not None:
-        load_checkpoint(model, pretraining.checkpoint, new_stem=small_stem)
-    else:
-        first = _first_recipe(
-            pretraining, recipe, data, finetune_of(pretraining, model, pretraining.epochs or 0)
+        seen = replace(data, image_size=size)
+        weights = pretraining.weights
+        return load_published(
+            model, recipe.teacher.arch, weights, seen, new_stem=small_stem, is_prepared=True
         )
-        record = ensure_teacher(first, artifacts, device)
-        load_weights(model, load_weights_of(record), source=record.path, new_head=True)
+    if pretraining.checkpoint is not None:
+        start = load_checkpoint(model, pretraining.checkpoint, new_stem=small_stem)
+        if start.note is not None:
+            _log.warning("%s.", start.note)
+        return start
+    finetune = finetune_of(pretraining, model, pretraining.epochs or 0)
+    first = _first_recipe(pretraining, recipe, replace(data, image_size=size), finetune)
+    record = ensure_teacher(first, artifacts, device)
+    return load_weights(model, load_weights_of(record), source=record.path, new_head=True)
 
 
 def _first_recipe(
@@ -175,21 +187,15 @@ class _Making:
         if shorter is not None:
             training.load_state_dict(torch.load(shorter, map_location=self._device, weights_only=True))
         else:
-            load_start(model, recipe, data, self._artifacts, self._device)
+            start = load_start(model, recipe, data, self._artifacts, self._device)
+            refuse_untrained(start, recipe.teacher.finetune)
             training.train_head()
         training.train()
         return training
 
     def _fresh_model(self) -> nn.Module:
-        teacher, data = self._recipe.teacher, self._data
-        return build_model(
-            teacher.arch,
-            data.num_classes,
-            data.in_channels,
-            image_size=data.image_size,
-            stem=teacher.stem,
-            generator=stream(teacher.seed, "teacher"),
-        )
+        teacher = self._recipe.teacher
+        return build_prepared(teacher, self._data, stream(teacher.seed, "teacher"))
 
     def _shorter_training(self) -> Path | None:
         """Return the state of the longest shorter training that this one only has to continue."""
@@ -214,6 +220,7 @@ class _Making:
             "num_classes": data.num_classes,
             "in_channels": data.in_channels,
             "image_size": data.image_size,
+            "preparation": self._preparation(),
             "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
             "train_accuracy": accuracy(train, data.train.labels),
             "val_accuracy": accuracy(validation, data.validation.labels),
@@ -223,11 +230,23 @@ class _Making:
             "relative_entropy": {t: nats / math.log(data.num_classes) for t, nats in entropy.items()},
         }
 
+    def _preparation(self) -> dict[str, Any]:
+        """Return what the teacher is fed with, and how the images are normalised from which it is made."""
+        data = self._data
+        found = asdict(preparation_of(self._recipe.teacher, data))
+        return {**found, "data_mean": data.mean, "data_std": data.std}
+
     @torch.no_grad()
     def _logits(self, model: nn.Module, split: Split) -> Tensor:
         views = Views(split, Augment(), self._data.mean, self._data.std, self._device)
         batches = views.plain_batches(_EVALUATION_BATCH)
-        return torch.cat([model(batch.images).float().cpu() for batch in batches])
+        logits = torch.cat([model(batch.images).float().cpu() for batch in batches])
+        if not bool(torch.isfinite(logits).all()):
+            raise RequestError(
+                "`pretraining` must give weights whose logits are finite on the study's images, got NaN or "
+                "infinity. Take other weights, or finetune at a lower `finetune.lr`."
+            )
+        return logits
 
 
 def _can_go_on(recipe: TeacherRecipe) -> bool:

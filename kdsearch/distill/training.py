@@ -19,7 +19,7 @@ from kdsearch.errors import RunError
 from kdsearch.spec import TrainingSpec
 from kdsearch.trial import Metrics, PackReport, TrialResult
 
-_CHECKPOINT_VERSION = 2  # raise it when a checkpoint's state changes its form
+_CHECKPOINT_VERSION = 3  # raise it when a checkpoint's state changes its form
 
 
 def train_pack(

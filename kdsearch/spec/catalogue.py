@@ -48,6 +48,7 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {
     "ctkd": ("theta", "loops"),
     "mse": (),
 }
+WITHOUT_TEMPERATURE = ("mse", "ctkd")  # the limit at T to infinity, and one that learns its own
 STANDARDIZABLE = ("kd", "dkd", "mlkd")  # what logit_standardization may wrap
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "lion")
 SCHEDULES = ("constant", "cosine", "step", "one_cycle")
@@ -94,6 +95,11 @@ def options_of(objective: str, base: str) -> tuple[str, ...] | None:
     """Return the options of an objective (that wraps `base`), or None where it is a user's."""
     own = OBJECTIVES.get(objective)
     return (*own, *OBJECTIVES[base]) if own and "base" in own else own
+
+
+def ignores_temperature(objective: str, alpha: float) -> bool:
+    """Return whether `objective.temperature` has no effect; of a user's objective it is not known here."""
+    return alpha == 0 or objective in WITHOUT_TEMPERATURE
 
 
 def problem_with_name(kind: str, name: str, known: tuple[str, ...]) -> str | None:

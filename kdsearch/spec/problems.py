@@ -14,7 +14,9 @@ from kdsearch.spec.sections import ASKED, CommandTrainer, Section
 from kdsearch.spec.space import ByFactor, Choices, Range, equal_pair, level_label
 from kdsearch.spec.study import TEMPERATURE, TRAINING_LEAVES, StudySpec, TrainingSpec
 
-_TAGS = frozenset({"Range", "Choices", "ByFactor", "ranges", "Pretraining", "CommandTrainer"})
+_TAGS = frozenset(
+    {"Range", "Choices", "ByFactor", "ranges", "Pretraining", "CommandTrainer", "Preprocessing"}
+)
 _MEMBERS = {
     "bool": "true or false",
     "int": "a number",

@@ -188,12 +188,48 @@ class Pretraining(Section):
         return self
 
 
+class Preprocessing(Section):
+    """What a network is fed with: the mean and deviation that normalise its images, and their size.
+
+    One value stands for all channels. What is left out is as published weights were made, else the data's
+    own; `size: data` is the data's even so.
+    """
+
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    size: PositiveCount | Literal["data"] | None = None
+
+    @model_validator(mode="after")
+    def _fits_images(self) -> "Preprocessing":
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and (len(values) not in (1, 3) or not all(map(math.isfinite, values))):
+                raise ValueError(f"`{name}` must be a list of 1 or 3 numbers, got {list(values)}.")
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError(f"`std` must be above 0, got {list(self.std)}.")
+        return self
+
+
+def _refuse_unpublished(preprocessing: Any, source: Any) -> None:
+    is_published = isinstance(source, Pretraining) and source.weights is not None
+    if preprocessing == "weights" and not is_published:
+        raise ValueError(
+            "`preprocessing` must be data, auto or {mean, std, size} where no published weights are used, "
+            "got 'weights'."
+        )
+
+
 class Student(Section):
     """The network that is trained; `init: {epochs: N}` starts from a target-trained one."""
 
     arch: Architecture = "convnet_8_16"
     init: Literal["random"] | Pretraining = "random"
     stem: Literal["standard", "small"] = "standard"
+    preprocessing: Literal["auto", "data", "weights"] | Preprocessing = "auto"
+
+    @model_validator(mode="after")
+    def _weights_are_published(self) -> "Student":
+        _refuse_unpublished(self.preprocessing, self.init)
+        return self
 
 
 class Finetune(Section):
@@ -221,7 +257,13 @@ class Teacher(Section):
     pretraining: Literal["none"] | Pretraining = "none"
     finetune: Finetune = Finetune()
     stem: Literal["standard", "small"] = "standard"
+    preprocessing: Literal["auto", "data", "weights"] | Preprocessing = "auto"
     seed: Count = 0
+
+    @model_validator(mode="after")
+    def _weights_are_published(self) -> "Teacher":
+        _refuse_unpublished(self.preprocessing, self.pretraining)
+        return self
 
     @model_validator(mode="after")
     def _pretraining_names_a_dataset(self) -> "Teacher":

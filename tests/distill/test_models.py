@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from kdsearch.distill.models import adapt_input_channels, build_model, head_name
+from kdsearch.distill.models import adapt_input_channels, build_model, head_modules, head_parameters
 from kdsearch.distill.models.layers import halved
 from kdsearch.distill.models.vit import position_code
 from kdsearch.errors import RequestError
@@ -206,9 +206,81 @@ def test_networks_that_do_not_fit_are_refused(arch, options, message):
         build_model(arch, 10, **options)
 
 
-def test_the_head_is_the_last_linear_layer():
-    assert head_name(build_model("resnet8", 10)) == "fc"
-    assert head_name(build_model("mobilenet_v2_half", 10)) == "classifier.0"
+def test_the_head_of_our_networks_is_the_last_linear_layer():
+    assert head_modules(build_model("resnet8", 10)) == ("fc",)
+    assert head_modules(build_model("mobilenet_v2_half", 10)) == ("classifier.0",)
+
+
+class HeadFirst(nn.Module):
+    """Defines its head before its body, and scales what it gives."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.head = nn.Linear(8, num_classes)
+        self.scale = nn.Parameter(torch.ones(()))
+        self.body = nn.Conv2d(3, 8, 3)
+
+    def forward(self, images):
+        return self.scale * self.head(self.body(images).mean((2, 3)))
+
+
+class TwoHeads(HeadFirst):
+    """Averages two heads, as distilled transformers do; its last layer is neither."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.other = nn.utils.parametrizations.weight_norm(nn.Linear(8, num_classes))
+        self.last = nn.Linear(8, 8)
+
+    def forward(self, images):
+        features = self.last(self.body(images).mean((2, 3)))
+        return (self.head(features) + self.other(features)) / 2
+
+
+class NamelessHead(nn.Module):
+    """A cosine classifier, whose weight belongs to no layer."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(num_classes, 8))
+        self.body = nn.Conv2d(3, 8, 3)
+
+    def forward(self, images):
+        features = nn.functional.normalize(self.body(images).mean((2, 3)))
+        return 10 * nn.functional.linear(features, nn.functional.normalize(self.weight))
+
+
+def head_first(num_classes):
+    return HeadFirst(num_classes)
+
+
+def two_heads(num_classes):
+    return TwoHeads(num_classes)
+
+
+def nameless_head(num_classes):
+    return NamelessHead(num_classes)
+
+
+def seven_classes():
+    return HeadFirst(7)
+
+
+@pytest.mark.parametrize(
+    ("factory", "head"),
+    [
+        ("head_first", {"scale", "head.weight", "head.bias"}),
+        ("two_heads", {"head.weight", "head.bias", "other.bias"}),
+        ("nameless_head", {"weight"}),
+        ("seven_classes", {"scale", "head.weight", "head.bias"}),
+    ],
+)
+def test_the_head_is_what_the_logits_come_from(factory, head):
+    model = build_model(f"{__name__}:{factory}", 10, image_size=8)
+    found = set(head_parameters(model))
+    assert head <= found
+    assert not any(name.startswith(("body", "last")) for name in found)
+    assert model(torch.zeros(2, 3, 8, 8)).shape == (2, 10)
 
 
 def test_input_channels_are_adapted_so_that_grey_is_grey():

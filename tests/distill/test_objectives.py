@@ -212,27 +212,6 @@ def test_dkd_warms_up():
     assert late == full
 
 
-def cosine_term(weight=1.0):
-    def term(student_logits, teacher_logits, targets, temperature):
-        similarity = F.cosine_similarity(student_logits / temperature, teacher_logits / temperature)
-        return weight * (1 - similarity.mean())
-
-    return term
-
-
-def test_a_users_factory_is_an_objective_alone_and_in_a_pack():
-    student, teacher, targets = logits_of("rand8x10")
-    name = f"{__name__}:cosine_term"
-    alone = objective(name, weight=2.0)(student, teacher, targets, 4.0)
-    assert alone.item() == pytest.approx(2 * (1 - F.cosine_similarity(student, teacher).mean().item()))
-    found = pack_term(name, {"weight": 2.0})
-    weights = torch.tensor([2.0, 1.0], dtype=torch.float64)
-    pack = found.term(
-        torch.stack([student, student]), teacher[None], targets, torch.ones(2), epoch=1, weight=weights
-    )
-    assert pack.tolist() == pytest.approx([alone.item(), alone.item() / 2])
-
-
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

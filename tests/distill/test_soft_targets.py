@@ -18,11 +18,15 @@ from kdsearch.spec import TrainingSpec
 
 N, C = 40, 10
 KEY = TargetsKey("t" * 64, "v" * 64, 0, (N, C))
-FILE_BYTES = N * C * 2
+FILE_BYTES = N * C * 2 + N * 4
 
 
 def logits(seed=0, scale=4.0):
     return torch.randn(N, C, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+def all_of(stored):
+    return stored.at(torch.arange(len(stored.maxima)))
 
 
 def never():
@@ -32,8 +36,16 @@ def never():
 def test_logits_are_computed_once(tmp_path):
     first = SoftTargetStore(tmp_path).get(KEY, 1, logits)
     again = SoftTargetStore(tmp_path).get(KEY, 1, never)
-    assert torch.equal(first, again)
-    assert first.dtype == torch.float16
+    assert torch.equal(all_of(first), all_of(again))
+    assert first.centred.dtype == torch.float16
+
+
+def test_the_stored_logits_are_the_teachers_own_not_shifted(tmp_path):
+    true = logits(5) + torch.arange(N)[:, None] * 100.0
+    index = torch.tensor([3, 0, 2])
+    torch.testing.assert_close(
+        SoftTargetStore(tmp_path).get(KEY, 1, lambda: true).at(index), true[index], rtol=0, atol=5e-3
+    )
 
 
 @pytest.mark.parametrize("other", ["teacher", "views", "view_seed"])
@@ -42,15 +54,15 @@ def test_what_decides_the_logits_keeps_them_apart(tmp_path, other):
     store.get(KEY, 1, logits)
     changed = {"view_seed": 1} if other == "view_seed" else {other: "x" * 64}
     found = store.get(TargetsKey(**{**KEY.__dict__, **changed}), 1, lambda: logits(1))
-    assert not torch.equal(found, store.get(KEY, 1, never))
-    assert not torch.equal(store.get(KEY, 2, lambda: logits(2)), store.get(KEY, 1, never))
+    assert not torch.equal(all_of(found), all_of(store.get(KEY, 1, never)))
+    assert not torch.equal(all_of(store.get(KEY, 2, lambda: logits(2))), all_of(store.get(KEY, 1, never)))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 1e-3)])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0, 40.0])
 def test_the_gradient_is_the_live_teachers_within_the_stored_type(tmp_path, dtype, temperature, tolerance):
     teacher, student = logits(3, scale=8.0) + 30.0, logits(4)
-    stored = SoftTargetStore(tmp_path, dtype=dtype).get(KEY, 1, lambda: teacher).float()
+    stored = all_of(SoftTargetStore(tmp_path, dtype=dtype).get(KEY, 1, lambda: teacher))
     gradients = []
     for targets in (teacher, stored):
         own = student.clone().requires_grad_()
@@ -63,7 +75,7 @@ def test_the_gradient_is_the_live_teachers_within_the_stored_type(tmp_path, dtyp
 def test_extreme_logits_stay_finite(tmp_path):
     extreme = torch.tensor([[1e6, 0.0], [0.0, 0.0]])
     found = SoftTargetStore(tmp_path).get(TargetsKey("t", "v", 0, (2, 2)), 1, lambda: extreme)
-    assert found.isfinite().all()
+    assert all_of(found).isfinite().all()
 
 
 def test_a_file_cut_short_is_made_again(tmp_path):
@@ -71,7 +83,7 @@ def test_a_file_cut_short_is_made_again(tmp_path):
     store.get(KEY, 1, logits)
     (path,) = (p for p in tmp_path.rglob("*") if p.is_file())
     path.write_bytes(path.read_bytes()[:-2])
-    assert torch.equal(store.get(KEY, 1, logits), store.get(KEY, 1, never))
+    assert torch.equal(all_of(store.get(KEY, 1, logits)), all_of(store.get(KEY, 1, never)))
 
 
 def test_the_cap_removes_what_was_unused_for_longest(tmp_path):
@@ -91,7 +103,7 @@ def test_the_cap_removes_what_was_unused_for_longest(tmp_path):
 
 def test_the_size_is_said_before_anything_is_written(tmp_path, caplog):
     caplog.set_level(logging.INFO, "kdsearch")
-    assert soft_target_bytes((50_000, 100), 200) == 2_000_000_000
+    assert soft_target_bytes((50_000, 100), 200) == 2_040_000_000
     assert SoftTargetStore(tmp_path, cap_bytes=10 * FILE_BYTES).has_room_for(KEY, 10)
     assert not SoftTargetStore(tmp_path, cap_bytes=10 * FILE_BYTES).has_room_for(KEY, 11)
     assert "10 epochs, 0.0 MB" in caplog.messages[0]
@@ -101,7 +113,7 @@ def test_the_size_is_said_before_anything_is_written(tmp_path, caplog):
 
 def fill(folder):
     store = SoftTargetStore(folder)
-    return [store.get(KEY, epoch, lambda e=epoch: logits(e)).clone() for epoch in range(8)]
+    return [all_of(store.get(KEY, epoch, lambda e=epoch: logits(e))) for epoch in range(8)]
 
 
 def test_processes_may_race(tmp_path):

@@ -132,10 +132,13 @@ def test_a_longer_training_continues_a_shorter_one_where_the_schedule_is_constan
 
 
 def test_no_training_at_all_leaves_the_start(tmp_path, trained_epochs):
-    record = ensure_teacher(recipe(finetune={"epochs": 0}, seed=5), tmp_path)
-    start = build_model("convnet_8_16", 10, 1, image_size=8, generator=stream(5, "teacher"))
+    start = build_model("convnet_8_16", 10, 1, image_size=8, generator=stream(5, "start"))
+    torch.save(start.state_dict(), tmp_path / "start.pt")
+    pretraining = {"checkpoint": str(tmp_path / "start.pt")}
+    record = ensure_teacher(recipe(pretraining=pretraining, finetune={"epochs": 0}), tmp_path)
     assert trained_epochs == []
-    assert torch.equal(load_weights_of(record)["convs.1.weight"], start.convs[1].weight)
+    for name, value in start.state_dict().items():
+        assert torch.equal(load_weights_of(record)[name], value)
 
 
 def test_a_head_is_trained_on_the_frozen_body(tmp_path):
@@ -292,7 +295,7 @@ def test_a_pretraining_has_a_root_of_its_own(tmp_path):
         for number in range(10):
             Image.new("L", (16, 16), 200 - 150 * label).save(folder / name / f"{number}.png")
     asked = recipe(
-        pretraining={"dataset": "imagefolder", "epochs": 1, "root": str(folder)}, finetune={"epochs": 0}
+        pretraining={"dataset": "imagefolder", "epochs": 1, "root": str(folder)}, finetune={"epochs": 1}
     )
     ensure_teacher(asked, tmp_path / "artifacts")
     assert len([path for path in (tmp_path / "artifacts" / "teachers").iterdir() if path.is_dir()]) == 2
@@ -300,10 +303,10 @@ def test_a_pretraining_has_a_root_of_its_own(tmp_path):
 
 @pytest.mark.parametrize("file", ["record.json", "weights.pt"])
 def test_a_damaged_teacher_is_named(tmp_path, file):
-    record = ensure_teacher(recipe(finetune={"epochs": 0}), tmp_path)
+    record = ensure_teacher(recipe(finetune={"epochs": 1}), tmp_path)
     (Path(record.path) / file).write_bytes(b"{")
     with pytest.raises(RunError, match=f"{file} can't be read"):
-        load_teacher(ensure_teacher(recipe(finetune={"epochs": 0}), tmp_path))
+        load_teacher(ensure_teacher(recipe(finetune={"epochs": 1}), tmp_path))
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, small_files):

@@ -37,7 +37,7 @@ class Case:
                 },
                 "augment": {"crop_padding": self.image_size // 8, "flip": True},
                 "student": {"arch": self.student},
-                "teacher": {"arch": self.teacher, "finetune": {"epochs": 0}},
+                "teacher": {"arch": self.teacher, "finetune": {"epochs": 0, "head_epochs": 1}},
                 "training": {"epochs": 100, "batch_size": BATCH_SIZE},
             }
         )

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from kdsearch.distill.models.cifar_resnet import CifarResNet, WideStageResNet
+from kdsearch.distill.models.heads import note_head
 from kdsearch.distill.models.library import (
     build_from_factory,
     build_timm,
@@ -27,6 +28,10 @@ from kdsearch.spec.catalogue import problem_with_architecture
 
 _NARROW, _FOURFOLD = (16, 16, 32, 64), (32, 64, 128, 256)
 _SMALL_IMAGE = 16
+_LIBRARIES: dict[str, Callable[[str, int, int, int], nn.Module]] = {
+    "torchvision": build_torchvision,
+    "timm": build_timm,
+}
 
 # Each is called with the number of classes and of input channels.
 _CIFAR_FAMILIES: dict[str, Callable[[int, int], nn.Module]] = {
@@ -83,16 +88,21 @@ def build_model(
         return _of_any_width(arch, num_classes, in_channels, image_size)
 
 
+def is_users(arch: str) -> bool:
+    """Return whether an architecture is a user's own `package.module:factory`."""
+    return ":" in arch and arch.partition(":")[0] not in _LIBRARIES
+
+
 def _from_library(arch: str, num_classes: int, in_channels: int, image_size: int, stem: str) -> nn.Module:
     library, _, name = arch.partition(":")
-    builders = {"torchvision": build_torchvision, "timm": build_timm}
-    if library in builders:
-        model = builders[library](name, num_classes, in_channels, image_size)
+    if library in _LIBRARIES:
+        model = _LIBRARIES[library](name, num_classes, in_channels, image_size)
     else:
         model = build_from_factory(arch, num_classes, in_channels, image_size)
     if stem == "small":
         use_small_stem(model, arch)
     check_fits(model, arch, num_classes, in_channels, image_size)
+    note_head(model, (in_channels, image_size, image_size))
     return model
 
 

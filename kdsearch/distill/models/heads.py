@@ -1,28 +1,128 @@
-"""The ends of a network: the linear head that gives logits, and the first convolution's channels."""
+"""The head of a network: the parameters that its logits come from, found in the graph of an output."""
 
-from jaxtyping import Float
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
-
-def head_name(model: nn.Module) -> str:
-    """Return the name of the module that gives the logits: the last linear layer or convolution."""
-    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    return layers[-1] if layers else ""
+_HEADS = "_kdsearch_head"
 
 
-def head_of(model: nn.Module) -> nn.Module:
-    """Return the module that gives the logits."""
-    return model.get_submodule(head_name(model))
+def note_head(model: nn.Module, logits_of: tuple[int, int, int]) -> None:
+    """Find the head of a network and note it there, where `head_parameters` reads it.
 
+    Two heads whose logits are averaged are both the head; so is what stands between it and the logits.
 
-def adapt_input_channels(weight: Float[Tensor, "O I h w"], in_channels: int) -> Float[Tensor, "O C h w"]:
-    """Return a first convolution's weights for other input channels.
-
-    A grey image gives the same activations as its copy in every colour channel would have given; colour
-    weights made of grey ones do the same for a grey picture.
+    Args:
+        model: The network.
+        logits_of: Channels, height and width of the images that it takes.
     """
-    if in_channels == 1:
-        return weight.sum(1, keepdim=True)
-    copies = -(-in_channels // weight.shape[1])
-    repeated = weight.repeat(1, copies, 1, 1)[:, :in_channels]
-    return repeated * (weight.shape[1] / in_channels)
+    found = _head_in_graph(model, logits_of)
+    if found:
+        setattr(model, _HEADS, found)
+
+
+def head_parameters(model: nn.Module) -> tuple[str, ...]:
+    """Return the names of the head's parameters: as noted, else those of the layer that is defined last."""
+    noted: tuple[str, ...] | None = getattr(model, _HEADS, None)
+    if noted is not None:
+        return noted
+    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    if not layers:
+        return ()
+    name, head = layers[-1]
+    return tuple(f"{name}.{own}" if name else own for own, _ in head.named_parameters())
+
+
+def head_modules(model: nn.Module) -> tuple[str, ...]:
+    """Return the names of the modules that hold the head's parameters, in the order of definition."""
+    return tuple(dict.fromkeys(name.rpartition(".")[0] for name in head_parameters(model)))
+
+
+def head_tensors(model: nn.Module) -> frozenset[str]:
+    """Return the head's parameters and the buffers of its own modules, by their names in the state dict."""
+    parameters, owners = set(head_parameters(model)), set(head_modules(model)) - {""}
+    names = model.state_dict()
+    return frozenset(n for n in names if n in parameters or n.rpartition(".")[0] in owners)
+
+
+def _head_in_graph(model: nn.Module, image: tuple[int, int, int]) -> tuple[str, ...]:
+    """Return the parameters that meet the data nearest to the logits, on every path from there.
+
+    A path ends where a matrix that has a dimension of the classes' number is applied to the data.
+    """
+    tried = copy.deepcopy(model).eval().requires_grad_(True)
+    example = next(tried.parameters())
+    images = torch.zeros(1, *image, dtype=example.dtype, device=example.device).requires_grad_(True)
+    logits = tried(images)
+    names = {id(parameter): name for name, parameter in tried.named_parameters()}
+    graph = _Graph(names, images)
+    found = graph.nearest(logits.grad_fn, logits.shape[-1])
+    return tuple(name for name, _ in tried.named_parameters() if name in found)
+
+
+class _Graph:
+    """Autograd's graph of an output, split into what carries data and what makes parameters ready.
+
+    Args:
+        names: The parameters' names by their identity.
+        images: The images, which require a gradient, so that data are told from parameters.
+    """
+
+    def __init__(self, names: Mapping[int, str], images: Tensor) -> None:
+        self._names = names
+        self._images = images
+        self._carries: dict[Any, bool] = {}
+
+    def nearest(self, end: Any, num_classes: int) -> set[str]:
+        """Return the names of the parameters that the head is made of, met on the way back from the end."""
+        found: set[str] = set()
+        has_matrix = False
+        ahead, seen = [end], {end}
+        while ahead:
+            node = ahead.pop()
+            own = [leaf for part in _inputs(node) if not self._carries_data(part) for leaf in _leaves(part)]
+            small = [leaf for leaf in own if leaf.numel() <= num_classes]
+            matrices = [leaf for leaf in own if leaf.ndim > 1 and num_classes in leaf.shape]
+            matrices = [leaf for leaf in matrices if leaf.numel() > num_classes]
+            found |= {self._names[id(leaf)] for leaf in (*small, *matrices) if id(leaf) in self._names}
+            if matrices:
+                has_matrix = True
+                continue
+            behind = [part for part in _inputs(node) if self._carries_data(part) and part not in seen]
+            seen |= set(behind)
+            ahead += behind
+        return found if has_matrix else set()
+
+    def _carries_data(self, node: Any) -> bool:
+        """Return whether a node comes from the images; without recursion, for graphs are deep."""
+        waiting = [node]
+        while waiting:
+            top = waiting[-1]
+            missing = [part for part in _inputs(top) if part not in self._carries]
+            if missing:
+                waiting += missing
+                continue
+            waiting.pop()
+            is_image = getattr(top, "variable", None) is self._images
+            self._carries[top] = is_image or any(self._carries[part] for part in _inputs(top))
+        return self._carries[node]
+
+
+def _leaves(node: Any) -> list[Tensor]:
+    """Return the parameters that a node comes from."""
+    found, waiting, seen = [], [node], {node}
+    while waiting:
+        top = waiting.pop()
+        if hasattr(top, "variable"):
+            found.append(top.variable)
+        behind = [part for part in _inputs(top) if part not in seen]
+        seen |= set(behind)
+        waiting += behind
+    return found
+
+
+def _inputs(node: Any) -> list[Any]:
+    return [part for part, _ in node.next_functions if part is not None]

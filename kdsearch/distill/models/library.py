@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from kdsearch.distill.factories import load_factory
-from kdsearch.distill.models.heads import adapt_input_channels, head_name
+from kdsearch.distill.models.channels import adapt_input_channels
+from kdsearch.distill.models.heads import head_modules, note_head
 from kdsearch.errors import RequestError
 
 # Auxiliary heads would change what a forward pass gives back while training.
@@ -66,17 +67,28 @@ def build_from_factory(name: str, num_classes: int, in_channels: int, image_size
     """Return the network of `package.module:factory`.
 
     The factory is called with those of `num_classes`, `in_channels` and `image_size` that it takes, by
-    name, and returns an `nn.Module` that maps images [B, C, H, W] to logits; a last linear layer of
-    another number of classes is replaced.
+    name, and returns an `nn.Module` that maps images [B, C, H, W] to logits; a linear head of another
+    number of classes is replaced.
     """
     factory = load_factory(name, "arch")
     offered = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
     parameters = inspect.signature(factory).parameters
     takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    model = factory(**{key: value for key, value in offered.items() if takes_all or key in parameters})
+    given = {key: value for key, value in offered.items() if takes_all or key in parameters}
+    missing = [
+        key
+        for key, p in parameters.items()
+        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and key not in given
+    ]
+    if missing:
+        raise RequestError(
+            f"`arch` {name!r} must take no arguments but num_classes, in_channels and image_size, got "
+            f"{', '.join(missing)} without a default. Give it one."
+        )
+    model = factory(**given)
     if not isinstance(model, nn.Module):
         raise RequestError(f"`arch` {name!r} must return an nn.Module, got {type(model).__name__}.")
-    _set_head(model, num_classes)
+    _set_head(model, num_classes, (in_channels, image_size, image_size))
     return model
 
 
@@ -136,11 +148,23 @@ def _set_input_channels(model: nn.Module, in_channels: int) -> None:
     _replace(model, name, fitted)
 
 
-def _set_head(model: nn.Module, num_classes: int) -> None:
-    name = head_name(model)
-    head = model.get_submodule(name)
-    if isinstance(head, nn.Linear) and head.out_features != num_classes:
-        _replace(model, name, nn.Linear(head.in_features, num_classes, bias=head.bias is not None))
+def _set_head(model: nn.Module, num_classes: int, image: tuple[int, int, int]) -> None:
+    """Replace linear heads of another number of classes; what else does not fit is said by `check_fits`."""
+    training = model.training
+    try:
+        with torch.no_grad():
+            logits = model.eval()(torch.zeros(1, *image))
+    except (RuntimeError, AssertionError, ValueError):
+        return
+    finally:
+        model.train(training)
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[1] == num_classes:
+        return
+    note_head(model, image)
+    for name in head_modules(model):
+        head = model.get_submodule(name)
+        if isinstance(head, nn.Linear) and head.out_features == logits.shape[1]:
+            _replace(model, name, nn.Linear(head.in_features, num_classes, bias=head.bias is not None))
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:

@@ -1,6 +1,7 @@
 """Distillation objectives: one meaning each, for one student or for a pack of K."""
 
 from kdsearch.distill.objectives.closed_form import ClosedForm, KDTargets
+from kdsearch.distill.objectives.own import OwnTerm
 from kdsearch.distill.objectives.registry import (
     OBJECTIVES,
     DistillationTerm,
@@ -9,17 +10,19 @@ from kdsearch.distill.objectives.registry import (
     objective,
     pack_term,
 )
-from kdsearch.distill.objectives.softened import Term, learned_temperature
+from kdsearch.distill.objectives.softened import Term, learned_temperature, standardized
 
 __all__ = [
     "OBJECTIVES",
     "ClosedForm",
     "DistillationTerm",
     "KDTargets",
+    "OwnTerm",
     "PackTerm",
     "Term",
     "at_least_float32",
     "learned_temperature",
     "objective",
     "pack_term",
+    "standardized",
 ]

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from kdsearch.distill.factories import load_factory
 from kdsearch.distill.objectives.decoupled import dkd, nkd
+from kdsearch.distill.objectives.own import OwnTerm
 from kdsearch.distill.objectives.relational import dist, mlkd
 from kdsearch.distill.objectives.softened import Term, ctkd, kd, mse, standardized
 from kdsearch.errors import RequestError
@@ -24,7 +24,8 @@ DistillationTerm: TypeAlias = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
 class PackTerm:
     """A term with its options' defaults, and those of them that are learned with the student.
 
-    `varies` tells that it changes from epoch to epoch, or may.
+    `varies` tells that it changes from epoch to epoch, or may; `standardizes` that its soft targets are
+    those of standardised logits.
     """
 
     term: Term
@@ -32,6 +33,7 @@ class PackTerm:
     optional: tuple[str, ...] = ()
     learned: tuple[str, ...] = ()
     varies: bool = False
+    standardizes: bool = False
 
     def option_names(self) -> tuple[str, ...]:
         """Return the names of the numeric options."""
@@ -54,7 +56,7 @@ def objective(name: str, **options: Option) -> DistillationTerm:
 
     Args:
         name: One of kd, dkd, dist, logit_standardization, nkd, mlkd, ctkd, mse, or a user's
-            `package.module:factory`, called with the options, that returns such a callable.
+            `package.module:name`: such a callable, or a factory of one that takes the options.
         options: The term's own weights; `logit_standardization` also takes `base`.
 
     Returns:
@@ -65,7 +67,7 @@ def objective(name: str, **options: Option) -> DistillationTerm:
         RequestError: The name or an option is not known.
     """
     if ":" in name:
-        return _from_factory(name, options)
+        return OwnTerm(name, options)
     numbers = {key: value for key, value in options.items() if not isinstance(value, str)}
     found = pack_term(name, numbers, base=options.get("base"))
     values = {key: torch.as_tensor(v)[None] for key, v in {**found.defaults, **numbers}.items()}
@@ -83,15 +85,13 @@ def pack_term(name: str, options: Mapping[str, Any], base: Any = None) -> PackTe
     """Return the term of a name for a whole pack.
 
     Args:
-        name: An objective's name, or a user's `package.module:factory`.
+        name: An objective's name.
         options: The numeric options that will be given.
         base: What `logit_standardization` wraps: kd, dkd or mlkd.
 
     Raises:
         RequestError: The name, the base or an option is not known.
     """
-    if ":" in name:
-        return PackTerm(partial(_looped, name), optional=tuple(options), varies=True)
     found = _standardized(base or "kd") if name == "logit_standardization" else OBJECTIVES.get(name)
     if found is None:
         known = ", ".join((*OBJECTIVES, "logit_standardization"))
@@ -122,7 +122,7 @@ def _standardized(base: str) -> PackTerm:
     term = (
         partial(mlkd, on_instances=_on_standardized(kd)) if on_raw_logits else _on_standardized(wrapped.term)
     )
-    return replace(wrapped, term=term)
+    return replace(wrapped, term=term, standardizes=True)
 
 
 def _on_standardized(term: Term) -> Term:
@@ -133,26 +133,3 @@ def _on_standardized(term: Term) -> Term:
         return term(student, teacher, targets, temperature, **options)
 
     return standardizing
-
-
-def _looped(
-    name: str,
-    student_logits: Tensor,
-    teacher_logits: Tensor,
-    targets: Tensor,
-    temperature: Tensor,
-    *,
-    epoch: int | None,  # noqa: ARG001 - a user's term knows no epochs
-    **options: Tensor,
-) -> Tensor:
-    """Call a user's term of one student for each student of a pack."""
-    losses = []
-    for k, logits in enumerate(student_logits):
-        term = _from_factory(name, {key: float(value[k]) for key, value in options.items()})
-        losses.append(term(logits, teacher_logits[0], targets, float(temperature[k])))
-    return torch.stack(losses)
-
-
-def _from_factory(name: str, options: Mapping[str, Any]) -> DistillationTerm:
-    term: DistillationTerm = load_factory(name, "objective.name")(**options)
-    return term

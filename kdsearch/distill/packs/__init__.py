@@ -11,7 +11,9 @@ from kdsearch.distill.packs.choice import (
     measured_seconds,
     possible_ways,
     preferred,
+    way_problem,
 )
+from kdsearch.distill.packs.content import content_of
 from kdsearch.distill.packs.dropout import draws_globally, key_dropout
 from kdsearch.distill.packs.executor import Executor, MemberLoss
 from kdsearch.distill.packs.fused import FusedPack
@@ -30,6 +32,7 @@ __all__ = [
     "PackPlan",
     "Precision",
     "Way",
+    "content_of",
     "device_name",
     "draws_globally",
     "fusing_problem",
@@ -38,4 +41,5 @@ __all__ = [
     "measured_seconds",
     "possible_ways",
     "preferred",
+    "way_problem",
 ]

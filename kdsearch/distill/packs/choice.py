@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kdsearch.distill.artifacts import write_whole
 from kdsearch.distill.devices import is_out_of_memory
+from kdsearch.distill.packs.agreement import disagreement
 from kdsearch.distill.packs.dropout import draws_globally
 from kdsearch.distill.packs.executor import Executor, MemberLoss
 from kdsearch.distill.packs.fused import FusedPack
@@ -93,12 +94,20 @@ def measured_choice(
 
 
 def possible_ways(models: Sequence[nn.Module], images: Tensor, plan: PackPlan) -> list[Way]:
-    """Return the ways that can train these networks, the default first."""
+    """Return the ways that train these networks as the plain loop does, which is the first."""
     layered = any(isinstance(module, nn.Conv2d) for module in models[0].modules())
-    ways: list[Way] = ["looped", "looped_channels_last"] if layered else ["looped"]
-    if len(models) > 1 and fusing_problem(models[0], images, plan.precision) is None:
-        ways.append("fused")
-    return ways
+    others: list[Way] = ["looped_channels_last"] if layered else []
+    others += ["fused"] if len(models) > 1 else []
+    return ["looped", *(way for way in others if way_problem(way, models[0], images, plan) is None)]
+
+
+def way_problem(way: Way, model: nn.Module, images: Tensor, plan: PackPlan) -> str | None:
+    """Return why networks of this kind can't be trained in a way, or None where they can."""
+    if way == "looped":
+        return None
+    if way == "fused":
+        return fusing_problem(model, images, plan.precision)
+    return disagreement(way, model, images, plan)
 
 
 def fusing_problem(model: nn.Module, images: Tensor, precision: Precision) -> str | None:
@@ -113,7 +122,8 @@ def fusing_problem(model: nn.Module, images: Tensor, precision: Precision) -> st
         if is_out_of_memory(error):
             raise
         return f"torch.func can't vectorise it ({type(error).__name__}: {str(error).splitlines()[0]})"
-    return None
+    problem = disagreement("fused", model, images, PackPlan(precision, seeds=()))
+    return None if problem is None else f"fused it would train otherwise than alone: {problem}"
 
 
 def measured_seconds(

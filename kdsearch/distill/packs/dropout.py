@@ -1,5 +1,6 @@
 """Dropout that depends on the member's seed, the layer and the step, never on the neighbours."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,14 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from kdsearch.distill.randomness import hash_key, hashed, seeded
+from kdsearch.errors import RunError
 
 _WORDS = 2**32
 _DROPOUT = 0xD0  # sets these keys apart from those of views
 
 
 class KeyedDropout(nn.Module):
-    """Dropout with a mask hashed from a key and a step, the same alone, looped and fused.
+    """Dropout with a mask hashed from a key, a step and a call, the same alone, looped and fused.
 
+    A network may call it at several places of its forward pass: each call of a step has a mask of its own.
     The key is a buffer, so that a fused pack stacks the members' keys like their other buffers.
     """
 
@@ -26,14 +29,38 @@ class KeyedDropout(nn.Module):
         self.step = 0
         self.register_buffer("key", torch.tensor(key), persistent=False)
 
+    @property
+    def step(self) -> int:
+        """The step of training; setting it begins a new forward pass."""
+        return self._step
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self._step = step
+        self._calls = 0
+
     def forward(self, values: Tensor) -> Tensor:
         """Return the values with a share `p` set to 0 and the rest scaled up, in training mode."""
         if not self.training or self.p == 0:
             return values
         position = torch.arange(values.numel(), device=values.device)
-        words = hashed(hash_key(self.step), hashed(_DROPOUT, position) ^ self.key)
+        words = hashed(self._next_key(), hashed(_DROPOUT, position) ^ self.key)
         kept = (words >= round(self.p * _WORDS)).view(values.shape)
         return torch.where(kept, values / (1 - self.p), 0.0) if self.p < 1 else torch.zeros_like(values)
+
+    def _next_key(self) -> int:
+        """Return the key of this call; the first of a step has that of the step alone."""
+        # Activation checkpointing calls the forward pass again inside the backward pass.
+        if torch._C._current_graph_task_id() != -1:
+            if self._calls > 1:
+                raise RunError(
+                    "`student.arch` must not call one nn.Dropout several times under activation "
+                    "checkpointing. Give each place a dropout of its own."
+                )
+            return hash_key(self._step)
+        call = self._calls
+        self._calls += 1
+        return hash_key(self._step, call) if call else hash_key(self._step)
 
 
 def key_dropout(model: nn.Module, seed: int) -> None:
@@ -50,13 +77,11 @@ def draws_globally(model: nn.Module, images: Tensor) -> bool:
 
     It then has randomness of a kind that is not `nn.Dropout` (stochastic depth, dropout of attention).
     """
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    tried = copy.deepcopy(model).train()  # a forward pass may change buffers, or state of any other kind
     with seeded(0, images.device), torch.no_grad():
         before = _generator_states(images.device)
-        model.train()(images)
+        tried(images)
         after = _generator_states(images.device)
-        for buffer, value in buffers:
-            buffer.copy_(value)
     return any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 

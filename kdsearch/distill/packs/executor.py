@@ -21,7 +21,7 @@ class Executor(Protocol):
 
     @property
     def parameters(self) -> list[list[Tensor]]:
-        """Each member's parameters; after `backward` they hold gradients."""
+        """Each member's parameters that are trained; after `backward` they hold gradients."""
         ...
 
     def backward(self, images: Float[Tensor, "B ..."], loss: MemberLoss, step: int) -> Float[Tensor, " K"]:

@@ -15,10 +15,14 @@ class MemberForward:
 
     def __call__(
         self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Float[Tensor, "B ..."]
-    ) -> Float[Tensor, "B C"]:
-        """Return logits; BatchNorm's running statistics in `buffers` change in place."""
-        logits: Tensor = functional_call(self.skeleton, (parameters, buffers), (images,))
-        return logits
+    ) -> tuple[Float[Tensor, "B C"], dict[str, Tensor]]:
+        """Return logits, and the buffers that the network has assigned.
+
+        Those that change in place, as BatchNorm's running statistics, do so in `buffers`.
+        """
+        held = {**parameters, **buffers}  # an assigned buffer is put into it
+        logits: Tensor = functional_call(self.skeleton, held, (images,))
+        return logits, {name: held[name] for name, own in buffers.items() if held[name] is not own}
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:

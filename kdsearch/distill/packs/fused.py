@@ -17,7 +17,7 @@ class FusedPack:
     """K networks in one: parameters and buffers stacked at dimension 0, one vmapped forward pass.
 
     The buffers must be contiguous tensors stacked at dimension 0: of others, BatchNorm's running
-    statistics come out wrong without a word.
+    statistics come out wrong without a word. Parameters that their author froze stay as they are.
 
     Args:
         models: The members' networks.
@@ -28,6 +28,7 @@ class FusedPack:
 
     def __init__(self, models: Sequence[nn.Module], precision: Precision, *, compiled: bool = False) -> None:
         parameters, buffers = stack_module_state(list(models))
+        self._trained = {name for name, own in models[0].named_parameters() if own.requires_grad}
         self._forward = MemberForward(models[0])
         self._dropouts = [m for m in self._forward.skeleton.modules() if isinstance(m, KeyedDropout)]
         self._precision = precision
@@ -37,7 +38,7 @@ class FusedPack:
 
     @property
     def parameters(self) -> list[list[Tensor]]:
-        """Each member's parameters: views of the stacked ones, as their gradients are."""
+        """Each member's parameters that are trained: views of the stacked ones, as their gradients are."""
         return [list(own) for own in self._members]
 
     @property
@@ -85,23 +86,27 @@ class FusedPack:
 
     def _logits(self, images: Tensor) -> Tensor:
         with self._precision.vmapped_context():
-            found: Tensor = self._together(self._parameters, self._buffers, images)
+            found: Tensor
+            found, assigned = self._together(self._parameters, self._buffers, images)
+        for name, value in assigned.items():
+            self._buffers[name].copy_(value.detach())
         return found
 
     def _take(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
         """Hold these stacked tensors, and gradients that stay in place from step to step."""
         self._parameters = {
-            name: stacked.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
+            name: stacked.detach().clone(memory_format=torch.contiguous_format)
             for name, stacked in parameters.items()
         }
         self._buffers = {
             name: stacked.clone(memory_format=torch.contiguous_format) for name, stacked in buffers.items()
         }
-        self._gradients = [torch.zeros_like(stacked) for stacked in self._parameters.values()]
-        for stacked, gradient in zip(self._parameters.values(), self._gradients, strict=True):
+        trained = [own.requires_grad_() for name, own in self._parameters.items() if name in self._trained]
+        self._gradients = [torch.zeros_like(stacked) for stacked in trained]
+        for stacked, gradient in zip(trained, self._gradients, strict=True):
             stacked.grad = gradient
         size = len(self._gradients[0])
-        self._members = [[_member_view(s, k) for s in self._parameters.values()] for k in range(size)]
+        self._members = [[_member_view(stacked, k) for stacked in trained] for k in range(size)]
 
 
 def _member_view(stacked: Tensor, k: int) -> Tensor:

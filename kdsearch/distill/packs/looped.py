@@ -38,7 +38,7 @@ class LoopedPack:
     ) -> None:
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._models = [model.train().to(memory_format=self._format) for model in models]
-        self._parameters = [list(model.parameters()) for model in models]
+        self._parameters = [[p for p in model.parameters() if p.requires_grad] for model in models]
         self._dropouts = [[m for m in model.modules() if isinstance(m, KeyedDropout)] for model in models]
         self._precision = precision
         self._seeds = None if seeds is None else list(seeds)
@@ -47,7 +47,7 @@ class LoopedPack:
 
     @property
     def parameters(self) -> list[list[Tensor]]:
-        """Each member's parameters."""
+        """Each member's parameters, but for those that its author froze."""
         return [list(own) for own in self._parameters]
 
     def backward(self, images: Float[Tensor, "B ..."], loss: MemberLoss, step: int) -> Float[Tensor, " K"]:
@@ -110,5 +110,8 @@ class LoopedPack:
             if self._compiled is None:
                 logits: Tensor = model(images)
             else:
-                logits = self._compiled(dict(model.named_parameters()), dict(model.named_buffers()), images)
+                buffers = dict(model.named_buffers())
+                logits, assigned = self._compiled(dict(model.named_parameters()), buffers, images)
+                for name, value in assigned.items():
+                    buffers[name].copy_(value.detach())
         return logits

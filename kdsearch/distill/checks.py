@@ -1,0 +1,163 @@
+"""What a training brings, looked at before anything starts: networks, weights and objective."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from kdsearch.distill.data import ImageData, load_dataset
+from kdsearch.distill.initial_students import starting_recipe
+from kdsearch.distill.objectives import OwnTerm
+from kdsearch.distill.prepared_networks import build_prepared, preparation_of
+from kdsearch.distill.preprocessing import described
+from kdsearch.distill.published_weights import check_published
+from kdsearch.distill.randomness import stream
+from kdsearch.distill.recipes import TeacherRecipe, recipe_of
+from kdsearch.distill.setting_names import settings_of
+from kdsearch.distill.starts import Start, fresh, load_checkpoint, refuse_untrained
+from kdsearch.errors import KDSearchError, RequestError
+from kdsearch.spec import TrainingSpec
+from kdsearch.spec.catalogue import ignores_temperature
+from kdsearch.spec.sections import Pretraining
+
+_N_EXAMPLES = 8
+_TEMPERATURES = (1.0, 40.0)
+
+
+def check_training(spec: TrainingSpec, data: ImageData | None = None) -> list[str]:
+    """Look at all that a training brings and return what a user should know of it.
+
+    Nothing is trained, downloaded or written.
+
+    Args:
+        spec: How one student is trained, as `StudySpec.resolve` gives it.
+        data: The study's images, where they are at hand.
+
+    Raises:
+        RequestError: Something can't be had, or does not fit; in one line.
+    """
+    data = load_dataset(spec.dataset) if data is None else data
+    return [*check_networks(spec, data), *check_weights(spec, data), *check_objective(spec, data)]
+
+
+def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
+    """Build student and teacher; return what they are fed with where it is not the data as they are."""
+    notes = []
+    for name, section in (("student", spec.student), ("teacher", spec.teacher)):
+        if name == "teacher" and not spec.objective.alpha:
+            continue
+        with settings_of("teacher" if name == "teacher" else "student"), _in_one_line(f"{name}.arch"):
+            model = build_prepared(section, data)
+            if name == "student" and not any(own.requires_grad for own in model.parameters()):
+                raise RequestError(
+                    f"`arch` must have parameters that are trained, got {section.arch!r}, all of them frozen. "
+                    "Let its factory leave them trainable."
+                )
+            notes.append(described(name, preparation_of(section, data), data))
+    return [note for note in notes if note is not None]
+
+
+def check_weights(spec: TrainingSpec, data: ImageData) -> list[str]:
+    """Load what checkpoints hold into the networks; return what was chosen, and what stays random."""
+    notes = []
+    if spec.objective.alpha:
+        recipe = recipe_of(spec)
+        with settings_of("teacher"):
+            start = _start_of(recipe, data)
+            refuse_untrained(start, recipe.teacher.finetune)
+            notes += _said_of("teacher", start, recipe)
+    if isinstance(spec.student.init, Pretraining):
+        with settings_of("student"):
+            recipe = starting_recipe(spec, build_prepared(spec.student, data), 0) or recipe_of(spec)
+            notes += _said_of("student", _start_of(recipe, data), recipe)
+    return notes
+
+
+def check_objective(spec: TrainingSpec, data: ImageData) -> list[str]:
+    """Call a user's objective once; return a word where the temperature has no effect."""
+    objective = spec.objective
+    if not has_temperature(spec, data.num_classes):
+        why = "its weight `objective.alpha` is 0" if not objective.alpha else "it does not use it"
+        return [
+            f"`objective.temperature` has no effect on {objective.name!r}: {why}. No temperature is best."
+        ]
+    return []
+
+
+def has_temperature(spec: TrainingSpec, num_classes: int = 10) -> bool:
+    """Return whether the temperature changes a training's loss.
+
+    A user's objective is called at two temperatures, each time as new, on the same logits.
+
+    Raises:
+        RequestError: The user's objective does not fit, or raises.
+    """
+    objective = spec.objective
+    if ":" not in objective.name:
+        return not ignores_temperature(objective.name, objective.alpha)
+    low, high = (_tried(spec, temperature, num_classes) for temperature in _TEMPERATURES)
+    differs = any(not torch.equal(a, b) for a, b in zip(low, high, strict=True))
+    return differs and objective.alpha > 0
+
+
+def _tried(spec: TrainingSpec, temperature: float, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the loss of a user's objective on some logits, and its gradient."""
+    objective, generator = spec.objective, stream(0, "objective")
+    student = (3 * torch.randn(_N_EXAMPLES, num_classes, generator=generator)).requires_grad_()
+    teacher = 3 * torch.randn(_N_EXAMPLES, num_classes, generator=generator)
+    targets = torch.randint(0, num_classes, (_N_EXAMPLES,), generator=generator)
+    given = teacher.clone()
+    with _in_one_line("objective.name"):
+        loss = OwnTerm(objective.name, objective.options)(student, given, targets, temperature)
+        (gradient,) = torch.autograd.grad(loss, student)
+    if not torch.equal(given, teacher):
+        raise RequestError(
+            f"`objective.name` {objective.name!r} must leave the teacher's logits as they are: other "
+            "students get them too. Work on a copy."
+        )
+    if not bool(torch.isfinite(loss)) or not bool(torch.isfinite(gradient).all()):
+        raise RequestError(
+            f"`objective.name` {objective.name!r} must give a finite loss and gradient, got {float(loss):g} "
+            f"on ordinary logits at a temperature of {temperature:g}. Compute it from log-softmax, say."
+        )
+    return loss.detach(), gradient
+
+
+def _start_of(recipe: TeacherRecipe, data: ImageData) -> Start:
+    """Return what loading a recipe's weights leaves as it was drawn, as far as files tell it."""
+    teacher = recipe.teacher
+    pretraining = teacher.pretraining
+    model = build_prepared(teacher, data)
+    if not isinstance(pretraining, Pretraining):
+        return fresh(model)
+    if pretraining.checkpoint is not None:
+        return load_checkpoint(model, pretraining.checkpoint, new_stem=teacher.stem == "small")
+    if pretraining.weights is not None:
+        check_published(teacher.arch, pretraining.weights)
+        return Start()
+    return Start(fresh(model).untrained, "a pretraining on another data set gives no head")
+
+
+def _said_of(name: str, start: Start, recipe: TeacherRecipe) -> list[str]:
+    notes = [] if start.note is None else [f"{name}: {start.note}"]
+    if start.untrained and recipe.teacher.pretraining != "none":
+        notes.append(f"{name}: {', '.join(start.untrained[:3])} are drawn anew, since {start.why}")
+    return notes
+
+
+@contextmanager
+def _in_one_line(setting: str) -> Iterator[None]:
+    """Say in one line what a user's own code raises."""
+    try:
+        yield
+    except KDSearchError:
+        raise
+    except Exception as error:  # it may raise anything
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = "" if trace is None else f" in {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        first = (str(error).strip() or "no message").splitlines()[0]
+        raise RequestError(
+            f"`{setting}` must run, but raises {type(error).__name__}{place}: {first}. Correct it there."
+        ) from error
