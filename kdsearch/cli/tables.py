@@ -372,6 +372,18 @@ def print_plan(plan: Mapping[str, Any]) -> None:
         )
 
 
+def print_counts(document: Mapping[str, Any], *, most: int) -> None:
+    """Print how many samples each class of a data set has in each split; of many classes the first."""
+    splits = list(document["samples"])
+    table = _table(None, ["class", *splits], right=splits)
+    for row in document["classes"][:most]:
+        table.add_row(row["class"], *(f"{row[split]:,}" for split in splits))
+    if (more := len(document["classes"]) - most) > 0:
+        table.add_row(f"… {more} more classes", *("" for _ in splits))
+    table.add_row("all", *(f"{document['samples'][split]:,}" for split in splits))
+    print_table(table)
+
+
 def _bytes(count: float) -> str:
     for unit in ("B", "kB", "MB"):
         if count < 1000:

@@ -36,7 +36,7 @@ def train_teachers(spec: StudySpec, record: "StudyRecord", artifacts: Place) -> 
             record.save_teacher(known)
         else:
             attempt = uuid.uuid4().hex[:4]  # one that a killed driver had begun stays counted beside it
-            pending[task.remote(document, str(artifacts))] = f"teacher {_digest(document)[:12]} {attempt}"
+            pending[task.remote(document, str(artifacts))] = f"teacher {_short_name(document)} {attempt}"
     while pending:
         training: Any = ray.wait(list(pending), num_returns=1)[0][0]
         name = pending[training]
@@ -101,6 +101,13 @@ def _known(document: dict[str, Any], artifacts: Place) -> dict[str, Any] | None:
 
 def _digest(document: dict[str, Any]) -> str:
     return recipe_of(TrainingSpec.model_validate(document)).digest
+
+
+def _short_name(document: dict[str, Any]) -> str:
+    try:
+        return _digest(document)[:12]
+    except KDSearchError:  # its data are not on this node
+        return str(document["teacher"]["arch"])
 
 
 def _train(document: dict[str, Any], artifacts: str) -> Iterator[dict[str, Any]]:
