@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from kdsearch.spec import level_label
+from kdsearch.spec import level_label, level_name
 from kdsearch.storage import StudySummary, TeacherRow, TrialRow
 
 _MOST_SOURCES = 8
@@ -113,7 +113,7 @@ def _print_pruned(document: Mapping[str, Any]) -> None:
     table = _table("Pruned of all that ended, by temperature", [*map(short, factors), *bands], bands)
     for setup in setups:
         table.add_row(
-            *(level_label(setup["setup"][factor]) for factor in factors),
+            *(level_name(factor, setup["setup"][factor]) for factor in factors),
             *map(_pruned_of, setup["outcomes"]),
         )
     print_table(table)
@@ -131,7 +131,7 @@ def _answer_cells(setup: Mapping[str, Any], factors: Sequence[str], tuned: Seque
     interval = setup["accuracy_interval"]
     doubt = f" ±{50 * (interval[1] - interval[0]):.1f}" if interval else ""
     return [
-        *(level_label(setup["setup"][factor]) for factor in factors),
+        *(level_name(factor, setup["setup"][factor]) for factor in factors),
         number(setup["temperature"], 2),
         _span(setup["interval"]),
         near,
@@ -172,7 +172,7 @@ def _print_notes(setup: Mapping[str, Any]) -> None:
 
 
 def _setup_name(setup: Mapping[str, Any]) -> str:
-    levels = (f"{short(path)}={level_label(level)}" for path, level in setup["setup"].items())
+    levels = (f"{short(path)}={level_name(path, level)}" for path, level in setup["setup"].items())
     return ", ".join(levels) or "the study"
 
 
@@ -195,7 +195,7 @@ def print_comparison(document: Mapping[str, Any]) -> None:
 
 def print_recommendation(document: Mapping[str, Any]) -> None:
     """Print what `recommend` found, and what it draws from."""
-    name = ", ".join(f"{short(path)}={level_label(level)}" for path, level in document["setup"].items())
+    name = ", ".join(f"{short(path)}={level_name(path, level)}" for path, level in document["setup"].items())
     if document["reason"] is not None:
         click.echo(f"{name}: {document['reason']}")
         return
@@ -247,7 +247,7 @@ def print_forecast(document: Mapping[str, Any]) -> None:
     table = _table(f"{document['study']}: trials until {target}", columns, columns[len(factors) :])
     for setup in document["setups"]:
         table.add_row(
-            *(level_label(setup["setup"][factor]) for factor in factors),
+            *(level_name(factor, setup["setup"][factor]) for factor in factors),
             str(setup["trials"]),
             "–" if setup["regret"] is None else f"{100 * setup['regret']:.2f}",
             *_needed(setup),
@@ -346,7 +346,7 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     factors = list(plan["setups"][0])
     table = _table(f"{plan['study']}: {len(plan['setups'])} setups", list(map(short, factors)))
     for setup in plan["setups"]:
-        table.add_row(*(level_label(setup[factor]) for factor in factors))
+        table.add_row(*(level_name(factor, setup[factor]) for factor in factors))
     if factors:
         print_table(table)
     click.echo(f"tuned in each: {', '.join(plan['tuned'])}")

@@ -70,7 +70,7 @@ class ImageArray:
     def add_to(self, digest: "hashlib._Hash") -> None:
         """Add all images to a digest."""
         digest.update(repr(tuple(self._images.shape)).encode())
-        digest.update(self._images.contiguous().numpy())
+        digest.update(self._images.contiguous().numpy().reshape(-1).data)
 
 
 @dataclass(frozen=True)

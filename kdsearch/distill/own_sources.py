@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -128,7 +128,7 @@ def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {text.rstrip('.')}{where}"
 
 
-def _is_array(value: Any) -> bool:
+def _is_array(value: Any) -> TypeGuard[Any]:
     return isinstance(value, np.ndarray | Tensor)
 
 

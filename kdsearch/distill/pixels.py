@@ -15,7 +15,7 @@ from kdsearch.errors import RequestError
 _GREY = ("1", "L", "LA", "La")
 _DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _CHANNELS = (1, 3, 4)  # grey, colours, colours with opacity
-_DEPTHS = (8, 10, 12, 14, 16, 24, 31)  # bits that cameras and scanners give
+_DEPTHS: tuple[int, ...] = (8, 10, 12, 14, 16, 24, 31)  # bits that cameras and scanners give
 _WHITE = 255
 _TOLERANCE = 1e-4  # by which rounding may pass white
 _ADVICE = "Give uint8 from 0 to 255, floats from 0 to 1, or PIL images."
@@ -138,7 +138,7 @@ def scale_of(images: Iterable[Tensor]) -> Scale:
 
 
 def _depth(highest: float) -> int:
-    return next(2**bits - 1 for bits in _DEPTHS if highest <= 2**bits - 1)
+    return next(white for bits in _DEPTHS if highest <= (white := (1 << bits) - 1))
 
 
 def scaled(images: Tensor, scale: Scale) -> UInt8[Tensor, "..."]:

@@ -75,7 +75,7 @@ class TeacherRecipe:
 
     def is_like(self, recipe: Mapping[str, Any]) -> bool:
         """Return whether a recorded recipe says the same, of other data or other code perhaps."""
-        return _said(self.to_dict()) == _said(recipe)
+        return bool(_said(self.to_dict()) == _said(recipe))
 
     @property
     def pretraining_data_are_unknown(self) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kdsearch.distill.artifact_store import ArtifactStore, Place, store_at
 from kdsearch.distill.artifacts import exclusive
+from kdsearch.distill.batches_of_one import check_batch_size
 from kdsearch.distill.calibration import accuracy, calibration_error, soft_target_entropy
 from kdsearch.distill.data import ImageData, Split, load_dataset
 from kdsearch.distill.devices import chosen_device, on_device
@@ -184,6 +185,7 @@ class _Making:
     def _trained(self) -> SupervisedTraining:
         recipe, data = self._recipe, self._data
         model = self._fresh_model().to(self._device)
+        self._check_batch_size(model)
         views = Views(data.train, recipe.augment, data.mean, data.std, self._device)
         training = SupervisedTraining(model, views, recipe.teacher.finetune, seed=recipe.teacher.seed)
         shorter = self._shorter_training()
@@ -194,6 +196,12 @@ class _Making:
             training.train_head()
         training.train()
         return training
+
+    def _check_batch_size(self, model: nn.Module) -> None:
+        data, finetune = self._data, self._recipe.teacher.finetune
+        if finetune.epochs:
+            shape = (data.in_channels, data.image_size, data.image_size)
+            check_batch_size(model, shape, finetune.batch_size, len(data.train), "finetune.batch_size")
 
     def _fresh_model(self) -> nn.Module:
         teacher, data = self._recipe.teacher, self._data

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kdsearch.spec.sections import ASKED, Section
-from kdsearch.spec.space import ByFactor, Choices, Range, level_label
+from kdsearch.spec.space import LABELS, ByFactor, Choices, Range, level_label, level_name
 from kdsearch.spec.study import TEMPERATURE, TRAINING_LEAVES, StudySpec, TrainingSpec
 
 _TAGS = frozenset({"Range", "Choices", "ByFactor", "ranges", "Pretraining"})
@@ -152,6 +152,7 @@ def _is_section(kind: Any) -> bool:
 def problems_in_space(spec: StudySpec) -> list[Problem]:
     """Return what no single field can know: factors against ranges, and levels against leaves."""
     found = [*_unknown_paths(spec), *_doubled(spec), *_broken_levels(spec), *_not_tuned(spec)]
+    found += _labels_of_one_name(spec)
     found += _broken_ranges(spec) if not found else []
     return found if found else list(_broken_combinations(spec))
 
@@ -195,6 +196,15 @@ def _doubled(spec: StudySpec) -> Iterator[Problem]:
                     ("setup", path), f"must not name a level twice, got {level_label(level)} again."
                 )
             seen.add(meaning)
+
+
+def _labels_of_one_name(spec: StudySpec) -> Iterator[Problem]:
+    """Files of labels are called by their names alone in tables."""
+    files: dict[str, str] = {}
+    for level in map(str, spec.setup.get(LABELS, ())):
+        other = files.setdefault(level_name(LABELS, level), level)
+        if other != level:
+            yield Problem(("setup", LABELS), f"must not name files of one name, got {other} and {level}.")
 
 
 def _as_read(spec: StudySpec, path: str, level: Any) -> Any:
