@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdsearch.spec import Setup, level_label
+from kdsearch.spec import Setup, level_label, level_name
 from kdsearch.spec.study import TRAINING_LEAVES
 
 _SPEAKS_FOR_ITSELF = "name"
@@ -75,7 +75,7 @@ def _join(setup: Setup, paths: Sequence[str]) -> str:
 
 def _level_name(path: str, level: Any) -> str:
     section, _, key = path.rpartition(".")
-    text = value_text(level)
+    text = level_name(path, level) if isinstance(level, str) else value_text(level)
     if key == _SPEAKS_FOR_ITSELF and isinstance(level, str):
         return text
     if key == _NAMED_BY_ITS_SECTION:

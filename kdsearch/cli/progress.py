@@ -14,7 +14,7 @@ from rich.text import Text
 
 from kdsearch.cli.tables import number, percent, short
 from kdsearch.cli.time_left import TimeLeft
-from kdsearch.spec import TEMPERATURE, StudySpec, level_label, setup_key
+from kdsearch.spec import TEMPERATURE, StudySpec, level_name, setup_key
 from kdsearch.storage import Hours, TrialRow, by_setup
 
 REDRAW_S = 0.5
@@ -94,7 +94,7 @@ class Display:
         for setup in self._spec.setups()[:MAX_SETUPS]:
             done = rows.get(setup_key(setup), [])
             top = max(done, key=lambda row: row.val_accuracy or 0.0, default=None)
-            name = ", ".join(f"{short(path)}={level_label(level)}" for path, level in setup.items())
+            name = ", ".join(f"{short(path)}={level_name(path, level)}" for path, level in setup.items())
             temperature = {**top.setup, **top.params}.get(TEMPERATURE) if top else None
             accuracy = percent(top.val_accuracy) if top else "–"
             table.add_row(name, str(len(done)), accuracy, number(temperature, 2))

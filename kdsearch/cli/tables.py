@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from kdsearch.spec import level_label
+from kdsearch.spec import level_label, level_name
 from kdsearch.spec.luck import luck_text
 from kdsearch.storage import StudySummary, TeacherRow, TrialRow
 from kdsearch.trial import audit_text
@@ -138,7 +138,7 @@ def _print_pruned(document: Mapping[str, Any]) -> None:
     table = _table("Pruned of all that ended, by temperature", [*map(short, factors), *bands], bands)
     for setup in setups:
         table.add_row(
-            *(level_label(setup["setup"][factor]) for factor in factors),
+            *(level_name(factor, setup["setup"][factor]) for factor in factors),
             *map(_pruned_of, setup["outcomes"]),
         )
     print_table(table)
@@ -162,7 +162,7 @@ def _answer_cells(setup: Mapping[str, Any], factors: Sequence[str], tuned: Seque
     interval = setup["accuracy_interval"]
     doubt = f" ±{50 * (interval[1] - interval[0]):.1f}" if interval else ""
     return [
-        *(level_label(setup["setup"][factor]) for factor in factors),
+        *(level_name(factor, setup["setup"][factor]) for factor in factors),
         number(setup["temperature"], 2),
         _span(setup["interval"]),
         _span(setup["near_optimal"]),
@@ -208,7 +208,7 @@ def _print_notes(setup: Mapping[str, Any]) -> None:
 
 
 def _setup_name(setup: Mapping[str, Any]) -> str:
-    levels = (f"{short(path)}={level_label(level)}" for path, level in setup["setup"].items())
+    levels = (f"{short(path)}={level_name(path, level)}" for path, level in setup["setup"].items())
     return ", ".join(levels) or "the study"
 
 
@@ -231,7 +231,7 @@ def print_comparison(document: Mapping[str, Any]) -> None:
 
 def print_recommendation(document: Mapping[str, Any]) -> None:
     """Print what `recommend` found, and what it draws from."""
-    name = ", ".join(f"{short(path)}={level_label(level)}" for path, level in document["setup"].items())
+    name = ", ".join(f"{short(path)}={level_name(path, level)}" for path, level in document["setup"].items())
     if document["reason"] is not None:
         click.echo(f"{name}: {document['reason']}")
         return
@@ -283,7 +283,7 @@ def print_forecast(document: Mapping[str, Any]) -> None:
     table = _table(f"{document['study']}: trials until {target}", columns, columns[len(factors) :])
     for setup in document["setups"]:
         table.add_row(
-            *(level_label(setup["setup"][factor]) for factor in factors),
+            *(level_name(factor, setup["setup"][factor]) for factor in factors),
             str(setup["trials"]),
             "–" if setup["regret"] is None else f"{100 * setup['regret']:.2f}",
             *_needed(setup),
@@ -382,7 +382,7 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     factors = list(plan["setups"][0])
     table = _table(f"{plan['study']}: {len(plan['setups'])} setups", list(map(short, factors)))
     for setup in plan["setups"]:
-        table.add_row(*(level_label(setup[factor]) for factor in factors))
+        table.add_row(*(level_name(factor, setup[factor]) for factor in factors))
     if factors:
         print_table(table)
     click.echo(f"tuned in each: {', '.join(plan['tuned'])}")
@@ -423,6 +423,18 @@ def _hours(hours: float) -> str:
     if hours >= 1:
         return f"{number(hours, 2)} h"
     return f"{number(60 * hours, 2)} min" if hours >= 1 / 60 else f"{number(3600 * hours, 2)} s"
+
+
+def print_counts(document: Mapping[str, Any], *, most: int) -> None:
+    """Print how many samples each class of a data set has in each split; of many classes the first."""
+    splits = list(document["samples"])
+    table = _table(None, ["class", *splits], right=splits)
+    for row in document["classes"][:most]:
+        table.add_row(row["class"], *(f"{row[split]:,}" for split in splits))
+    if (more := len(document["classes"]) - most) > 0:
+        table.add_row(f"… {more} more classes", *("" for _ in splits))
+    table.add_row("all", *(f"{document['samples'][split]:,}" for split in splits))
+    print_table(table)
 
 
 def _bytes(count: float) -> str:

@@ -50,8 +50,8 @@ def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
             model = build_prepared(section, data)
             if name == "student" and not any(own.requires_grad for own in model.parameters()):
                 raise RequestError(
-                    f"`arch` must have parameters that are trained, got {section.arch!r}, all of them frozen. "
-                    "Let its factory leave them trainable."
+                    f"`arch` must have parameters that are trained, got {section.arch!r}, all of them "
+                    "frozen. Let its factory leave them trainable."
                 )
             notes.append(described(name, preparation_of(section, data), data))
     return [note for note in notes if note is not None]

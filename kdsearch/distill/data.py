@@ -6,13 +6,18 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from kdsearch.distill.fingerprints import data_fingerprint
 from kdsearch.distill.images import Form, ImageFiles, StreamedImages
 from kdsearch.distill.labels import merge_labels
-from kdsearch.distill.sources import Source, load_source
+from kdsearch.distill.looks import remembered
+from kdsearch.distill.samples import Source
+from kdsearch.distill.sources import load_source
 from kdsearch.distill.splits import split_indices
+from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Dataset
 
 MEMORY_LIMIT_BYTES = 4 * 2**30
+LOWEST_DEVIATION = 0.01  # of pixels in [0, 1]: two and a half of 255 steps
 _N_MEASURED = 10_000
 _MEASURED_AT_ONCE = 500
 
@@ -30,7 +35,10 @@ class Split:
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set as training uses it; `mean` and `std` are the training split's, of pixels in [0, 1]."""
+    """A data set as training uses it; `mean` and `std` are the training split's, of pixels in [0, 1].
+
+    `fingerprint` is a digest of its samples, None where its name decides them; `notes` say how it was read.
+    """
 
     train: Split
     validation: Split
@@ -41,6 +49,8 @@ class ImageData:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[str, ...]
+    fingerprint: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def load_dataset(
@@ -59,15 +69,22 @@ def load_dataset(
     Raises:
         RequestError: The files are missing, the sizes don't fit the data, or labels can't be merged.
     """
-    source = load_source(dataset)
+    source, fingerprint = _known_source(dataset)
+    source = _readable(source, fingerprint, dataset)
     labels, classes = merge_labels(source.labels, source.classes, dataset)
-    parts = split_indices(labels, source.n_test, dataset)
+    if len(classes) < 2:
+        raise RequestError(
+            f"`dataset.name` {dataset.name!r} must have at least two classes, got {classes[0]!r} alone in "
+            f"{dataset.root or 'it'}. Put the images of each class into a folder of its own."
+        )
+    parts = split_indices(source.labels, source.n_test, dataset)
     native = source.images.native_form()
     form = Form(in_channels or native.n_channels, dataset.image_size or native.size)
     n_bytes = sum(len(part) for part in parts) * form.n_channels * form.size**2
     streamed = n_bytes > memory_limit_bytes
     train, validation, test = (_split(source, labels, part, form, streamed) for part in parts)
     mean, std = _pixel_statistics(train.images)
+    _check_statistics(mean, std, dataset)
     return ImageData(
         train=train,
         validation=validation,
@@ -78,7 +95,41 @@ def load_dataset(
         mean=mean,
         std=std,
         classes=classes,
+        fingerprint=fingerprint,
+        notes=source.all_notes(),
     )
+
+
+def _known_source(dataset: Dataset) -> tuple[Source, str | None]:
+    """Return the samples and their fingerprint; a factory is asked once for both."""
+    source = load_source(dataset)
+    return source, source.fingerprint() if source.is_own else data_fingerprint(dataset)
+
+
+def _readable(source: Source, fingerprint: str | None, dataset: Dataset) -> Source:
+    """Return the samples, without those that can't be read where a spec says so."""
+    if not (dataset.skip_bad and isinstance(source.images, ImageFiles)):
+        return source
+    key = ("bad samples", dataset.model_dump_json(), fingerprint)
+    rest = source.without(remembered(key, source.images.failures))
+    n_pool = len(rest.labels) - (rest.n_test or 0)
+    n_classes = int(source.labels.max()) + 1
+    if not torch.bincount(rest.labels[:n_pool], minlength=n_classes).all():
+        raise RequestError(
+            "`dataset.skip_bad` must leave each class images to train on, got a class of bad ones alone. "
+            "Mend or remove them."
+        )
+    return rest
+
+
+def _check_statistics(mean: tuple[float, ...], std: tuple[float, ...], dataset: Dataset) -> None:
+    """Refuse images that are blank, or so dark that their range was mistaken."""
+    if max(std) < LOWEST_DEVIATION:
+        told = " and ".join(f"{value:.3f}" for value in (max(mean), max(std)))
+        raise RequestError(
+            f"`dataset.name` {dataset.name!r} must give images that differ, got pixels from 0 to 1 of mean "
+            f"and deviation {told}. Give uint8 from 0 to 255, or floats from 0 to 1."
+        )
 
 
 def _split(

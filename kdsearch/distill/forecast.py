@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from kdsearch.distill.batches_of_one import check_batch_size
 from kdsearch.distill.data import ImageData, load_dataset
 from kdsearch.distill.packs import Precision, fusing_problem, key_dropout
 from kdsearch.distill.prepared_networks import build_prepared
@@ -58,6 +59,7 @@ def forecast(spec: TrainingSpec, data: ImageData | None = None) -> PackForecast:
     model = _student(spec, data)
     images = torch.randn(4, data.in_channels, data.image_size, data.image_size, generator=stream(0))
     n_train, n_validation = len(data.train), len(data.validation)
+    _check_batch_sizes(spec, data, model)
     return PackForecast(
         n_train=n_train,
         n_validation=n_validation,
@@ -76,6 +78,15 @@ def member_bytes(spec: TrainingSpec, model: nn.Module) -> int:
     copies = 2 + _OPTIMIZER_STATES.get(optimizer.name, 2) + has_momentum
     weights = sum(parameter.nbytes for parameter in model.parameters())
     return copies * weights + sum(buffer.nbytes for buffer in model.buffers())
+
+
+def _check_batch_sizes(spec: TrainingSpec, data: ImageData, student: nn.Module) -> None:
+    shape, n_train = (data.in_channels, data.image_size, data.image_size), len(data.train)
+    check_batch_size(student, shape, spec.training.batch_size, n_train, "training.batch_size")
+    finetune = spec.teacher.finetune
+    if finetune.epochs and min(finetune.batch_size, n_train) == 1:
+        teacher = build_prepared(spec.teacher, data)
+        check_batch_size(teacher, shape, finetune.batch_size, n_train, "teacher.finetune.batch_size")
 
 
 def _student(spec: TrainingSpec, data: ImageData) -> nn.Module:

@@ -1,14 +1,12 @@
 """How fine labels are: as the data set has them, or merged into coarser classes."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
 from jaxtyping import Int64
 from torch import Tensor
 
+from kdsearch.distill.label_files import read_label_file
 from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Dataset
 
@@ -54,44 +52,40 @@ def merge_labels(
         return labels, fine
     coarse = _mapped(fine, _coarse_mapping(dataset), dataset)
     names = sorted(set(coarse), key=_number_or_text)
+    if len(names) < 2:
+        raise RequestError(
+            f"`dataset.labels` must leave at least two classes, got {dataset.labels!r}, which puts all in "
+            f"{names[0]!r}. Name more of them."
+        )
     table = torch.tensor([names.index(name) for name in coarse])
     return table[labels], tuple(names)
 
 
-def _coarse_mapping(dataset: Dataset) -> Mapping[Any, Any]:
+def _coarse_mapping(dataset: Dataset) -> Mapping[str, str]:
     if dataset.labels != "coarse":
-        return _read_mapping(dataset.labels)
+        return read_label_file(dataset.labels)
     if dataset.name != "CIFAR100":
         raise RequestError(
             f"`dataset.labels` must be fine or a mapping file for {dataset.name!r}, got 'coarse'. "
-            "CIFAR100 alone brings coarse labels; for others write a file that maps each class to its own."
+            "CIFAR100 alone brings coarse labels; for others write a file with a line `class: its coarse "
+            "class` for each class."
         )
     return {fine: coarse for coarse, members in CIFAR100_SUPERCLASSES.items() for fine in members}
 
 
-def _read_mapping(path: str) -> Mapping[Any, Any]:
-    try:
-        mapping = yaml.safe_load(Path(path).expanduser().read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RequestError(
-            f"`dataset.labels` must be fine, coarse or a JSON or YAML file, got {path!r} ({error})."
-        ) from error
-    if not isinstance(mapping, Mapping):
-        raise RequestError(f"`dataset.labels` must name a file with a mapping, got {path!r}.")
-    return mapping
-
-
-def _mapped(fine: tuple[str, ...], mapping: Mapping[Any, Any], dataset: Dataset) -> list[str]:
-    by_text = {str(key): str(value) for key, value in mapping.items()}
-    coarse = [by_text.get(name, by_text.get(str(index))) for index, name in enumerate(fine)]
-    missing = [name for name, merged in zip(fine, coarse, strict=True) if merged is None]
+def _mapped(fine: tuple[str, ...], mapping: Mapping[str, str], dataset: Dataset) -> list[str]:
+    """Return each class's coarse one; a file names all classes, or numbers all of them from 0."""
+    by_index = not any(name in mapping for name in fine)
+    keys = [str(index) for index in range(len(fine))] if by_index else list(fine)
+    missing = [name for name, key in zip(fine, keys, strict=True) if key not in mapping]
     if missing:
         raise RequestError(
             f"`dataset.labels` must map every class, got {dataset.labels!r} without {', '.join(missing[:5])}"
             f"{' …' if len(missing) > 5 else ''}. Add them."
         )
-    return [merged for merged in coarse if merged is not None]
+    return [mapping[key] for key in keys]
 
 
-def _number_or_text(name: str) -> tuple[int, str]:
-    return (int(name), "") if name.isdecimal() else (2**31, name)
+def _number_or_text(name: str) -> tuple[float, str]:
+    """Return a key that sorts numbers by value, before texts; `1` and `01` differ by their text."""
+    return (int(name) if name.isdecimal() else float("inf"), name)

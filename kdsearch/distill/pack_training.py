@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from kdsearch.distill.artifact_store import Place, store_at
 from kdsearch.distill.checkpoints import Checkpoint
 from kdsearch.distill.evaluation import agreement, mean_entropy, score, split_logits
+from kdsearch.distill.fingerprints import code_fingerprint
 from kdsearch.distill.initial_students import initial_student
 from kdsearch.distill.members import ResolvedMember
 from kdsearch.distill.models import is_users
@@ -191,7 +192,8 @@ class PackTraining:
         data = self._surroundings.data
         key = json.dumps(
             [
-                *(student.arch, student.stem, data.in_channels, data.image_size, data.num_classes),
+                *(student.arch, code_fingerprint(student.arch)),
+                *(student.stem, data.in_channels, data.image_size, data.num_classes),
                 *(len(models), batch_size, self._spec.objective.name),
                 *(training.precision, training.cuda_graphs),
                 *(device_name(self._device), torch.__version__, content_of(models[0])),

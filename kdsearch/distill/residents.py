@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kdsearch.distill.artifact_store import Place, store_at
 from kdsearch.distill.data import ImageData, load_dataset
+from kdsearch.distill.fingerprints import data_fingerprint
 from kdsearch.distill.soft_targets import SoftTargetStore, TargetsKey, view_fingerprint
 from kdsearch.distill.teachers import TeacherRecipe, ensure_teacher, load_teacher, recipe_of
 from kdsearch.distill.views import Chunk, Views
@@ -141,7 +142,8 @@ _TEACHER_SIDES: Residents[TeacherSide] = Residents(_TEACHERS)
 
 def surroundings_of(spec: TrainingSpec, device: torch.device) -> Surroundings:
     """Return the data and views of a spec, from memory where they are there."""
-    key = (spec.dataset.model_dump_json(), spec.augment.model_dump_json(), str(device))
+    content = data_fingerprint(spec.dataset)
+    key = (spec.dataset.model_dump_json(), content, spec.augment.model_dump_json(), str(device))
     return _SURROUNDINGS.get(key, lambda: Surroundings(spec, device))
 
 

@@ -59,11 +59,12 @@ class StoredLogits(NamedTuple):
 def view_fingerprint(spec: TrainingSpec, data: ImageData) -> str:
     """Return a digest of all that decides a training view, but for its seed and its epoch.
 
-    The data's mean, deviation and labels stand for their content: a path does not.
+    The data's fingerprint, mean, deviation and labels stand for their content: a path does not.
     """
     values = {
         "version": _VERSION,
-        "dataset": spec.dataset.model_dump(mode="json", exclude={"root", "download"}),
+        "dataset": spec.dataset.model_dump(mode="json", exclude={"root", "download", "skip_bad"}),
+        "content": data.fingerprint,
         "augment": spec.augment.model_dump(mode="json"),
         "mean": data.mean,
         "std": data.std,

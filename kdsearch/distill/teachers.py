@@ -16,14 +16,18 @@ from torch import Tensor, nn
 
 from kdsearch.distill.artifact_store import ArtifactStore, Place, store_at
 from kdsearch.distill.artifacts import exclusive
+from kdsearch.distill.batches_of_one import check_batch_size
 from kdsearch.distill.calibration import accuracy, calibration_error, soft_target_entropy
 from kdsearch.distill.data import ImageData, Split, load_dataset
 from kdsearch.distill.devices import chosen_device, on_device
+from kdsearch.distill.fingerprints import data_fingerprint
 from kdsearch.distill.prepared_networks import build_prepared, preparation_of
 from kdsearch.distill.published_weights import load_published
 from kdsearch.distill.randomness import stream
-from kdsearch.distill.recipes import TeacherRecipe, recipe_of
+from kdsearch.distill.recipes import TeacherRecipe, is_known_by_name, pretraining_data, recipe_of
+from kdsearch.distill.relatives import say_what_changed, stand_in
 from kdsearch.distill.setting_names import settings_of
+from kdsearch.distill.sources import load_source
 from kdsearch.distill.starts import Start, fresh, load_checkpoint, load_weights, refuse_untrained
 from kdsearch.distill.supervised import SupervisedTraining, finetune_of
 from kdsearch.distill.teacher_records import (
@@ -38,7 +42,7 @@ from kdsearch.distill.teacher_weights import load_teacher, load_weights_of
 from kdsearch.distill.tensor_bytes import tensor_bytes
 from kdsearch.distill.views import Views
 from kdsearch.errors import RequestError, RunError
-from kdsearch.spec.sections import Augment, Dataset, Finetune, Pretraining, Teacher
+from kdsearch.spec.sections import Augment, Finetune, Pretraining, Teacher
 
 __all__ = [
     "TeacherRecipe",
@@ -73,19 +77,34 @@ def ensure_teacher(
         RequestError: The recipe's data or weights can't be had.
         RunError: The training diverged, what is stored is damaged, or it can't be stored.
     """
-    store, entry = store_at(artifacts), teacher_entry(recipe.digest)
+    store = store_at(artifacts)
     with settings_of(recipe.role), _storable(store):
-        record = find_record(store, recipe.digest, WEIGHTS_FILE)
+        record = find_record(store, recipe.digest, WEIGHTS_FILE) or stand_in(recipe, store)
         if record is None:
+            recipe = _with_data_at_hand(recipe)
+            entry = teacher_entry(recipe.digest)
             with exclusive(store.root / entry):
                 record = find_record(store, recipe.digest, WEIGHTS_FILE)
                 if record is None:
                     if not store.recover(entry):
+                        say_what_changed(recipe, store)
                         _Making(recipe, artifacts, chosen_device(device)).run()
                     record = find_record(store, recipe.digest, WEIGHTS_FILE)
     if record is None:
         raise RunError(f"The teacher in {store.address(entry)} has vanished. Let nothing else write there.")
     return record
+
+
+def _with_data_at_hand(recipe: TeacherRecipe) -> TeacherRecipe:
+    """Return a recipe whose digest knows its data, downloaded first where a spec allows it."""
+    pretraining = recipe.teacher.pretraining
+    used = [recipe.dataset]
+    if isinstance(pretraining, Pretraining) and pretraining.dataset is not None:
+        used.append(pretraining_data(pretraining, recipe.dataset))
+    for dataset in used:
+        if dataset.download and not is_known_by_name(dataset.name) and data_fingerprint(dataset) is None:
+            load_source(dataset)
+    return replace(recipe)
 
 
 @contextmanager
@@ -142,14 +161,10 @@ def load_start(
 def _first_recipe(
     pretraining: Pretraining, recipe: TeacherRecipe, data: ImageData, finetune: Finetune
 ) -> TeacherRecipe:
-    """Return the recipe of a pretraining on another data set, its images made like the study's."""
+    """Return the recipe of a pretraining on a data set, its images made like the study's."""
     teacher = recipe.teacher
-    dataset = Dataset(
-        name=pretraining.dataset or recipe.dataset.name,
-        root=pretraining.root or recipe.dataset.root,
-        download=recipe.dataset.download,
-        image_size=data.image_size,
-    )
+    own = pretraining_data(pretraining, recipe.dataset)
+    dataset = own.model_copy(update={"image_size": data.image_size})
     first = Teacher(arch=teacher.arch, stem=teacher.stem, seed=teacher.seed, finetune=finetune)
     return TeacherRecipe(dataset, recipe.augment, first, data.in_channels, role="pretraining")
 
@@ -181,6 +196,7 @@ class _Making:
     def _trained(self) -> SupervisedTraining:
         recipe, data = self._recipe, self._data
         model = self._fresh_model().to(self._device)
+        self._check_batch_size(model)
         views = Views(data.train, recipe.augment, data.mean, data.std, self._device)
         training = SupervisedTraining(model, views, recipe.teacher.finetune, seed=recipe.teacher.seed)
         shorter = self._shorter_training()
@@ -192,6 +208,12 @@ class _Making:
             training.train_head()
         training.train()
         return training
+
+    def _check_batch_size(self, model: nn.Module) -> None:
+        data, finetune = self._data, self._recipe.teacher.finetune
+        if finetune.epochs:
+            shape = (data.in_channels, data.image_size, data.image_size)
+            check_batch_size(model, shape, finetune.batch_size, len(data.train), "finetune.batch_size")
 
     def _fresh_model(self) -> nn.Module:
         teacher = self._recipe.teacher

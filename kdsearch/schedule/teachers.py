@@ -39,7 +39,7 @@ def train_teachers(spec: StudySpec, record: "StudyRecord", artifacts: Place) -> 
         else:
             attempt = uuid.uuid4().hex[:4]  # one that a killed driver had begun stays counted beside it
             pending[task.remote(document, str(artifacts), str(Path.cwd()))] = (
-                f"teacher {_digest(document)[:12]} {attempt}"
+                f"teacher {_short_name(document)} {attempt}"
             )
     while pending:
         training: Any = ray.wait(list(pending), num_returns=1)[0][0]
@@ -106,6 +106,13 @@ def _known(document: dict[str, Any], artifacts: Place) -> dict[str, Any] | None:
 
 def _digest(document: dict[str, Any]) -> str:
     return recipe_of(TrainingSpec.model_validate(document)).digest
+
+
+def _short_name(document: dict[str, Any]) -> str:
+    try:
+        return _digest(document)[:12]
+    except KDSearchError:  # its data are not on this node
+        return str(document["teacher"]["arch"])
 
 
 def _train(document: dict[str, Any], artifacts: str, folder: str) -> Iterator[dict[str, Any]]:

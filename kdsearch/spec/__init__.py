@@ -13,6 +13,7 @@ from kdsearch.spec.space import (
     Setup,
     encode_level,
     level_label,
+    level_name,
     setup_key,
 )
 from kdsearch.spec.study import ENOUGH_TRIALS, TEMPERATURE, StudySpec, TrainingSpec
@@ -28,6 +29,7 @@ __all__ = [
     "TrainingSpec",
     "encode_level",
     "level_label",
+    "level_name",
     "load_spec",
     "load_stored_spec",
     "parse_assignments",

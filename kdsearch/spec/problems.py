@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from kdsearch.spec.luck import SEED_PATHS
 from kdsearch.spec.sections import ASKED, CommandTrainer, Section
-from kdsearch.spec.space import ByFactor, Choices, Range, equal_pair, level_label
+from kdsearch.spec.space import LABELS, ByFactor, Choices, Range, equal_pair, level_label, level_name
 from kdsearch.spec.study import TEMPERATURE, TRAINING_LEAVES, StudySpec, TrainingSpec
 
 _TAGS = frozenset(
@@ -157,6 +157,7 @@ def problems_in_space(spec: StudySpec) -> list[Problem]:
     found = [*_unknown_paths(spec), *_doubled(spec), *_broken_levels(spec), *_not_tuned(spec)]
     found += _fixed_and_drawn(spec)
     found += _broken_command(spec)
+    found += _labels_of_one_name(spec)
     found += _broken_ranges(spec) if not found else []
     return found if found else list(_broken_combinations(spec))
 
@@ -242,6 +243,15 @@ def _doubled(spec: StudySpec) -> Iterator[Problem]:
             seen.add(meaning)
         if len(seen) == len(levels) and (pair := equal_pair(read)):
             yield Problem(("setup", path), f"must not name levels that are equal, got {pair}.")
+
+
+def _labels_of_one_name(spec: StudySpec) -> Iterator[Problem]:
+    """Files of labels are called by their names alone in tables."""
+    files: dict[str, str] = {}
+    for level in map(str, spec.setup.get(LABELS, ())):
+        other = files.setdefault(level_name(LABELS, level), level)
+        if other != level:
+            yield Problem(("setup", LABELS), f"must not name files of one name, got {other} and {level}.")
 
 
 def _as_read(spec: StudySpec, path: str, level: Any) -> Any:

@@ -121,7 +121,8 @@ class Dataset(Section):
     """The images, their labels and how they are split.
 
     `train_size` and `validation_size` are counts, or fractions of the data set's training part;
-    the validation split is taken from the training part, stratified, by `split_seed`.
+    the validation split is taken from the training part, stratified, by `split_seed`. `skip_bad` leaves
+    images out that can't be read, which are refused otherwise.
     """
 
     name: DatasetName = "digits"
@@ -132,6 +133,7 @@ class Dataset(Section):
     download: Flag = False
     image_size: PositiveCount | None = None
     split_seed: Count = 0
+    skip_bad: bool = False
 
 
 class Augment(Section):

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
@@ -11,6 +12,9 @@ from kdsearch.spec.sections import ASKED, Flag, Number, Scalar, Section
 
 Setup: TypeAlias = dict[str, Any]
 """One combination of factor levels, by dotted path; a level may be a mapping (a recipe)."""
+
+LABELS = "dataset.labels"
+"""The path of what may be a file's path."""
 
 Params: TypeAlias = dict[str, Any]
 """One value for each tuned parameter, by dotted path."""
@@ -123,6 +127,12 @@ def level_label(level: Any) -> str:
     if isinstance(level, str):
         return level
     return json.dumps(level, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def level_name(path: str, level: Any) -> str:
+    """Return a level as tables show it: a file of labels by its name, wherever it is."""
+    is_file = path == LABELS and isinstance(level, str)
+    return PurePath(level).name if is_file else level_label(level)
 
 
 def encode_level(level: Any) -> Scalar:

@@ -1,0 +1,101 @@
+"""`kdsearch data`: what was read of a study's data."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kdsearch.cli.ask import print_json
+from kdsearch.cli.options import format_option
+from kdsearch.errors import RequestError
+from kdsearch.spec import StudySpec, load_spec
+
+if TYPE_CHECKING:
+    from kdsearch.distill.inspection import DataReport
+
+_MOST_CLASSES = 30
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Replace a value of the spec.")
+@click.option(
+    "--sheet",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.png",
+    help="Write a contact sheet: images of each class, as training sees them.",
+)
+@format_option
+def data(spec: Path, overrides: tuple[str, ...], sheet: Path | None, output: str) -> None:
+    """Show what is read of the data of the study in the file SPEC: counts, statistics, warnings."""
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise RequestError(f"`--sheet` must name a PNG file, got {str(sheet)!r}. Example: --sheet sheet.png.")
+    study = load_spec(spec, overrides=overrides)
+    reports = _reports(study)
+    if sheet is not None:
+        _write_sheet(reports, sheet)
+    if output == "json":
+        print_json({"study": study.name, "data": [report.to_dict() for report in reports]})
+        return
+    for report in reports:
+        _print_report(report)
+    if sheet is not None:
+        click.echo(f"Contact sheet: {sheet}")
+
+
+def _reports(study: StudySpec) -> list["DataReport"]:
+    """Return the report of each data set that some setup reads, once."""
+    from kdsearch.distill.inspection import inspect_data
+
+    found: dict[str, DataReport] = {}
+    seen: set[str] = set()
+    for setup in study.setups():
+        training = study.resolve(setup, {})
+        asked = repr((training.dataset, training.teacher.pretraining, training.student.init))
+        if asked not in seen:
+            seen.add(asked)
+            report = inspect_data(study, setup)
+            for one in (report, *report.pretraining):
+                found.setdefault(one.dataset.model_dump_json(), one)
+    return list(found.values())
+
+
+def _write_sheet(reports: list["DataReport"], path: Path) -> None:
+    from kdsearch.distill.contact_sheets import contact_sheet
+
+    try:
+        pictures = [row for report in reports for row in report.pictures.items()]
+        contact_sheet(pictures).save(path, format="PNG")
+    except OSError as error:
+        raise RequestError(
+            f"`--sheet` must be writable, got {str(path)!r} ({error.strerror}). Name another file."
+        ) from error
+
+
+def _print_report(report: "DataReport") -> None:
+    from kdsearch.cli.tables import print_counts
+
+    document = report.to_dict()
+    name = document["dataset"]["name"]
+    click.echo(f"{report.role}: {name}{_root_of(document)}, labels {document['dataset']['labels']}")
+    print_counts(document, most=_MOST_CLASSES)
+    channels, height, width = report.shape
+    click.echo(
+        f"images: {channels} × {height} × {width}, {'streamed' if report.streamed else 'in memory'}; "
+        f"mean {_numbers(report.mean)}, deviation {_numbers(report.std)} of training pixels from 0 to 1"
+    )
+    for warning in report.warnings:
+        click.echo(f"look: {warning}")
+    click.echo()
+
+
+def _root_of(document: dict[str, Any]) -> str:
+    root = document["dataset"]["root"]
+    return f" in {root}" if root else ""
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)
+
+
+COMMANDS = (data,)
