@@ -16,6 +16,10 @@ _ROUNDING = 1e-9
 _GOLDEN = 0.6180339887498949
 """Multiples of the golden ratio, modulo 1, are spread evenly however many there are."""
 
+_MOVED_OUT = 0.03
+"""Smooth draws put the best of a one-sided curve too far from its steep side: with this share of the range
+added, intervals kept their promise in 92 to 96% of such curves instead of 81 to 92%."""
+
 _FLAT = 2 / 3
 """How probable it must be that no temperature matters before a curve is called flat."""
 
@@ -71,10 +75,10 @@ class TemperatureProfile:
         """The accuracy within which `interval` promises to hold the best temperature.
 
         The very best can't be promised: where a curve is steep on one side, smooth draws put it too far on
-        the other (measured: intervals of 90% held it in 43% of simulated one-sided curves, and one within
-        0.1 points of it in 98%). Half of the expected regret is what an answer can't tell apart.
+        the other (measured: intervals of 90% held it in 43% of simulated one-sided curves). What the
+        recommendation is expected to lose is what an answer can't tell apart.
         """
-        return max(_LEAST_LOSS, 0.5 * self.expected_regret)
+        return max(_LEAST_LOSS, self.expected_regret)
 
     @cached_property
     def places(self) -> IntArray:
@@ -94,7 +98,8 @@ class TemperatureProfile:
 
         It is the shortest, in log temperature, that has the best of a share `level` of the draws, and it
         holds the recommended one. Where any temperature can be chosen, a draw's best one stands for all
-        that are nearer to it than to its neighbours, and one at an end of the range for that end.
+        that are nearer to it than to its neighbours, and one at an end of the range for that end; the ends
+        are then moved out by 3% of the range.
         """
         places = np.sort(self.places)
         logs = self._spread_in_cells(places)
@@ -108,6 +113,9 @@ class TemperatureProfile:
             self.temperatures[places[n]] if places[n] in ends or not self.half_step else np.exp(logs[n])
             for n in (first, last)
         )
+        if self.half_step:
+            out = (self.temperatures[-1] / self.temperatures[0]) ** _MOVED_OUT
+            low, high = max(low / out, self.temperatures[0]), min(high * out, self.temperatures[-1])
         return min(float(low), self.temperature), max(float(high), self.temperature)
 
     def central_interval(self, level: float) -> Interval:

@@ -76,7 +76,7 @@ def assert_one_story(answer: SetupAnswer, ends: tuple[float, float], target: flo
     assert forecast.regret is not None
     assert forecast.decided == (not forecast.missing)
     assert not forecast.decided or forecast.regret <= target
-    assert answer.interval_loss == pytest.approx(max(0.001, forecast.regret / 2))
+    assert answer.interval_loss == pytest.approx(max(0.001, forecast.regret))
     assert sum(answer.tuned_trials or ()) <= answer.trials
 
 

@@ -1,4 +1,4 @@
-"""A study whose students were trained before: a third of a table's seeds for its search, the rest for the truth."""
+"""A study whose students were trained before: a third of the seeds for its search, the rest for the truth."""
 
 from functools import cache
 from pathlib import Path
