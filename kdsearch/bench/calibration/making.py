@@ -65,8 +65,9 @@ class Progress:
                 curves[number].append(own["val_accuracy"])
             return ()
 
-        training = self._spec.resolve(levels, {}).with_values(levels)
-        results = train_pack(training, members, artifacts=artifacts, report=report, view_seed=seed)
+        luck = {"training.view_seed": seed, "training.order_seed": seed}
+        training = self._spec.resolve(levels, luck)
+        results = train_pack(training, members, artifacts=artifacts, report=report)
         line = {
             "of": self._of,
             **{"setup": setup, "rate": rate, "seed": seed, "curves": curves},
