@@ -66,7 +66,7 @@ class Progress:
             return ()
 
         luck = {"training.view_seed": seed, "training.order_seed": seed}
-        training = self._spec.resolve(levels, {}).with_values({**levels, **luck})
+        training = self._spec.resolve(levels, luck)
         results = train_pack(training, members, artifacts=artifacts, report=report)
         line = {
             "of": self._of,

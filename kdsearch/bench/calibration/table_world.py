@@ -1,4 +1,4 @@
-"""A study whose students were trained before: a third of the seeds for its search, the rest for the truth."""
+"""Studies of a table: they search a third of its seeds, the others are the truth."""
 
 from functools import cache
 from pathlib import Path
