@@ -40,6 +40,35 @@ def stop(study: str, storage: str) -> None:
     click.echo(f"Asked the driver on {driver.host} (pid {driver.pid}) to finish its running packs and stop.")
 
 
+@click.command()
+@click.argument("study")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@storage_option
+def delete(study: str, yes: bool, storage: str) -> None:
+    """Delete a study with all its trials, here and in Optuna; its teachers stay."""
+    from kdsearch.storage import delete_study, load_study, open_database
+
+    with open_database(storage) as database:
+        finished = load_study(database, study).progress.finished
+        if not yes:
+            click.confirm(f"Delete {study} with its {finished} finished trials?", abort=True, err=True)
+        delete_study(database, study)
+    click.echo(f"Deleted {study}.")
+
+
+@click.command()
+@click.argument("study")
+@click.argument("name")
+@storage_option
+def rename(study: str, name: str, storage: str) -> None:
+    """Give a study another name; its study file needs it too."""
+    from kdsearch.storage import open_database, rename_study
+
+    with open_database(storage) as database:
+        rename_study(database, study, name)
+    click.echo(f"Renamed {study} to {name}. Write `name: {name}` in its study file, too.")
+
+
 @click.group()
 def db() -> None:
     """Tell the database's version, or bring it up to date."""
@@ -128,4 +157,4 @@ def reproduce(study: str, number: int, storage: str, output: str) -> None:
         click.echo(found.statement)
 
 
-COMMANDS = (serve, stop, db, export, import_, reproduce)
+COMMANDS = (serve, stop, delete, rename, db, export, import_, reproduce)

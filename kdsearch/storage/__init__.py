@@ -26,6 +26,7 @@ from kdsearch.storage.queries import (
     load_trials,
 )
 from kdsearch.storage.record import StudyRecord
+from kdsearch.storage.removal import delete_study, rename_study
 from kdsearch.storage.rows import (
     DIVERGED,
     HOPELESS,
@@ -69,6 +70,7 @@ __all__ = [
     "by_setup",
     "columns_of",
     "connect_database",
+    "delete_study",
     "export_study",
     "hold_lease",
     "import_study",
@@ -86,6 +88,7 @@ __all__ = [
     "load_trials",
     "open_database",
     "parse_url",
+    "rename_study",
     "request_stop",
     "schema_status",
     "setup_keys",

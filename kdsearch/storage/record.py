@@ -24,6 +24,7 @@ from kdsearch.storage.ledger import end_pack, read_hours, start_pack
 from kdsearch.storage.mirror import OptunaMirror
 from kdsearch.storage.queries import curves_of, finite, load_spec_of, read_epochs, read_progress
 from kdsearch.storage.reading import GrowingTrials
+from kdsearch.storage.removal import make_way
 from kdsearch.storage.rows import Hours, Progress, StoredWidening, StudyState, TrialRow
 from kdsearch.storage.study import ensure_study, set_stopped, set_study_state
 from kdsearch.storage.tables import TrialTable
@@ -83,6 +84,7 @@ class StudyRecord:
             LiveDriverError: The lease is lost.
         """
         folder = source or Path.cwd()
+        make_way(database, spec, lease)
         study, uid = write(database, lambda c: ensure_study(c, spec, folder), lease)
         spec = load_spec_of(database, spec.name)
         return cls(Books(database, spec, study, OptunaMirror(database, spec, uid, sampler), lease))

@@ -10,8 +10,17 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from kdsearch.errors import RequestError
-from kdsearch.spec import StudySpec, load_stored_spec, setup_key, spec_document
+from kdsearch.errors import RequestError, SpecError
+from kdsearch.spec import (
+    TEMPERATURE,
+    StudySpec,
+    level_label,
+    load_spec,
+    load_stored_spec,
+    setup_key,
+    spec_document,
+)
+from kdsearch.spec.space import ByFactor
 from kdsearch.storage.database import database_now
 from kdsearch.storage.provenance import git_commit, package_versions
 from kdsearch.storage.tables import SetupTable, StudyTable, table_of
@@ -49,6 +58,7 @@ def ensure_study(connection: Connection, spec: StudySpec, source: Path) -> tuple
     if stored is None:
         return _create(connection, spec, {**values, "versions": [run], "created": now})
     _refuse_other_spec(spec, load_stored_spec(stored.spec))
+    _add_setups(connection, stored.id, spec)
     runs = stored.versions
     if any(run[key] != runs[-1][key] for key in ("versions", "git_commit")):
         runs = [*runs, run]
@@ -82,27 +92,71 @@ def _create(connection: Connection, spec: StudySpec, values: Mapping[str, Any]) 
     uid = uuid.uuid4().hex
     connection.execute(insert(StudyTable).values(name=spec.name, uid=uid, state="new", **values))
     study = connection.scalars(select(StudyTable.id).where(StudyTable.uid == uid)).one()
-    connection.execute(
-        insert(SetupTable),
-        [
-            {"study_id": study, "number": number, "levels": setup, "key": setup_key(setup)}
-            for number, setup in enumerate(spec.setups())
-        ],
-    )
+    _add_setups(connection, study, spec)
     return study, uid
 
 
-def _refuse_other_spec(asked: StudySpec, stored: StudySpec) -> None:
+def _add_setups(connection: Connection, study: int, spec: StudySpec) -> None:
+    """Add the setups that are not there yet: all of a new study's, those of a factor's new levels."""
+    known = select(SetupTable.number, SetupTable.key).where(SetupTable.study_id == study)
+    numbers = {key: number for number, key in connection.execute(known)}
+    new = [setup for setup in spec.setups() if setup_key(setup) not in numbers]
+    if new:
+        first = max(numbers.values(), default=-1) + 1
+        rows = [
+            {"study_id": study, "number": first + place, "levels": setup, "key": setup_key(setup)}
+            for place, setup in enumerate(new)
+        ]
+        connection.execute(insert(SetupTable), rows)
+
+
+def check_name(name: str) -> None:
+    """Raise RequestError where a text is no name of a study."""
+    try:
+        load_spec({"name": name, "tune": {TEMPERATURE: {"low": 1, "high": 2}}})
+    except SpecError as error:
+        raise RequestError(error.problems[0]) from error
+
+
+def differences(asked: StudySpec, stored: StudySpec) -> list[str]:
+    """Return what a spec asks for otherwise than a study has it, where that may not change."""
     before, after = _leaves(spec_document(stored)), _leaves(spec_document(asked))
-    differing = [
+    return [
         f"`{path}` was {_shown(before.get(path))}, is {_shown(after.get(path))}"
         for path in sorted(before.keys() | after.keys())
-        if before.get(path) != after.get(path) and not _may_change(path)
+        if before.get(path) != after.get(path)
+        and not (
+            _may_change(path) or _has_grown(before, after, path) or _is_of_new_level(asked, stored, path)
+        )
     ]
+
+
+def _has_grown(before: Mapping[str, Any], after: Mapping[str, Any], path: str) -> bool:
+    """Return whether a factor has its levels still, and more."""
+    was, now = before.get(path), after.get(path)
+    if not (path.startswith("setup.") and isinstance(was, list) and isinstance(now, list)):
+        return False
+    return set(map(_shown, was)) <= set(map(_shown, now))  # as texts: 1 is not true
+
+
+def _is_of_new_level(asked: StudySpec, stored: StudySpec, path: str) -> bool:
+    """Return whether a path lies in the range of a level that a factor did not have before."""
+    for name, dimension in asked.tune.items():
+        if isinstance(dimension, ByFactor):
+            known = {level_label(level) for level in stored.setup.get(dimension.by, ())}
+            new = [label for label in dimension.ranges if label not in known]
+            if any(path.startswith(f"tune.{name}.ranges.{label}.") for label in new):
+                return True
+    return False
+
+
+def _refuse_other_spec(asked: StudySpec, stored: StudySpec) -> None:
+    differing = differences(asked, stored)
     if differing:
         raise RequestError(
             f"The study {asked.name!r} exists with another spec: {'; '.join(differing)}. Choose another "
-            f"`name`, or ask for the same. While a study goes on, only {', '.join(CHANGEABLE)} may change."
+            f"`name`, or ask for the same. While a study goes on, only {', '.join(CHANGEABLE)} may change, "
+            "and factors may get more levels."
         )
 
 

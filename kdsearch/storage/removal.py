@@ -1,0 +1,170 @@
+"""Taking a study's name away: deleted, renamed, or made way for a corrected spec."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, delete, select, update
+
+from kdsearch.errors import LiveDriverError, RequestError
+from kdsearch.spec import StudySpec, load_stored_spec
+from kdsearch.storage.books import write
+from kdsearch.storage.database import Database
+from kdsearch.storage.distributions import OptunaSpace
+from kdsearch.storage.lease import Lease, live_drivers
+from kdsearch.storage.optuna_store import open_optuna_storage, optuna_name
+from kdsearch.storage.optuna_transfer import read_optuna, write_optuna
+from kdsearch.storage.queries import read_progress, study_id
+from kdsearch.storage.study import check_name, differences, spec_hash
+from kdsearch.storage.tables import (
+    EpochTable,
+    LeaseTable,
+    PackTable,
+    SetupTable,
+    StudyTable,
+    StudyTeacherTable,
+    TrialTable,
+    WideningTable,
+    table_of,
+)
+
+_PARTS = (EpochTable, TrialTable, PackTable, WideningTable, StudyTeacherTable, SetupTable)
+
+_log = logging.getLogger(__name__)
+
+
+def delete_study(database: Database, study: str) -> None:
+    """Delete a study with its trials, here and in Optuna; its teachers stay, which others may use.
+
+    Raises:
+        RequestError: There is no such study, or another one starts from it.
+        LiveDriverError: It is being run.
+    """
+    with database.read() as connection:
+        row = _idle_study(connection, study)
+        users = [name for name, spec in _specs(connection) if study in _warm_start(spec)]
+    if users:
+        raise RequestError(
+            f"`study` must be one that no other starts from, got {study!r}, which {users[0]!r} names in "
+            f"`search.warm_start`. Delete {users[0]!r} first."
+        )
+    _delete_in_optuna(database, row.uid)
+    with database.write() as connection:
+        _delete_rows(connection, row.id)
+        connection.execute(delete(LeaseTable).where(LeaseTable.study == study))
+
+
+def rename_study(database: Database, study: str, name: str) -> None:
+    """Give a study another name, here, in Optuna, and in the specs of studies that start from it.
+
+    Raises:
+        RequestError: There is no such study, or the name is taken or none.
+        LiveDriverError: It is being run.
+    """
+    check_name(name)
+    storage = open_optuna_storage(database)
+    with database.read() as connection:
+        row = _idle_study(connection, study)
+        taken = connection.scalar(select(StudyTable.name).where(StudyTable.name == name))
+    if taken or any(found.study_name == name for found in storage.get_all_studies()):
+        raise RequestError(f"`name` must be free in this database, got {name!r}. Choose another.")
+    about, trials = read_optuna(storage, row.uid)
+    write_optuna(storage, row.uid, {**about, "name": name}, trials)
+    with database.write() as connection:
+        for other, spec in list(_specs(connection)):
+            if other == study or study in _warm_start(spec):
+                _write_spec(connection, other, _renamed(spec, study, name))
+        connection.execute(update(StudyTable).where(StudyTable.name == study).values(name=name))
+        connection.execute(delete(LeaseTable).where(LeaseTable.study == study))
+
+
+def make_way(database: Database, spec: StudySpec, lease: Lease | None) -> None:
+    """Let a study of this name begin anew, or with more levels, where nothing is lost by it.
+
+    One that has no finished trial begins anew where the spec asks for something else. Optuna, which wants all
+    trials to name the same levels, is told of new ones.
+
+    Args:
+        database: Where the study may be.
+        spec: What is asked for.
+        lease: With it, nothing is deleted once another driver has the study.
+    """
+    with database.read() as connection:
+        stored = connection.execute(select(table_of(StudyTable)).where(StudyTable.name == spec.name)).first()
+        if stored is None:
+            return
+        finished = read_progress(connection, stored.id).finished
+    known = load_stored_spec(stored.spec)
+    if differences(spec, known):
+        if not finished:
+            _log.warning("The study %r had no finished trial; it begins anew with its new spec.", spec.name)
+            _delete_in_optuna(database, stored.uid)
+            write(database, lambda connection: _delete_rows(connection, stored.id), lease)
+    elif spec.setup != known.setup:
+        _grow_in_optuna(database, spec, stored.uid)
+
+
+def _grow_in_optuna(database: Database, spec: StudySpec, uid: str) -> None:
+    """Tell Optuna of the levels that a study's factors have now: its trials must all name the same."""
+    from optuna.distributions import distribution_to_json
+
+    storage = open_optuna_storage(database)
+    if optuna_name(storage, uid) is None:
+        return
+    about, trials = read_optuna(storage, uid)
+    space = OptunaSpace(spec).distributions(spec.setups()[0])
+    levels = {path: distribution_to_json(space[path]) for path in spec.setup}
+    if all(_has_levels(trial["distributions"], levels) for trial in trials):
+        return
+    write_optuna(storage, uid, about, [_with_levels(trial, levels) for trial in trials])
+
+
+def _has_levels(known: Mapping[str, str], levels: Mapping[str, str]) -> bool:
+    return all(json.loads(known[path]) == json.loads(levels[path]) for path in known.keys() & levels.keys())
+
+
+def _with_levels(trial: Mapping[str, Any], levels: Mapping[str, str]) -> dict[str, Any]:
+    known = trial["distributions"]
+    return {**trial, "distributions": {path: levels.get(path, own) for path, own in known.items()}}
+
+
+def _idle_study(connection: Connection, study: str) -> Any:
+    row = study_id(connection, study)
+    if driver := live_drivers(connection, study).get(study):
+        raise LiveDriverError(
+            f"The study {study!r} is being run ({driver}). Stop it first: kdsearch stop {study}"
+        )
+    return connection.execute(select(table_of(StudyTable)).where(StudyTable.id == row)).one()
+
+
+def _specs(connection: Connection) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((name, spec) for name, spec in connection.execute(select(StudyTable.name, StudyTable.spec)))
+
+
+def _warm_start(spec: Mapping[str, Any]) -> list[str]:
+    return list(spec.get("search", {}).get("warm_start", ()))
+
+
+def _renamed(spec: Mapping[str, Any], study: str, name: str) -> dict[str, Any]:
+    earlier = [name if other == study else other for other in _warm_start(spec)]
+    search = {**spec.get("search", {}), "warm_start": earlier}
+    return {**spec, "search": search, "name": name if spec["name"] == study else spec["name"]}
+
+
+def _write_spec(connection: Connection, study: str, spec: dict[str, Any]) -> None:
+    change = update(StudyTable).where(StudyTable.name == study)
+    connection.execute(change.values(spec=spec, spec_hash=spec_hash(spec)))
+
+
+def _delete_in_optuna(database: Database, uid: str) -> None:
+    storage = open_optuna_storage(database)
+    if name := optuna_name(storage, uid):
+        storage.delete_study(storage.get_study_id_from_name(name))
+
+
+def _delete_rows(connection: Connection, study: int) -> None:
+    for part in _PARTS:
+        table = table_of(part)
+        connection.execute(delete(table).where(table.c.study_id == study))
+    connection.execute(delete(StudyTable).where(StudyTable.id == study))
