@@ -1,6 +1,7 @@
 """How good one setup's public answer is, against its truth."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,6 @@ _FLAT = 0.5
 _NOT_FLAT = 1.0
 """Points that the worst temperature of a flat curve loses at most, of any other at least."""
 _DEFAULT = 4.0
-_INTERVAL_LOSS = 0.001
-"""Accuracy that an interval's best temperature may lose where the answer names none."""
 _ROUNDING = 1e-6
 _TRUTH_IS_SURE = 0.02
 """Points: a standard error of the truth below which its draws say nothing more."""
@@ -72,7 +71,7 @@ def score(answer: SetupAnswer, truth: Truth, default: float) -> Score:
     if answer.temperature is None:
         return Score(answer.trials, True, truth.loss(default), truth_error=truth.error)
     interval = answer.interval or (answer.temperature, answer.temperature)
-    allowed = 100 * getattr(answer, "interval_loss", _INTERVAL_LOSS)
+    allowed = 100 * (answer.interval_loss or 0.0)
     low, high = np.log(truth.temperatures[[0, -1]])
     return Score(
         trials=answer.trials,
@@ -119,7 +118,7 @@ def _truly_flat(truth: Truth) -> bool | None:
     return True if worst <= _FLAT else False if worst >= _NOT_FLAT else None
 
 
-def _of_near_optimal(answer: SetupAnswer, truth: Truth) -> dict[str, float]:
+def _of_near_optimal(answer: SetupAnswer, truth: Truth) -> dict[str, Any]:
     are_near = truth.losses <= TOLERANCE
     if answer.near_optimal is None:
         return {"near_found": 0.0}
@@ -132,14 +131,14 @@ def _of_near_optimal(answer: SetupAnswer, truth: Truth) -> dict[str, float]:
     }
 
 
-def _of_default(answer: SetupAnswer, truth: Truth) -> dict[str, float | bool]:
+def _of_default(answer: SetupAnswer, truth: Truth) -> dict[str, Any]:
     name = f"{_DEFAULT:g}"
     if answer.temperature is None or name not in (answer.regret_of or {}):
         return {}
     assert answer.regret_of is not None  # noqa: S101 - the line above
     true = truth.at(answer.temperature) - truth.at(_DEFAULT)
-    found: dict[str, float | bool] = {"default_error": 100 * answer.regret_of[name] - true}
-    interval = (getattr(answer, "regret_interval_of", None) or {}).get(name)
+    found: dict[str, Any] = {"default_error": 100 * answer.regret_of[name] - true}
+    interval = (answer.regret_interval_of or {}).get(name)
     if interval is not None:
         found["default_held"] = bool(100 * interval[0] <= true <= 100 * interval[1])
     return found

@@ -8,7 +8,7 @@ and a cliff lies above it. Whoever changes the model must not tune it to these s
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float64
@@ -21,7 +21,7 @@ Noise: TypeAlias = Literal["constant", "heavy", "growing"]
 NOISES: tuple[Noise, ...] = ("constant", "heavy", "growing")
 
 _LR = "optimizer.lr"
-_FACTORS = {
+_FACTORS: dict[str, list[Any]] = {
     "optimizer.name": ["sgd", "adamw"],
     "teacher.finetune.epochs": [2, 10, 50],
     "training.epochs": [10, 30],
@@ -171,7 +171,7 @@ class ShapeWorld(World):
         steps = [drawn.normal(0, 0.13, len(levels)) for levels in _FACTORS.values()]
         depth = drawn.uniform(2, 5)
         for setup in self.spec.setups():
-            at = [_FACTORS[path].index(level) for path, level in setup.items()]  # type: ignore[attr-defined]
+            at = [_FACTORS[path].index(level) for path, level in setup.items()]
             moved = 0.5 + sum(step[k] for step, k in zip(steps, at, strict=True)) + drawn.normal(0, 0.04)
             key = setup_key(setup)
             self._curves[key] = Curve(

@@ -51,7 +51,7 @@ def _floored(accuracies: Float64[np.ndarray, "U L K"]) -> Float64[np.ndarray, "U
     known = np.where(np.isnan(accuracies), 0.0, accuracies)
     below = np.median(known, axis=-1).max() - known
     deep = _FLOOR * (1 + np.log(np.maximum(below, _FLOOR) / _FLOOR))
-    return known + below - np.where(below > _FLOOR, deep, below)
+    return np.asarray(known + below - np.where(below > _FLOOR, deep, below))
 
 
 def _without_seed_effects(accuracies: Float64[np.ndarray, "U L K"]) -> Float64[np.ndarray, "U L K"]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 from PIL import Image
 
 from kdsearch.errors import RequestError
@@ -46,7 +46,7 @@ def _folder(dataset: Dataset) -> Path:
     return Path(package.origin).parent / "data"
 
 
-def _pixels(path: Path) -> np.ndarray:
+def _pixels(path: Path) -> Float64[np.ndarray, "H W"]:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("L").reduce(2), dtype=np.float64)
@@ -56,13 +56,16 @@ def _pixels(path: Path) -> np.ndarray:
         ) from error
 
 
-def _cut(area: np.ndarray, count: int, draw: np.random.Generator) -> UInt8[np.ndarray, "N P P"]:
+def _cut(
+    area: Float64[np.ndarray, "H W"], count: int, draw: np.random.Generator
+) -> UInt8[np.ndarray, "N P P"]:
     tops = draw.integers(0, area.shape[0] - _SIDE, count)
     lefts = draw.integers(0, area.shape[1] - _SIDE, count)
     cut = np.stack([area[t : t + _SIDE, left : left + _SIDE] for t, left in zip(tops, lefts, strict=True)])
     centred = cut - cut.mean((1, 2), keepdims=True)
     scaled = centred / np.maximum(cut.std((1, 2), keepdims=True), 1.0) * _SPREAD
-    return np.clip(np.rint(scaled + 128), 0, 255).astype(np.uint8)
+    pixels: UInt8[np.ndarray, "N P P"] = np.clip(np.rint(scaled + 128), 0, 255).astype(np.uint8)
+    return pixels
 
 
 def _labelled(classes: list[np.ndarray]) -> Patches:
