@@ -1,4 +1,4 @@
-"""`bench calibration` and `bench table`: tables keep what was trained, answers are judged by hand-made truths."""
+"""`bench calibration` and `bench table`: tables stay what was trained, answers are judged by known truths."""
 
 from dataclasses import replace
 from pathlib import Path

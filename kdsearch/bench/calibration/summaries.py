@@ -13,6 +13,7 @@ _COLUMNS = (
     "{:18} {:12} {:>6} {:>4} {:>11} {:>11} {:>5} {:>11} {:>9} {:>9} {:>5} {:>7} {:>11} {:>11} "
     "{:>5} {:>5} {:>5} {:>5} {:>6} {:>5} {:>5}"
 )
+_MANY = 100  # times the true regret: that is next to nothing
 HEADER = _COLUMNS.format(
     *("kind", "search", "trials", "n", "loses", "stated", "ratio", "kept", "by draws", "strict", "width"),
     *("decided", "> 0.5", "> 0.2", "flat", "wrong", "near", "found", "T=4 by", "held", "truth"),
@@ -73,7 +74,7 @@ class Summary:
 
     def line(self) -> str:
         """Return the summary as a line of the table under `HEADER`."""
-        ratio = "-" if self.ratio is None else f"{self.ratio:.2f}"
+        ratio = "-" if self.ratio is None else f"{self.ratio:.2f}" if self.ratio < _MANY else "many"
         return _COLUMNS.format(
             *(self.kind[:18], self.search, str(self.trials), str(self.studies)),
             *(str(self.loss), _text(self.stated), ratio, _text(self.kept), _short(self.kept_drawn)),
