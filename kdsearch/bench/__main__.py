@@ -9,7 +9,6 @@ COMMANDS = {
     "engine": "kdsearch.bench.engine.command:engine_command",
     "faults": "kdsearch.bench.faults.command:faults_command",
     "gains": "kdsearch.bench.gains:gains_command",
-    "grid": "kdsearch.bench.search.grid:grid_command",
     "overhead": "kdsearch.bench.study.overhead:overhead_command",
     "pruning": "kdsearch.bench.search.pruning:pruning_command",
     "scale": "kdsearch.bench.scale.command:scale_command",
