@@ -152,7 +152,11 @@ def _show_plan(spec: StudySpec, address: str | None, output: str) -> None:
         plan = _plan(spec, ["all but the spec, which the job's driver looks at"])
     else:
         found = preflight(spec, address)
-        plan = _plan(spec, list(found.unknown)) | (_work(spec, found.engine) if found.engine else {})
+        plan = (
+            _plan(spec, list(found.unknown))
+            | ({"notes": list(found.engine.notes)} if found.engine else {})
+            | (_work(spec, found.engine) if found.engine else {})
+        )
     if output == "json":
         print_json(plan)
         return

@@ -415,6 +415,8 @@ def print_plan(plan: Mapping[str, Any]) -> None:
             f"{_hours(found['teacher_hours'])} of it for teachers, by a few steps of each network; "
             f"{_bytes(found['data_bytes'])} of images in each pack's process"
         )
+    for note in plan.get("notes", ()):
+        click.echo(f"note: {note}")
     for unknown in plan["unknown"]:
         click.echo(f"not known before: {unknown}")
 

@@ -4,24 +4,25 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdsearch.distill.artifact_store import Place
+from kdsearch.distill.checks import check_training
 from kdsearch.distill.data import ImageData, load_dataset
 from kdsearch.distill.factories import place_of, words_of
 from kdsearch.distill.initial_students import starting_recipe
-from kdsearch.distill.models import build_model
 from kdsearch.distill.objectives import objective
+from kdsearch.distill.prepared_networks import build_prepared
 from kdsearch.distill.recipes import TeacherRecipe, recipe_of
 from kdsearch.distill.setting_names import settings_of
 from kdsearch.distill.teachers import load_start
 from kdsearch.errors import KDSearchError, RequestError
 from kdsearch.spec import TrainingSpec
-from kdsearch.spec.sections import Dataset, Pretraining
+from kdsearch.spec.sections import Dataset, Pretraining, Student, Teacher
 
 _N_CHECKED = 4  # examples of the batch that an objective gets
 _N_TIMED = 16  # examples of the step that is measured: few enough for a large network on a CPU
@@ -53,6 +54,7 @@ class Preflight:
         self._networks: dict[str, nn.Module] = {}
         self._checked: set[str] = set()
         self.unknown: dict[str, None] = {}
+        self.notes: dict[str, None] = {}
 
     def check_all(self, trainings: Iterable[TrainingSpec]) -> None:
         """Check that each training could begin.
@@ -71,6 +73,15 @@ class Preflight:
         if training.objective.alpha > 0:
             self._teacher(training, data)
             self._objective(training, data)
+        self._look(training, data)
+
+    def _look(self, training: TrainingSpec, data: ImageData) -> None:
+        """Note what a user should know of the networks' images, their weights and the objective."""
+        parts = (training.dataset, training.student, training.teacher, training.objective)
+        key = f"notes {[part.model_dump_json() for part in parts]}"
+        if key not in self._checked:
+            self.notes |= dict.fromkeys(check_training(training, data))
+            self._checked.add(key)
 
     def cost(self, training: TrainingSpec, pack: int) -> Cost:
         """Return what a training costs on this machine's CPU in packs of a size, by steps of each network."""
@@ -96,7 +107,7 @@ class Preflight:
         key = f"student {training.dataset.model_dump_json()} {training.student.model_dump_json()}"
         if key not in self._networks:
             with settings_of("student"), _own_code("student.arch", training.student.arch):
-                model = _built(training.student.arch, training.student.stem, data)
+                model = _built(training.student, data)
                 recipe = starting_recipe(training, model, 0)
                 if recipe is not None:
                     self._load(model, recipe, data)
@@ -105,11 +116,17 @@ class Preflight:
 
     def _teacher(self, training: TrainingSpec, data: ImageData) -> nn.Module:
         teacher = training.teacher
-        parts = (teacher.arch, teacher.stem, teacher.pretraining, training.dataset.model_dump_json())
+        parts = (
+            teacher.arch,
+            teacher.stem,
+            teacher.pretraining,
+            teacher.preprocessing,
+            training.dataset.model_dump_json(),
+        )
         key = f"teacher {parts}"
         if key not in self._networks:
             with settings_of("teacher"), _own_code("teacher.arch", teacher.arch):
-                model = _built(teacher.arch, teacher.stem, data)
+                model = _built(teacher, data)
                 self._load(model, recipe_of(training), data)
             self._networks[key] = model
         return self._networks[key]
@@ -157,8 +174,8 @@ def _check_loss(loss: Any, student: Tensor, name: str) -> None:
         raise RequestError(f"{rule} giving none. Don't detach the student's logits.")
 
 
-def _built(arch: str, stem: Literal["standard", "small"], data: ImageData) -> nn.Module:
-    model = build_model(arch, data.num_classes, data.in_channels, image_size=data.image_size, stem=stem)
+def _built(section: Student | Teacher, data: ImageData) -> nn.Module:
+    arch, model = section.arch, build_prepared(section, data)
     with torch.no_grad():
         logits = model.eval()(torch.zeros(2, data.in_channels, data.image_size, data.image_size))
     if not isinstance(logits, Tensor) or logits.shape != (2, data.num_classes):

@@ -44,7 +44,7 @@ def test_the_stored_logits_are_the_teachers_own_not_shifted(tmp_path):
     true = logits(5) + torch.arange(N)[:, None] * 100.0
     index = torch.tensor([3, 0, 2])
     torch.testing.assert_close(
-        SoftTargetStore(tmp_path).get(KEY, 1, lambda: true).at(index), true[index], rtol=0, atol=5e-3
+        SoftTargetStore(tmp_path).get(KEY, 1, lambda: true).at(index), true[index], rtol=0, atol=2e-2
     )
 
 

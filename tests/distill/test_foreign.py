@@ -1,0 +1,302 @@
+"""What users bring to the engine: networks, weights, objectives; each taken right or refused."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from kdsearch.distill.checks import check_training, has_temperature
+from kdsearch.distill.data import load_dataset
+from kdsearch.distill.initial_students import initial_student
+from kdsearch.distill.models import build_model
+from kdsearch.distill.packs import Precision, fusing_problem, key_dropout
+from kdsearch.distill.packs.choice import PackPlan, way_problem
+from kdsearch.distill.residents import surroundings_of
+from kdsearch.distill.starts import load_checkpoint
+from kdsearch.distill.teachers import ensure_teacher, load_teacher, recipe_of
+from kdsearch.distill.training import train_pack
+from kdsearch.errors import RequestError
+from kdsearch.spec import TrainingSpec
+
+CPU = torch.device("cpu")
+CALLS = []
+
+
+def spec(**sections):
+    base = {
+        "dataset": {"name": "digits", "train_size": 100, "validation_size": 100},
+        "student": {"arch": "mlp_16"},
+        "teacher": {"arch": "mlp_32", "finetune": {"epochs": 2}},
+        "optimizer": {"lr": 0.05},
+        "training": {"epochs": 2, "batch_size": 32},
+    }
+    return TrainingSpec.model_validate({k: base.get(k, {}) | sections.get(k, {}) for k in {*base, *sections}})
+
+
+class Body(nn.Module):
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, 8, 3, padding=1)
+        self.fc = nn.Linear(8, num_classes)
+        self.register_buffer("mean", torch.zeros(8))
+
+    def forward(self, images):
+        return self.fc(F.relu(self.conv(images)).mean((2, 3)))
+
+
+class Assigning(Body):
+    """Keeps running statistics by assignment."""
+
+    def forward(self, images):
+        features = F.relu(self.conv(images)).mean((2, 3))
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * features.mean(0).detach()
+        return self.fc(features - self.mean)
+
+
+class Viewing(nn.Module):
+    """Flattens by a view, which channels that lie innermost do not allow."""
+
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, 8, 3, padding=1)
+        self.fc = nn.Linear(8 * 64, num_classes)
+
+    def forward(self, images):
+        return self.fc(F.relu(self.conv(images)).view(len(images), -1))
+
+
+def frozen(num_classes, in_channels):
+    model = Body(num_classes, in_channels)
+    model.conv.requires_grad_(False)
+    return model
+
+
+def assigning(num_classes, in_channels):
+    return Assigning(num_classes, in_channels)
+
+
+@pytest.mark.parametrize("arch", ["frozen", "assigning"])
+def test_a_fused_pack_trains_a_users_network_as_the_loop_does(tmp_path, arch):
+    asked = spec(student={"arch": f"{__name__}:{arch}"}, optimizer={"weight_decay": 0.1})
+    members = [{"seed": seed, "number": seed} for seed in range(2)]
+    looped, fused = (train_pack(asked, members, artifacts=tmp_path, way=way) for way in ("looped", "fused"))
+    for own, other in zip(looped, fused, strict=True):
+        assert other.metrics["val_loss"] == pytest.approx(own.metrics["val_loss"], rel=1e-4)
+
+
+def test_a_way_that_fails_on_a_network_is_not_taken():
+    model, images = Viewing(10, 1), torch.randn(4, 1, 8, 8)
+    plan = PackPlan(Precision(CPU), seeds=(1,))
+    assert "view" in way_problem("looped_channels_last", model, images, plan)
+    assert fusing_problem(model, images, Precision(CPU)) is None
+
+
+def test_a_dropout_that_is_called_twice_draws_two_masks():
+    dropout = nn.Sequential(nn.Dropout(0.5))
+    key_dropout(dropout, 0)
+    twice = dropout(dropout(torch.ones(100_000)))
+    assert float((twice != 0).float().mean()) == pytest.approx(0.25, abs=0.01)
+    assert float(twice.mean()) == pytest.approx(1.0, abs=0.03)
+
+
+def test_frozen_layers_of_a_teacher_stay_as_they_are(tmp_path):
+    arch = f"{__name__}:frozen"
+    asked = spec(teacher={"arch": arch, "finetune": {"epochs": 1, "head_epochs": 1}})
+    taught = load_teacher(ensure_teacher(recipe_of(asked), tmp_path))
+    untouched = build_model(arch, 10, 1, image_size=8, generator=_teacher_stream())
+    assert torch.equal(taught.conv.weight, untouched.conv.weight)
+    assert not torch.equal(taught.fc.weight, untouched.fc.weight)
+
+
+def _teacher_stream():
+    from kdsearch.distill.randomness import stream
+
+    return stream(0, "teacher")
+
+
+def behind(prefix, state):
+    return {prefix + name: value for name, value in state.items()}
+
+
+def network(seed, arch="resnet8", classes=10):
+    generator = torch.Generator().manual_seed(seed)
+    return build_model(arch, classes, 1, image_size=8, generator=generator)
+
+
+FORMS = {
+    "lightning": lambda s: {"state_dict": behind("model.", s), "epoch": 3},
+    "compiled parallel": lambda s: {"model": behind("_orig_mod.module.", s)},
+    "wrapped twice": lambda s: {"state_dict": behind("net._orig_mod.", behind("module.module.", s))},
+    "numpy beside": lambda s: {"model": s, "best": np.float64(0.9), "rng": np.random.get_state()},
+    "averaged": lambda s: {"state_dict": {n: v * 0 for n, v in s.items()}, "state_dict_ema": s},
+    "averaged inside": lambda s: (
+        behind("ema_model.module.", s) | behind("model.", {n: v * 0 for n, v in s.items()})
+    ),
+    "half": lambda s: {n: v.half() if v.is_floating_point() else v for n, v in s.items()},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_checkpoints_of_all_makers_are_read(tmp_path, form):
+    theirs, mine = network(1), network(2)
+    torch.save(FORMS[form](theirs.state_dict()), tmp_path / "net.pt")
+    start = load_checkpoint(mine, str(tmp_path / "net.pt"))
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(mine.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+    assert (start.note is not None) == form.startswith("averaged")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (network(1, "resnet14").state_dict(), r"has more: layer"),
+        ({"a": network(1).state_dict(), "b": network(3).state_dict()}, r"with `a`, `b`"),
+        (network(1, "mlp_4").state_dict(), r"not fitting .*; it has "),
+        ({n: v * math.nan for n, v in network(1).state_dict().items() if v.is_floating_point()}, "NaN"),
+    ],
+)
+def test_checkpoints_that_are_not_this_networks_are_refused(tmp_path, content, message):
+    torch.save(content, tmp_path / "net.pt")
+    with pytest.raises(RequestError, match=message):
+        load_checkpoint(network(2), str(tmp_path / "net.pt"))
+
+
+@pytest.mark.parametrize("lacking", [None, "size", "fc.bias"])
+def test_a_head_that_nothing_trains_is_refused(tmp_path, lacking):
+    state = network(1, "mlp_32", 11 if lacking == "size" else 10).state_dict()
+    bias = list(state)[-1]
+    state = {name: value for name, value in state.items() if lacking != "fc.bias" or name != bias}
+    torch.save(state, tmp_path / "net.pt")
+    pretraining = "none" if lacking is None else {"checkpoint": str(tmp_path / "net.pt")}
+    asked = spec(teacher={"pretraining": pretraining, "finetune": {"epochs": 0}})
+    for refuse in (check_training, lambda asked: ensure_teacher(recipe_of(asked), tmp_path)):
+        with pytest.raises(RequestError, match=r"`teacher.finetune.epochs` must be above 0"):
+            refuse(asked)
+
+
+def test_a_teacher_sees_the_pixels_that_it_was_trained_on(tmp_path):
+    theirs = network(1, "convnet_8_16").eval()
+    torch.save(theirs.state_dict(), tmp_path / "net.pt")
+    teacher = {
+        "arch": "convnet_8_16",
+        "pretraining": {"checkpoint": str(tmp_path / "net.pt")},
+        "finetune": {"epochs": 0},
+        "preprocessing": {"mean": [0.5], "std": [0.25], "size": 16},
+    }
+    asked = spec(teacher=teacher)
+    data = load_dataset(asked.dataset)
+    views = surroundings_of(asked, CPU).validation.plain(torch.arange(20))
+    mine = load_teacher(ensure_teacher(recipe_of(asked), tmp_path))
+    pixels = (data.validation.images[:20].float() / 255 - 0.5) / 0.25
+    larger = F.interpolate(pixels, (16, 16), mode="bilinear", align_corners=False, antialias=True)
+    torch.testing.assert_close(mine(views), theirs(larger), rtol=1e-3, atol=1e-4)
+    assert any("resized from 8 to 16 pixels" in note for note in check_training(asked))
+
+
+def logit_mse(student, teacher, targets, temperature):
+    CALLS.append(teacher.clone())
+    return F.mse_loss(student, teacher)
+
+
+class Averaging(nn.Module):
+    """Has state, a weight that is learned, and the epoch."""
+
+    made = 0
+
+    def __init__(self, scale=1.0):
+        super().__init__()
+        Averaging.made += 1
+        self.weight = nn.Parameter(torch.tensor(scale))
+
+    def forward(self, student, teacher, targets, temperature, epoch):
+        return self.weight.square() * epoch * F.mse_loss(student / temperature, teacher / temperature)
+
+
+def test_an_own_objective_gets_true_logits_stored_or_live(tmp_path):
+    asked = spec(objective={"name": f"{__name__}:logit_mse", "alpha": 1.0})
+    losses = [
+        train_pack(asked, [{"seed": 0}], artifacts=tmp_path, soft_target_cap_bytes=cap)[0].metrics["val_loss"]
+        for cap in (2**30, 0)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert float(CALLS[-1].amax(1).abs().min()) > 0
+
+
+def test_an_own_objective_is_made_once_for_each_student(tmp_path):
+    Averaging.made = 0
+    asked = spec(objective={"name": f"{__name__}:Averaging", "options": {"scale": 0.5}})
+    found = train_pack(asked, [{"seed": 0, "number": 0}, {"seed": 1, "number": 1}], artifacts=tmp_path)
+    assert Averaging.made == 2
+    assert all(result.state == "complete" for result in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha", "expected"),
+    [
+        *[("kd", 0.9, True), ("kd", 0.0, False), ("mse", 0.9, False), ("ctkd", 0.9, False)],
+        *[(f"{__name__}:logit_mse", 0.9, False), (f"{__name__}:Averaging", 0.9, True)],
+    ],
+)
+def test_it_is_known_whether_a_temperature_has_an_effect(name, alpha, expected):
+    asked = spec(objective={"name": name, "alpha": alpha})
+    assert has_temperature(asked) == expected
+    assert any("has no effect" in note for note in check_training(asked)) != expected
+
+
+def test_entropies_are_those_of_the_soft_targets_that_are_taught(tmp_path):
+    asked = spec(objective={"name": "logit_standardization", "temperature": 2.0})
+    (found,) = train_pack(asked, [{"seed": 0}], artifacts=tmp_path)
+    views = surroundings_of(asked, CPU).validation
+    teacher = load_teacher(ensure_teacher(recipe_of(asked), tmp_path))
+    logits = torch.cat([teacher(batch.images) for batch in views.plain_batches(50)]).double()
+    z = (logits - logits.mean(1, keepdim=True)) / logits.std(1, keepdim=True) / 2.0
+    expected = float(torch.distributions.Categorical(logits=z).entropy().mean())
+    assert found.metrics["teacher_entropy"] == pytest.approx(expected, rel=1e-4)
+
+
+def plain_loop(asked, tmp_path):
+    """Train one student by torch's own parts; return its validation loss."""
+    place = surroundings_of(asked, CPU)
+    data, training, section = place.data, asked.training, asked.optimizer
+    student = initial_student(asked, 0, data=data, artifacts=tmp_path, device=CPU).train()
+    teacher = load_teacher(ensure_teacher(recipe_of(asked), tmp_path))
+    kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[section.name]
+    more = {"momentum": section.momentum} if section.name == "sgd" else {}
+    optimizer = kind(student.parameters(), lr=section.lr, weight_decay=section.weight_decay, **more)
+    at, alpha = asked.objective.temperature, asked.objective.alpha
+    n_steps = training.epochs * place.views.n_batches(training.batch_size)
+    step = 0
+    for epoch in range(1, training.epochs + 1):
+        for batch in place.views.batches(training.view_seed, epoch, training.batch_size):
+            with torch.no_grad():
+                targets = teacher(batch.images)
+            logits = student(batch.images)
+            soft, known = F.log_softmax(logits / at, 1), F.softmax(targets / at, 1)
+            hard = F.cross_entropy(logits, batch.labels, reduction="none")
+            if batch.mix is not None:
+                other = F.cross_entropy(logits, batch.partner_labels, reduction="none")
+                hard = batch.mix * hard + (1 - batch.mix) * other
+            loss = alpha * at**2 * F.kl_div(soft, known, reduction="batchmean") + (1 - alpha) * hard.mean()
+            optimizer.param_groups[0]["lr"] = section.lr * (1 + math.cos(math.pi * step / n_steps)) / 2
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+    views = place.validation
+    with torch.no_grad():
+        logits = torch.cat([student.eval()(batch.images) for batch in views.plain_batches(50)])
+    return float(F.cross_entropy(logits.double(), views.labels))
+
+
+@pytest.mark.parametrize("optimizer", [{"name": "sgd", "lr": 0.05}, {"name": "adamw", "lr": 0.003}])
+@pytest.mark.parametrize(
+    ("arch", "augment"), [("mlp_16", {}), ("convnet_4_8", {"mixup": 0.4, "crop_padding": 1})]
+)
+def test_a_loop_of_torchs_own_parts_comes_to_the_same(tmp_path, arch, augment, optimizer):
+    asked = spec(student={"arch": arch}, augment=augment, optimizer=optimizer)
+    (found,) = train_pack(asked, [{"seed": 0}], artifacts=tmp_path)
+    assert found.metrics["val_loss"] == pytest.approx(plain_loop(asked, tmp_path), rel=2e-3)
