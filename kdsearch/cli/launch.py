@@ -61,10 +61,10 @@ def launch(
     elif address and as_job:
         from kdsearch.schedule.jobs import follow_job, submit_study
 
-        submission = submit_study(checked.name, spec, texts, storage, address, takeover=takeover)
+        submission = submit_study(checked, spec, texts, storage, address, takeover=takeover)
         _tell_submission(checked.name, submission, address, output if detach else "table")
         if not detach:
-            follow_job(submission.job, address, echo=click.echo)
+            follow_job(submission.job, checked.name, storage, address, echo=click.echo)
     else:
         _run(checked, storage, address, takeover, output)
 
@@ -78,7 +78,9 @@ def _tell_submission(study: str, submission: "Submission", address: str, output:
         if submission.is_new
         else f"It runs already, as {submission.job}."
     )
-    click.echo(f"  follow: ray job logs --follow {submission.job} --address {address}")
+    from kdsearch.schedule.jobs import log_command
+
+    click.echo(f"  follow: {log_command(submission.job, address)}")
     click.echo(f"  stop:   kdsearch stop {study}")
 
 

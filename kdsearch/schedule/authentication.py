@@ -48,6 +48,12 @@ def give_token() -> None:
             path.chmod(0o600)
 
 
+def send_token_if_any() -> None:
+    """Let Ray's jobs client send the user's token, if there is one; a head that asks for none ignores it."""
+    if _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
 def _head_of(address: str) -> str | None:
     if address != "auto":
         return address.removeprefix("ray://")

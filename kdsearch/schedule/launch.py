@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from kdsearch.analysis.transfer import EarlierStudy, load_warm_start
 from kdsearch.distill.artifact_store import Place
-from kdsearch.errors import KDSearchError, RunError
+from kdsearch.errors import KDSearchError, LiveDriverError, RunError
 from kdsearch.schedule.authentication import agree_on_token
 from kdsearch.schedule.preflight import preflight
 from kdsearch.schedule.resources import check_local_resources
 from kdsearch.schedule.signals import EndingSignals
+from kdsearch.schedule.submission_notes import note_failed_start
 from kdsearch.search import PackAsker
 from kdsearch.spec import StudySpec, spec_document
 from kdsearch.storage import Hours, Lease, StudyRecord, TrialRow, hold_lease, load_study, open_database
@@ -72,7 +73,7 @@ def launch_study(
         RunError: A teacher or most trials failed.
     """
     watch = watch or Unwatched()
-    with EndingSignals() as signals, ExitStack() as stack:
+    with EndingSignals() as signals, _start_told(spec, storage), ExitStack() as stack:
         artifacts = preflight(spec, address, engine=not _has_begun(spec, storage)).artifacts
         if address is None:
             check_local_resources(spec)
@@ -110,6 +111,18 @@ def _connect(address: str | None, watch: Watch) -> AbstractContextManager["Clust
     from kdsearch.schedule.cluster import connect
 
     return connect(address)
+
+
+@contextmanager
+def _start_told(spec: StudySpec, storage: str) -> Iterator[None]:
+    """Note in the database why a study that was submitted to a cluster could not be started there."""
+    try:
+        yield
+    except LiveDriverError:
+        raise
+    except KDSearchError as error:
+        note_failed_start(spec.name, storage, shorten(str(error), _MOST_CHARACTERS))
+        raise
 
 
 @contextmanager

@@ -134,6 +134,10 @@ class LeaseStopper(Stopper):
         """Return whether all are."""
         return self._is_lost()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing, as the searcher: Tune pickles it."""
+        return {}
+
 
 class BeginCallback(Callback):
     """Tells the searcher that a pack begins: Tune asks for packs before there is room for them."""
