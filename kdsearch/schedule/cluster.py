@@ -17,7 +17,7 @@ from kdsearch.schedule.resources import check_resources, local_gpus
 from kdsearch.schedule.scratch import RAY, scratch_folder
 from kdsearch.spec import StudySpec
 
-_TRIES = 2
+_TRIES = 3
 START_S = 150.0
 """How long a process of Ray may take to start: some 3 s of CPU time, on a machine that others keep busy."""
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -86,7 +86,7 @@ def _start(folder: Path) -> None:
 
 
 def _start_once(folder: Path) -> None:
-    with apart_from_signals() as processes, started_patiently(START_S):
+    with apart_from_signals() as processes, started_patiently(START_S, processes):
         try:
             ray.init(
                 address="local",

@@ -8,7 +8,7 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -92,8 +92,8 @@ def apart_from_signals() -> "Iterator[list[subprocess.Popen[bytes]]]":
 
 
 @contextmanager
-def started_patiently(limit_s: float) -> Iterator[None]:
-    """Let Ray's own processes take so long to start, each of two kinds; Ray gives them 30 and 60 seconds."""
+def started_patiently(limit_s: float, processes: "Sequence[subprocess.Popen[bytes]]") -> Iterator[None]:
+    """Let these processes of Ray take so long to start, while they live; Ray gives them 30 to 60 seconds."""
     try:
         from ray._private import ray_constants, services
 
@@ -110,7 +110,8 @@ def started_patiently(limit_s: float) -> Iterator[None]:
             try:
                 return original[0](*asked, **how)
             except RuntimeError:  # it has not registered yet
-                if time.monotonic() > deadline:
+                is_dead = any(process.poll() is not None for process in processes)
+                if is_dead or time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
 
