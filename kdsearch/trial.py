@@ -14,6 +14,9 @@ Outcome: TypeAlias = Literal["complete", "pruned", "failed"]
 AUDITED, CAME_BACK = "audited", "came back"
 """How the reason of a complete trial begins that a pruner would have stopped: it was right, or wrong."""
 
+NODE_LOST = "its node was lost"
+"""The reason of a loss that says nothing about the trial: a preempted machine never makes one fail."""
+
 PackReport: TypeAlias = Callable[[int, Mapping[int, Metrics]], Collection[int]]
 """`report(epoch, {trial number: metrics})` returns the numbers of the trials to stop now.
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,21 +33,34 @@ def write_report(
 ) -> Path:
     """Write a study's report and return its path.
 
-    The file is written beside `path` and then moved to it, so that no reader sees half of it.
+    A file is written beside `path` and then moved to it, so that no reader sees half of it; what a link
+    points to is replaced, not the link, and what is no file, such as a pipe, gets the text as it is.
 
     Raises:
         RequestError: There is no such study, or the file can't be written.
     """
     findings = load_findings(database, study, level=level, tolerance=tolerance)
     html = report_html(findings, written=datetime.now(UTC))
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_text(html, encoding="utf-8")
-        os.replace(unfinished, path)
+        _write(path, html)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise RequestError(f"The report can't be written to {path}: {error.strerror}.") from error
     return path
+
+
+def _write(path: Path, text: str) -> None:
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    target = path.resolve()
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, target)
+    except OSError:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise
 
 
 def report_html(findings: Findings, *, written: datetime) -> str:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,10 +61,10 @@ def launch(
     elif address and as_job:
         from kdsearch.schedule.jobs import follow_job, submit_study
 
-        submission = submit_study(checked.name, spec, texts, storage, address, takeover=takeover)
+        submission = submit_study(checked, spec, texts, storage, address, takeover=takeover)
         _tell_submission(checked.name, submission, address, output if detach else "table")
         if not detach:
-            follow_job(submission.job, address, echo=click.echo)
+            follow_job(submission.job, checked.name, storage, address, echo=click.echo)
     else:
         _run(checked, storage, address, takeover, output)
 
@@ -77,7 +78,9 @@ def _tell_submission(study: str, submission: "Submission", address: str, output:
         if submission.is_new
         else f"It runs already, as {submission.job}."
     )
-    click.echo(f"  follow: ray job logs --follow {submission.job} --address {address}")
+    from kdsearch.schedule.jobs import log_command
+
+    click.echo(f"  follow: {log_command(submission.job, address)}")
     click.echo(f"  stop:   kdsearch stop {study}")
 
 
@@ -89,7 +92,7 @@ def _run(spec: StudySpec, storage: str, address: str | None, takeover: bool, out
     import optuna
 
     from kdsearch.api import open_study
-    from kdsearch.cli.progress import Display
+    from kdsearch.cli.progress import Display, discard
     from kdsearch.schedule.launch import launch_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -98,10 +101,16 @@ def _run(spec: StudySpec, storage: str, address: str | None, takeover: bool, out
     if ending == "interrupted":
         raise KeyboardInterrupt
     study = open_study(spec.name, storage=storage)
-    if output == "json":
-        print_json(study.best().to_dict())
-    else:
-        _tell_answer(study)
+    try:
+        if output == "json":
+            print_json(study.best().to_dict())
+        else:
+            _tell_answer(study)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a log on a full disk; the study is in the database
+        discard(sys.stdout)
+        click.echo(f"The answer can't be shown: {error.strerror}. See `kdsearch best {spec.name}`.", err=True)
     _tell_set_aside(study)
 
 
@@ -125,7 +134,11 @@ def _tell_answer(study: "Study") -> None:
     from kdsearch.cli.tables import print_answer
 
     print_answer(study.best().to_dict())
-    click.echo(f"\nReport: {study.report(f'{study.name}-report.html')}\n\nNext:")
+    try:
+        click.echo(f"\nReport: {study.report(f'{study.name}-report.html')}")
+    except RequestError as error:  # all that was asked for is in the database
+        click.echo(f"\n{error} Write it elsewhere: kdsearch report {study.name} --out FILE.html", err=True)
+    click.echo("\nNext:")
     program = _program()
     factors = [f"compare {study.name} --factor {path}" for path in list(study.spec.setup)[:1]]
     for command, purpose in (
@@ -138,10 +151,13 @@ def _tell_answer(study: "Study") -> None:
 
 def _program() -> str:
     """Return how this program is called from here, whether its environment is active or not."""
-    called = Path(sys.argv[0]).absolute()
+    called = Path(sys.argv[0])
     if shutil.which("kdsearch") or called.name != "kdsearch":
         return "kdsearch"
-    return str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called)
+    with suppress(FileNotFoundError):  # the working directory may be gone by now
+        called = called.absolute()
+        return str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called)
+    return str(called)
 
 
 def _show_plan(spec: StudySpec, address: str | None, output: str) -> None:

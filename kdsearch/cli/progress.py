@@ -1,10 +1,12 @@
 """The live display of a running study: trials done, the best trial so far per setup, the time left."""
 
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -23,7 +25,11 @@ MAX_SETUPS = 16
 
 
 class Display:
-    """Shows progress on stderr: redrawn in place on a terminal, else a line now and then."""
+    """Shows progress on stderr: redrawn in place on a terminal, else a line now and then.
+
+    Where nothing can be shown any more, because a reader went away or a log's disk is full, it is given up:
+    the study goes on unseen.
+    """
 
     def __init__(self, spec: StudySpec) -> None:
         self._spec = spec
@@ -37,21 +43,28 @@ class Display:
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
-            self._live.start()
+            with self._or_unseen():
+                self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        with self._or_unseen():
+            self._live.stop()
+
+    @contextmanager
+    def _or_unseen(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, SystemExit):  # rich ends the program when its reader has gone
+            discard(sys.stderr)
 
     def phase(self, text: str) -> None:
         """Show what the driver does now."""
         self._phase = text
-        if self._console.is_terminal:
-            self._live.update(self._picture(), refresh=True)
-        else:
-            self._console.print(f"{self._spec.name}: {text}")
+        with self._or_unseen():
+            self._show(f"{self._spec.name}: {text}")
 
     def update(self, rows: Callable[[], list[TrialRow]], hours: Callable[[], Hours]) -> None:
         """Redraw, if the last drawing is old enough."""
@@ -61,11 +74,15 @@ class Display:
         self._rows = rows()
         if self._hours.budgets(self._spec):
             self._hours = hours()
+        with self._or_unseen():
+            self._show(self._line())
+        self._drawn = time.monotonic()
+
+    def _show(self, line: str) -> None:
         if self._console.is_terminal:
             self._live.update(self._picture(), refresh=True)
         else:
-            self._console.print(self._line())
-        self._drawn = time.monotonic()
+            self._console.print(line)
 
     def _finished(self) -> int:
         return sum(row.state in ("complete", "pruned") or row.reason == "diverged" for row in self._rows)
@@ -102,6 +119,11 @@ class Display:
         if hidden > 0:
             table.add_row(f"… and {hidden} more")
         return table
+
+
+def discard(stream: TextIO) -> None:
+    """Let what is written to a stream of this process from now on go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _duration(seconds: float) -> str:

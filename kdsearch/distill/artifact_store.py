@@ -14,6 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from kdsearch.distill.artifacts import exclusive, published, write_whole
+from kdsearch.distill.content_digests import (
+    has_digest,
+    is_whole,
+    sealed,
+    tell_damage,
+    unsealed,
+    with_digests,
+)
 from kdsearch.errors import RequestError, RunError
 
 if TYPE_CHECKING:
@@ -41,10 +49,13 @@ class ArtifactStore(Protocol):
         """Return the names of the entries of a kind."""
 
     def find(self, entry: str, *files: str) -> Path | None:
-        """Return a folder of this node with those of the files that an entry has, or None without entry."""
+        """Return a folder of this node with those of the files that an entry has, or None without entry.
+
+        What it gives is what was kept: an entry whose content has changed since is none.
+        """
 
     def keep(self, entry: str, files: Mapping[str, bytes | memoryview]) -> None:
-        """Write an entry, whole or not at all; the caller holds the lock of `root / entry`."""
+        """Write an entry, whole or not at all, for none or a damaged one; the caller holds its lock."""
 
     def recover(self, entry: str) -> bool:
         """Return whether an entry that could not be sent before is now; the caller holds its lock."""
@@ -52,8 +63,8 @@ class ArtifactStore(Protocol):
     def address(self, entry: str) -> str:
         """Return where an entry is, for people."""
 
-    def open(self, name: str) -> Path | BytesIO | None:
-        """Return a file as it was replaced last."""
+    def open(self, name: str) -> BytesIO | None:
+        """Return a file as it was replaced last; None where there is none, or it has changed since."""
 
     def replace(self, name: str, content: bytes | memoryview) -> None:
         """Write a file in place of the one before; one of them is there at any time."""
@@ -107,13 +118,13 @@ class FolderStore:
         return {path.name for path in folder.iterdir()} if folder.exists() else set()
 
     def find(self, entry: str, *files: str) -> Path | None:  # noqa: ARG002 - a folder has all of them
-        """Return an entry's folder, or None without entry."""
+        """Return an entry's folder, or None without a whole entry."""
         folder = self.root / entry
-        return folder if folder.exists() else None
+        return folder if folder.exists() and is_whole(folder) else None
 
     def keep(self, entry: str, files: Mapping[str, bytes | memoryview]) -> None:
         """Write an entry, whole or not at all."""
-        _keep(self.root / entry, files)
+        _keep(self.root / entry, with_digests(files))
 
     def recover(self, entry: str) -> bool:  # noqa: ARG002 - nothing is sent
         """Return that nothing waits to be sent."""
@@ -123,14 +134,20 @@ class FolderStore:
         """Return an entry's folder."""
         return str(self.root / entry)
 
-    def open(self, name: str) -> Path | None:
-        """Return a file's path."""
+    def open(self, name: str) -> BytesIO | None:
+        """Return a file's content."""
         path = self.root / name
-        return path if path.exists() else None
+        try:
+            content = unsealed(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        if content is None:
+            tell_damage(path, "it is not what was written")
+        return None if content is None else BytesIO(content)
 
     def replace(self, name: str, content: bytes | memoryview) -> None:
         """Write a file in place of the one before."""
-        write_whole(self.root / name, content)
+        write_whole(self.root / name, sealed(content))
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -190,7 +207,9 @@ class UrlStore:
         digest, objects = found
         folder = self.root / entry / digest
         for file in sorted(objects.keys() & set(files)):
-            if not (folder / file).exists():
+            if not has_digest(folder / file, objects[file].rpartition(".")[2]):
+                if (folder / file).exists():
+                    tell_damage(folder / file, "it is not what was written")
                 with exclusive(folder):
                     self._fetch(entry, objects[file], folder / file)
         return folder
@@ -288,6 +307,7 @@ def _url_store(url: str, cache: Path) -> UrlStore:
 
 
 def _keep(folder: Path, files: Mapping[str, bytes | memoryview]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)  # it is damaged, or it would have been found
     with published(folder) as temporary:
         for name, content in files.items():
             (temporary / name).write_bytes(content)

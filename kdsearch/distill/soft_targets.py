@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdsearch.distill.artifacts import write_whole
+from kdsearch.distill.content_digests import DIGEST_BYTES, sealed, tell_damage, unsealed
 from kdsearch.distill.data import ImageData
 from kdsearch.spec import TrainingSpec
 
@@ -74,8 +75,9 @@ def view_fingerprint(spec: TrainingSpec, data: ImageData) -> str:
 
 
 def soft_target_bytes(shape: tuple[int, int], epochs: int, dtype: StoredType = "float16") -> int:
-    """Return how many bytes the logits of a whole training take."""
-    return epochs * (shape[0] * shape[1] * np.dtype(dtype).itemsize + shape[0] * _MAXIMA.itemsize)
+    """Return how many bytes the logits of a whole training take, each epoch with its digest."""
+    epoch_bytes = shape[0] * shape[1] * np.dtype(dtype).itemsize + shape[0] * _MAXIMA.itemsize
+    return epochs * (epoch_bytes + DIGEST_BYTES)
 
 
 class SoftTargetStore:
@@ -129,8 +131,8 @@ class SoftTargetStore:
         centred, maxima = self._stored_form(make())
         content = centred.tobytes() + maxima.tobytes()
         try:
-            self._make_room(len(content))
-            write_whole(path, content)
+            self._make_room(len(content) + DIGEST_BYTES)
+            write_whole(path, sealed(content))
         except OSError as error:
             _log.warning("Soft targets can't be stored in %s: %s. Training goes on.", path.parent, error)
         return StoredLogits(torch.from_numpy(centred), torch.from_numpy(maxima))
@@ -147,12 +149,17 @@ class SoftTargetStore:
         """Return a file's logits, or None where there is no whole file; note that it was used."""
         try:
             if path.stat().st_size != soft_target_bytes(shape, 1, self._name):
-                return None
-            centred = np.memmap(path, self._dtype, mode="c", shape=shape)
-            maxima = np.memmap(path, _MAXIMA, mode="c", offset=centred.nbytes, shape=shape[:1])
+                return None  # cut short, or from before there were digests
+            mapped = np.memmap(path, np.uint8, mode="c")
             os.utime(path)
         except FileNotFoundError:
             return None
+        if unsealed(mapped.data) is None:
+            tell_damage(path, "it is not what was written")
+            return None
+        split = shape[0] * shape[1] * self._dtype.itemsize
+        centred = mapped[:split].view(self._dtype).reshape(shape)
+        maxima = mapped[split:-DIGEST_BYTES].view(_MAXIMA)
         return StoredLogits(torch.from_numpy(centred), torch.from_numpy(maxima))
 
     def _stored_form(self, logits: Float[Tensor, "N C"]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:

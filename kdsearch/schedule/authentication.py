@@ -6,6 +6,8 @@ an embedded Ray makes one, so either may be met.
 """
 
 import os
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -35,6 +37,23 @@ def agree_on_token(address: str) -> None:
         os.environ["RAY_AUTH_MODE"] = "token" if asks_for_token else "disabled"
 
 
+def give_token() -> None:
+    """Let an embedded Ray ask for a token: the user's, or one of this process alone, kept in no file."""
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return
+    if not _has_token():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    elif (path := _token_path()).is_file() and path.stat().st_mode & 0o077:  # as Ray itself makes it
+        with suppress(OSError):
+            path.chmod(0o600)
+
+
+def send_token_if_any() -> None:
+    """Let Ray's jobs client send the user's token, if there is one; a head that asks for none ignores it."""
+    if _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
 def _head_of(address: str) -> str | None:
     if address != "auto":
         return address.removeprefix("ray://")
@@ -62,5 +81,8 @@ def _asks_for_token(head: str) -> bool | None:
 
 
 def _has_token() -> bool:
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
-    return "RAY_AUTH_TOKEN" in os.environ or path.is_file()
+    return "RAY_AUTH_TOKEN" in os.environ or _token_path().is_file()
+
+
+def _token_path() -> Path:
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()

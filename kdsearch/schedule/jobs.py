@@ -7,15 +7,22 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from kdsearch.errors import RequestError, RunError
+from kdsearch.schedule.authentication import send_token_if_any
+from kdsearch.schedule.submission_notes import note_failed_start, note_submission
+from kdsearch.spec import StudySpec
 from kdsearch.storage import parse_url
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 POLL_S = 1.0
+START_S = 20.0
+"""A job that lacks its folder or its command has died by then; who detaches waits no longer for it."""
+MOST_CHARACTERS = 600
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Submission:
 
 
 def submit_study(
-    study: str,
+    study: StudySpec,
     spec: Path,
     overrides: Sequence[str],
     storage: str,
@@ -39,11 +46,12 @@ def submit_study(
 
     The job's id follows from the study, its database and the number of jobs it had: of two that submit
     at once, both get the same job. The working directory travels along, so the spec and a user's trainer
-    must lie below it. The database's URL goes as an environment variable, not in the command that the
-    dashboard shows.
+    must lie below it. The database's URL goes as an environment variable, which Ray keeps in the job's
+    record: it must hold no password. The study's row is made here, so that `kdsearch studies` shows it even
+    if the job never starts.
 
     Args:
-        study: The study's name.
+        study: The checked spec.
         spec: Its file.
         overrides: What replaces values of the file, as `PATH=VALUE`.
         storage: The database's URL, as the cluster reaches it.
@@ -59,13 +67,14 @@ def submit_study(
             "`--storage` must be a database that the cluster reaches, got a SQLite file of this machine. "
             "Use PostgreSQL: --storage postgresql://USER@HOST/NAME."
         )
+    _refuse_password(storage)
     command = _command(spec, [*overrides], takeover=takeover)
     client = _connect(address)
-    prefix = _prefix(study, storage)
+    prefix = _prefix(study.name, storage)
     jobs = [job for job in client.list_jobs() if (job.submission_id or "").startswith(prefix)]
     running = [job for job in jobs if not job.status.is_terminal()]
     if running and not takeover:
-        return Submission(_same_command(study, running[-1], command), is_new=False)
+        return Submission(_same_command(study.name, running[-1], command), is_new=False)
     chosen = f"{prefix}{len(jobs) + 1}"
     try:
         client.submit_job(
@@ -75,13 +84,46 @@ def submit_study(
         )
     except (RuntimeError, ValueError) as error:
         if "already exists" in str(error):  # another terminal was quicker
-            return Submission(_same_command(study, client.get_job_info(chosen), command), is_new=False)
-        # Most often the folder is too large to travel.
-        raise RequestError(f"The working directory {Path.cwd()} could not be submitted: {error}") from error
+            return Submission(_same_command(study.name, client.get_job_info(chosen), command), is_new=False)
+        raise RequestError(
+            f"The working directory {Path.cwd()} could not be submitted: {_told(error)}. It travels to the "
+            "cluster, up to 100 MiB: list folders of data in a file .rayignore in it (as in .gitignore), or "
+            "keep them elsewhere and name that place in `dataset.root`."
+        ) from error
+    note_submission(study, storage, f"submitted as the job {chosen}; see {log_command(chosen, address)}")
+    _await_start(client, chosen, study.name, storage)
     return Submission(chosen, is_new=True)
 
 
-def follow_job(job: str, address: str, *, echo: Callable[[str], None]) -> None:
+def log_command(job: str, address: str) -> str:
+    """Return the command that shows a job's log, as it works in the user's shell."""
+    mode = "RAY_AUTH_MODE=token " if os.environ.get("RAY_AUTH_MODE", "").lower() == "token" else ""
+    return f"{mode}ray job logs --follow {job} --address {address}"
+
+
+def _refuse_password(storage: str) -> None:
+    url = parse_url(storage)
+    if url.password or "password" in url.query:
+        raise RequestError(
+            "`--storage` must hold no password for a Ray job, whose record everyone at the dashboard can "
+            f"read, got {url.render_as_string(hide_password=True)}. Leave it out, here and there: set "
+            "PGPASSWORD, or PGPASSFILE with a file of mode 0600, where `ray start` runs, and in this shell."
+        )
+
+
+def _await_start(client: "JobSubmissionClient", job: str, study: str, storage: str) -> None:
+    """Wait a moment for a job to begin, and note why where it died instead."""
+    from ray.job_submission import JobStatus
+
+    deadline = time.monotonic() + START_S
+    while (status := client.get_job_status(job)) == JobStatus.PENDING and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    if status == JobStatus.FAILED:
+        reason = f"its job {job} could not start: {_one_line(client.get_job_info(job).message or '')}"
+        note_failed_start(study, storage, reason)
+
+
+def follow_job(job: str, study: str, storage: str, address: str, *, echo: Callable[[str], None]) -> None:
     """Pass a job's log on until it ends.
 
     Raises:
@@ -92,12 +134,13 @@ def follow_job(job: str, address: str, *, echo: Callable[[str], None]) -> None:
     client = _connect(address)
     status = _follow(client, job, echo)
     if status != JobStatus.SUCCEEDED:
+        message = _one_line(client.get_job_info(job).message or "")
+        note_failed_start(study, storage, f"its job {job} ended as {status}: {message}")
         raise RunError(f"The job {job} ended as {status}. Its log is above.")
 
 
 def _connect(address: str) -> "JobSubmissionClient":
-    # Ray's jobs client sends a token only in this mode, and a head without authentication ignores it.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    send_token_if_any()
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
@@ -105,6 +148,14 @@ def _connect(address: str) -> "JobSubmissionClient":
         return JobSubmissionClient(address)
     except (AuthenticationError, ConnectionError, RuntimeError) as error:
         raise RequestError(f"`--address` must be a running Ray head, got {address!r}: {error}.") from error
+
+
+def _told(error: Exception) -> str:
+    return _one_line(str(error)).rstrip(".")
+
+
+def _one_line(text: str) -> str:
+    return shorten(" ".join(text.split()), MOST_CHARACTERS, placeholder=" …")
 
 
 def _command(spec: Path, overrides: Sequence[str], *, takeover: bool) -> str:

@@ -2,20 +2,20 @@
 
 import logging
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from textwrap import shorten
-from types import FrameType
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from kdsearch.analysis.transfer import EarlierStudy, load_warm_start
 from kdsearch.distill.artifact_store import Place
-from kdsearch.errors import KDSearchError, RunError
+from kdsearch.errors import KDSearchError, LiveDriverError, RunError
 from kdsearch.schedule.authentication import agree_on_token
 from kdsearch.schedule.preflight import preflight
 from kdsearch.schedule.resources import check_local_resources
+from kdsearch.schedule.signals import EndingSignals
+from kdsearch.schedule.submission_notes import note_failed_start
 from kdsearch.search import PackAsker
 from kdsearch.spec import StudySpec, spec_document
 from kdsearch.storage import Hours, Lease, StudyRecord, TrialRow, hold_lease, load_study, open_database
@@ -73,12 +73,13 @@ def launch_study(
         RunError: A teacher or most trials failed.
     """
     watch = watch or Unwatched()
-    artifacts = preflight(spec, address, engine=not _has_begun(spec, storage)).artifacts
-    with _sigterm_as_sigint(), ExitStack() as stack:
+    with EndingSignals() as signals, _start_told(spec, storage), ExitStack() as stack:
+        artifacts = preflight(spec, address, engine=not _has_begun(spec, storage)).artifacts
         if address is None:
             check_local_resources(spec)
         else:
             cluster = stack.enter_context(_connect(address, watch))
+            signals.take_again()
             cluster.slots(spec)
         earlier = _load_warm_start(spec, storage)
         database = stack.enter_context(open_database(storage, create=True))
@@ -87,6 +88,7 @@ def launch_study(
         with _ended_cleanly(record, lease):
             if address is None:
                 cluster = stack.enter_context(_connect(None, watch))
+                signals.take_again()
             ending, reason = _drive(spec, earlier, record, lease, artifacts, cluster, watch)
             record.recover()
             record.set_state(ending, reason)
@@ -112,6 +114,18 @@ def _connect(address: str | None, watch: Watch) -> AbstractContextManager["Clust
 
 
 @contextmanager
+def _start_told(spec: StudySpec, storage: str) -> Iterator[None]:
+    """Note in the database why a study that was submitted to a cluster could not be started there."""
+    try:
+        yield
+    except LiveDriverError:
+        raise
+    except KDSearchError as error:
+        note_failed_start(spec.name, storage, shorten(str(error), _MOST_CHARACTERS))
+        raise
+
+
+@contextmanager
 def _ended_cleanly(record: StudyRecord, lease: Lease) -> Iterator[None]:
     """Leave no trial running, whatever ends the driver; what was running is asked again later."""
     record.recover()
@@ -121,11 +135,13 @@ def _ended_cleanly(record: StudyRecord, lease: Lease) -> Iterator[None]:
         if not lease.lost:
             record.recover()
             record.set_state(*_broken_off(error))
+        if isinstance(error, SystemExit):
+            raise KeyboardInterrupt from error
         raise
 
 
 def _broken_off(error: BaseException) -> tuple[Ending | Literal["failed"], str]:
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):  # the latter comes of handlers of Ray's
         return "interrupted", _BY_SIGNAL
     told = str(error) if isinstance(error, KDSearchError) else f"{type(error).__name__}: {error}"
     return "failed", shorten(told, _MOST_CHARACTERS)
@@ -158,15 +174,16 @@ def _drive(
         return "finished", run.spent
     record.set_state("running")
     watch.phase("training teachers")
-    train_teachers(spec, record, artifacts)
+    train_teachers(spec, record, artifacts, lease.check_held)
     watch.phase("searching")
-    _tune(run, spec, artifacts, cluster)
+    _tune(run, lease, spec, artifacts, cluster)
+    lease.check_held()
     if run.spent is not None:
         return "finished", run.spent
     return ("stopped", "`kdsearch stop` asked for it") if run.stopping else ("interrupted", _BY_SIGNAL)
 
 
-def _tune(run: "StudyRun", spec: StudySpec, artifacts: Place, cluster: "Cluster") -> None:
+def _tune(run: "StudyRun", lease: Lease, spec: StudySpec, artifacts: Place, cluster: "Cluster") -> None:
     """Let Ray Tune run packs until the study is finished, stopped or interrupted."""
     # Nobody reads Tune's own files and tables; the database and our display replace them.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
@@ -183,7 +200,7 @@ def _tune(run: "StudyRun", spec: StudySpec, artifacts: Place, cluster: "Cluster"
         silent_progress,
         use_ready_workers,
     )
-    from kdsearch.schedule.searcher import BeginCallback, PackSearcher
+    from kdsearch.schedule.searcher import BeginCallback, LeaseStopper, PackSearcher
     from kdsearch.schedule.trainable import run_pack
 
     use_ready_workers()
@@ -206,6 +223,7 @@ def _tune(run: "StudyRun", spec: StudySpec, artifacts: Place, cluster: "Cluster"
         run_config=tune.RunConfig(
             name=spec.name,
             storage_path=str(cluster.scratch / "tune"),
+            stop=LeaseStopper(lambda: lease.lost),
             verbose=0,
             callbacks=[BeginCallback(searcher), *silent_progress()],
         ),
@@ -227,19 +245,3 @@ def _cause(error: BaseException) -> BaseException:
     return RunError(f"Ray Tune ended: {error}")
 
 
-@contextmanager
-def _sigterm_as_sigint() -> Iterator[None]:
-    """Treat a service manager's SIGTERM as Ctrl-C: stop cleanly, go on later."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: its signals are its owner's
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

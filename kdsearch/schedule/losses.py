@@ -12,13 +12,13 @@ from ray.tune.schedulers import FIFOScheduler
 
 from kdsearch.schedule.ray_internals import ask_no_dead_worker, error_of
 from kdsearch.schedule.trainable import NODE
+from kdsearch.trial import NODE_LOST
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
     from ray.tune.experiment import Trial as RayTrial
 
 KILLED = "its worker was killed"
-NODE_LOST = "its node was lost"
 _WORDS = {
     "running low on memory": "out of memory: Ray killed its worker",
     "node has died": NODE_LOST,

@@ -5,11 +5,14 @@ runs without; `tests/schedule/test_ray_internals.py` fails then.
 """
 
 import logging
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from ray.tune import Callback
@@ -55,6 +58,68 @@ def silent_progress() -> "list[Callback]":
         on_trial_complete = on_trial_error = on_trial_result
 
     return [SilentProgress()]
+
+
+@contextmanager
+def apart_from_signals() -> "Iterator[list[subprocess.Popen[bytes]]]":
+    """Keep what ends the driver's process group from Ray's own processes, and Ray from taking SIGTERM.
+
+    Batch systems send SIGTERM to a whole group. Ray's processes, ended before the driver, would take it with
+    them; in sessions of their own they end with the driver even so, by the kernel's word. Gives the list of
+    those that Ray starts here.
+    """
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        from ray._private import services, utils
+
+        ray_services, ray_utils = cast("Any", services), cast("Any", utils)
+        original = ray_services.ConsolePopen, ray_utils.set_sigterm_handler
+    except (ImportError, AttributeError) as error:
+        _tell_change(str(error), "SIGTERM may end a study as if it had failed")
+        yield started
+        return
+
+    def start(*args: Any, **options: Any) -> "subprocess.Popen[bytes]":
+        process = original[0](*args, **options, start_new_session=sys.platform == "linux")
+        started.append(process)
+        return cast("subprocess.Popen[bytes]", process)
+
+    ray_services.ConsolePopen, ray_utils.set_sigterm_handler = start, lambda _handler: None
+    try:
+        yield started
+    finally:
+        ray_services.ConsolePopen, ray_utils.set_sigterm_handler = original
+
+
+@contextmanager
+def started_patiently(limit_s: float, processes: "Sequence[subprocess.Popen[bytes]]") -> Iterator[None]:
+    """Let these processes of Ray take so long to start, while they live; Ray gives them 30 to 60 seconds."""
+    try:
+        from ray._private import ray_constants, services
+
+        own, constants = cast("Any", services), cast("Any", ray_constants)
+        original = own.get_node, constants.RAY_DASHBOARD_STARTUP_TIMEOUT_S
+    except (ImportError, AttributeError) as error:
+        _tell_change(str(error), "Ray may not start on a busy machine")
+        yield
+        return
+
+    def get_node(*asked: Any, **how: Any) -> Any:
+        deadline = time.monotonic() + limit_s
+        while True:
+            try:
+                return original[0](*asked, **how)
+            except RuntimeError:  # it has not registered yet
+                is_dead = any(process.poll() is not None for process in processes)
+                if is_dead or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    own.get_node, constants.RAY_DASHBOARD_STARTUP_TIMEOUT_S = get_node, limit_s
+    try:
+        yield
+    finally:
+        own.get_node, constants.RAY_DASHBOARD_STARTUP_TIMEOUT_S = original
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from kdsearch.errors import LiveDriverError, RunError
+from kdsearch.errors import RunError
 from kdsearch.schedule.failures import Failures
 from kdsearch.search import Pack, PackAsker
 from kdsearch.spec import Setup, StudySpec
@@ -37,7 +37,7 @@ class StudyRun:
         self._open: dict[int, tuple[Setup, str]] = {}
         self._finished = record.finished_count()
         self._failures = Failures(spec.setups())
-        self._pack_index = record.pack_count()
+        self._pack_index = record.last_pack()
         self._decided = False
         self._hours_spent: str | None = None
         self._check_hours()
@@ -109,12 +109,15 @@ class StudyRun:
                 self._failures.add(*of_trial, result.reason or "unknown")
         self._watch()
 
-    def end_pack(self, pack: Pack, reason: str) -> None:
-        """Record trials that ended without a result as lost; their parameters are run again."""
+    def end_pack(self, pack: Pack, reason: str | None) -> None:
+        """Record trials that ended without a result as lost; their parameters are run again.
+
+        Without a reason they stay as they are: the study ends, and then all that run wait again.
+        """
         self._check_lease()
         self._record.end_pack(pack.name)
         lost = [trial.number for trial in pack.trials if trial.number in self._open]
-        if lost:
+        if lost and reason is not None:
             for number in self._record.lose(lost, reason):
                 self._failures.add(*self._open[number], reason)
             for number in lost:
@@ -134,10 +137,7 @@ class StudyRun:
             self._hours_spent = self._record.hours().spent(self._spec)
 
     def _check_lease(self) -> None:
-        if self._lease.lost:
-            raise LiveDriverError(
-                f"The study {self._spec.name!r} was taken over by another driver; this one stops."
-            )
+        self._lease.check_held()
 
     def _check_failures(self) -> None:
         if not self._failures.are_new:

@@ -2,10 +2,10 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ray.tune import Callback
+from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
 
 from kdsearch.schedule.losses import KILLED
@@ -38,8 +38,8 @@ class PackSource(Protocol):
     def take_results(self, results: Sequence[TrialResult]) -> None:
         """Take how trials ended."""
 
-    def end_pack(self, pack: Pack, reason: str) -> None:
-        """Take that a pack has ended; trials without a result were lost for the reason."""
+    def end_pack(self, pack: Pack, reason: str | None) -> None:
+        """Take that a pack has ended; trials without a result were lost for the reason, or stopped."""
 
 
 class PackSearcher(Searcher):
@@ -96,7 +96,7 @@ class PackSearcher(Searcher):
         """Take the last batch; whatever has no result then was lost with its worker."""
         if result:
             self.on_trial_result(trial_id, result)
-        reason = self._reasons.pop(trial_id, KILLED if error else "it was stopped")
+        reason = self._reasons.pop(trial_id, KILLED if error else None)
         silence_s = time.monotonic() - self._heard.pop(trial_id, math.inf)
         if error and self._stall_minutes and silence_s > _NEARLY * 60 * self._stall_minutes:
             reason = f"hung: no epoch within {self._stall_minutes:g} minutes"
@@ -113,6 +113,29 @@ class PackSearcher(Searcher):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Tune pickles its searcher, and no database belongs into that file."""
+        return {}
+
+
+class LeaseStopper(Stopper):
+    """Ends the search at once where its driver must not go on, though no pack reports anything.
+
+    Args:
+        is_lost: Whether the study is another driver's, or its database is gone.
+    """
+
+    def __init__(self, is_lost: Callable[[], bool]) -> None:
+        self._is_lost = is_lost
+
+    def __call__(self, _trial_id: str, _result: dict[str, Any]) -> bool:
+        """Return that no single pack is to be stopped."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Return whether all are."""
+        return self._is_lost()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing, as the searcher: Tune pickles it."""
         return {}
 
 

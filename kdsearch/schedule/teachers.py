@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,20 @@ if TYPE_CHECKING:  # the task runs without a database
     from kdsearch.storage import StudyRecord
 
 
-def train_teachers(spec: StudySpec, record: "StudyRecord", artifacts: Place) -> None:
+LOOK_S = 3.0
+"""How often the driver looks up from waiting for a teacher."""
+
+
+def train_teachers(
+    spec: StudySpec, record: "StudyRecord", artifacts: Place, look: Callable[[], None] = lambda: None
+) -> None:
     """Train or find the teacher of every setup and record it; what training takes counts as packs do.
+
+    Args:
+        spec: The study's.
+        record: Gets the teachers.
+        artifacts: Where they are kept.
+        look: Called now and then; what it raises ends the waiting.
 
     Raises:
         RequestError: A teacher's data or weights can't be had; the message says why.
@@ -42,7 +54,11 @@ def train_teachers(spec: StudySpec, record: "StudyRecord", artifacts: Place) -> 
                 f"teacher {_short_name(document)} {attempt}"
             )
     while pending:
-        training: Any = ray.wait(list(pending), num_returns=1)[0][0]
+        ready: list[Any] = ray.wait(list(pending), num_returns=1, timeout=LOOK_S)[0]
+        look()
+        if not ready:
+            continue
+        training = ready[0]
         name = pending[training]
         try:
             news: dict[str, Any] = ray.get(next(training))

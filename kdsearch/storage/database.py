@@ -1,5 +1,6 @@
 """A database under one URL: SQLite in WAL mode, or PostgreSQL through psycopg 3."""
 
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from kdsearch.errors import RequestError
+from kdsearch.errors import RequestError, RunError
 from kdsearch.storage.filesystems import network_filesystem
 from kdsearch.storage.schema import check_schema, create_schema, read_schema
 
@@ -44,9 +45,32 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Give a connection whose writes all hold at the end, or none where the block raises."""
+        """Give a connection whose writes all hold at the end, or none where the block raises.
+
+        Raises:
+            RunError: The SQLite file was deleted or replaced since the first writing.
+        """
+        self.check_file()
         with self._writer.begin() as connection:
             yield connection
+
+    def check_file(self) -> None:
+        """Refuse to go on with a SQLite file that nobody could read any more: SQLite itself does not notice.
+
+        Raises:
+            RunError: The file was deleted or replaced since the first such check.
+        """
+        first, now = self._first_file, _identity(self.url)
+        if now != first:
+            what = "deleted" if now is None else "replaced by another file"
+            raise RunError(
+                f"The database {self.url.database} was {what} while it was in use. What was written to it is "
+                "lost with it. Put it back, or launch again."
+            )
+
+    @cached_property
+    def _first_file(self) -> tuple[int, int] | None:
+        return _identity(self.url)
 
     @cached_property
     def _reader(self) -> Engine:
@@ -126,6 +150,7 @@ def connect_database(url: str, *, create: bool = False) -> Database:
         database.close()
         cause = str(error.orig).strip().splitlines()[0]
         raise RequestError(f"The database {database.name} can't be opened: {cause}") from error
+    database.check_file()
     return database
 
 
@@ -205,6 +230,17 @@ def _check_file(url: URL, *, create: bool) -> None:
             f"`storage` must be on a local disk for SQLite, got {path} on a network file system ({kind}), "
             "whose locks and shared memory SQLite can't trust. Use PostgreSQL: postgresql://…."
         )
+
+
+def _identity(url: URL) -> tuple[int, int] | None:
+    """Return what tells a SQLite file from a later one of its name; None where there is no file."""
+    if url.get_backend_name() != "sqlite":
+        return None
+    try:
+        status = os.stat(url.database or "")
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _engine(url: URL) -> Engine:

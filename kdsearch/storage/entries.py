@@ -79,11 +79,12 @@ class StoredTrial:
         """Return the trial as it was made."""
         return NewTrial(self.setup, self.params, self.seed, self.pack, self.attempt, self.retry_of, self.draw)
 
-    def once_more(self, *, came_further: bool) -> NewTrial:
+    def once_more(self, *, counts: bool, came_further: bool) -> NewTrial:
         """Return the trial that runs this one again; it names the pack that was lost.
 
         Args:
+            counts: Whether the loss may be the trial's own doing, so that this was an attempt.
             came_further: Whether this one came further than those that it ran again; attempts count anew.
         """
-        attempt = 1 if came_further else self.attempt + 1
+        attempt = 1 if came_further else self.attempt + counts
         return replace(self.as_new(), attempt=attempt, retry_of=self.number)

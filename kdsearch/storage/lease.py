@@ -13,7 +13,7 @@ from types import TracebackType
 from sqlalchemy import Connection, delete, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from kdsearch.errors import LiveDriverError, RequestError
+from kdsearch.errors import KDSearchError, LiveDriverError, RequestError, RunError
 from kdsearch.storage.database import Database, database_now
 from kdsearch.storage.ledger import close_packs, count_running, count_time
 from kdsearch.storage.processes import is_dead, process_mark
@@ -27,21 +27,31 @@ _log = logging.getLogger(__name__)
 
 
 class Lease:
-    """A study that this process drives. `lost` tells that another driver has taken it over."""
+    """A study that this process drives; `lost` once another driver has it, or its database is gone."""
 
     def __init__(self, database: Database, study: str) -> None:
         self.study = study
         self.owner = uuid.uuid4().hex
         self._database = database
         self._ended = threading.Event()
-        self._lost = threading.Event()
+        self._loss: KDSearchError | None = None
         self._stop_requested = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease of {study}", daemon=True)
 
     @property
     def lost(self) -> bool:
-        """Whether the study is another driver's now."""
-        return self._lost.is_set()
+        """Whether the study is another driver's now, or its database is gone."""
+        return self._loss is not None
+
+    def check_held(self) -> None:
+        """Raise what ended the lease, if the last heartbeat or writing found it ended.
+
+        Raises:
+            LiveDriverError: Another driver has the study.
+            RunError: The database was deleted or replaced.
+        """
+        if self._loss is not None:
+            raise self._loss
 
     @property
     def stop_requested(self) -> bool:
@@ -56,11 +66,14 @@ class Lease:
         """
         query = select(LeaseTable.owner).where(LeaseTable.study == self.study).with_for_update(read=True)
         if connection.scalar(query) != self.owner:
-            self._lost.set()
-            raise LiveDriverError(
-                f"The study {self.study!r} was taken over by another driver; this one stops. "
-                "Nothing that the other needs was lost."
-            )
+            raise self._taken_over()
+
+    def _taken_over(self) -> LiveDriverError:
+        self._loss = LiveDriverError(
+            f"The study {self.study!r} was taken over by another driver; this one stops. "
+            "Nothing that the other needs was lost."
+        )
+        return self._loss
 
     def __enter__(self) -> "Lease":
         self._thread.start()
@@ -77,6 +90,8 @@ class Lease:
                 connection.execute(delete(LeaseTable).where(LeaseTable.owner == self.owner))
         except DBAPIError as failure:  # it expires by itself, and a cause must not be hidden
             _log.warning("The lease of %r could not be given back: %s", self.study, failure.orig)
+        except RunError as gone:
+            self._loss = gone
 
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT_S):
@@ -84,12 +99,15 @@ class Lease:
                 self._renew()
             except DBAPIError as error:  # nobody can take the study over while the database is away
                 _log.warning("The heartbeat of %r failed: %s", self.study, error.orig)
+            except RunError as gone:
+                self._loss = gone
+                return
 
     def _renew(self) -> None:
         mine = LeaseTable.owner == self.owner
         with self._database.write() as connection:
             if not self._count_time(connection):
-                self._lost.set()
+                self._taken_over()
                 self._ended.set()
                 return
             count_running(connection, self.study)

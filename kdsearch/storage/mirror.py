@@ -1,6 +1,6 @@
 """The study as Optuna and its dashboard see it. Our tables are the truth; this follows them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -108,6 +108,15 @@ class OptunaMirror:
         self._unless_ended(
             lambda: self._storage.set_trial_state_values(self._trial_id(number), State.RUNNING)
         )
+
+    def await_again(self, numbers: Collection[int]) -> None:
+        """Let those of these trials wait that run."""
+        from optuna.trial import TrialState as State
+
+        for number in self._trials(State.RUNNING).keys() & numbers:
+            self._unless_ended(
+                lambda n=number: self._storage.set_trial_state_values(self._trial_id(n), State.WAITING)  # type: ignore[misc]
+            )
 
     def report(self, number: int, epoch: int, accuracy: float) -> None:
         """Add a point to the curve of a running trial."""

@@ -5,12 +5,13 @@ two leaves a pair that `recover` completes.
 """
 
 import logging
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from kdsearch.spec import Params, Setup, StudySpec
 from kdsearch.spec.widening import Widening, widened
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 CURVE_POINTS = 10
 """Optuna gets about so many points of a trial's curve, and one of a batch; `kd_epoch` has them all."""
 
+_LAST_DIGITS = re.compile(r"\d+$")
 _log = logging.getLogger(__name__)
 
 
@@ -171,16 +173,16 @@ class StudyRecord:
         books.complete_pairs(*ended)
 
     def lose(self, numbers: Collection[int], reason: str) -> list[int]:
-        """Record running trials as failed for no fault of theirs; they wait to be run again.
+        """Record running trials as failed with their worker; they wait to be run again.
 
-        One that was lost three times in a row without coming further fails for good; return those.
+        One that ended its worker three times in a row without coming further fails for good; return those.
         """
         return recovery.lose(self._books, numbers, reason)
 
     def recover(self) -> None:
         """Bring to order what a dead driver left: no trial stays running, none is lost.
 
-        Trials that ran have failed and wait to be run again, with the same parameters and seed.
+        Trials that ran wait to be run again, under their number; it is no attempt of theirs.
         What was half written is completed. To be called while the lease is held.
         """
         recovery.recover(self._books)
@@ -204,10 +206,11 @@ class StudyRecord:
         """Return how many trials count against the budget."""
         return self.progress().finished
 
-    def pack_count(self) -> int:
-        """Return how many packs the study has had."""
-        query = select(func.count(TrialTable.pack.distinct())).where(TrialTable.study_id == self._books.study)
-        return self._books.read(lambda c: c.scalar(query)) or 0
+    def last_pack(self) -> int:
+        """Return the highest number that a pack's name ends with; 0 without packs."""
+        query = select(TrialTable.pack).distinct().where(TrialTable.study_id == self._books.study)
+        names = self._books.read(lambda c: list(c.scalars(query)))
+        return max((int(found[0]) for name in names if (found := _LAST_DIGITS.search(name or ""))), default=0)
 
     def start_pack(self, pack: str) -> None:
         """Count what a pack holds from now on."""

@@ -12,6 +12,7 @@ from kdsearch.storage.frozen import TRIAL_ATTRIBUTE
 from kdsearch.storage.ledger import close_packs
 from kdsearch.storage.queries import curves_of, read_epochs
 from kdsearch.storage.trials import (
+    await_again,
     fail_trials,
     furthest_epochs,
     insert_trials,
@@ -19,36 +20,44 @@ from kdsearch.storage.trials import (
     last_number,
     read_stored,
 )
+from kdsearch.trial import NODE_LOST
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 INTERRUPTED = "interrupted: its driver ended"
 MAX_ATTEMPTS = 3
-"""So often in a row a trial may be lost without coming further than it ever came."""
+"""So often in a row a trial may end its own worker without coming further than it ever came."""
 
 _log = logging.getLogger(__name__)
 
 
 def recover(books: Books) -> None:
-    """Leave no trial running: each is finished as its results say, or failed and waits again."""
+    """Leave no trial running: each is finished as its results say, or waits again as if it had never begun.
+
+    Their driver's end says nothing about trials: it is no attempt of theirs.
+    """
     _restore_lost(books)
     _adopt_strays(books)
     books.write(lambda c: close_packs(c, books.spec.name))
-    running = books.read(lambda c: read_stored(c, books.study, state="running"))
-    lose(books, [trial.number for trial in running], INTERRUPTED)
+    books.write(lambda c: await_again(c, books.study))
+    waiting = books.read(lambda c: read_stored(c, books.study, state="waiting"))
+    books.mirror.await_again({trial.number for trial in waiting})
     books.complete_pairs(*books.mirror.open_trials())
 
 
 def lose(books: Books, numbers: Collection[int], reason: str) -> list[int]:
-    """Fail running trials for a reason that is not theirs, and let them wait to be run again.
+    """Fail running trials that lost their worker, and let them wait to be run again.
 
-    One that has been lost too often without coming further waits no more: it may itself be the reason. The
-    numbers of those are returned.
+    One that has ended its worker too often without coming further waits no more. The numbers of those are
+    returned. Of a trial that never began, or whose node was lost, it is no attempt.
     """
     stored = books.read(lambda c: read_stored(c, books.study, numbers=numbers, state="running"))
     before = books.read(lambda c: furthest_epochs(c, books.study, [trial.seed for trial in stored]))
-    later = {t.number: t.once_more(came_further=t.epochs > before.get(t.seed, 0)) for t in stored}
+    later = {
+        t.number: t.once_more(counts=reason != NODE_LOST, came_further=t.epochs > before.get(t.seed, 0))
+        for t in stored
+    }
     given_up = [number for number, trial in later.items() if trial.attempt > MAX_ATTEMPTS]
     again = [trial for number, trial in later.items() if number not in given_up]
     made = dict(zip(books.mirror.add(again, state="waiting"), again, strict=True))

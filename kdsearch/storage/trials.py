@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kdsearch.spec import Setup, StudySpec, setup_key
@@ -129,6 +129,14 @@ def take_waiting(
         )
     )
     return [replace(trial, draw=draw) for trial in taken]
+
+
+def await_again(connection: Connection, study: int) -> None:
+    """Let all running trials wait, without what they reported; their pack's checkpoint still holds."""
+    running = (TrialTable.study_id == study) & (TrialTable.state == "running")
+    numbers = select(TrialTable.number).where(running)
+    connection.execute(delete(EpochTable).where(EpochTable.study_id == study, EpochTable.number.in_(numbers)))
+    connection.execute(update(TrialTable).where(running).values(state="waiting", epochs=0, started=None))
 
 
 def insert_epochs(connection: Connection, study: int, epochs: Epochs) -> set[int]:

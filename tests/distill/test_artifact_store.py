@@ -81,6 +81,22 @@ class TestEveryStore:
         store.check()
         assert store.open("probe") is None
 
+    def test_what_changed_since_it_was_written_is_told_and_not_given(self, store, caplog):
+        keep(store)
+        file = store.find(ENTRY, *FILES) / "weights.pt"
+        file.write_bytes(b"v" + FILES["weights.pt"][1:])
+        found = store.find(ENTRY, *FILES)
+        if isinstance(store, UrlStore):  # it has another copy
+            assert (found / "weights.pt").read_bytes() == FILES["weights.pt"]
+        else:
+            assert found is None
+            store.replace("pack.pt", b"first")
+            (store.root / "pack.pt").write_bytes(b"e" + (store.root / "pack.pt").read_bytes()[1:])
+            assert store.open("pack.pt") is None
+            keep(store)
+            assert store.find(ENTRY, *FILES) is not None
+        assert "is damaged, and is made again" in caplog.text
+
 
 class TestTwoNodes:
     @pytest.fixture

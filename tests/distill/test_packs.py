@@ -388,8 +388,11 @@ def test_a_choice_is_measured_once_for_all_processes(tmp_path):
 
 def test_a_damaged_memory_is_measured_again(tmp_path):
     path = tmp_path / "executors.json"
-    path.write_text("{")
-    assert ChoiceMemory(path).get("a", lambda: Choice("looped")) == Choice("looped")
+    ChoiceMemory(path).get("a", lambda: Choice("fused"))
+    for damage in (path.read_text().replace("fused", "fuser"), '{"a": 3}', "{"):
+        path.write_text(damage)
+        assert ChoiceMemory(path).get("a", lambda: Choice("looped")) == Choice("looped")
+        path.unlink()
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from kdsearch.spec import TrainingSpec
 
 N, C = 40, 10
 KEY = TargetsKey("t" * 64, "v" * 64, 0, (N, C))
-FILE_BYTES = N * C * 2 + N * 4
+FILE_BYTES = N * C * 2 + N * 4 + 32  # and a digest
 
 
 def logits(seed=0, scale=4.0):
@@ -78,12 +78,19 @@ def test_extreme_logits_stay_finite(tmp_path):
     assert all_of(found).isfinite().all()
 
 
-def test_a_file_cut_short_is_made_again(tmp_path):
+@pytest.mark.parametrize("damage", ["cut short", "from before digests", "a bit flipped"])
+def test_a_damaged_file_is_told_and_made_again(tmp_path, damage, caplog):
     store = SoftTargetStore(tmp_path)
     store.get(KEY, 1, logits)
     (path,) = (p for p in tmp_path.rglob("*") if p.is_file())
-    path.write_bytes(path.read_bytes()[:-2])
-    assert torch.equal(all_of(store.get(KEY, 1, logits)), all_of(store.get(KEY, 1, never)))
+    expected = all_of(store.get(KEY, 1, logits))
+    content = bytearray(path.read_bytes())
+    content[N * C] ^= 1
+    damaged = {"cut short": content[:-2], "from before digests": content[:-32], "a bit flipped": content}
+    path.write_bytes(damaged[damage])
+    assert torch.equal(all_of(store.get(KEY, 1, logits)), expected)
+    assert torch.equal(all_of(store.get(KEY, 1, never)), expected)
+    assert (f"{path} is damaged" in caplog.text) == (damage == "a bit flipped")
 
 
 def test_the_cap_removes_what_was_unused_for_longest(tmp_path):
@@ -103,7 +110,7 @@ def test_the_cap_removes_what_was_unused_for_longest(tmp_path):
 
 def test_the_size_is_said_before_anything_is_written(tmp_path, caplog):
     caplog.set_level(logging.INFO, "kdsearch")
-    assert soft_target_bytes((50_000, 100), 200) == 2_040_000_000
+    assert soft_target_bytes((50_000, 100), 200) == 2_040_006_400
     assert SoftTargetStore(tmp_path, cap_bytes=10 * FILE_BYTES).has_room_for(KEY, 10)
     assert not SoftTargetStore(tmp_path, cap_bytes=10 * FILE_BYTES).has_room_for(KEY, 11)
     assert "10 epochs, 0.0 MB" in caplog.messages[0]

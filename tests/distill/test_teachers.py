@@ -301,12 +301,33 @@ def test_a_pretraining_has_a_root_of_its_own(tmp_path):
     assert len([path for path in (tmp_path / "artifacts" / "teachers").iterdir() if path.is_dir()]) == 2
 
 
-@pytest.mark.parametrize("file", ["record.json", "weights.pt"])
-def test_a_damaged_teacher_is_named(tmp_path, file):
-    record = ensure_teacher(recipe(finetune={"epochs": 1}), tmp_path)
-    (Path(record.path) / file).write_bytes(b"{")
-    with pytest.raises(RunError, match=f"{file} can't be read"):
-        load_teacher(ensure_teacher(recipe(finetune={"epochs": 1}), tmp_path))
+@pytest.mark.parametrize("file", ["record.json", "weights.pt", "digests.json"])
+def test_a_teacher_with_a_flipped_bit_is_told_and_made_again(tmp_path, file, caplog):
+    asked = recipe(finetune={"epochs": 1})
+    weights = load_weights_of(ensure_teacher(asked, tmp_path))
+    path = tmp_path / "teachers" / asked.digest / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    found = load_weights_of(ensure_teacher(asked, tmp_path))
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+    assert f"{path.parent} is damaged, and is made again: {file} is not what was written" in caplog.text
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_teacher_from_before_digests_is_checked_by_its_files_checksums(tmp_path, is_damaged, caplog):
+    asked = recipe(finetune={"epochs": 0})
+    ensure_teacher(asked, tmp_path)
+    folder = tmp_path / "teachers" / asked.digest
+    (folder / "digests.json").unlink()
+    if is_damaged:
+        content = bytearray((folder / "weights.pt").read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / "weights.pt").write_bytes(content)
+    before = (folder / "record.json").stat().st_mtime_ns
+    ensure_teacher(asked, tmp_path)
+    assert ((folder / "record.json").stat().st_mtime_ns != before) == is_damaged == ("damaged" in caplog.text)
+    assert (folder / "digests.json").exists()
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, small_files):

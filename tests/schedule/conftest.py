@@ -49,16 +49,18 @@ class Launches:
         (folder / "study.yaml").write_text(SPEC)
         self._processes: list[subprocess.Popen[str]] = []
 
-    def start(self, *options: str) -> "subprocess.Popen[str]":
+    def start(self, *options: str, stderr: int = subprocess.PIPE, **more: str) -> "subprocess.Popen[str]":
+        """Launch in a process group of its own; `more` are variables of the environment."""
         command = [sys.executable, "-m", "kdsearch", "launch", "study.yaml", *options]
-        environment = {**os.environ, "KDSEARCH_STORAGE": self.storage}
+        environment = {**os.environ, "KDSEARCH_STORAGE": self.storage, **more}
         process = subprocess.Popen(
             command,
             cwd=self.folder,
             env=environment,
             text=True,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
         )
         self._processes.append(process)
         return process
@@ -72,18 +74,25 @@ class Launches:
         with open_database(self.storage) as database:
             return load_trials(database, "waiting")
 
+    def await_running(self, process: "subprocess.Popen[str]") -> None:
+        deadline = time.monotonic() + 180
+        while self._count("running") == 0:
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.1)
+
     def await_finished(self, count: int, process: "subprocess.Popen[str]") -> None:
         deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             assert process.poll() is None, process.communicate()
-            if (self.folder / "study.db").exists() and self._finished() >= count:
+            if self._count("complete") >= count:
                 return
             time.sleep(0.1)
         raise AssertionError(f"{count} trials did not finish in three minutes")
 
-    def _finished(self) -> int:
+    def _count(self, state: str) -> int:
         try:
-            return sum(row.state == "complete" for row in self.rows())
+            return sum(row.state == state for row in self.rows())
         except ValueError:  # the tables, or the study, are being made
             return 0
 
@@ -103,14 +112,14 @@ def launches(tmp_path: Path) -> Iterator[Launches]:
 
 @pytest.fixture
 def ray_processes() -> Callable[[int], list[str]]:
-    """Return the processes of the Ray that a driver of this pid embedded."""
+    """Return the processes of the Ray that a driver of this pid embedded: its session's name ends so."""
     import psutil
 
     def find(pid: int) -> list[str]:
         found = []
         for process in psutil.process_iter(["cmdline"]):
             command = " ".join(process.info["cmdline"] or [])
-            if f"kds-{pid}-" in command:
+            if "/kds-" in command and f"_{pid}/" in command:
                 found.append(command)
         return found
 

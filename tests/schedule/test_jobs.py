@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kdsearch.cli.main import run
-from kdsearch.storage import load_trials, open_database
+from kdsearch.storage import list_studies, load_trials, open_database
 
 BIN = Path(sys.executable).parent
 TRAINER = """
@@ -58,6 +58,8 @@ def test_a_detached_study_is_one_job_however_often_it_is_submitted(
     second = submitted()
     assert first["is_new"]
     assert second == {**first, "is_new": False}
+    with open_database(postgres_url) as database:
+        assert [study.name for study in list_studies(database)] == ["as_job"]  # before its driver is there
     refused = launch("--detach", "--trials", "9")
     assert refused.returncode == 2
     assert f"run by the job {first['job']}" in refused.stderr
@@ -67,6 +69,13 @@ def test_a_detached_study_is_one_job_however_often_it_is_submitted(
     assert "The study is finished" in followed.stdout
     with open_database(postgres_url) as database:
         assert [row.state for row in load_trials(database, "as_job")] == ["complete"] * 8
+    (tmp_path / "job_trainer.py").unlink()  # the next one dies at its start
+    lost = launch("--set", "name=lost")
+    assert lost.returncode != 0
+    with open_database(postgres_url) as database:
+        (study,) = (study for study in list_studies(database) if study.name == "lost")
+    assert (study.state, "job_trainer" in (study.reason or "")) == ("failed", True)
+    (tmp_path / "job_trainer.py").write_text(TRAINER)
     again = submitted("--trials", "9")
     assert again["is_new"]
     assert again["job"] == first["job"].removesuffix("1") + "2"
@@ -82,6 +91,10 @@ def test_a_detached_study_is_one_job_however_often_it_is_submitted(
             ["--address", "http://127.0.0.1:1", "--storage", "postgresql://u@h/n"],
             "must lie below the working directory",
         ),
+        (
+            ["--address", "http://127.0.0.1:1", "--storage", "postgresql://u:secret@h/n"],
+            "must hold no password for a Ray job",
+        ),
     ],
 )
 def test_what_cannot_be_a_job_is_told(
@@ -95,7 +108,9 @@ def test_what_cannot_be_a_job_is_told(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert run(["launch", str(tmp_path / "study.yaml"), *options]) == 2
-    assert told in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert told in err
+    assert "secret" not in err
 
 
 @pytest.fixture

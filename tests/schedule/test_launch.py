@@ -1,10 +1,12 @@
 """The whole way on an embedded Ray: budgets, faults, interruptions and kills."""
 
+import os
 import random
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,6 +107,59 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(
     assert code == 0, err
     assert_clean(launches.rows(), 16)
     assert before <= {row.number for row in launches.rows() if row.state == "complete"}
+
+
+def test_sigterm_to_the_group_is_ctrl_c_and_then_no_surroundings_end_the_study(
+    launches: Any, ray_processes: Callable[[int], list[str]], tmp_path: Path
+) -> None:
+    process = launches.start("--set", "options.seconds=1.5")
+    launches.await_finished(2, process)
+    assert ray_processes(process.pid)
+    assert not beyond_loopback(process.pid)
+    for _ in range(2):  # `timeout` sends it twice
+        os.killpg(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Interrupted." in err
+    assert "***" not in err
+    assert "SIGTERM" not in err
+    assert gone(ray_processes, process.pid)
+    assert {row.state for row in launches.rows()} == {"complete", "waiting"}
+    with open_database(launches.storage) as database:
+        (study,) = list_studies(database)
+    assert study.state == "interrupted"
+
+    (tmp_path / "waiting-report.html").mkdir()  # a report that can't be written
+    (tmp_path / ("x" * 90)).mkdir()
+    read, write = os.pipe()
+    os.close(read)  # nobody reads the log
+    process = launches.start(
+        "--set", "options.seconds=1.5", stderr=write, TMPDIR=str(tmp_path / ("x" * 90)), HOME="/dev/null"
+    )
+    os.close(write)
+    out, _ = process.communicate(timeout=120)
+    assert (process.returncode, "The study is finished" in out) == (0, True)
+    assert_clean(launches.rows(), 16)
+
+
+def beyond_loopback(pid: int) -> list[str]:
+    """Return where Ray's processes of a driver listen for others than this machine's."""
+    import psutil
+
+    own = {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
+    listening = [c for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.pid in own]
+    assert listening
+    return [str(c.laddr) for c in listening if c.laddr.ip not in ("127.0.0.1", "::1", "::ffff:127.0.0.1")]
+
+
+def test_a_database_deleted_under_its_driver_ends_it_at_once(launches: Any) -> None:
+    process = launches.start("--set", "options.seconds=40")
+    launches.await_running(process)
+    (launches.folder / "study.db").unlink()
+    _, err = process.communicate(timeout=30)  # long before the first trial is done
+    assert process.returncode == 1
+    assert f"kdsearch: The database {launches.folder}/study.db was deleted while it was in use." in err
+    assert "Traceback" not in err
 
 
 def test_stop_lets_running_packs_finish(launches: Any) -> None:

@@ -43,7 +43,7 @@ def drive(url: str, log: Path, tell: int) -> None:
 
 
 def ask(record: StudyRecord, spec: StudySpec, size: int) -> list[Trial]:
-    name = f"p{record.pack_count():03d}"
+    name = f"p{record.last_pack() + 1:03d}"
     waiting = record.take_waiting(size, name)
     if waiting:
         return waiting

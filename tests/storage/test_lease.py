@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,13 +10,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from kdsearch.errors import LiveDriverError, RequestError
+from kdsearch.errors import LiveDriverError, RequestError, RunError
 from kdsearch.spec import StudySpec
-from kdsearch.storage import Database, StudyRecord, hold_lease, list_studies, request_stop
+from kdsearch.storage import (
+    Database,
+    StudyRecord,
+    hold_lease,
+    list_studies,
+    open_database,
+    request_stop,
+)
 from kdsearch.storage.lease import live_drivers
 from kdsearch.storage.processes import is_dead, process_mark
 
@@ -173,6 +182,29 @@ class TestTakeover:
             assert lease.lost
         assert list_studies(database)[0].state == "new"
         assert record.trials()[0].epochs == 0
+
+
+class TestFileGone:
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        return tmp_path / "study.db"
+
+    @pytest.mark.usefixtures("quick_heartbeat")
+    @pytest.mark.parametrize("happened", ["deleted", "replaced by another file"])
+    def test_a_driver_notices_within_a_heartbeat(self, file: Path, happened: str) -> None:
+        with open_database(f"sqlite:///{file}", create=True) as database, hold_lease(database, "a") as lease:
+            lease.check_held()
+            if happened == "deleted":
+                file.unlink()
+            else:
+                shutil.copy(file, file.with_name("other"))
+                file.with_name("other").replace(file)
+            wait_for(lambda: lease.lost)
+            for write in (lease.check_held, lambda: request_stop(database, "a")):
+                with pytest.raises(
+                    RunError, match=rf"The database {file} was {happened} while it was in use"
+                ):
+                    write()
 
 
 class TestStop:

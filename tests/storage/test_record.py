@@ -269,19 +269,18 @@ class TestGoingOn:
     ) -> None:
         first = StudyRecord.open(database, spec)
         first.start(spec.setups()[2], [{**POINT, "optimizer.lr": 0.01}] * 2, "p1")
+        first.report(3, {0: {"val_accuracy": 0.5}, 1: {"val_accuracy": 0.5}})
         first.finish(complete(0))
         second = StudyRecord.open(database, spec)
         second.recover()
         rows = second.trials()
-        assert [(r.state, r.reason) for r in rows] == [
-            ("complete", None),
-            ("failed", "interrupted: its driver ended"),
-            ("waiting", None),
-        ]
-        assert second.optuna.trials[2].state == TrialState.WAITING
+        assert [(r.state, r.reason, r.epochs) for r in rows] == [("complete", None, 20), ("waiting", None, 0)]
+        assert load_epochs(database, spec.name, [1]) == []
+        assert second.optuna.trials[1].state == TrialState.WAITING
         (again,) = second.take_waiting(4, "p2")
-        assert (again.number, again.seed, again.params) == (2, 1, rows[1].params)
-        second.finish(complete(2))
+        assert (again.number, again.seed, again.params) == (1, 1, rows[1].params)
+        assert second.optuna.trials[1].state == TrialState.RUNNING
+        second.finish(complete(1))
         assert second.finished_count() == 2
         assert not [t for t in second.optuna.get_trials() if not t.state.is_finished()]
 
@@ -292,16 +291,28 @@ class TestGoingOn:
         record.recover()
         assert (record.trials(), record.optuna.get_trials()) == before
 
+    @pytest.mark.parametrize("ending", ["recover", "its node was lost"])
+    def test_what_is_not_the_trials_doing_is_no_attempt(
+        self, record: StudyRecord, spec: StudySpec, ending: str
+    ) -> None:
+        (trial,) = record.start(spec.setups()[0], [POINT], "p1")
+        for attempt in range(5):
+            record.recover() if ending == "recover" else record.lose([trial.number], ending)
+            (trial,) = record.take_waiting(1, f"again{attempt}")
+        record.finish(complete(trial.number))
+        assert record.finished_count() == 1
+
     def test_a_trial_is_given_up_after_three_attempts(self, record: StudyRecord, spec: StudySpec) -> None:
-        record.start(spec.setups()[0], [POINT], "p1")
+        (trial,) = record.start(spec.setups()[0], [POINT], "p1")
         for attempt in range(3):
-            record.recover()
-            taken = record.take_waiting(1, f"again{attempt}")
+            record.lose([trial.number], "its worker was killed")
+            if taken := record.take_waiting(1, f"again{attempt}"):
+                (trial,) = taken
         assert taken == []
         rows = record.trials()
         assert [r.state for r in rows] == ["failed"] * 3
         assert {r.seed for r in rows} == {0}
-        told = "lost 3 times without coming further; the last time: interrupted: its driver ended"
+        told = "lost 3 times without coming further; the last time: its worker was killed"
         assert rows[2].reason == told
 
     @pytest.mark.parametrize(
@@ -320,7 +331,7 @@ class TestGoingOn:
         (trial,) = record.start(spec.setups()[0], [POINT], "p1")
         for attempt, epoch in enumerate(reached):
             record.report(epoch, {trial.number: {"val_accuracy": 0.5}})
-            record.lose([trial.number], "its node was lost")
+            record.lose([trial.number], "its worker was killed")
             taken = record.take_waiting(1, f"again{attempt}")
             if taken:
                 (trial,) = taken
@@ -336,7 +347,8 @@ class TestGoingOn:
             [(t.setup, t.seed) for t in pack] for pack in started
         ]
         assert packs[3] == []
-        assert record.pack_count() == 6
+        record.start(spec.setups()[0], points(1), "p00012")
+        assert record.last_pack() == 12
 
     def test_trials_enqueued_by_hand_go_together_by_setup(self, record: StudyRecord, spec: StudySpec) -> None:
         for setup in (0, 1, 0):

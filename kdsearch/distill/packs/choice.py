@@ -1,6 +1,7 @@
 """Which executor trains a pack: measured briefly on its first batch, and remembered."""
 
 import copy
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -215,7 +216,7 @@ class ChoiceMemory:
         return ChoiceMemory(path)
 
     def get(self, key: str, measure: Callable[[], Choice]) -> Choice:
-        """Return the choice of a key, measured where nobody has measured it."""
+        """Return a key's choice, measured where nobody has or where the file is not as it was written."""
         if key not in self._known:
             self._known |= self._read()
         if key not in self._known:
@@ -226,15 +227,21 @@ class ChoiceMemory:
     def _read(self) -> dict[str, Any]:
         try:
             found = json.loads(self._path.read_text())
-        except (OSError, ValueError):
+            choices, digest = dict(found["choices"]), found["sha256"]
+        except (OSError, ValueError, TypeError, KeyError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return choices if digest == _digest(choices) else {}
 
     def _write(self) -> None:
         """Add to the file; when two processes write at once, one choice may have to be measured again."""
-        document = json.dumps({**self._read(), **self._known}, indent=1, sort_keys=True)
+        choices = {**self._read(), **self._known}
+        document = json.dumps({"choices": choices, "sha256": _digest(choices)}, indent=1, sort_keys=True)
         with suppress(OSError):  # where the disk is full, it is measured again
             write_whole(self._path, document.encode())
+
+
+def _digest(choices: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).hexdigest()
 
 
 def device_name(device: torch.device) -> str:

@@ -1,0 +1,42 @@
+"""A submitted study in its database, from before its driver writes: a job that dies at its start is seen."""
+
+from sqlalchemy.exc import DBAPIError
+
+from kdsearch.errors import RequestError
+from kdsearch.spec import StudySpec
+from kdsearch.storage import StudyRecord, load_spec_of, load_study, open_database
+
+
+def note_submission(spec: StudySpec, storage: str, how: str) -> None:
+    """Make a study's row, if it has none, and note how it was submitted; skipped where it has a driver.
+
+    A database that only the cluster reaches is left to the job.
+
+    Args:
+        spec: The study's.
+        storage: The database's URL.
+        how: As what job, and how to see its log.
+
+    Raises:
+        RequestError: A study of this name exists and asks for something else.
+    """
+    try:
+        database = open_database(storage, create=True)
+    except (RequestError, DBAPIError):
+        return
+    with database:
+        record = StudyRecord.open(database, spec)
+        found = load_study(database, spec.name)
+        if found.driver is None:
+            record.set_state(found.state, how)
+
+
+def note_failed_start(study: str, storage: str, reason: str) -> None:
+    """Note why a submitted study's driver never came to it; any other study stays as it is."""
+    try:
+        with open_database(storage) as database:
+            found = load_study(database, study)
+            if found.state == "new" and found.driver is None:
+                StudyRecord.open(database, load_spec_of(database, study)).set_state("failed", reason)
+    except (RequestError, DBAPIError):  # there is none, or the driver could not reach the database either
+        return
