@@ -243,5 +243,3 @@ def _cause(error: BaseException) -> BaseException:
             return inner
         inner = inner.__cause__ or inner.__context__
     return RunError(f"Ray Tune ended: {error}")
-
-
