@@ -52,12 +52,13 @@ class OwnTerm:
                     f"`objective.name` must be {_CONTRACT}, got {name!r}, which returns a "
                     f"{type(found).__name__}. Let it return the function."
                 )
-        self._wants_epoch = "epoch" in _parameters(found)
+        called = found.forward if isinstance(found, nn.Module) else found  # its own call takes anything
+        self._wants_epoch = "epoch" in _parameters(called)
         epoch = {"epoch": 1} if self._wants_epoch else {}
-        if not _takes(found, *_ARGUMENTS, **epoch, **options):
+        if not _takes(called, *_ARGUMENTS, **epoch, **options):
             raise RequestError(
                 f"`objective.name` must be {_CONTRACT}, got {name!r} with the arguments "
-                f"({', '.join(_parameters(found))}). Change its signature."
+                f"({', '.join(_parameters(called))}). Change its signature."
             )
         self._term: Callable[..., Any] = found.to(device) if isinstance(found, nn.Module) else found
         self._options = dict(options)
