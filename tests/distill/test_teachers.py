@@ -143,7 +143,7 @@ def test_no_training_at_all_leaves_the_start(tmp_path, trained_epochs):
 
 def test_a_head_is_trained_on_the_frozen_body(tmp_path):
     learnt = ensure_teacher(recipe(arch="convnet_16_32", finetune={"epochs": 20}), tmp_path)
-    body = {**load_weights_of(learnt), "fc.weight": torch.zeros(4, 32), "fc.bias": torch.zeros(4)}
+    body = {**load_weights_of(learnt), "fc.weight": torch.zeros(10, 32), "fc.bias": torch.zeros(10)}
     torch.save(body, tmp_path / "body.pt")
     pretraining = {"checkpoint": str(tmp_path / "body.pt")}
     untrained, trained = (
