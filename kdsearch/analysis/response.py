@@ -16,12 +16,13 @@ from kdsearch.analysis.kernels import Kernel
 from kdsearch.analysis.observations import Evidence, Observations, Tally, observe
 from kdsearch.analysis.profiles import TemperatureProfile
 from kdsearch.analysis.selection import select_setups
-from kdsearch.analysis.space import ResponseSpace
+from kdsearch.analysis.space import ResponseSpace, level_of
 from kdsearch.analysis.split_luck import SplitLuck, draw_split_luck
 from kdsearch.analysis.surfaces import Surfaces, draw_surfaces, mean_surface
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.analysis.transfer import EarlierStudy, joined, observe_earlier
 from kdsearch.spec import Setup, StudySpec
+from kdsearch.spec.catalogue import ignores_temperature
 from kdsearch.storage import Trials
 
 ENOUGH_POINTS = 4
@@ -202,6 +203,8 @@ class Response:
 
     def silence(self, setup: int) -> str | None:
         """Return why a setup can't be answered, or None where it can."""
+        if (why := _without_effect(self.spec, self.space.setups[setup])) is not None:
+            return why
         sites = [site for site in self.space.sites if site.index == setup]
         n_possible = sum(math.prod(int(nodes.sum()) for nodes in site.allowed) for site in sites)
         n_needed = min(ENOUGH_POINTS, n_possible)
@@ -213,6 +216,17 @@ class Response:
             f"too few trials: complete ones at {n_points} distinct point{plural}, "
             f"at least {n_needed} are needed."
         )
+
+
+def _without_effect(spec: StudySpec, setup: Setup) -> str | None:
+    """Return why no temperature can be best in a setup, or None where one may be."""
+    if spec.trainer != "distill":
+        return None
+    name, alpha = (level_of(spec, setup, f"objective.{leaf}") for leaf in ("name", "alpha"))
+    if not ignores_temperature(str(name), 1.0 if alpha is None else float(alpha)):
+        return None
+    cause = "`objective.alpha: 0`" if alpha == 0 else f"`objective.name: {name}`"
+    return f"temperature has no effect with {cause}: what differs between temperatures is luck."
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from kdsearch.analysis import SetupAnswer, best
 from kdsearch.analysis.decision import ENOUGH_TO_DECIDE
-from kdsearch.spec import TEMPERATURE, StudySpec, load_spec
+from kdsearch.spec import TEMPERATURE, StudySpec, load_spec, spec_document
 from kdsearch.storage import TrialRow
 
 LR = "optimizer.lr"
@@ -114,3 +114,19 @@ def test_an_own_model_is_shown_beside_the_shared_one():
     assert found.alone.to_dict().keys() == {"temperature", "interval", "regret"}
     assert found.alone.interval[0] <= found.alone.temperature <= found.alone.interval[1]
     assert found.alone.regret < 0.005
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"objective": {"name": "mse"}}, "objective.name: mse"),
+        ({"objective": {"alpha": 0.0}}, "objective.alpha: 0"),
+    ],
+)
+def test_a_temperature_without_effect_has_no_answer(changes: dict, cause: str):
+    """Mean squared error of logits knows no temperature: a best one would be the luckiest seed's."""
+    document = {**spec_document(a_study()), **changes}
+    spec = load_spec(document)
+    for found in answers(spec, trials(spec, [spread(14)] * 4, [peak(0.4)] * 4)):
+        assert found.temperature is None
+        assert cause in (found.reason or "")
