@@ -96,10 +96,22 @@ class TemperatureProfile:
     def interval(self, level: float) -> Interval:
         """Return the interval that holds the best temperature, to within `interval_loss`.
 
-        It is the shortest, in log temperature, that has the best of a share `level` of the draws, and it
-        holds the recommended one. Where any temperature can be chosen, a draw's best one stands for all
-        that are nearer to it than to its neighbours, and one at an end of the range for that end; the ends
-        are then moved out by 3% of the range.
+        It is `shortest_interval`, its ends moved out by 3% of the range where any temperature can be chosen,
+        and it holds the recommended temperature.
+        """
+        low, high = self.shortest_interval(level)
+        if self.half_step:
+            out = float(self.temperatures[-1] / self.temperatures[0]) ** _MOVED_OUT
+            low = max(low / out, float(self.temperatures[0]))
+            high = min(high * out, float(self.temperatures[-1]))
+        return min(low, self.temperature), max(high, self.temperature)
+
+    def shortest_interval(self, level: float) -> Interval:
+        """Return the shortest interval, in log temperature, that has the best of a share of the draws.
+
+        Where any temperature can be chosen, a draw's best one stands for all that are nearer to it than to
+        its neighbours, and one at an end of the range for that end. An interval that left out as much on
+        both sides would hold more than was asked wherever an end may be best: nothing is beyond it.
         """
         places = np.sort(self.places)
         logs = self._spread_in_cells(places)
@@ -113,10 +125,7 @@ class TemperatureProfile:
             self.temperatures[places[n]] if places[n] in ends or not self.half_step else np.exp(logs[n])
             for n in (first, last)
         )
-        if self.half_step:
-            out = (self.temperatures[-1] / self.temperatures[0]) ** _MOVED_OUT
-            low, high = max(low / out, self.temperatures[0]), min(high * out, self.temperatures[-1])
-        return min(float(low), self.temperature), max(float(high), self.temperature)
+        return float(low), float(high)
 
     def central_interval(self, level: float) -> Interval:
         """Return the interval that leaves out as much, in probability, on both sides: longer, and safer.

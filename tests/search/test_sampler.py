@@ -118,10 +118,10 @@ def test_what_was_enqueued_is_run_and_learned_from():
 
 
 def test_a_lost_trial_says_nothing_and_a_diverged_one_does():
-    sequences = {}
+    asked: dict[str | None, list[dict]] = {}
     for reason in (None, "lost worker", "diverged"):
         study = run(optuna.create_study(direction="maximize", sampler=make_sampler()), 16)
-        for temperature in (2.5, 3.0, 3.5) if reason else ():
+        for temperature in (2.4, 2.6, 2.8, 3.0, 3.2, 3.5) if reason else ():
             params = {"optimizer": "sgd", "temperature": temperature, "lr": 0.2}
             attrs = {"reason": reason}
             study.add_trial(
@@ -130,9 +130,14 @@ def test_a_lost_trial_says_nothing_and_a_diverged_one_does():
                 )
             )
         study.add_trial(optuna.create_trial(state=TrialState.PRUNED, params={}, distributions={}))
-        sgd = [p for p in points_of(run(study, 12))[-12:] if p["optimizer"] == "sgd"]
-        sequences[reason] = sum(2.0 < p["temperature"] < 4.5 for p in sgd)
-    assert sequences["diverged"] < sequences["lost worker"]
+        asked[reason] = [p for p in points_of(run(study, 24))[-24:] if p["optimizer"] == "sgd"]
+    near = {
+        reason: sum(2.0 < p["temperature"] < 4.5 and 0.1 < p["lr"] < 0.4 for p in points[:4])
+        for reason, points in asked.items()
+    }
+    assert near["diverged"] <= near["lost worker"]
+    assert asked["diverged"] != asked["lost worker"]
+    assert near["lost worker"] == near[None]
 
 
 def test_parameters_of_every_kind_keep_to_their_values():
