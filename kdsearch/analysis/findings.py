@@ -216,13 +216,21 @@ def reading(answer: BestAnswer) -> list[str]:
     prior = [f"The study started from {earlier}, whose trials have a say as far as this one's agree."]
     return [
         *(prior if earlier else []),
-        f"The interval holds the best temperature with {level} probability, given these trials. "
-        f"Each temperature in the near-optimal range is, with {level} probability, within {points} points of "
+        f"The interval holds, with {level} probability, a temperature that loses at most "
+        f"{_promised(answer)} against the best. Each temperature in the near-optimal range is, with {level} "
+        f"probability, within {points} points of "
         "the best accuracy: any of them will do.",
         "Accuracies are expected ones on the validation split, the other tuned parameters at their best. "
         "The test split was measured once per trial and took no part in the choice.",
         luck_text(answer.luck),
     ]
+
+
+def _promised(answer: BestAnswer) -> str:
+    """Return to within how many points intervals hold the best temperatures."""
+    losses = [f"{100 * own.interval_loss:.1f}" for own in answer.setups if own.interval_loss is not None]
+    known = sorted(set(losses), key=float)
+    return f"{' to '.join(dict.fromkeys([known[0], known[-1]]))} points" if known else "little"
 
 
 def _response_section(findings: Findings) -> FigureSection:

@@ -41,7 +41,7 @@ def answer_table(answer: BestAnswer) -> Table:
     headings = [
         *(Heading(factor_label(path), path) for path in factors),
         Heading("best T", "the temperature with the highest expected accuracy"),
-        Heading(f"{level} interval", f"holds the best temperature with {level} probability"),
+        Heading(f"{level} interval", f"holds what is nearly the best temperature with {level} probability"),
         Heading("near-optimal T", f"each within {100 * answer.tolerance:g} points of the best, {level} sure"),
         Heading(f"accuracy ({level})", "expected validation accuracy at the best temperature"),
         Heading("test accuracy", "mean of the nearest trials; took no part in the choice"),

@@ -125,7 +125,7 @@ def test_a_report_says_what_was_done(findings):
         "24 of 96 trials finished (24 complete).",
         "The study is finished: all 24 trials are done.",
         "temperature 1 to 40 (log); optimizer lr 0.01 to 1 (log)",
-        "The interval holds the best temperature with 90% probability",
+        "The interval holds, with 90% probability, a temperature that loses at most",
         "Ran with python 3.11.2, torch 2.9; git commit abcabcabcabc.",
         "Written 2026-01-02 03:04 UTC",
         "objective.temperature",
