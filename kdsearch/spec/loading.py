@@ -1,12 +1,10 @@
 """From a YAML file, a mapping or a stored document to a checked study spec."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from kdsearch.errors import RequestError, SpecError
@@ -14,27 +12,7 @@ from kdsearch.spec.problems import Problem, problems_in_space, problems_in_valid
 from kdsearch.spec.sections import ASKED
 from kdsearch.spec.space import with_value
 from kdsearch.spec.study import StudySpec
-
-Lines: TypeAlias = dict[tuple[str, ...], int]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers (`1e-4` is one), and no dates: `2026-01-31` is a text."""
-
-
-_NOT_OURS = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
-_UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
-"""What PyYAML raises: `!!int x` is a ValueError, an alias within its own anchor recurs for ever."""
-
-_Loader.yaml_implicit_resolvers = {
-    first: [rule for rule in rules if rule[0] not in _NOT_OURS]
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"([-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
-    list("-+0123456789."),
-)
+from kdsearch.spec.yaml_text import Lines, NotYamlError, read_yaml
 
 
 def load_spec(source: str | Path | Mapping[str, Any], *, overrides: Sequence[str] = ()) -> StudySpec:
@@ -101,48 +79,21 @@ def _with_line(problem: Problem, lines: Lines) -> str:
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text file"
         raise RequestError(f"The spec {path} can't be read: {reason}.") from error
     try:
-        node = yaml.compose(text, Loader=_Loader)
-        lines: Lines = {}
-        if node is not None:
-            _note_lines(node, (), lines)
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SpecError([f"line {line}: not valid YAML: {error.problem}."], str(path)) from error
-    except _UNREADABLE as error:
-        raise SpecError([f"not valid YAML: {str(error).splitlines()[0]}."], str(path)) from error
+        document, lines = read_yaml(text)
+    except NotYamlError as error:
+        where = f"line {error.line}: " if error.line else ""
+        raise SpecError([f"{where}not valid YAML: {error.problem}."], str(path)) from error
     if not isinstance(document, dict):
         raise SpecError(
             [f"must be a mapping of sections, got {type(document).__name__}."],
             str(path),
         )
     return document, lines
-
-
-def _note_lines(node: yaml.Node, keys: tuple[str, ...], lines: Lines) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key must be a text", problem_mark=key.start_mark)
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key `{key.value}` stands twice",
-                    problem_mark=key.start_mark,
-                )
-            seen.add(key.value)
-            below = (*keys, str(key.value))
-            lines[below] = key.start_mark.line + 1
-            _note_lines(value, below, lines)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            lines[(*keys, str(index))] = item.start_mark.line + 1
-            _note_lines(item, (*keys, str(index)), lines)
 
 
 def _override(document: dict[str, Any], override: str) -> dict[str, Any]:
@@ -168,9 +119,11 @@ def parse_assignment(text: str, option: str, *, example: str) -> tuple[str, Any]
     if not (path and equals):
         raise RequestError(f"`{option}` must be PATH=VALUE, got {text!r}. Example: {example}.")
     try:
-        return path, yaml.load(value, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
-    except _UNREADABLE as error:
-        raise RequestError(f"`{option}` must have a YAML value for {path}, got {value!r}.") from error
+        return path, read_yaml(value).value
+    except NotYamlError as error:
+        raise RequestError(
+            f"`{option}` must have a YAML value for {path}, got {value!r}: {error.problem}."
+        ) from error
 
 
 def spec_document(spec: StudySpec) -> dict[str, Any]:
