@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from kdsearch.spec import parse_assignment
+from kdsearch.spec import parse_level
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,7 +65,7 @@ def set_option(function: F) -> F:
         required=True,
         metavar="PATH=VALUE",
         callback=lambda context, parameter, texts: dict(
-            parse_assignment(text, "--set", example="optimizer.name=sgd") for text in texts
+            parse_level(text, "--set", example="optimizer.name=sgd") for text in texts
         ),
         help="A value of the setup; may be given several times.",
     )
@@ -73,5 +73,5 @@ def set_option(function: F) -> F:
 
 
 def parse_where(texts: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return `PATH=VALUE` texts as a mapping, each VALUE read as YAML; None where there are none."""
-    return dict(parse_assignment(text, "--where", example="optimizer.name=sgd") for text in texts) or None
+    """Return `PATH=VALUE` texts as a mapping, each VALUE one scalar; None where there are none."""
+    return dict(parse_level(text, "--where", example="optimizer.name=sgd") for text in texts) or None

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from starlette.datastructures import QueryParams
 
 from kdsearch.errors import RequestError
-from kdsearch.spec import parse_assignment
+from kdsearch.spec import parse_level
 
 _Default = TypeVar("_Default", bound=float | None)
 
@@ -59,7 +59,7 @@ def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
 
 def _assignments(query: QueryParams, name: str) -> dict[str, Any] | None:
     example = f"{name}=optimizer.name=sgd"
-    return dict(parse_assignment(text, name, example=example) for text in query.getlist(name)) or None
+    return dict(parse_level(text, name, example=example) for text in query.getlist(name)) or None
 
 
 def _number(query: QueryParams, name: str, default: _Default, *, low: float, high: float) -> float | _Default:

@@ -1,6 +1,6 @@
 """The study spec: read from YAML, checked once, frozen. Imports pydantic and nothing heavier."""
 
-from kdsearch.spec.loading import load_spec, load_stored_spec, parse_assignment, spec_document
+from kdsearch.spec.loading import load_spec, load_stored_spec, parse_assignment, parse_level, spec_document
 from kdsearch.spec.space import (
     Choices,
     Params,
@@ -26,6 +26,7 @@ __all__ = [
     "load_spec",
     "load_stored_spec",
     "parse_assignment",
+    "parse_level",
     "setup_key",
     "spec_document",
 ]
