@@ -4,6 +4,7 @@ import base64
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,29 @@ def write_report(
     """
     findings = load_findings(database, study, level=level, tolerance=tolerance)
     html = report_html(findings, written=datetime.now(UTC))
+    try:
+        _write(path, html)
+    except OSError as error:
+        raise RequestError(
+            f"The report can't be written to {path}: {error.strerror}. Name another place with --out."
+        ) from error
+    return path
+
+
+def _write(path: Path, html: str) -> None:
+    """Write a file whole or not at all; a device is written to and never replaced, a link is followed."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_text(html, encoding="utf-8")
+        return
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_text(html, encoding="utf-8")
         os.replace(unfinished, path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise RequestError(f"The report can't be written to {path}: {error.strerror}.") from error
-    return path
+    except OSError:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
 
 
 def report_html(findings: Findings, *, written: datetime) -> str:

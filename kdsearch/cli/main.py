@@ -3,10 +3,10 @@
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
-from sqlalchemy.exc import OperationalError
 
 from kdsearch.cli import administer, ask, launch
 from kdsearch.errors import KDSearchError, LiveDriverError, RequestError
@@ -61,17 +61,21 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted. The same command goes on where it stopped.", err=True)
         return INTERRUPTED
-    except RequestError as error:
-        return _told(error, WRONG_REQUEST)
-    except LiveDriverError as error:
-        return _told(error, LIVE_DRIVER)
-    except (KDSearchError, OperationalError) as error:
-        return _told(getattr(error, "orig", None) or error, FAILED)
     except _ReaderGoneError:  # Python still flushes what is left, so it goes where it can
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        return _told(error)
     return 0
 
 
-def _told(error: BaseException, code: int) -> int:
-    click.echo(f"kdsearch: {error}", err=True)
-    return code
+def _told(error: Exception) -> int:
+    """Tell what went wrong in words and return its exit code; raise what is a mistake of ours again."""
+    from kdsearch.storage.failures import explained
+
+    told = error if isinstance(error, KDSearchError) else explained(error)
+    if told is None:
+        raise error
+    with suppress(OSError):  # where it would be told may be full as well
+        click.echo(f"kdsearch: {told}", err=True)
+    kinds = ((RequestError, WRONG_REQUEST), (LiveDriverError, LIVE_DRIVER))
+    return next((code for kind, code in kinds if isinstance(told, kind)), FAILED)

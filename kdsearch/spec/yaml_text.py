@@ -115,7 +115,7 @@ def read_yaml(text: str) -> Document:
 def read_scalar(text: str) -> Any:
     """Return the one value that a YAML text is: a text, a number, true, false or null.
 
-    What is none of YAML's scalars (a list, a mapping, an alias) is a text as it stands, and is never composed.
+    What is none of YAML's scalars (a list, a mapping, an alias) is a text as it stands.
     """
     if text.lstrip()[:1] in _NO_SCALAR:
         return text

@@ -1,6 +1,8 @@
 """What is small as a text and huge as a value is refused before anything is made of it."""
 
 import sys
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,7 +17,7 @@ from kdsearch.spec.bounds import MOST_BYTES
 
 NAMES = "abcdefghijk"
 BOMB = "x=[&a [1,1,1,1,1,1,1,1,1,1]" + "".join(
-    f", &{new} [{','.join(10 * [f'*{old}'])}]" for old, new in zip(NAMES, NAMES[1:9], strict=False)
+    f", &{new} [{','.join(10 * [f'*{old}'])}]" for old, new in pairwise(NAMES[:9])
 )
 STEPS_A_CHARACTER = 2_000
 """Lines of Python; what is usual takes 100 to 300. A quadratic reader takes 20,000 at 1 KB of brackets."""
@@ -34,10 +36,8 @@ def steps_of(text: str) -> int:
     sys.settrace(trace)
     try:
         for read in (parse_level, parse_assignment):
-            try:
+            with suppress(RequestError):
                 read(f"optimizer.lr={text}", "--set", example="")
-            except RequestError:
-                pass
     finally:
         sys.settrace(before)
     return count
