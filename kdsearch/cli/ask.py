@@ -198,7 +198,7 @@ def _print_trials(rows: Sequence["TrialRow"], most: int) -> None:
     print_table(trials_table(rows[-most:]))
     if most < len(rows):
         click.echo(
-            f"These are the last {most} of {len(rows):,} trials. All: --all, or --format csv, json or parquet."
+            f"These are the last {most} of {len(rows):,} trials. All: --all, or --format csv, json, parquet."
         )
 
 

@@ -55,23 +55,32 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; errors are told on stderr, without a traceback."""
     try:
         cli.main(arguments, prog_name="kdsearch", standalone_mode=False)
+        sys.stdout.flush()  # here, where a full disk has words
     except click.ClickException as error:
         error.show()
         return WRONG_REQUEST
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted. The same command goes on where it stopped.", err=True)
         return INTERRUPTED
-    except _ReaderGoneError:  # Python still flushes what is left, so it goes where it can
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (_ReaderGoneError, BrokenPipeError):
+        _drop_output()
     except Exception as error:
         return _told(error)
     return 0
+
+
+def _drop_output() -> None:
+    """Send what Python still flushes at its end where it can't fail."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _told(error: Exception) -> int:
     """Tell what went wrong in words and return its exit code; raise what is a mistake of ours again."""
     from kdsearch.storage.failures import explained
 
+    if isinstance(error, OSError) and error.filename is None:  # it may be of the output itself
+        _drop_output()
     told = error if isinstance(error, KDSearchError) else explained(error)
     if told is None:
         raise error

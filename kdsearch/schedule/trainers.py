@@ -13,20 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kdsearch.distill.artifact_store import Place, place_below
 from kdsearch.errors import RequestError
-from kdsearch.spec.bounds import shown
 from kdsearch.trial import Metrics, Outcome, PackReport, Trial, TrialResult
 
 if TYPE_CHECKING:
     from kdsearch.distill.packs import Way
-
-_MOST_METRICS = 200
-"""Of one report: each is a row's JSON, read again with every answer."""
-
-_MOST_CHARACTERS = 200
-"""Of a metric's name."""
-
-_MOST_REASON = 4_000
-"""Characters of an error that are kept; they are shown in tables and logs."""
 
 PackTrainer: TypeAlias = Callable[[Sequence[Trial], PackReport], list[TrialResult]]
 
@@ -103,7 +93,7 @@ def _train_one(function: Callable[..., Any], trial: Trial, report: PackReport) -
 
     def report_one(epoch: int, metrics: Metrics) -> bool:
         nonlocal last
-        last = replace(last, epochs=_epoch(epoch, trial.epochs), metrics=_checked(metrics))
+        last = replace(last, epochs=_whole(epoch), metrics=_checked(metrics))
         reported = {trial.number: last.metrics}
         stop = _diverged(last.metrics) or trial.number in report(last.epochs, reported)
         last = replace(last, state="pruned" if stop else "complete")
@@ -124,8 +114,7 @@ def _whole_pack(function: Callable[..., Any]) -> PackTrainer:
         last = {trial.number: TrialResult(trial.number, "complete", 0) for trial in trials}
 
         def report_pack(epoch: int, metrics: Mapping[int, Metrics]) -> set[int]:
-            at = _epoch(epoch, max(trial.epochs for trial in trials))
-            checked = _checked_pack(metrics, last)
+            at, checked = _whole(epoch), _checked_pack(metrics, last)
             stop = set(report(at, checked)) | {n for n, m in checked.items() if _diverged(m)}
             for number, values in checked.items():
                 state: Outcome = "pruned" if number in stop else "complete"
@@ -147,18 +136,12 @@ def _whole_pack(function: Callable[..., Any]) -> PackTrainer:
     return train
 
 
-def _epoch(epoch: Any, most: int) -> int:
+def _whole(epoch: Any) -> int:
     """Return an epoch as Python's own whole number: what NumPy counts with is no number to a database."""
     try:
-        number = index(epoch)
+        return index(epoch)
     except TypeError as error:
-        raise ValueError(f"An epoch that is reported must be a whole number, got {shown(epoch)}.") from error
-    if not 1 <= number <= most:
-        raise ValueError(
-            f"An epoch that is reported must be from 1 to the trial's {most}, got {shown(number)}. "
-            "Raise training.epochs, or stop there."
-        )
-    return number
+        raise ValueError(f"An epoch that is reported must be a whole number, got {epoch!r}.") from error
 
 
 def _checked_pack(metrics: Any, numbers: Collection[int]) -> dict[int, Metrics]:
@@ -175,11 +158,7 @@ def _checked(metrics: Any) -> Metrics:
             f"A trainer's metrics must be a mapping with `val_accuracy`, got {metrics!r}. "
             "Return it from the function and pass it to `report`."
         )
-    if len(metrics) > _MOST_METRICS or any(len(str(name)) > _MOST_CHARACTERS for name in metrics):
-        raise ValueError(
-            f"A trainer's metrics must be at most {_MOST_METRICS}, of at most {_MOST_CHARACTERS} characters each."
-        )
-    checked = {str(name): _number(str(name), value) for name, value in metrics.items()}
+    checked = {name: _number(name, value) for name, value in metrics.items()}
     for name in ("val_accuracy", "test_accuracy"):
         if math.isfinite(accuracy := checked.get(name, 0.0)) and not 0 <= accuracy <= 1:
             raise ValueError(
@@ -213,7 +192,6 @@ def told(error: Exception) -> str:
     """Return what an error says, in one text that every database takes and every terminal shows."""
     words = "out of memory: " if isinstance(error, MemoryError) else ""
     text = f"{words}{type(error).__name__}: {error}"
-    text = text if len(text) <= _MOST_REASON else f"{text[: _MOST_REASON - 1]}…"
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 

@@ -64,9 +64,8 @@ class Worker:
 
 def main(descriptor: int, cpu_limit_s: int, limit_bytes: int) -> None:
     """Answer what comes over a connection until it ends."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is for the service, which then closes the connection
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which ends this process
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the limit of CPU time would leave a core file
     _limit_memory(limit_bytes)
     worker = Worker(cpu_limit_s)
     with Connection(descriptor) as connection:

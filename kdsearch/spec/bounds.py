@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -28,19 +28,9 @@ LARGEST_WHOLE = 2**63 - 1
 
 _SHOWN = 60
 
-if TYPE_CHECKING:
-    from yaml.composer import Composer as _Composer
-    from yaml.scanner import Scanner as _Scanner
 
-    class _Reader(_Composer, _Scanner):
-        pass
-
-else:
-    _Reader = object
-
-
-class BoundedYaml(_Reader):
-    """Refuses, while YAML is read, what is small as a text and huge as a value. A base of a YAML loader.
+class BoundedYaml(yaml.SafeLoader):
+    """Refuses, while YAML is read, what is small as a text and huge as a value. A base of YAML loaders.
 
     Anchors and aliases let 400 characters stand for gigabytes; nothing that kdsearch reads needs them.
     """

@@ -16,7 +16,12 @@ from kdsearch.spec.bounds import (
     read_text_file,
     shown,
 )
-from kdsearch.spec.problems import Problem, problems_in_space, problems_in_validation
+from kdsearch.spec.problems import (
+    Problem,
+    problems_in_space,
+    problems_in_validation,
+    problems_without_temperature,
+)
 from kdsearch.spec.sections import ASKED
 from kdsearch.spec.space import with_value
 from kdsearch.spec.study import StudySpec
@@ -72,7 +77,7 @@ def _check(
 ) -> StudySpec:
     try:
         spec = StudySpec.model_validate(document, context=context)
-        problems = problems_in_space(spec) if in_space else []
+        problems = problems_in_space(spec) if in_space else list(problems_without_temperature(spec))
     except ValidationError as error:
         problems = problems_in_validation(error)
     if problems:

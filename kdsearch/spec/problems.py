@@ -176,6 +176,11 @@ def _unknown_paths(spec: StudySpec) -> Iterator[Problem]:
                 close = get_close_matches(path, sorted(TRAINING_LEAVES), n=1, cutoff=0.5)
                 hint = f" Did you mean `{close[0]}`?" if close else ""
                 yield Problem((section, path), f"is not a value of the spec.{hint}")
+    yield from problems_without_temperature(spec)
+
+
+def problems_without_temperature(spec: StudySpec) -> Iterator[Problem]:
+    """Yield that nothing is searched, where that is so; no version of kdsearch took such a spec."""
     if TEMPERATURE not in spec.tune and TEMPERATURE not in spec.setup:
         yield Problem(
             ("tune", TEMPERATURE),

@@ -51,7 +51,7 @@ class Document(NamedTuple):
     lines: Lines
 
 
-class _Loader(BoundedYaml, yaml.SafeLoader):
+class _Loader(BoundedYaml):
     """Knows the core schema alone, within bounds."""
 
     def whole(self, node: yaml.Node) -> int:

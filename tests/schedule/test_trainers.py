@@ -58,14 +58,6 @@ def numpy_numbers(trial, report):
     report(numpy.int64(3), {"val_accuracy": numpy.float32(0.5)})
     return {"val_accuracy": numpy.float32(0.5)}
 
-def epoch_too_far(trial, report):
-    report(10**19, {"val_accuracy": 0.5})
-
-
-def epoch_before_the_first(trial, report):
-    report(-1, {"val_accuracy": 0.5})
-
-
 def word_for_epoch(trial, report):
     report("first", {"val_accuracy": 0.5})
     return {"val_accuracy": 0.5}
@@ -153,11 +145,6 @@ def test_percents_are_refused() -> None:
         ("test_percents", "`test_accuracy` must be a fraction in [0, 1], got 94.2"),
         ("words", "`val_accuracy` must be a number, got 'good'"),
         ("unmeasured", "`test_accuracy` must be a number, got None"),
-        (
-            "epoch_too_far",
-            "An epoch that is reported must be from 1 to the trial's 4, got 10000000000000000000",
-        ),
-        ("epoch_before_the_first", "must be from 1 to the trial's 4, got -1"),
         ("word_for_epoch", "An epoch that is reported must be a whole number, got 'first'"),
         ("pack_of_words", "`val_accuracy` must be a number, got 'good'"),
         ("pack_of_strangers", "must be a mapping from its trials' numbers to metrics, got {999:"),
