@@ -107,6 +107,7 @@ def recommend_from(
     if not told:
         reason = f"no study has the {ENOUGH_POINTS} complete trials that it takes to say anything."
         return Recommendation(dict(levels), level=level, reason=reason)
+    levels = _as_run(told, levels)
     base = _likest(told, levels)
     target = _target(base.spec, levels)
     own, others = _split(target, base, told)
@@ -128,6 +129,21 @@ def recommend_from(
         sources=_sources(response, others),
         warnings=tuple(_warnings(target, told, profile, interval)),
     )
+
+
+def _as_run(studies: Sequence[EarlierStudy], levels: Mapping[str, Any]) -> dict[str, Any]:
+    """Return levels, a recipe's label replaced by the recipe: a command line and a URL name it so."""
+    recipes = {
+        (path, level_label(level)): level
+        for study in studies
+        for path, found in study.spec.setup.items()
+        for level in found
+        if isinstance(level, Mapping | list)
+    }
+    return {
+        path: recipes.get((path, value), value) if isinstance(value, str) else value
+        for path, value in levels.items()
+    }
 
 
 def _likest(studies: Sequence[EarlierStudy], levels: Mapping[str, Any]) -> EarlierStudy:

@@ -44,22 +44,25 @@ def write_report(
     try:
         _write(path, html)
     except OSError as error:
-        raise RequestError(f"The report can't be written to {path}: {error.strerror}.") from error
+        raise RequestError(
+            f"The report can't be written to {path}: {error.strerror}. Name another place with --out."
+        ) from error
     return path
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, html: str) -> None:
+    """Write a file whole or not at all; a device is written to and never replaced, a link is followed."""
+    path = path.resolve()
     if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
+        path.write_text(html, encoding="utf-8")
         return
-    target = path.resolve()
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, target)
+        unfinished.write_text(html, encoding="utf-8")
+        os.replace(unfinished, path)
     except OSError:
         with suppress(OSError):
-            unfinished.unlink()
+            unfinished.unlink(missing_ok=True)
         raise
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from kdsearch.analysis.observations import Observations, observe
 from kdsearch.analysis.space import ResponseSpace
-from kdsearch.errors import RequestError
+from kdsearch.errors import RequestError, RunError
 from kdsearch.spec import StudySpec
 from kdsearch.storage import Database, TrialRow, list_studies, load_spec_of, load_trials
 
@@ -59,7 +59,16 @@ def load_earlier(database: Database, names: Sequence[str] | None) -> list[Earlie
     """
     if names is None:
         names = [study.name for study in list_studies(database)]
-    return [EarlierStudy(load_spec_of(database, name), load_trials(database, name)) for name in names]
+    return [_load_one(database, name) for name in names]
+
+
+def _load_one(database: Database, name: str) -> EarlierStudy:
+    try:
+        return EarlierStudy(load_spec_of(database, name), load_trials(database, name))
+    except RunError as error:
+        raise RunError(
+            f"The study {name!r} can't be drawn from; name others with --study. {error}"
+        ) from error
 
 
 def observe_earlier(space: ResponseSpace, earlier: Sequence[EarlierStudy]) -> list[Observations]:

@@ -7,6 +7,7 @@ import click
 from kdsearch.cli.ask import print_json
 from kdsearch.cli.options import format_option, storage_option
 from kdsearch.errors import RunError
+from kdsearch.spec.bounds import LARGEST_COLUMN
 
 SENTENCES = {
     "empty": "no tables of kdsearch yet; `kdsearch launch` makes them.",
@@ -121,16 +122,16 @@ def import_(folder: Path, storage: str) -> None:
     """Read a study that `kdsearch export` wrote."""
     import optuna
 
-    from kdsearch.storage import import_study, open_database
+    from kdsearch.storage import import_study, open_database, parse_url
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     name = import_study(open_database(storage, create=True), folder)
-    click.echo(f"Read {name}. See it: kdsearch best {name}")
+    click.echo(f"Read {name}. See it: kdsearch best {name} --storage {parse_url(storage).render_as_string()}")
 
 
 @click.command()
 @click.argument("study")
-@click.argument("number", type=click.IntRange(min=0))
+@click.argument("number", type=click.IntRange(0, LARGEST_COLUMN))
 @storage_option
 @format_option
 def reproduce(study: str, number: int, storage: str, output: str) -> None:

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from kdsearch.cli.options import (
     where_option,
 )
 from kdsearch.errors import RequestError
+
+if TYPE_CHECKING:
+    from kdsearch.storage import TrialRow
 
 
 def print_json(document: Any) -> None:
@@ -160,6 +163,10 @@ def importance(study: str, where: dict[str, Any] | None, level: float, storage: 
         print_importance(found.to_dict())
 
 
+LAST_TRIALS = 200
+"""Rows of a table of trials: some screens. The layout of 100,000 takes minutes."""
+
+
 @click.command()
 @click.argument("study")
 @storage_option
@@ -169,20 +176,30 @@ def importance(study: str, where: dict[str, Any] | None, level: float, storage: 
     type=click.Choice(["table", "csv", "json", "parquet"]),
     default="table",
     show_default=True,
-    help="parquet goes to a file or a pipe.",
+    help=f"table has the last {LAST_TRIALS} trials, the others have all; parquet goes to a file or a pipe.",
 )
-def trials(study: str, storage: str, output: str) -> None:
+@click.option("--all", "show_all", is_flag=True, help="Show all trials in the table too.")
+def trials(study: str, storage: str, output: str, show_all: bool) -> None:
     """List every trial, one row each."""
-    from kdsearch.cli.tables import print_table, trials_table
     from kdsearch.storage import load_trials, open_database
 
     rows = load_trials(open_database(storage), study)
     if output == "json":
         print_json([row.to_dict() for row in rows])
     elif output == "table":
-        print_table(trials_table(rows))
+        _print_trials(rows, len(rows) if show_all else LAST_TRIALS)
     else:
         _print_frame(rows, output)
+
+
+def _print_trials(rows: Sequence["TrialRow"], most: int) -> None:
+    from kdsearch.cli.tables import print_table, trials_table
+
+    print_table(trials_table(rows[-most:]))
+    if most < len(rows):
+        click.echo(
+            f"These are the last {most} of {len(rows):,} trials. All: --all, or --format csv, json, parquet."
+        )
 
 
 def _print_frame(rows: Sequence[Any], output: str) -> None:

@@ -3,10 +3,10 @@
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
-from sqlalchemy.exc import OperationalError
 
 from kdsearch.cli import administer, ask, data, launch
 from kdsearch.errors import KDSearchError, LiveDriverError, RequestError
@@ -55,23 +55,36 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; errors are told on stderr, without a traceback."""
     try:
         cli.main(arguments, prog_name="kdsearch", standalone_mode=False)
+        sys.stdout.flush()  # here, where a full disk has words
     except click.ClickException as error:
         error.show()
         return WRONG_REQUEST
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted. The same command goes on where it stopped.", err=True)
         return INTERRUPTED
-    except RequestError as error:
-        return _told(error, WRONG_REQUEST)
-    except LiveDriverError as error:
-        return _told(error, LIVE_DRIVER)
-    except (KDSearchError, OperationalError) as error:
-        return _told(getattr(error, "orig", None) or error, FAILED)
-    except _ReaderGoneError:  # Python still flushes what is left, so it goes where it can
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (_ReaderGoneError, BrokenPipeError):
+        _drop_output()
+    except Exception as error:
+        return _told(error)
     return 0
 
 
-def _told(error: BaseException, code: int) -> int:
-    click.echo(f"kdsearch: {error}", err=True)
-    return code
+def _drop_output() -> None:
+    """Send what Python still flushes at its end where it can't fail."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _told(error: Exception) -> int:
+    """Tell what went wrong in words and return its exit code; raise what is a mistake of ours again."""
+    from kdsearch.storage.failures import explained
+
+    if isinstance(error, OSError) and error.filename is None:  # it may be of the output itself
+        _drop_output()
+    told = error if isinstance(error, KDSearchError) else explained(error)
+    if told is None:
+        raise error
+    with suppress(OSError):  # where it would be told may be full as well
+        click.echo(f"kdsearch: {told}", err=True)
+    kinds = ((RequestError, WRONG_REQUEST), (LiveDriverError, LIVE_DRIVER))
+    return next((code for kind, code in kinds if isinstance(told, kind)), FAILED)

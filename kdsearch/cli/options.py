@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from kdsearch.spec import parse_assignments
+from kdsearch.spec import parse_levels
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,14 +64,12 @@ def set_option(function: F) -> F:
         multiple=True,
         required=True,
         metavar="PATH=VALUE",
-        callback=lambda context, parameter, texts: parse_assignments(
-            texts, "--set", example="optimizer.name=sgd"
-        ),
+        callback=lambda context, parameter, texts: parse_levels(texts, "--set", example="optimizer.name=sgd"),
         help="A value of the setup; may be given several times.",
     )
     return option(function)
 
 
 def parse_where(texts: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return `PATH=VALUE` texts as a mapping, each VALUE read as YAML; None where there are none."""
-    return parse_assignments(texts, "--where", example="optimizer.name=sgd") or None
+    """Return `PATH=VALUE` texts as a mapping, each VALUE one scalar; None where there are none."""
+    return parse_levels(texts, "--where", example="optimizer.name=sgd") or None

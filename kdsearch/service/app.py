@@ -1,7 +1,9 @@
 """The service as an ASGI app: our pages and documents first, the dashboard behind them."""
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -9,18 +11,24 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount
 
-from kdsearch.errors import RequestError
+from kdsearch.errors import KDSearchError, RequestError
+from kdsearch.service.answers import Answers
 from kdsearch.service.dashboard import Dashboard
 from kdsearch.service.documents import Documents
 from kdsearch.service.guard import LOOPBACK_NAMES, Guard
 from kdsearch.service.library import Library
 from kdsearch.service.pages import Pages, error_page
+from kdsearch.storage.failures import explained
 
 _API = "/kdsearch/v1"
 
 
 def build_app(
-    storage_url: str, *, hosts: Collection[str] | None = LOOPBACK_NAMES, token: str | None = None
+    storage_url: str,
+    *,
+    hosts: Collection[str] | None = LOOPBACK_NAMES,
+    token: str | None = None,
+    answers: Answers | None = None,
 ) -> Starlette:
     """Return the service over a database, which need not exist yet.
 
@@ -28,8 +36,19 @@ def build_app(
         storage_url: The database's URL.
         hosts: The host names under which it may be asked; None for any.
         token: What every request must carry; None for nothing.
+        answers: What computes the answers; by default processes of the service's own, that end with it.
     """
-    library = Library(storage_url)
+    own = answers or Answers()
+    library = Library(storage_url, own)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        if answers is None:
+            own.start()
+        yield
+        if answers is None:
+            own.close()
+
     dashboard = Dashboard(library)
     return Starlette(
         routes=[
@@ -38,7 +57,12 @@ def build_app(
             Mount("/", dashboard),
         ],
         middleware=[Middleware(Guard, hosts=hosts, token=token)],
-        exception_handlers={HTTPException: _http_error, RequestError: _request_error},
+        exception_handlers={
+            HTTPException: _http_error,
+            RequestError: _request_error,
+            **dict.fromkeys((KDSearchError, SQLAlchemyError, OSError), _failure),
+        },
+        lifespan=lifespan,
     )
 
 
@@ -49,6 +73,10 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 def _request_error(request: Request, error: Exception) -> Response:
     return _error(request, 422, str(error))
+
+
+def _failure(request: Request, error: Exception) -> Response:
+    return _error(request, 503, str(explained(error)))
 
 
 def _error(request: Request, status: int, message: str) -> Response:

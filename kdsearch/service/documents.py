@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from kdsearch.errors import RequestError
@@ -47,58 +48,58 @@ class Documents:
         read_question(request.query_params, ())
         return JSONResponse(self._library.study(_name(request)).to_dict())
 
-    def best(self, request: Request) -> JSONResponse:
+    async def best(self, request: Request) -> JSONResponse:
         """Answer with the best temperature per setup."""
-        name, asked = self._question(request, "by", "where", "level", "tolerance")
-        answer = self._library.best(
+        name, asked = await self._question(request, "by", "where", "level", "tolerance")
+        answer = await self._library.best(
             name, by=asked.by, where=asked.where, level=asked.level, tolerance=asked.tolerance
         )
         return JSONResponse(answer.to_dict())
 
-    def compare(self, request: Request) -> JSONResponse:
+    async def compare(self, request: Request) -> JSONResponse:
         """Answer whether the best temperature depends on a factor."""
-        name, asked = self._question(request, "factor", "where", "level")
+        name, asked = await self._question(request, "factor", "where", "level")
         if asked.factor is None:
             raise RequestError("`factor` is missing: the factor whose levels are compared, as PATH.")
-        comparison = self._library.compare(name, asked.factor, where=asked.where, level=asked.level)
+        comparison = await self._library.compare(name, asked.factor, where=asked.where, level=asked.level)
         return JSONResponse(comparison.to_dict())
 
-    def importance(self, request: Request) -> JSONResponse:
+    async def importance(self, request: Request) -> JSONResponse:
         """Answer what accuracy depends on: parameters, pairs of them, and factors."""
-        name, asked = self._question(request, "where", "level")
-        found = self._library.importance(name, where=asked.where, level=asked.level)
+        name, asked = await self._question(request, "where", "level")
+        found = await self._library.importance(name, where=asked.where, level=asked.level)
         return JSONResponse(found.to_dict())
 
-    def forecast(self, request: Request) -> JSONResponse:
+    async def forecast(self, request: Request) -> JSONResponse:
         """Tell which setups are decided, and about how many more trials the others need."""
-        name, asked = self._question(request, "where", "regret")
-        found = self._library.forecast(name, where=asked.where, regret=asked.regret)
+        name, asked = await self._question(request, "where", "regret")
+        found = await self._library.forecast(name, where=asked.where, regret=asked.regret)
         return JSONResponse(found.to_dict())
 
-    def recommend(self, request: Request) -> JSONResponse:
+    async def recommend(self, request: Request) -> JSONResponse:
         """Answer for a setup that need not have been run, from what was."""
         asked = read_question(request.query_params, ("set", "study", "level", "tolerance"))
         if asked.setup is None:
             raise RequestError("`set` is missing: a value of the setup, as PATH=VALUE.")
-        found = self._library.recommend(
+        found = await self._library.recommend(
             asked.setup, studies=asked.studies, level=asked.level, tolerance=asked.tolerance
         )
         return JSONResponse(found.to_dict())
 
-    def trials(self, request: Request) -> JSONResponse:
+    async def trials(self, request: Request) -> Response:
         """List a study's trials."""
-        name, _ = self._question(request)
-        return JSONResponse([trial.to_dict() for trial in self._library.trials(name)])
+        name, _ = await self._question(request)
+        return Response(await self._library.trials(name), media_type="application/json")
 
     def teachers(self, request: Request) -> JSONResponse:
         """List the teachers."""
         read_question(request.query_params, ())
         return JSONResponse([teacher.to_dict() for teacher in self._library.teachers()])
 
-    def _question(self, request: Request, *allowed: str) -> tuple[str, Question]:
+    async def _question(self, request: Request, *allowed: str) -> tuple[str, Question]:
         """Return the study that is asked about, which exists, and what is asked."""
-        name = self._library.study(_name(request)).name
-        return name, read_question(request.query_params, allowed)
+        study = await run_in_threadpool(self._library.study, _name(request))
+        return study.name, read_question(request.query_params, allowed)
 
 
 def _name(request: Request) -> Any:

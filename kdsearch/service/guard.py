@@ -11,6 +11,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
+MOST_CHARACTERS = 8_192
+"""Of an address with its query; browsers and proxies take no more either."""
+
+MOST_AT_ONCE = 500
+"""Requests; those behind them are told so at once instead of waiting for ever."""
+
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -33,6 +39,7 @@ class Guard:
         self._app = app
         self._hosts = hosts
         self._token = token
+        self._n_now = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request or pass it on."""
@@ -45,8 +52,23 @@ class Guard:
                 MutableHeaders(scope=message).update(_SECURITY_HEADERS)
             await send(message)
 
-        answer = self._refusal(scope["method"], Headers(scope=scope)) or self._app
-        await answer(scope, receive, send_with_headers)
+        answer = self._refusal(scope["method"], Headers(scope=scope)) or self._bound(scope) or self._app
+        self._n_now += 1
+        try:
+            await answer(scope, receive, send_with_headers)
+        finally:
+            self._n_now -= 1
+
+    def _bound(self, scope: Scope) -> Response | None:
+        """Return the refusal of what is too long or one too many."""
+        length = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        if length > MOST_CHARACTERS:
+            message = f"The address must have at most {MOST_CHARACTERS:,} characters, got {length:,}."
+            return _refuse(414, message)
+        if self._n_now >= MOST_AT_ONCE:
+            message = "Too many requests at once. Ask again in a moment."
+            return _refuse(503, message, {"Retry-After": "5"})
+        return None
 
     def _refusal(self, method: str, headers: Headers) -> Response | None:
         if self._hosts is not None and _host_name(headers) not in self._hosts:

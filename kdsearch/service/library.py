@@ -1,39 +1,29 @@
-"""The studies behind the service: opens the database when it is there, keeps what took long to compute."""
+"""The studies behind the service: opens the database when it is there, asks for answers about it."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from kdsearch.analysis import BestAnswer, Comparison, Importance, best, compare, importance
-from kdsearch.analysis.findings import Findings, load_findings
-from kdsearch.analysis.forecast import Forecast, forecast
-from kdsearch.analysis.recommendation import Recommendation, recommend_from
-from kdsearch.analysis.transfer import EarlierStudy, load_earlier, load_prior
+from kdsearch.analysis import BestAnswer, Comparison, Importance
+from kdsearch.analysis.forecast import Forecast
+from kdsearch.analysis.recommendation import Recommendation
 from kdsearch.errors import RequestError
-from kdsearch.spec import StudySpec
+from kdsearch.service.answers import Answers
+from kdsearch.service.computing import Task, evidence
 from kdsearch.storage import (
     Database,
     StudySummary,
     TeacherRow,
-    TrialColumns,
-    TrialRow,
     list_studies,
-    load_columns,
-    load_mark,
-    load_slots,
     load_spec_of,
     load_study,
     load_teachers,
-    load_trials,
     open_database,
 )
-
-_KEPT = 64
-_Answer = TypeVar("_Answer")
 
 
 class Library:
@@ -42,13 +32,12 @@ class Library:
     An answer is kept, and computed again only when a trial has changed.
     """
 
-    def __init__(self, storage_url: str) -> None:
+    def __init__(self, storage_url: str, answers: Answers) -> None:
         self._url = storage_url
+        self._answers = answers
         self._database: Database | None = None
-        self._file: object = None
+        self._file: Hashable = None
         self._opening = Lock()
-        self._computing = Lock()
-        self._kept: OrderedDict[Hashable, tuple[Hashable, Any]] = OrderedDict()
 
     def database(self) -> Database:
         """Return the open database.
@@ -79,16 +68,17 @@ class Library:
         except RequestError as error:
             raise HTTPException(404, str(error)) from error
 
-    def trials(self, name: str) -> list[TrialRow]:
-        """Return a study's trials by number."""
-        self.study(name)
-        return load_trials(self.database(), name)
-
     def teachers(self) -> list[TeacherRow]:
         """Return the trained teachers."""
         return load_teachers(self.database())
 
-    def best(
+    async def trials(self, name: str) -> bytes:
+        """Return a study's trials by number, as JSON."""
+        await run_in_threadpool(self.study, name)
+        found: bytes = await self._answers.ask(self._task("trials", name))
+        return found
+
+    async def best(
         self,
         name: str,
         *,
@@ -98,97 +88,70 @@ class Library:
         tolerance: float,
     ) -> BestAnswer:
         """Return the best temperature per setup."""
-        question = ("best", name, repr((by, where)), level, tolerance)
+        study, found = await self._ask("best", name, by=by, where=where, level=level, tolerance=tolerance)
+        answer: BestAnswer = found.of_study(study)
+        return answer
 
-        def answer() -> BestAnswer:
-            spec, trials, earlier = self._known(name)
-            return best(
-                spec,
-                trials,
-                earlier=earlier,
-                by=by,
-                where=where,
-                level=level,
-                tolerance=tolerance,
-                slots=load_slots(self.database(), name),
-            )
+    async def lines(self, name: str, *, level: float, tolerance: float) -> list[str]:
+        """Return the best temperature per setup in a few lines."""
+        _, lines = await self._ask("lines", name, level=level, tolerance=tolerance)
+        return list(lines)
 
-        return self._keep(name, question, answer).of_study(self.study(name))
-
-    def forecast(self, name: str, *, where: Mapping[str, Any] | None, regret: float | None) -> Forecast:
+    async def forecast(self, name: str, *, where: Mapping[str, Any] | None, regret: float | None) -> Forecast:
         """Return which setups are decided, and about what the others need; None asks for the study's own."""
-        question = ("forecast", name, repr(where), regret)
+        study, found = await self._ask("forecast", name, where=where, regret=regret)
+        spec = await run_in_threadpool(lambda: load_spec_of(self.database(), name))
+        answer: Forecast = found.of_study(spec, study)
+        return answer
 
-        def answer() -> Forecast:
-            spec, trials, earlier = self._known(name)
-            slots = load_slots(self.database(), name)
-            return forecast(spec, trials, earlier=earlier, regret=regret, where=where, slots=slots)
-
-        found = self._keep(name, question, answer)
-        return found.of_study(load_spec_of(self.database(), name), self.study(name))
-
-    def compare(self, name: str, factor: str, *, where: Mapping[str, Any] | None, level: float) -> Comparison:
+    async def compare(
+        self, name: str, factor: str, *, where: Mapping[str, Any] | None, level: float
+    ) -> Comparison:
         """Return whether the best temperature depends on a factor."""
-        question = ("compare", name, factor, repr(where), level)
+        _, found = await self._ask("compare", name, factor=factor, where=where, level=level)
+        answer: Comparison = found
+        return answer
 
-        def answer() -> Comparison:
-            spec, trials, earlier = self._known(name)
-            return compare(spec, trials, factor, earlier=earlier, where=where, level=level)
-
-        return self._keep(name, question, answer)
-
-    def importance(self, name: str, *, where: Mapping[str, Any] | None, level: float) -> Importance:
+    async def importance(self, name: str, *, where: Mapping[str, Any] | None, level: float) -> Importance:
         """Return what accuracy depends on."""
-        question = ("importance", name, repr(where), level)
+        _, found = await self._ask("importance", name, where=where, level=level)
+        answer: Importance = found
+        return answer
 
-        def answer() -> Importance:
-            spec, trials, earlier = self._known(name)
-            return importance(spec, trials, earlier=earlier, where=where, level=level)
-
-        return self._keep(name, question, answer)
-
-    def recommend(
+    async def recommend(
         self, setup: Mapping[str, Any], *, studies: Sequence[str] | None, level: float, tolerance: float
     ) -> Recommendation:
         """Return the temperature for a setup that need not have been run."""
-        earlier = load_earlier(self.database(), studies)
-        return recommend_from(earlier, setup, level=level, tolerance=tolerance)
+        asked = {"setup": setup, "studies": studies, "level": level, "tolerance": tolerance}
+        await run_in_threadpool(self.database)
+        answer: Recommendation = await self._answers.ask(self._task("recommend", None, None, **asked))
+        return answer
 
-    def findings(self, name: str, *, level: float, tolerance: float) -> Findings:
-        """Return all that a study's page tells."""
-        database = self.database()
-        question = ("findings", name, level, tolerance)
+    async def page(
+        self, name: str, *, by: Sequence[str] | None, level: float, tolerance: float, dashboard: str
+    ) -> str:
+        """Return a study's page."""
+        asked = {"by": by, "level": level, "tolerance": tolerance, "dashboard": dashboard}
+        _, html = await self._ask("page", name, **asked)
+        return str(html)
 
-        def answer() -> Findings:
-            return load_findings(database, name, level=level, tolerance=tolerance)
-
-        return self._keep(name, question, answer).of_study(self.study(name))
-
-    def _known(self, name: str) -> tuple[StudySpec, TrialColumns, list[EarlierStudy]]:
-        """Return a study's spec, its trials, and the studies that it started from."""
-        database = self.database()
-        spec = load_spec_of(database, name)
-        return spec, load_columns(database, name), load_prior(database, spec)
-
-    def _keep(self, name: str, question: Hashable, answer: Callable[[], _Answer]) -> _Answer:
-        """Return the kept answer to a question about a study, if the trials are still those behind it.
+    async def _ask(self, kind: str, name: str, **asked: Any) -> tuple[StudySummary, Any]:
+        """Return how a study is now, and the answer to a question about it.
 
         Raises:
             HTTPException: There is no study of this name (404).
         """
-        self.study(name)
-        database = self.database()
-        studies = (name, *load_spec_of(database, name).search.warm_start)
-        evidence = tuple(load_mark(database, study) for study in studies)
-        with self._computing:
-            found: _Answer
-            before, found = self._kept.pop(question, (None, None))
-            if before != evidence:
-                found = answer()
-            self._kept[question] = evidence, found
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return found
+        study, now = await run_in_threadpool(self._now, name)
+        return study, await self._answers.ask(self._task(kind, name, study, **asked), now)
+
+    def _now(self, name: str) -> tuple[StudySummary, Hashable]:
+        return self.study(name), evidence(self.database(), name)
+
+    def _task(self, kind: str, name: str | None, study: StudySummary | None = None, **asked: Any) -> Task:
+        pairs = tuple((key, _hashable(value)) for key, value in asked.items())
+        told = study if kind in ("page", "lines") else None  # which tell how the study is, beside its trials
+        beside = told and (told.state, told.why, told.driver and told.driver.pid)
+        return Task(self._url, self._file, kind, name, pairs, beside)
 
     def _refresh(self) -> None:
         """Open the database, again where its file is another one by now."""
@@ -201,12 +164,22 @@ class Library:
         self._file = _file_identity(self._database)
 
 
-def _file_identity(database: Database) -> object:
-    """Return what tells a SQLite file from another at the same place; None for a server."""
+def _hashable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return tuple(value.items())
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _file_identity(database: Database) -> Hashable:
+    """Return what tells a SQLite file from another at the same place; None for a server.
+
+    A file that was opened to be read alone is taken for unchanging: where it has changed it is another.
+    """
     if database.url.get_backend_name() != "sqlite" or not database.url.database:
         return None
     try:
         found = Path(database.url.database).stat()
     except OSError:
         return "missing"
-    return found.st_dev, found.st_ino
+    changes = (found.st_mtime_ns, found.st_size) if database.is_read_only else ()
+    return (found.st_dev, found.st_ino, *changes)

@@ -1,28 +1,27 @@
 """The pages for people, rendered on the server; figures are drawn by two scripts of our own."""
 
-from datetime import UTC, datetime
+import asyncio
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse
 from starlette.routing import Route
 
-from kdsearch.analysis.findings import coupling, figure_sections, reading, summary
-from kdsearch.analysis.labels import varied_factors
-from kdsearch.analysis.pages import PLOTLY_JS, PLOTLY_VERSION, TEMPLATES, page_templates
-from kdsearch.analysis.tables import answer_lines, answer_table, forecast_table
+from kdsearch.analysis.pages import PLOTLY_JS, TEMPLATES, page_templates
+from kdsearch.errors import KDSearchError
 from kdsearch.service.dashboard import Dashboard
 from kdsearch.service.library import Library
 from kdsearch.service.questions import Question, read_question
 
 REFRESH_S = 20
 _ANSWERED = 5
-_LINES = 6
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+_HEADERS = {"Content-Security-Policy": _POLICY}
 _STATIC = {
     "plotly.min.js": PLOTLY_JS,
     "figures.js": TEMPLATES / "figures.js",
@@ -45,48 +44,39 @@ class Pages:
             Route("/kdsearch/static/{file}", static_file),
         ]
 
-    def studies(self, request: Request) -> HTMLResponse:
+    async def studies(self, request: Request) -> HTMLResponse:
         """List the studies; while there is no database, say so and look again."""
         read_question(request.query_params, ())
         try:
-            studies = sorted(self._library.studies(), key=lambda study: study.updated, reverse=True)
-            answers = {study.name: self._short_answer(study.name) for study in studies[:_ANSWERED]}
-            message = None
+            found = await run_in_threadpool(self._library.studies)
+            studies = sorted(found, key=lambda study: study.updated, reverse=True)
+            newest = [study.name for study in studies if study.state != "unreadable"][:_ANSWERED]
+            lines = await asyncio.gather(*map(self._short_answer, newest))
+            answers, message = dict(zip(newest, lines, strict=True)), None
         except HTTPException as error:
             studies, answers, message = [], {}, error.detail
         return _page("studies.html", studies=studies, answers=answers, message=message, refresh_s=REFRESH_S)
 
-    def study(self, request: Request) -> HTMLResponse:
+    async def study(self, request: Request) -> HTMLResponse:
         """Show a study's answers and figures."""
-        study = self._library.study(request.path_params["name"])
+        name = request.path_params["name"]
+        await run_in_threadpool(self._library.study, name)  # tells where there is no such study
         asked = read_question(request.query_params, ("by", "level", "tolerance"))
-        findings = self._library.findings(study.name, level=asked.level, tolerance=asked.tolerance)
-        answer = findings.answer
-        if asked.by:
-            answer = self._library.best(
-                study.name, by=asked.by, where=None, level=asked.level, tolerance=asked.tolerance
-            )
-        return _page(
-            "study.html",
-            study=study,
-            summary=summary(findings),
-            by=asked.by,
-            factors=varied_factors(findings.setups),
-            answer=answer_table(answer),
-            reading=reading(answer),
-            forecast=forecast_table(findings.answer),
-            coupling=coupling(findings.comparisons),
-            sections=figure_sections(findings),
-            dashboard=self._dashboard.address_of(study.name),
-            now=f"{datetime.now(UTC):%H:%M}",
-            plotly_version=PLOTLY_VERSION,
-            refresh_s=None,
+        dashboard = await run_in_threadpool(self._dashboard.address_of, name)
+        html = await self._library.page(
+            name, by=asked.by, level=asked.level, tolerance=asked.tolerance, dashboard=dashboard
         )
+        return HTMLResponse(html, headers=_HEADERS)
 
-    def _short_answer(self, study: str) -> list[str]:
+    async def _short_answer(self, study: str) -> list[str]:
+        """Return a study's answer in a few lines, or why there is none: it must not hide the others."""
         asked = Question()
-        answer = self._library.best(study, by=None, where=None, level=asked.level, tolerance=asked.tolerance)
-        return answer_lines(answer, most=_LINES)
+        try:
+            return await self._library.lines(study, level=asked.level, tolerance=asked.tolerance)
+        except HTTPException as error:
+            return [error.detail]
+        except KDSearchError as error:
+            return [str(error)]
 
 
 def error_page(status: int, message: str) -> HTMLResponse:
@@ -106,4 +96,4 @@ def static_file(request: Request) -> FileResponse:
 
 def _page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
     html = page_templates("kdsearch.service").get_template(template).render(**values)
-    return HTMLResponse(html, status, headers={"Content-Security-Policy": _POLICY})
+    return HTMLResponse(html, status, headers=_HEADERS)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from starlette.datastructures import QueryParams
 
 from kdsearch.errors import RequestError
-from kdsearch.spec import parse_assignments
+from kdsearch.spec import parse_levels
 
 _Default = TypeVar("_Default", bound=float | None)
 
@@ -59,7 +59,7 @@ def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
 
 def _assignments(query: QueryParams, name: str) -> dict[str, Any] | None:
     example = f"{name}=optimizer.name=sgd"
-    return parse_assignments(query.getlist(name), name, example=example) or None
+    return parse_levels(query.getlist(name), name, example=example) or None
 
 
 def _number(query: QueryParams, name: str, default: _Default, *, low: float, high: float) -> float | _Default:

@@ -3,7 +3,9 @@
 from kdsearch.spec.loading import (
     load_spec,
     load_stored_spec,
-    parse_assignments,
+    parse_assignment,
+    parse_level,
+    parse_levels,
     spec_document,
 )
 from kdsearch.spec.space import (
@@ -32,7 +34,9 @@ __all__ = [
     "level_name",
     "load_spec",
     "load_stored_spec",
-    "parse_assignments",
+    "parse_assignment",
+    "parse_level",
+    "parse_levels",
     "setup_key",
     "spec_document",
 ]

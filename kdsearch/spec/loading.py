@@ -8,11 +8,24 @@ from typing import Any
 from pydantic import ValidationError
 
 from kdsearch.errors import RequestError, SpecError
-from kdsearch.spec.problems import Problem, problems_in_space, problems_in_validation
+from kdsearch.spec.bounds import (
+    MOST_BYTES,
+    MOST_CHARACTERS,
+    problem_in_document,
+    problem_in_text,
+    read_text_file,
+    shown,
+)
+from kdsearch.spec.problems import (
+    Problem,
+    problems_in_space,
+    problems_in_validation,
+    problems_without_temperature,
+)
 from kdsearch.spec.sections import ASKED
 from kdsearch.spec.space import with_value
 from kdsearch.spec.study import StudySpec
-from kdsearch.spec.yaml_text import Lines, NotYamlError, read_yaml
+from kdsearch.spec.yaml_text import Lines, NotYamlError, read_scalar, read_yaml
 
 
 def load_spec(source: str | Path | Mapping[str, Any], *, overrides: Sequence[str] = ()) -> StudySpec:
@@ -34,6 +47,8 @@ def load_spec(source: str | Path | Mapping[str, Any], *, overrides: Sequence[str
         document, lines = _read_yaml(Path(source))
     for override in overrides:
         document = _override(document, override)
+    if problem := problem_in_document(document):
+        raise SpecError([f"can't be read: {problem}."], name)
     return _check(document, lines, name, context=ASKED)
 
 
@@ -62,7 +77,7 @@ def _check(
 ) -> StudySpec:
     try:
         spec = StudySpec.model_validate(document, context=context)
-        problems = problems_in_space(spec) if in_space else []
+        problems = problems_in_space(spec) if in_space else list(problems_without_temperature(spec))
     except ValidationError as error:
         problems = problems_in_validation(error)
     if problems:
@@ -79,12 +94,7 @@ def _with_line(problem: Problem, lines: Lines) -> str:
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text file"
-        raise RequestError(f"The spec {path} can't be read: {reason}.") from error
-    try:
-        document, lines = read_yaml(text)
+        document, lines = read_yaml(read_text_file(path, "The spec"))
     except NotYamlError as error:
         where = f"line {error.line}: " if error.line else ""
         raise SpecError([f"{where}not valid YAML: {error.problem}."], str(path)) from error
@@ -115,26 +125,52 @@ def parse_assignment(text: str, option: str, *, example: str) -> tuple[str, Any]
     Raises:
         RequestError: It is no `PATH=VALUE`, or VALUE is not YAML.
     """
-    path, equals, value = text.partition("=")
-    if not (path and equals):
-        raise RequestError(f"`{option}` must be PATH=VALUE, got {text!r}. Example: {example}.")
+    path, value = _split_assignment(text, option, MOST_BYTES, example)
     try:
         return path, read_yaml(value).value
     except NotYamlError as error:
         raise RequestError(
-            f"`{option}` must have a YAML value for {path}, got {value!r}: {error.problem}."
+            f"`{option}` must have a YAML value for {path}, got {shown(value)}: {error.problem}."
         ) from error
 
 
-def parse_assignments(texts: Iterable[str], option: str, *, example: str) -> dict[str, Any]:
-    """Return `PATH=VALUE` texts as a mapping; see `parse_assignment`.
+def parse_level(text: str, option: str, *, example: str) -> tuple[str, Any]:
+    """Return the path and the level of a `PATH=VALUE` text, VALUE one scalar of YAML.
+
+    A VALUE that is no scalar is a text as it stands; so a recipe is named by its label.
+
+    Args:
+        text: The text.
+        option: The name of what it was given to.
+        example: A right one.
+
+    Raises:
+        RequestError: It is no `PATH=VALUE`, or too long.
+    """
+    path, value = _split_assignment(text, option, MOST_CHARACTERS, example)
+    return path, read_scalar(value)
+
+
+def _split_assignment(text: str, option: str, most: int, example: str) -> tuple[str, str]:
+    path, equals, value = text.partition("=")
+    if not (path and equals):
+        raise RequestError(f"`{option}` must be PATH=VALUE, got {shown(text)}. Example: {example}.")
+    if len(text) > most:
+        raise RequestError(f"`{option}` must have at most {most:,} characters, got {len(text):,}.")
+    if problem := problem_in_text(text):
+        raise RequestError(f"`{option}` can't be read: {problem}.")
+    return path, value
+
+
+def parse_levels(texts: Iterable[str], option: str, *, example: str) -> dict[str, Any]:
+    """Return `PATH=VALUE` texts as a mapping; see `parse_level`.
 
     Raises:
         RequestError: A text is wrong, or a path is given twice.
     """
     found: dict[str, Any] = {}
     for text in texts:
-        path, value = parse_assignment(text, option, example=example)
+        path, value = parse_level(text, option, example=example)
         if path in found:
             raise RequestError(f"`{option}` must name {path} once, got it twice. Keep one of them.")
         found[path] = value

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from kdsearch.spec.bounds import shown
 from kdsearch.spec.luck import SEED_PATHS
 from kdsearch.spec.sections import ASKED, CommandTrainer, Section
 from kdsearch.spec.space import LABELS, ByFactor, Choices, Range, equal_pair, level_label, level_name
@@ -53,7 +54,7 @@ def problems_in_validation(error: ValidationError, prefix: tuple[str, ...] = ())
             kind = _MEMBERS[member]
             allowed = " or ".join(kinds.setdefault(keys, {}) | {kind: None})
             kinds[keys][kind] = None
-            found[keys] = Problem(keys, f"must be {allowed}, got {_show(details['input'])}.")
+            found[keys] = Problem(keys, f"must be {allowed}, got {shown(details['input'])}.")
         elif keys not in found or details["type"] == "value_error":  # ours say more than a union's complaint
             found[keys] = Problem(keys, _message(details))
     return _innermost(list(found.values()))
@@ -88,8 +89,8 @@ def _message(details: ErrorDetails) -> str:
         "model_type",
         "tuple_type",
     ) and found in ([], (), None):
-        return f"must not be empty, got {_show(found)}."
-    return f"must be {_rule(details)}, got {_show(found)}."
+        return f"must not be empty, got {shown(found)}."
+    return f"must be {_rule(details)}, got {shown(found)}."
 
 
 _RULES = {
@@ -124,11 +125,6 @@ def _rule(details: ErrorDetails) -> str:
     ).removeprefix("a valid ")
 
 
-def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def _unknown_key(loc: tuple[str | int, ...]) -> str:
     known = _known_keys(loc[:-1])
     close = get_close_matches(str(loc[-1]), known, n=1)
@@ -154,12 +150,24 @@ def _is_section(kind: Any) -> bool:
 
 def problems_in_space(spec: StudySpec) -> list[Problem]:
     """Return what no single field can know: factors against ranges, and levels against leaves."""
-    found = [*_unknown_paths(spec), *_doubled(spec), *_broken_levels(spec), *_not_tuned(spec)]
+    found = list(_too_many_setups(spec))
+    found += [*_unknown_paths(spec), *_doubled(spec), *_broken_levels(spec), *_not_tuned(spec)]
     found += _fixed_and_drawn(spec)
     found += _broken_command(spec)
     found += _labels_of_one_name(spec)
     found += _broken_ranges(spec) if not found else []
     return found if found else list(_broken_combinations(spec))
+
+
+MOST_SETUPS = 1_000
+"""Of one study: each is owed an answer of at least 4 trials, and the model weighs each against all others."""
+
+
+def _too_many_setups(spec: StudySpec) -> Iterator[Problem]:
+    count = math.prod(map(len, spec.setup.values()))
+    if count > MOST_SETUPS:
+        message = f"must make at most {MOST_SETUPS:,} setups, got {count:,}. Leave out factors or levels."
+        yield Problem(("setup",), message)
 
 
 _OF_THE_STUDY = (StudySpec.model_fields.keys() - TrainingSpec.model_fields.keys()) | {"trainer"}
@@ -175,6 +183,11 @@ def _unknown_paths(spec: StudySpec) -> Iterator[Problem]:
                 close = get_close_matches(path, sorted(TRAINING_LEAVES), n=1, cutoff=0.5)
                 hint = f" Did you mean `{close[0]}`?" if close else ""
                 yield Problem((section, path), f"is not a value of the spec.{hint}")
+    yield from problems_without_temperature(spec)
+
+
+def problems_without_temperature(spec: StudySpec) -> Iterator[Problem]:
+    """Yield that nothing is searched, where that is so; no version of kdsearch took such a spec."""
     if TEMPERATURE not in spec.tune and TEMPERATURE not in spec.setup:
         yield Problem(
             ("tune", TEMPERATURE),

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from kdsearch.spec import catalogue
+from kdsearch.spec.bounds import LARGEST_COLUMN, LARGEST_WHOLE
 
 ASKED = {"asked": True}
 """The context in which a user's values are validated; what earlier versions took is read without it."""
@@ -26,6 +27,8 @@ ASKED = {"asked": True}
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"must be a finite number, got {value}.")
+    if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
+        raise ValueError(f"must be at most {LARGEST_WHOLE} in size, got {value!s:.20}….")
     return value
 
 
@@ -57,7 +60,7 @@ def _no_truth(value: Any, info: ValidationInfo) -> Any:
 
 
 def _count_or_fraction(size: float) -> float:
-    if (isinstance(size, int) and 1 <= size <= _MOST) or 0 < size < 1:
+    if (isinstance(size, int) and 1 <= size <= LARGEST_WHOLE) or 0 < size < 1:
         return size
     raise ValueError(f"must be a count of at least 1 or a fraction between 0 and 1, got {size!s:.20}.")
 
@@ -74,14 +77,13 @@ def _accuracy(regret: float, info: ValidationInfo) -> float:
     return regret
 
 
-_MOST = 2**63 - 1  # what databases hold
 _Number = BeforeValidator(_numeric)
 Scalar: TypeAlias = Annotated[bool | int | float | str | None, AfterValidator(_finite)]
 Option: TypeAlias = Annotated[float | str, BeforeValidator(_no_truth), AfterValidator(_finite)]
 Flag: TypeAlias = Annotated[bool, BeforeValidator(_truth)]
 Number: TypeAlias = Annotated[float, _Number]
-Count: TypeAlias = Annotated[int, _Number, Field(ge=0, le=_MOST)]
-PositiveCount: TypeAlias = Annotated[int, _Number, Field(ge=1, le=_MOST)]
+Count: TypeAlias = Annotated[int, _Number, Field(ge=0, le=LARGEST_WHOLE)]
+PositiveCount: TypeAlias = Annotated[int, _Number, Field(ge=1, le=LARGEST_COLUMN)]
 Fraction: TypeAlias = Annotated[float, _Number, Field(ge=0.0, le=1.0)]
 Temperature: TypeAlias = Annotated[float, _Number, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative: TypeAlias = Annotated[float, _Number, Field(ge=0.0, allow_inf_nan=False)]

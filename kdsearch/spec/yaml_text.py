@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 
+from kdsearch.spec.bounds import BoundedYaml, problem_in_document
+
 Lines: TypeAlias = dict[tuple[str, ...], int]
 """The line of each key and item, by the keys that lead to it."""
 
@@ -23,6 +25,9 @@ _IMPLICIT = (
     ("merge", r"<<", ["<"]),  # of 1.1, but it means nothing else in 1.2
 )
 """The core schema: `no`, `on`, `1:30`, `1_000` and dates are texts, `010` is ten, `1e-4` a number."""
+
+_NO_SCALAR = tuple("[{&*!|>%@`")
+"""How a text begins that can't be a scalar of one line."""
 
 
 class NotYamlError(ValueError):
@@ -46,8 +51,8 @@ class Document(NamedTuple):
     lines: Lines
 
 
-class _Loader(yaml.SafeLoader):
-    """Knows the core schema alone."""
+class _Loader(BoundedYaml):
+    """Knows the core schema alone, within bounds."""
 
     def whole(self, node: yaml.Node) -> int:
         """Return a whole number; zeros before it mean nothing."""
@@ -64,8 +69,8 @@ class _Loader(yaml.SafeLoader):
         return self._matching(node, "bool").lower() == "true"
 
     def _matching(self, node: yaml.Node, kind: str) -> str:
-        text = str(node.value)
-        if not (isinstance(node, yaml.ScalarNode) and _RULES[kind].fullmatch(text)):
+        text = str(self.construct_scalar(node))  # type: ignore[arg-type]  # raises where it is none
+        if not _RULES[kind].fullmatch(text):
             raise yaml.MarkedYAMLError(problem=f"{text!r} is no {kind}", problem_mark=node.start_mark)
         return text
 
@@ -100,13 +105,25 @@ def read_yaml(text: str) -> Document:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise NotYamlError(str(error.problem), line) from error
-    except (
-        yaml.YAMLError,
-        ValueError,
-        RecursionError,
-    ) as error:  # an alias within its own anchor recurs for ever
+    except (yaml.YAMLError, ValueError) as error:
         raise NotYamlError(str(error).splitlines()[0]) from error
+    if problem := problem_in_document(value):
+        raise NotYamlError(problem)
     return Document(value, lines)
+
+
+def read_scalar(text: str) -> Any:
+    """Return the one value that a YAML text is: a text, a number, true, false or null.
+
+    What is none of YAML's scalars (a list, a mapping, an alias) is a text as it stands.
+    """
+    if text.lstrip()[:1] in _NO_SCALAR:
+        return text
+    try:
+        value = read_yaml(text).value
+    except NotYamlError:
+        return text
+    return text if isinstance(value, list | dict) else value
 
 
 def read_text_mapping(text: str) -> dict[str, str]:

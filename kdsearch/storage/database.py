@@ -1,7 +1,9 @@
 """A database under one URL: SQLite in WAL mode, or PostgreSQL through psycopg 3."""
 
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,17 +12,23 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, StatementError
 
-from kdsearch.errors import RequestError, RunError
+from kdsearch.errors import KDSearchError, RequestError, RunError
+from kdsearch.storage.failures import first_line, is_read_only
 from kdsearch.storage.filesystems import network_filesystem
 from kdsearch.storage.schema import check_schema, create_schema, read_schema
 
 BUSY_TIMEOUT_S = 60
 CONNECT_TIMEOUT_S = 10
+KEPT_CONNECTIONS = 5
+MOST_CONNECTIONS = 60
+"""Of one process: more than the threads that may ask at once, the service's 40 and the dashboard's 10."""
+
 _WRITES = "kdsearch_writes"
 
 
@@ -31,6 +39,12 @@ class Database:
     url: URL
     engine: Engine
     _others: list[Engine] = field(default_factory=list)
+    _copy: "tempfile.TemporaryDirectory[str] | None" = None
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether it is a SQLite file that could only be opened to be read."""
+        return self.engine.url != self.url
 
     @property
     def name(self) -> str:
@@ -39,9 +53,21 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Give a connection that sees one state of the database."""
-        with self._reader.begin() as connection:
-            yield connection
+        """Give a connection that sees one state of the database.
+
+        Raises:
+            RunError: What the block read is nothing that kdsearch writes.
+        """
+        try:
+            with self._reader.begin() as connection:
+                yield connection
+        except KDSearchError:
+            raise
+        except (ValueError, TypeError, LookupError, OverflowError) as error:
+            raise RunError(
+                f"The database {self.name} holds what can't be read: {type(error).__name__}: "
+                f"{first_line(error)}. Something else wrote to it, or it is damaged: restore a copy."
+            ) from error
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -95,6 +121,8 @@ class Database:
         """Close every connection."""
         for engine in (self.engine, *self._others):
             engine.dispose()
+        if self._copy is not None:
+            self._copy.cleanup()
 
     def __enter__(self) -> "Database":
         return self
@@ -142,26 +170,74 @@ def connect_database(url: str, *, create: bool = False) -> Database:
         _check_file(parsed, create=create)
     database = Database(parsed, _engine(parsed))
     try:
-        with database.read() as connection:
-            connection.execute(select(1))
-            if parsed.get_backend_name() == "sqlite":
-                connection.exec_driver_sql("PRAGMA schema_version")
+        _probe(database)
     except DBAPIError as error:
         database.close()
-        cause = str(error.orig).strip().splitlines()[0]
+        if is_read_only(error) and (readable := _only_readable(parsed)):
+            return readable
+        cause = first_line(error.orig)
         raise RequestError(f"The database {database.name} can't be opened: {cause}") from error
     database.check_file()
     return database
 
 
+def _probe(database: Database) -> None:
+    with database.read() as connection:
+        connection.execute(select(1))
+        if database.url.get_backend_name() == "sqlite":
+            connection.exec_driver_sql("PRAGMA schema_version")
+
+
+def _only_readable(url: URL) -> Database | None:
+    """Return a SQLite file opened to be read alone, where it or its folder can't be written; else None.
+
+    Readers of a file in WAL mode write beside it, into its shared memory. Where that is there already it can
+    be read; where nothing waits in the log, nobody writes and the file alone is the database; else a copy is
+    opened.
+    """
+    path = Path(url.database or "")
+    log = path.with_name(path.name + "-wal")
+    address = f"file:{quote(str(path))}"
+    choices = [{"mode": "ro"}]
+    try:
+        if not (log.exists() and log.stat().st_size):
+            choices.append({"mode": "ro", "immutable": "1"})
+        for query in choices:
+            database = Database(url, _engine(url.set(database=address, query={**query, "uri": "true"})))
+            try:
+                _probe(database)
+            except DBAPIError:
+                database.close()
+            else:
+                return database
+        return _private_copy(url, path, log)
+    except (OSError, DBAPIError):
+        return None
+
+
+def _private_copy(url: URL, path: Path, log: Path) -> Database | None:
+    if not log.exists():
+        return None
+    folder = tempfile.TemporaryDirectory(prefix="kdsearch-read-")
+    for file in (path, log):
+        shutil.copyfile(file, Path(folder.name) / file.name)
+    database = Database(url, _engine(url.set(database=str(Path(folder.name) / path.name))), _copy=folder)
+    _probe(database)
+    return database
+
+
 def engine_options(url: URL) -> dict[str, Any]:
     """Return the options that every engine on this database takes, ours and Optuna's."""
+    pool = {"pool_size": KEPT_CONNECTIONS, "max_overflow": MOST_CONNECTIONS - KEPT_CONNECTIONS}
     if url.get_backend_name() == "sqlite":
         return {
             "connect_args": {"timeout": BUSY_TIMEOUT_S},
             "pool_events": [(_set_pragmas, "connect")],
+            **pool,
         }
-    return {"connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}, "pool_pre_ping": True}
+    # Without an encoding of ours, psycopg gives bytes where the server's is SQL_ASCII.
+    encoded = {"connect_timeout": CONNECT_TIMEOUT_S, "client_encoding": "utf8"}
+    return {"connect_args": encoded, "pool_pre_ping": True, **pool}
 
 
 def database_now(connection: Connection) -> datetime:
@@ -248,7 +324,15 @@ def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _leave_transactions_to_us)
         event.listen(engine, "begin", _begin)
+    event.listen(engine, "handle_error", _name_database)
     return engine
+
+
+def _name_database(context: ExceptionContext) -> None:
+    """Let an error say which database it is of: `explained` tells it."""
+    error = context.sqlalchemy_exception
+    if isinstance(error, StatementError) and context.engine is not None:
+        error.add_detail(context.engine.url.render_as_string(hide_password=True))
 
 
 def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:

@@ -26,7 +26,7 @@ def open_optuna_storage(database: Database) -> "RDBStorage":
     """
     from optuna.storages import RDBStorage
 
-    url = database.url.render_as_string(hide_password=False)
+    url = database.engine.url.render_as_string(hide_password=False)
     try:
         storage = RDBStorage(url, engine_kwargs=engine_options(database.url))
     except RuntimeError as error:

@@ -49,8 +49,7 @@ def write_optuna(
     from optuna.exceptions import DuplicatedStudyError
     from optuna.study import StudyDirection
 
-    if half := optuna_name(storage, uid):  # of an import that was interrupted
-        storage.delete_study(storage.get_study_id_from_name(half))
+    remove_optuna(storage, uid)  # half of it, from an import that was interrupted
     try:
         study = storage.create_new_study([StudyDirection.MAXIMIZE], about["name"])
     except DuplicatedStudyError as error:
@@ -66,6 +65,12 @@ def write_optuna(
     }
     for key, value in _renamed(about["system_attrs"], ids).items():
         storage.set_study_system_attr(study, key, value)
+
+
+def remove_optuna(storage: "RDBStorage", uid: str) -> None:
+    """Remove an Optuna study of ours, where there is one."""
+    if name := optuna_name(storage, uid):
+        storage.delete_study(storage.get_study_id_from_name(name))
 
 
 def _renamed(attributes: Mapping[str, Any], names: Mapping[int, int]) -> dict[str, Any]:

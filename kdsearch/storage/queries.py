@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
-from kdsearch.errors import RequestError
+from kdsearch.errors import RequestError, RunError, SpecError
 from kdsearch.spec import StudySpec, load_stored_spec
 from kdsearch.spec.widening import widened_document
 from kdsearch.storage.columns import TrialColumns
@@ -35,6 +36,10 @@ from kdsearch.storage.tables import (
 )
 from kdsearch.storage.widenings import read_widenings
 
+_STUDIES = select(
+    *(StudyTable.id, StudyTable.name, StudyTable.trials, StudyTable.state, StudyTable.reason),
+    *(StudyTable.created, StudyTable.updated),
+)
 _EPOCH_COLUMNS = (
     EpochTable.number,
     EpochTable.epoch,
@@ -45,9 +50,30 @@ _EPOCH_COLUMNS = (
 
 
 def list_studies(database: Database) -> list[StudySummary]:
-    """Return every study by name; one that runs without a live driver was interrupted."""
-    with database.read() as connection:
-        return _summaries(connection, select(table_of(StudyTable)).order_by(StudyTable.name))
+    """Return every study by name; one that runs without a live driver was interrupted.
+
+    One whose rows can't be read is `unreadable`, and hides no other.
+    """
+    try:
+        with database.read() as connection:
+            return _summaries(connection, _STUDIES.order_by(StudyTable.name))
+    except RunError:
+        with database.read() as connection:
+            names = connection.scalars(select(StudyTable.name).order_by(StudyTable.name)).all()
+        return [_summary_or_why(database, name) for name in names]
+
+
+def _summary_or_why(database: Database, study: str) -> StudySummary:
+    try:
+        return load_study(database, study)
+    except RunError as error:
+        return unreadable(study, str(error))
+
+
+def unreadable(study: str, reason: str) -> StudySummary:
+    """Return what is known of a study whose rows can't be read."""
+    never = datetime.fromtimestamp(0, UTC)
+    return StudySummary(study, "unreadable", 0, Progress(0), never, never, driver=None, reason=reason)
 
 
 def load_study(database: Database, study: str) -> StudySummary:
@@ -58,7 +84,7 @@ def load_study(database: Database, study: str) -> StudySummary:
     """
     with database.read() as connection:
         row = study_id(connection, study)
-        return _summaries(connection, select(table_of(StudyTable)).where(StudyTable.id == row))[0]
+        return _summaries(connection, _STUDIES.where(StudyTable.id == row), row)[0]
 
 
 def load_spec_of(database: Database, study: str) -> StudySpec:
@@ -71,7 +97,11 @@ def load_spec_of(database: Database, study: str) -> StudySpec:
         row = study_id(connection, study)
         document = connection.scalar(select(StudyTable.spec).where(StudyTable.id == row))
         widenings = read_widenings(connection, row).get(row, [])
-    return load_stored_spec(widened_document(document or {}, widenings))
+        widened = widened_document(document or {}, widenings)
+    try:
+        return load_stored_spec(widened)
+    except SpecError as error:
+        raise SpecError(error.problems, f"the stored spec of {study!r} in {database.name}") from error
 
 
 def load_hours(database: Database, study: str) -> Hours:
@@ -193,14 +223,16 @@ def read_progress(connection: Connection, study: int) -> Progress:
     return Progress(target=target, **_counts(connection, study).get(study, {}))
 
 
-def _summaries(connection: Connection, query: Select[Any]) -> list[StudySummary]:
+def _summaries(
+    connection: Connection, query: "Select[*tuple[Any, ...]]", only: int | None = None
+) -> list[StudySummary]:
+    """Return how studies are: those that a query of `_STUDIES` finds, or `only` the one of this id."""
     studies = connection.execute(query).all()
-    only = studies[0].id if len(studies) == 1 else None
     counts, hours = _counts(connection, only), read_hours(connection, only)
-    by_study = select(SetupTable.study_id, func.count()).group_by(SetupTable.study_id)
+    by_study = _of(select(SetupTable.study_id, func.count()).group_by(SetupTable.study_id), only)
     setups: dict[int, int] = {row: count for row, count in connection.execute(by_study)}  # noqa: C416 - typed
-    stopped, drivers = _stopped(connection), live_drivers(connection)
-    widened = read_widenings(connection)
+    stopped, drivers = _stopped(connection, only), live_drivers(connection)
+    widened = read_widenings(connection, only)
     return [
         StudySummary(
             name=study.name,
@@ -218,8 +250,13 @@ def _summaries(connection: Connection, query: Select[Any]) -> list[StudySummary]
     ]
 
 
-def _stopped(connection: Connection) -> dict[int, list[StoppedSetup]]:
-    query = select(SetupTable.study_id, SetupTable.levels, SetupTable.stopped)
+def _of(query: "Select[*tuple[Any, ...]]", only: int | None) -> "Select[*tuple[Any, ...]]":
+    """Return a query about setups for one study alone, or for all."""
+    return query if only is None else query.where(SetupTable.study_id == only)
+
+
+def _stopped(connection: Connection, only: int | None) -> dict[int, list[StoppedSetup]]:
+    query = _of(select(SetupTable.study_id, SetupTable.levels, SetupTable.stopped), only)
     found: defaultdict[int, list[StoppedSetup]] = defaultdict(list)
     rows = connection.execute(query.where(SetupTable.stopped.is_not(None)).order_by(SetupTable.number))
     for study, levels, reason in rows:

@@ -2,21 +2,25 @@
 
 import gc
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import ColumnElement, Connection, Text, cast, select
 
-from kdsearch.spec import Params, Setup
+from kdsearch.spec import TEMPERATURE, Params, Setup
 from kdsearch.storage.columns import TrialColumns
-from kdsearch.storage.rows import TrialRow
+from kdsearch.storage.rows import TrialRow, TrialState
 from kdsearch.storage.tables import SetupTable, TrialTable
 
 NUMBERS_AT_ONCE = 500
 """So many numbers a query names."""
+
+_MOST_ACCURACY = 10.0
+"""Accuracies are fractions; a score of another kind may lie a little outside of 0 to 1, never far."""
 
 _ENDED = ("complete", "pruned", "failed")
 _REPEATED = ("state", "reason", "device", "pack", "executor")
@@ -105,9 +109,29 @@ def _read(
         columns = dict(zip(names, _transposed(rows, len(names)), strict=True))
         columns["setup"] = [setups[number] for number in columns["setup"]]
         columns["params"] = _decoded(columns["params"])
+        _check(columns)
         for name in columns.keys() & set(_REPEATED):  # a driver keeps its rows: equal texts are one
             columns[name] = [text and sys.intern(text) for text in columns[name]]
     return list(columns.values())
+
+
+def _check(columns: Mapping[str, Sequence[Any]]) -> None:
+    """Refuse what kdsearch never writes, before an answer is made of it.
+
+    Raises:
+        ValueError: A state, an accuracy or a temperature can't be one.
+    """
+    if odd := set(columns["state"]) - set(get_args(TrialState)):
+        raise ValueError(f"a trial has the state {min(odd, key=str)!r}")
+    for name in columns.keys() & {"val_accuracy", "test_accuracy"}:
+        for value in columns[name]:
+            if value is not None and not -_MOST_ACCURACY <= value <= _MOST_ACCURACY:
+                raise ValueError(f"a trial has the {name} {value!r}, which is no fraction")
+    points = {id(point): point for name in ("params", "setup") for point in columns[name]}
+    for point in points.values():
+        temperature = point.get(TEMPERATURE, 1.0)
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"a trial has the temperature {temperature!r}, which must be above 0")
 
 
 @contextmanager

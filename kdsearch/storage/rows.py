@@ -10,7 +10,9 @@ from kdsearch.spec import Params, Setup, StudySpec, setup_key
 from kdsearch.spec.widening import Widening
 
 TrialState: TypeAlias = Literal["complete", "pruned", "failed", "running", "waiting"]
-StudyState: TypeAlias = Literal["new", "running", "finished", "stopped", "interrupted", "failed"]
+StudyState: TypeAlias = Literal[
+    "new", "running", "finished", "stopped", "interrupted", "failed", "unreadable"
+]
 
 HOPELESS = "hopeless"
 """How the reason of a trial begins that was pruned because no catch-up could bring it near the others."""

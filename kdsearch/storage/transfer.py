@@ -12,39 +12,21 @@ from sqlalchemy import Connection, Table, insert, select
 
 from kdsearch.errors import LiveDriverError, RequestError
 from kdsearch.storage.database import Database
+from kdsearch.storage.export_files import FORMAT, MANIFEST, PARTS, ExportedStudy, row_of
 from kdsearch.storage.lease import live_drivers
 from kdsearch.storage.ledger import time_covered
 from kdsearch.storage.optuna_store import open_optuna_storage
-from kdsearch.storage.optuna_transfer import read_optuna, write_optuna
+from kdsearch.storage.optuna_transfer import read_optuna, remove_optuna, write_optuna
 from kdsearch.storage.queries import study_id
 from kdsearch.storage.tables import (
-    EpochTable,
-    PackTable,
-    SetupTable,
     StudyTable,
     StudyTeacherTable,
     TeacherTable,
-    TrialTable,
-    UtcDateTime,
-    WideningTable,
     table_of,
 )
 from kdsearch.storage.trials import insert_new
 
-FORMAT = 3
-"""1 had no `seconds` of a study and no widenings, 2 no draws of luck; both can be read."""
-
-MANIFEST = "study.json"
-"""Written last: a folder with it is whole."""
-
 _ROWS_AT_ONCE = 1000
-_PARTS = {
-    "setups": SetupTable,
-    "trials": TrialTable,
-    "epochs": EpochTable,
-    "packs": PackTable,
-    "widenings": WideningTable,
-}
 
 
 def export_study(database: Database, study: str, directory: Path) -> None:
@@ -54,17 +36,17 @@ def export_study(database: Database, study: str, directory: Path) -> None:
         RequestError: There is no such study, or the folder holds one already.
         LiveDriverError: The study is being run.
     """
-    if (directory / MANIFEST).exists():
+    if os.path.exists(directory / MANIFEST):
         raise RequestError(f"`directory` must be new, got {directory}, which holds a study. Name another.")
-    directory.mkdir(parents=True, exist_ok=True)
     with database.read() as connection:
         row = study_id(connection, study)
         if driver := live_drivers(connection, study).get(study):
             raise LiveDriverError(f"The study {study!r} is being run ({driver}). Stop it first.")
+        directory.mkdir(parents=True, exist_ok=True)
         stored = connection.execute(select(table_of(StudyTable)).where(StudyTable.id == row)).one()
         counts = {
             name: _write_lines(directory / f"{name}.jsonl", _rows_of(connection, table_of(table), row))
-            for name, table in _PARTS.items()
+            for name, table in PARTS.items()
         }
         teachers = [_document(found) for found in connection.execute(_teachers_of(row))]
     optuna, trials = read_optuna(open_optuna_storage(database), stored.uid)
@@ -80,13 +62,13 @@ def export_study(database: Database, study: str, directory: Path) -> None:
 
 
 def import_study(database: Database, directory: Path) -> str:
-    """Read a study that `export_study` wrote; return its name.
+    """Read a study that `export_study` wrote; return its name. All of it is checked before any is written.
 
     Raises:
         RequestError: The folder holds no whole study, or the database has one of the name.
     """
-    manifest = _read_manifest(directory)
-    name, uid = manifest["study"]["name"], manifest["study"]["uid"]
+    exported = ExportedStudy(directory)
+    name, uid = exported.study["name"], exported.study["uid"]
     with database.read() as connection:
         query = select(StudyTable.name).where((StudyTable.name == name) | (StudyTable.uid == uid))
         if found := connection.scalar(query):
@@ -94,10 +76,14 @@ def import_study(database: Database, directory: Path) -> str:
                 f"`directory` must hold a study that the database does not have, got {name!r}, "
                 f"which is there as {found!r}. Import it into another database."
             )
-    optuna_trials = _read_lines(directory / "optuna.jsonl")
-    write_optuna(open_optuna_storage(database), uid, manifest["optuna"], optuna_trials)
-    with database.write() as connection:
-        _import_rows(connection, manifest, directory)
+    storage = open_optuna_storage(database)
+    try:
+        write_optuna(storage, uid, exported.optuna, exported.optuna_trials())
+        with database.write() as connection:
+            _import_rows(connection, exported)
+    except BaseException:
+        remove_optuna(storage, uid)
+        raise
     return str(name)
 
 
@@ -126,59 +112,22 @@ def _document(row: Any) -> dict[str, Any]:
     }
 
 
-def _row(table: Table, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of a document; the inverse of `_document`."""
-    return {
-        name: datetime.fromisoformat(value)
-        if value and isinstance(table.c[name].type, UtcDateTime)
-        else value
-        for name, value in document.items()
-    }
-
-
-def _import_rows(connection: Connection, manifest: Mapping[str, Any], directory: Path) -> None:
-    study = {"seconds": _seconds_of_packs(directory), **_row(table_of(StudyTable), manifest["study"])}
-    del study["id"]
+def _import_rows(connection: Connection, exported: ExportedStudy) -> None:
+    study = {"seconds": _seconds_of_packs(exported), **row_of(table_of(StudyTable), exported.study)}
     connection.execute(insert(StudyTable).values(**study))
     row = study_id(connection, study["name"])
-    for name, table in _PARTS.items():
-        if name not in manifest["counts"]:  # written before there was such a part
-            continue
-        documents = _read_lines(directory / f"{name}.jsonl")
-        while batch := list(islice(documents, _ROWS_AT_ONCE)):
-            rows = [{**_row(table_of(table), document), "study_id": row} for document in batch]
-            connection.execute(insert(table), rows)
-    teachers = [_row(table_of(TeacherTable), teacher) for teacher in manifest["teachers"]]
-    insert_new(connection, TeacherTable, teachers)
-    links = [{"study_id": row, "digest": teacher["digest"]} for teacher in teachers]
+    for part, table in PARTS.items():
+        rows = exported.rows(part)
+        while batch := list(islice(rows, _ROWS_AT_ONCE)):
+            connection.execute(insert(table), [{**document, "study_id": row} for document in batch])
+    insert_new(connection, TeacherTable, exported.teachers)
+    links = [{"study_id": row, "digest": teacher["digest"]} for teacher in exported.teachers]
     insert_new(connection, StudyTeacherTable, links)
 
 
-def _seconds_of_packs(directory: Path) -> float:
+def _seconds_of_packs(exported: ExportedStudy) -> float:
     """Return for how long a study was run at least: what exports of the first format do not tell."""
-    path = directory / "packs.jsonl"
-    packs = [_row(table_of(PackTable), pack) for pack in _read_lines(path)] if path.exists() else []
-    return time_covered(sorted((pack["started"], pack["seconds"]) for pack in packs))
-
-
-def _read_manifest(directory: Path) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = json.loads((directory / MANIFEST).read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise RequestError(
-            f"`directory` must be a folder that `kdsearch export` wrote to its end, got {directory}."
-        ) from error
-    if manifest.get("format") not in range(1, FORMAT + 1):
-        raise RequestError(
-            f"`directory` must be of the format {FORMAT} or an earlier one, got {manifest.get('format')!r}. "
-            "Import it with the kdsearch that wrote it, or a newer one."
-        )
-    for name, count in manifest["counts"].items():
-        path = directory / f"{name}.jsonl"
-        found = sum(1 for _ in _read_lines(path)) if path.exists() else 0
-        if found != count:
-            raise RequestError(f"`{path}` must have {count} lines, got {found}. Export the study again.")
-    return manifest
+    return time_covered(sorted((pack["started"], pack["seconds"]) for pack in exported.rows("packs")))
 
 
 def _write_lines(path: Path, documents: Iterable[Mapping[str, Any]]) -> int:
@@ -206,9 +155,3 @@ def _write(path: Path, texts: Iterable[str]) -> None:
 def _flush(file: TextIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open() as file:
-        for line in file:
-            yield json.loads(line)

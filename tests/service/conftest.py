@@ -1,10 +1,11 @@
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from starlette.testclient import TestClient
 
 from kdsearch.service import build_app
+from kdsearch.service.answers import Answers
 from kdsearch.spec import TEMPERATURE, load_spec, setup_key
 from kdsearch.storage import StudyRecord, open_database
 from kdsearch.trial import TrialResult
@@ -46,17 +47,27 @@ def storage_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
+@pytest.fixture(scope="session")
+def answers() -> Iterator[Answers]:
+    """The processes that compute answers: they take long to start, so the tests share them."""
+    shared = Answers()
+    yield shared
+    shared.close()
+
+
 @pytest.fixture
-def connect() -> Callable[..., TestClient]:
+def connect(answers: Answers) -> Callable[..., TestClient]:
     def open_client(url: str, **options) -> TestClient:
-        return TestClient(build_app(url, **options), base_url="http://127.0.0.1:8080", follow_redirects=False)
+        app = build_app(url, **{"answers": answers, **options})
+        return TestClient(app, base_url="http://127.0.0.1:8080", follow_redirects=False)
 
     return open_client
 
 
 @pytest.fixture(scope="session")
-def client(storage_url: str) -> TestClient:
-    return TestClient(build_app(storage_url), base_url="http://127.0.0.1:8080", follow_redirects=False)
+def client(storage_url: str, answers: Answers) -> TestClient:
+    app = build_app(storage_url, answers=answers)
+    return TestClient(app, base_url="http://127.0.0.1:8080", follow_redirects=False)
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@ import json
 import re
 
 import pytest
-from starlette.testclient import TestClient
-
-from kdsearch.service import build_app
 
 SCRIPT = re.compile(r"<script([^>]*)>(.*?)</script>", re.DOTALL)
 
@@ -65,10 +62,10 @@ def test_messages_are_escaped(client):
     assert "<script>alert" not in answer.text
 
 
-def test_a_database_may_appear_grow_and_be_replaced(tmp_path, store):
+def test_a_database_may_appear_grow_and_be_replaced(tmp_path, store, connect):
     path = tmp_path / "later.db"
     url = f"sqlite:///{path}"
-    with TestClient(build_app(url), base_url="http://localhost") as client:
+    with connect(url) as client:
         assert "There is no database" in client.get("/").text
         assert client.get("/kdsearch/v1/studies").status_code == 503
         assert client.get("/api/studies").status_code == 503
@@ -90,23 +87,20 @@ def test_a_database_may_appear_grow_and_be_replaced(tmp_path, store):
         assert names == ["another"]
 
 
-def test_an_answer_is_computed_again_only_when_trials_changed(storage_url, monkeypatch):
-    from kdsearch.service import library
-
-    calls = []
-    original = library.best
-    monkeypatch.setattr(library, "best", lambda *a, **k: calls.append(1) or original(*a, **k))
-    with TestClient(build_app(storage_url), base_url="http://localhost") as client:
-        for _ in range(3):
-            client.get("/kdsearch/v1/studies/demo/best")
-        client.get("/kdsearch/v1/studies/demo/best?level=0.8")
-    assert len(calls) == 2
+def test_an_answer_is_computed_again_only_when_trials_changed(tmp_path, store, connect, answers):
+    url = f"sqlite:///{tmp_path}/kept.db"
+    store(url)
+    client, before = connect(url), answers.n_computed
+    for _ in range(3):
+        client.get("/kdsearch/v1/studies/demo/best")
+    client.get("/kdsearch/v1/studies/demo/best?level=0.8")
+    assert answers.n_computed == before + 2
 
 
-def test_a_study_without_a_finished_trial_says_so(tmp_path, store):
+def test_a_study_without_a_finished_trial_says_so(tmp_path, store, connect):
     url = f"sqlite:///{tmp_path}/new.db"
     store(url, per_setup=0)
-    with TestClient(build_app(url), base_url="http://localhost") as client:
+    with connect(url) as client:
         assert "sgd: not known yet" in client.get("/").text
         page = client.get("/studies/demo")
     assert page.status_code == 200

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kdsearch.errors import RequestError, SpecError
-from kdsearch.spec import TEMPERATURE, load_spec, parse_assignments, setup_key, spec_document
+from kdsearch.spec import TEMPERATURE, load_spec, parse_levels, setup_key, spec_document
 
 BASE: dict[str, Any] = {
     "name": "study",
@@ -240,9 +240,9 @@ def test_words_and_zeros_of_yaml_1_1_mean_what_they_look_like() -> None:
 
 
 def test_a_path_is_asked_for_once() -> None:
-    assert parse_assignments(["a=010", "b=no"], "--where", example="") == {"a": 10, "b": "no"}
+    assert parse_levels(["a=010", "b=no"], "--where", example="") == {"a": 10, "b": "no"}
     with pytest.raises(RequestError, match="must name a once"):
-        parse_assignments(["a=1", "a=2"], "--where", example="")
+        parse_levels(["a=1", "a=2"], "--where", example="")
 
 
 def test_a_text_may_begin_like_a_number_or_a_date() -> None:

@@ -17,7 +17,7 @@ from kdsearch.spec.yaml_text import NotYamlError, read_text_mapping, read_yaml
         ("1:30", "1:30"), ("1_000", "1_000"), ("0b11", "0b11"), ("2026-01-31", "2026-01-31"),
         ("yes", "yes"), ("No", "No"), ("on", "on"), ("off", "off"), ("y", "y"), ("=", "="), ("1.2.3", "1.2.3"),
         ("'true'", "true"), ("!!str 12", "12"), ("!!float 1", 1.0),
-        ("[a, &x 2, *x]", ["a", 2, 2]), ("{<<: {a: 1, b: 2}, b: 3}", {"a": 1, "b": 3}),
+        ("{<<: {a: 1, b: 2}, b: 3}", {"a": 1, "b": 3}),
     ],
 )  # fmt: skip
 def test_scalars_are_those_of_yaml_1_2(text: str, value: Any) -> None:

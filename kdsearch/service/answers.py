@@ -1,0 +1,205 @@
+"""Answers off the request path: computed by processes of their own, kept until the trials change."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections import OrderedDict
+from collections.abc import Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import Empty, LifoQueue
+from threading import Lock
+from typing import Any
+
+from starlette.exceptions import HTTPException
+
+import kdsearch
+from kdsearch.errors import RequestError
+from kdsearch.service.computing import Task
+from kdsearch.service.worker import Outcome
+
+WORKERS = 2
+"""Processes; each has the model's libraries in memory, about 200 MB."""
+
+CPU_LIMIT_S = 120
+"""A hundred times what `best` takes of 2,000 trials."""
+
+MEMORY_LIMIT_BYTES = 4 * 2**30
+"""Ten times what a page of 100,000 trials takes."""
+
+_START_LIMIT_S = 300.0
+"""To import the libraries, on a machine that is busy with training."""
+
+_WALL_FACTOR = 5
+"""An answer may take so many times its CPU time by the clock: the machine may be busy."""
+
+_MOST_WAITING = 100
+"""Different questions; equal ones wait together."""
+
+_KEPT = 64
+_PROGRAM = "import sys; from kdsearch.service.worker import main; main(*map(int, sys.argv[1:]))"
+
+
+class Answers:
+    """Computes answers, a bounded number at a time, each within its bounds.
+
+    Args:
+        cpu_limit_s: CPU seconds for one answer.
+        memory_limit_bytes: Memory for one answer, beyond what the libraries take.
+    """
+
+    def __init__(
+        self, *, cpu_limit_s: int = CPU_LIMIT_S, memory_limit_bytes: int = MEMORY_LIMIT_BYTES
+    ) -> None:
+        self._limits = cpu_limit_s, memory_limit_bytes
+        self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="answers")
+        self._idle: LifoQueue[_Process] = LifoQueue()
+        self._all: set[_Process] = set()
+        self._lock = Lock()
+        self._waiting: dict[Task, Future[Any]] = {}
+        self._kept: OrderedDict[Task, tuple[Hashable, Any]] = OrderedDict()
+        self.n_computed = 0
+
+    async def ask(self, task: Task, evidence: Hashable = None) -> Any:
+        """Return the kept answer if it is of this evidence, else one that is computed from now on.
+
+        Args:
+            task: The question.
+            evidence: What there is now; without any, the answer is not kept.
+
+        Raises:
+            RequestError: What is asked is wrong.
+            HTTPException: It can't be answered now, or not within the bounds (503).
+        """
+        with self._lock:
+            before, found = self._kept.get(task, (None, None))
+            if evidence is not None and before == evidence:
+                self._kept.move_to_end(task)
+                return found
+            future = self._waiting.get(task) or self._submit(task)
+        # It is shared: one client that goes away must not take it from the others.
+        return await asyncio.shield(asyncio.wrap_future(future))
+
+    def start(self) -> None:
+        """Start the processes before the first question comes."""
+        for _ in range(WORKERS):
+            self._idle.put(self._new_process())
+
+    def close(self) -> None:
+        """End the processes; what is asked still fails."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for process in list(self._all):
+            self._end(process)
+
+    def _submit(self, task: Task) -> "Future[Any]":
+        if len(self._waiting) >= _MOST_WAITING:
+            raise HTTPException(503, "Too many questions wait for an answer. Ask again in a moment.")
+        future: Future[Any] = self._threads.submit(self._answer, task)
+        self._waiting[task] = future
+        return future
+
+    def _answer(self, task: Task) -> Any:
+        with self._lock:  # who asks from now on wants what is read from now on
+            self._waiting.pop(task, None)
+            self.n_computed += 1
+        outcome = self._computed(task)
+        if outcome.kind == "wrong request":
+            raise RequestError(outcome.reason)
+        if outcome.kind != "answered":
+            raise HTTPException(503, f"It can't be answered: {outcome.reason}")
+        if outcome.evidence is not None and not isinstance(outcome.answer, bytes):
+            with self._lock:
+                self._kept[task] = outcome.evidence, outcome.answer
+                while len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+        return outcome.answer
+
+    def _computed(self, task: Task) -> Outcome:
+        process = self._process()
+        try:
+            outcome = process.outcome(task)
+        except (EOFError, OSError, TimeoutError):  # it ended by its limit, or was killed
+            self._end(process)
+            reason = f"it takes more than the {self._limits[0]} CPU seconds of one answer, or was ended."
+            return Outcome("too large", reason=reason)
+        self._idle.put(process)
+        return outcome
+
+    def _process(self) -> "_Process":
+        try:
+            process = self._idle.get_nowait()
+        except Empty:
+            return self._new_process()
+        if process.is_alive():
+            return process
+        self._end(process)
+        return self._new_process()
+
+    def _new_process(self) -> "_Process":
+        process = _Process(*self._limits)
+        self._all.add(process)
+        return process
+
+    def _end(self, process: "_Process") -> None:
+        self._all.discard(process)
+        process.end()
+
+
+class _Process:
+    """One process that computes answers, and the connection to it."""
+
+    def __init__(self, cpu_limit_s: int, memory_limit_bytes: int) -> None:
+        self._limit_s = float(_WALL_FACTOR * cpu_limit_s)
+        ours, theirs = socket.socketpair()
+        arguments = (theirs.fileno(), cpu_limit_s, memory_limit_bytes)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-P", "-c", _PROGRAM, *map(str, arguments)],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": _search_path()},
+            )
+        self._connection = Connection(ours.detach())
+        self._is_ready = False
+
+    def outcome(self, task: Task) -> Outcome:
+        """Return how a task ended.
+
+        Raises:
+            TimeoutError: It took too long.
+            EOFError, OSError: The process has ended.
+        """
+        if not self._is_ready:
+            self._receive(_START_LIMIT_S)
+            self._is_ready = True
+        self._connection.send(task)
+        outcome: Outcome = self._receive(self._limit_s)
+        return outcome
+
+    def is_alive(self) -> bool:
+        """Return whether the process runs."""
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        """End the process at once."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _receive(self, limit_s: float) -> Any:
+        if not self._connection.poll(limit_s):
+            raise TimeoutError
+        return self._connection.recv()
+
+    def __del__(self) -> None:
+        if self._process.poll() is None:
+            self.end()
+
+
+def _search_path() -> str:
+    """Return where a process of ours finds this kdsearch, installed or not."""
+    here = str(Path(kdsearch.__file__).parent.parent)
+    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])

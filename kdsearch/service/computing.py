@@ -1,0 +1,161 @@
+"""What a worker computes: each question of the service as a function of an open database."""
+
+import json
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from kdsearch.analysis import best, compare, importance
+from kdsearch.analysis.findings import coupling, figure_sections, load_findings, reading, summary
+from kdsearch.analysis.forecast import forecast
+from kdsearch.analysis.labels import varied_factors
+from kdsearch.analysis.pages import PLOTLY_VERSION, page_templates
+from kdsearch.analysis.recommendation import recommend_from
+from kdsearch.analysis.tables import answer_lines, answer_table, forecast_table
+from kdsearch.analysis.transfer import EarlierStudy, load_earlier, load_prior
+from kdsearch.storage import (
+    Database,
+    load_columns,
+    load_mark,
+    load_slots,
+    load_spec_of,
+    load_study,
+    load_trials,
+)
+
+_LINES = 6
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question about a database's studies; equal ones have equal answers while nothing changes.
+
+    Attributes:
+        url: The database's.
+        file: Which file is behind the URL: another one is opened anew.
+        kind: The name of a function in `KINDS`.
+        study: The study that is asked about; None for all.
+        asked: What is asked, as pairs of names and values.
+        beside: What else the answer tells of.
+    """
+
+    url: str
+    file: Hashable
+    kind: str
+    study: str | None = None
+    asked: tuple[tuple[str, Any], ...] = ()
+    beside: Hashable = None
+
+    def options(self) -> dict[str, Any]:
+        """Return what is asked, by name; pairs within are levels by their path."""
+        levels = ("where", "setup")
+        return {name: dict(value) if name in levels and value else value for name, value in self.asked}
+
+
+def evidence(database: Database, study: str) -> Hashable:
+    """Return what differs once an answer about a study may differ, without reading its trials."""
+    studies = (study, *load_spec_of(database, study).search.warm_start)
+    return tuple(load_mark(database, name) for name in studies)
+
+
+def compute(database: Database, task: Task) -> tuple[Hashable, Any]:
+    """Return an answer, and the evidence that it is at least of."""
+    before = evidence(database, task.study) if task.study is not None else None
+    return before, KINDS[task.kind](database, task.study, **task.options())
+
+
+def _best(database: Database, study: str, **asked: Any) -> Any:
+    slots = load_slots(database, study)
+    spec, trials = _known(database, study)
+    return best(spec, trials, **asked, earlier=_prior(database, study), slots=slots)
+
+
+def _lines(database: Database, study: str, **asked: Any) -> list[str]:
+    return answer_lines(_best(database, study, **asked).of_study(load_study(database, study)), most=_LINES)
+
+
+def _forecast(database: Database, study: str, **asked: Any) -> Any:
+    slots = load_slots(database, study)
+    spec, trials = _known(database, study)
+    return forecast(spec, trials, **asked, earlier=_prior(database, study), slots=slots)
+
+
+def _compare(database: Database, study: str, *, factor: str, **asked: Any) -> Any:
+    spec, trials = _known(database, study)
+    return compare(spec, trials, factor, **asked, earlier=_prior(database, study))
+
+
+def _importance(database: Database, study: str, **asked: Any) -> Any:
+    spec, trials = _known(database, study)
+    return importance(spec, trials, **asked, earlier=_prior(database, study))
+
+
+def _recommend(
+    database: Database,
+    _study: None,
+    *,
+    setup: Mapping[str, Any],
+    studies: tuple[str, ...] | None,
+    **asked: Any,
+) -> Any:
+    return recommend_from(load_earlier(database, studies), setup, **asked)
+
+
+def _trials(database: Database, study: str) -> bytes:
+    rows = [row.to_dict() for row in load_trials(database, study)]
+    return json.dumps(rows, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _page(
+    database: Database,
+    study: str,
+    *,
+    by: tuple[str, ...] | None,
+    level: float,
+    tolerance: float,
+    dashboard: str,
+) -> str:
+    findings = load_findings(database, study, level=level, tolerance=tolerance)
+    answer = findings.answer
+    if by:
+        answer = _best(database, study, by=by, level=level, tolerance=tolerance).of_study(findings.study)
+    return (
+        page_templates("kdsearch.service")
+        .get_template("study.html")
+        .render(
+            study=findings.study,
+            summary=summary(findings),
+            by=by,
+            factors=varied_factors(findings.setups),
+            answer=answer_table(answer),
+            reading=reading(answer),
+            forecast=forecast_table(findings.answer),
+            coupling=coupling(findings.comparisons),
+            sections=figure_sections(findings),
+            dashboard=dashboard,
+            now=f"{datetime.now(UTC):%H:%M}",
+            plotly_version=PLOTLY_VERSION,
+            refresh_s=None,
+        )
+    )
+
+
+def _known(database: Database, study: str) -> tuple[Any, Any]:
+    return load_spec_of(database, study), load_columns(database, study)
+
+
+def _prior(database: Database, study: str) -> list[EarlierStudy]:
+    return load_prior(database, load_spec_of(database, study))
+
+
+KINDS: Mapping[str, Callable[..., Any]] = {
+    "best": _best,
+    "lines": _lines,
+    "forecast": _forecast,
+    "compare": _compare,
+    "importance": _importance,
+    "recommend": _recommend,
+    "trials": _trials,
+    "page": _page,
+}
