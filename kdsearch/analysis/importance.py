@@ -94,12 +94,24 @@ def importance_of(
     members = [s for s in chosen if response.silence(s) is None]
     if not members:
         return Importance(study, level, reason=response.silence(chosen[0]))
+    moving = [s for s in members if _varies(response, s)]
+    if not moving and len(members) < 2:
+        return Importance(study, level, reason=_CONSTANT)
     return Importance(
         study=study,
         level=level,
-        tuned=_tuned_effects(response, members, level),
+        tuned=_tuned_effects(response, moving, level) if moving else [],
         factors=_factor_effects(response, members, level),
     )
+
+
+_CONSTANT = "all complete trials have the very same accuracy: there is nothing to explain."
+
+
+def _varies(response: Response, setup: int) -> bool:
+    """Return whether a setup's trials differ in accuracy at all; if not, no parameter explains anything."""
+    accuracies = response.tallies[setup].complete.val_accuracy
+    return bool(len(accuracies) and accuracies.max() > accuracies.min())
 
 
 def _tuned_effects(response: Response, members: Sequence[int], level: float) -> list[Effect]:

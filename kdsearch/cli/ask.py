@@ -17,6 +17,7 @@ from kdsearch.cli.options import (
     where_option,
 )
 from kdsearch.errors import RequestError
+from kdsearch.spec import level_label
 
 if TYPE_CHECKING:
     from kdsearch.storage import TrialRow
@@ -207,13 +208,25 @@ def _print_frame(rows: Sequence[Any], output: str) -> None:
 
     from kdsearch.api import flat_trial
 
-    frame = pd.DataFrame([flat_trial(row) for row in rows])
+    frame = pd.DataFrame(_one_kind_a_column([flat_trial(row) for row in rows]))
     if output == "csv":
         click.echo(frame.to_csv(index=False), nl=False)
         return
     if sys.stdout.isatty():
         raise RequestError("`--format parquet` is binary. Send it to a file: … --format parquet > FILE.")
     sys.stdout.buffer.write(frame.to_parquet(index=False))
+
+
+def _one_kind_a_column(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows whose recipes, and columns of several kinds, are JSON texts."""
+    kinds: dict[str, set[type]] = {}
+    for row in rows:
+        for path, value in row.items():
+            kinds.setdefault(path, set()).add(float if type(value) is int else type(value))
+    mixed = {path for path, found in kinds.items() if len(found - {type(None)}) > 1 or found & {dict, list}}
+    return [
+        {p: level_label(v) if p in mixed and v is not None else v for p, v in row.items()} for row in rows
+    ]
 
 
 @click.command()

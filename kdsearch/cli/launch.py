@@ -168,11 +168,7 @@ def _show_plan(spec: StudySpec, address: str | None, output: str) -> None:
         plan = _plan(spec, ["all but the spec, which the job's driver looks at"])
     else:
         found = preflight(spec, address)
-        plan = (
-            _plan(spec, list(found.unknown))
-            | ({"notes": list(found.engine.notes)} if found.engine else {})
-            | (_work(spec, found.engine) if found.engine else {})
-        )
+        plan = _plan(spec, list(found.unknown)) | (_work(spec, found.engine) if found.engine else {})
     if output == "json":
         print_json(plan)
         return
@@ -207,21 +203,25 @@ def _plan(spec: StudySpec, unknown: list[str]) -> dict[str, Any]:
         "student_epochs": round(spec.search.trials * sum(epochs) / n),
         "packs_take": [],
         "estimate": None,
+        "notes": [],
         "unknown": unknown,
     }
 
 
 def _work(spec: StudySpec, engine: "Preflight") -> dict[str, Any]:
     """Return what packs of each kind take, and about how long the study."""
-    from kdsearch.distill.forecast import forecast
     from kdsearch.schedule.preflight import costs
 
     kinds: dict[str, dict[str, Any]] = {}
     for setup in spec.setups():
         training = spec.resolve(setup, {})
-        found = asdict(forecast(training, engine.data_of(training.dataset)))
+        found = asdict(engine.forecast(training))
         kinds.setdefault(json.dumps(found), {"student": training.student.arch, **found})
-    return {"packs_take": list(kinds.values()), "estimate": costs(spec, engine)}
+    return {
+        "packs_take": list(kinds.values()),
+        "estimate": costs(spec, engine),
+        "notes": list(engine.notes),
+    }
 
 
 COMMANDS = (launch,)

@@ -23,7 +23,7 @@ _OWN_CODE = (
     *("dataset.name", "student.arch", "teacher.arch", "objective.name", "optimizer.name"),
     *("training.schedule", "teacher.finetune.optimizer", "teacher.finetune.schedule"),
 )
-_SECTIONS = ("dataset", "student", "teacher", "objective")
+_SECTIONS = ("dataset", "student", "teacher", "objective", "training")
 """What of a training the checks depend on; all else is numbers that the spec has checked."""
 
 
@@ -73,9 +73,9 @@ def preflight(spec: StudySpec, address: str | None, *, engine: bool = True) -> F
         return Found(artifacts)
     from kdsearch.distill.preflight import Preflight
 
-    checks = Preflight(artifacts)
+    checks = Preflight()
     checks.check_all(_kinds(spec))
-    return Found(artifacts, tuple(checks.unknown), checks)
+    return Found(artifacts, _unknown(spec), checks)
 
 
 def costs(spec: StudySpec, checks: "Preflight") -> dict[str, Any] | None:
@@ -124,6 +124,18 @@ def import_from_working_directory() -> None:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
+
+
+def _unknown(spec: StudySpec) -> tuple[str, ...]:
+    """Return what is fetched or trained first, and so seen only when the study runs."""
+    found: dict[str, None] = {}
+    for setup in spec.setups():
+        training = spec.resolve(setup, {})
+        for name, source in (("teacher", training.teacher.pretraining), ("student", training.student.init)):
+            if isinstance(source, Pretraining) and source.checkpoint is None:
+                what = f"weights {source.weights!r} are fetched" if source.weights else "a pretraining is run"
+                found[f"{name}: {what} when the study starts"] = None
+    return tuple(found)
 
 
 def _kinds(spec: StudySpec) -> Iterator[TrainingSpec]:
