@@ -154,7 +154,7 @@ def test_trials_come_in_every_format(
     assert set(documents[0]) == {
         *("number", "state", "reason", "setup", "params", "seed", "epochs", "val_accuracy", "test_accuracy"),
         *("val_loss", "train_loss", "teacher_entropy", "student_entropy", "teacher_agreement"),
-        *("seconds", "device", "pack", "pack_size", "executor"),
+        *("seconds", "device", "pack", "pack_size", "executor", "draw"),
     }
     assert run(["trials", "made", "--storage", storage, "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
@@ -302,14 +302,14 @@ def test_a_dry_run_tells_the_teachers_of_every_split(
     assert run([*options, "--storage", url]) == 0
     told = capsys.readouterr().out
     assert "6 teachers are trained first, each once, on 3 splits" in told
-    assert "240 kB of soft targets a teacher, and as much for each draw of views" in told
+    assert "kB of soft targets a teacher, and as much for each draw of views" in told
     assert "Answers hold in this batch order; their doubt includes the luck of the initialisation" in told
 
 
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("trainer=no.such:train", "`trainer` must name an importable function, got 'no.such:train'"),
+        ("trainer=no.such:train", "`trainer` must be importable, got 'no.such:train'"),
         ("objective.name=os:nothing", "`objective.name` must be importable, got 'os:nothing'"),
         ("student.arch=os:nothing", "`student.arch` must be importable, got 'os:nothing'"),
         ("artifacts=README.md/below", "README.md is no folder"),
@@ -356,7 +356,13 @@ def test_a_folder_in_one_that_may_not_be_searched_is_refused(
 def test_a_trainer_that_keeps_no_artifacts_needs_no_folder_for_them(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    options = ["--set", "trainer=json:dumps", "--set", "artifacts=README.md/below", "--dry-run"]
+    options = [
+        "--set",
+        "trainer=kdsearch.bench.search.trainer:train",
+        "--set",
+        "artifacts=README.md/below",
+        "--dry-run",
+    ]
     plan = answer(capsys, f"sqlite:///{tmp_path / 'none.db'}", "launch", "studies/quickstart.yaml", *options)
     assert plan["teachers"] == []
 
