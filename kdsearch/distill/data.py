@@ -124,8 +124,9 @@ def _readable(source: Source, fingerprint: str | None, dataset: Dataset) -> Sour
 
 def _check_statistics(mean: tuple[float, ...], std: tuple[float, ...], dataset: Dataset) -> None:
     """Refuse images that are blank, or so dark that their range was mistaken."""
-    if max(std) < LOWEST_DEVIATION:
-        told = " and ".join(f"{value:.3f}" for value in (max(mean), max(std)))
+    deviation = max(value if value < 1.0 else 0.0 for value in std)  # 1 stands for a constant channel
+    if deviation < LOWEST_DEVIATION:
+        told = " and ".join(f"{value:.3f}" for value in (max(mean), deviation))
         raise RequestError(
             f"`dataset.name` {dataset.name!r} must give images that differ, got pixels from 0 to 1 of mean "
             f"and deviation {told}. Give uint8 from 0 to 255, or floats from 0 to 1."

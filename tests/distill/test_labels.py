@@ -63,6 +63,50 @@ def test_a_file_without_a_mapping_is_refused(tmp_path, text):
         merged(text, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("classes", "name"),
+    [
+        (("yes", "no", "off"), "labels.yaml"),
+        (("001", "010", "2"), "labels.yaml"),
+        (("1.0", "1.10", "1e3"), "labels.yaml"),
+        (("12:30", "13:30", "null"), "labels.yaml"),
+        (("yes", "001", "null"), "labels.json"),
+    ],
+)
+def test_keys_are_the_names_of_folders(classes, name, tmp_path):
+    file = {first: "ab"[number > 0] for number, first in enumerate(classes)}
+    text = json.dumps(file) if name.endswith("json") else "".join(f"{k}: {v}\n" for k, v in file.items())
+    labels, names = merged(text, tmp_path, classes=classes, name=name)
+    assert names == ("a", "b")
+    assert labels.tolist() == [0, 1, 1, 1]
+
+
+def test_coarse_classes_are_texts_as_they_stand(tmp_path):
+    labels, names = merged("cat: no\ndog: 010\ncar: 'null'\n", tmp_path, name="labels.yaml")
+    assert names == ("010", "no", "null")
+    assert labels.tolist() == [1, 0, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cat: a\ndog: b\ncar: b\ncat: b\n", "each class once, .*'cat' twice"),
+        ('{"cat": "a", "dog": "b", "car": "b", "cat": "b"}', "each class once, .*'cat' twice"),
+        ("cat: a\ndog:\ncar: b\n", "that of 'dog' is none"),
+        ("cat: a\ndog: null\ncar: b\n", "that of 'dog' is none"),
+        ("cat: a\ndog: [a, b]\ncar: b\n", "that of 'dog' is none"),
+        ('{"cat": "a", "dog": ["a"], "car": "b"}', "that of 'dog' is none"),
+        ("cat: a\ndog: a\ncar: a\n", "at least two classes, .*all in 'a'"),
+        ("class,coarse\ncat,a\ndog,b\n", "name a file with a mapping.*`class: its coarse class`"),
+        ("0: a\n1: b\ncat: a\n", "without dog, car"),
+    ],
+)
+def test_a_file_that_is_unclear_is_refused_in_one_line(text, message, tmp_path):
+    with pytest.raises(RequestError, match=rf"`dataset\.labels` must .*{message}") as told:
+        merged(text, tmp_path, name="labels.yaml")
+    assert "\n" not in str(told.value)
+
+
 def test_missing_file_is_refused():
     with pytest.raises(RequestError, match=r"`dataset\.labels` must be fine, coarse or a JSON or YAML file"):
         merge_labels(LABELS, CLASSES, Dataset(labels="nowhere.json"))

@@ -2,16 +2,17 @@ import json
 
 import pytest
 
-from kdsearch.distill.recipes import recipe_of
+from kdsearch.distill.recipes import pretraining_data, recipe_of
 from kdsearch.errors import RequestError
 from kdsearch.spec import TrainingSpec
+from kdsearch.spec.sections import Dataset, Pretraining
 
 BASE = {
     "dataset": {"name": "digits", "train_size": 300, "validation_size": 300},
     "augment": {"crop_padding": 1},
     "teacher": {"arch": "convnet_32_64_128", "finetune": {"epochs": 20}},
 }
-DIGEST_MNIST = "47853de877623c300bb4e83d598e6c7885190a993b06e39149127698382fd78f"
+DIGEST_MNIST = "1b30f6cc0ef08a2e1d18f85062b5730c45b930b6902eef1c9352ff1d46de9b44"
 DIGEST_WEIGHTS = "b5b3e29081ad59d8619fee25eb13218311b85bd14d94ff4c39c4920dfda393be"
 
 
@@ -27,7 +28,7 @@ def recipe(**changes):
 
 
 def test_the_digest_of_a_recipe_never_changes_by_itself():
-    assert recipe().digest == "2625edd258fbdb4933ad47ceaeb30cb25527d40ea54aa85077547d8223f1150f"
+    assert recipe().digest == "020766a51317388f448d6f777881132b0d2cb1829d0f0a8c6cbcb052af7bb217"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,8 @@ def test_a_label_file_counts_by_what_it_holds(tmp_path):
 PRETRAINED = {"dataset": "MNIST", "epochs": 2}
 
 
-def test_the_digest_of_a_pretraining_never_changes_by_itself():
+def test_the_digest_of_a_pretraining_never_changes_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDSEARCH_DATA", str(tmp_path))
     assert recipe(teacher__pretraining=PRETRAINED).digest == DIGEST_MNIST
     assert recipe(teacher__pretraining={"weights": "DEFAULT"}).digest == DIGEST_WEIGHTS
 
@@ -126,6 +128,15 @@ def test_a_root_counts_where_the_name_alone_does_not_decide(dataset, counts):
         for root in ("/a", "/b")
     )
     assert (first != second) == counts
+
+
+@pytest.mark.parametrize(("labels", "split_seed"), [("fine", 0), ("coarse", 3)])
+def test_pretraining_on_the_studys_own_data_takes_its_training_part_alone(labels, split_seed):
+    own = Dataset(name="CIFAR100", labels=labels, train_size=100, validation_size=50, split_seed=split_seed)
+    first = pretraining_data(Pretraining(dataset="CIFAR100", epochs=1), own)
+    assert first == own.model_copy(update={"labels": "fine"})
+    other = pretraining_data(Pretraining(dataset="CIFAR10", epochs=1), own)
+    assert (other.train_size, other.validation_size) == (None, 0.1)
 
 
 def test_a_missing_checkpoint_is_named():
