@@ -13,7 +13,7 @@ BASE = {
     "teacher": {"arch": "convnet_32_64_128", "finetune": {"epochs": 20}},
 }
 DIGEST_MNIST = "1b30f6cc0ef08a2e1d18f85062b5730c45b930b6902eef1c9352ff1d46de9b44"
-DIGEST_WEIGHTS = "b5b3e29081ad59d8619fee25eb13218311b85bd14d94ff4c39c4920dfda393be"
+DIGEST_WEIGHTS = "c3bab9fc1d0b12abcb33c745ea43cc9fa318530dccbc3cdfce63af3890fe9cbb"
 
 
 def recipe(**changes):
