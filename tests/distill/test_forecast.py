@@ -38,7 +38,7 @@ def test_a_forecast_counts_examples_and_stored_logits():
     assert found.n_validation == 50
     flips = torch.rand(20_000, 50, generator=torch.Generator().manual_seed(0)) < 0.9
     assert found.validation_error == pytest.approx(flips.double().mean(1).std().item(), rel=0.03)
-    assert found.soft_target_bytes == 100 * 10 * 2 * 5
+    assert found.soft_target_bytes == 5 * (100 * 10 * 2 + 100 * 4 + 32)  # logits, maxima, a digest
     assert found.n_parameters == sum(p.numel() for p in build_model("convnet_8_16", 10, 1).parameters())
     assert found.why_looped is None
 
@@ -52,5 +52,5 @@ def test_a_forecast_says_why_a_student_is_looped(monkeypatch):
         def forward(self, images):
             return F.dropout(self.fc(images.flatten(1)), 0.5, self.training)
 
-    monkeypatch.setattr(module, "build_model", lambda *_, **__: Random())
+    monkeypatch.setattr(module, "build_prepared", lambda *_, **__: Random())
     assert "random numbers" in forecast(SPEC).why_looped

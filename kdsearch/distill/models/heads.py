@@ -54,7 +54,7 @@ def _head_in_graph(model: nn.Module, image: tuple[int, int, int]) -> tuple[str, 
     A path ends where a matrix that has a dimension of the classes' number is applied to the data.
     """
     tried = copy.deepcopy(model).eval().requires_grad_(True)
-    example = next(tried.parameters())
+    example = next(tried.parameters(), torch.zeros(()))
     images = torch.zeros(1, *image, dtype=example.dtype, device=example.device).requires_grad_(True)
     logits = tried(images)
     names = {id(parameter): name for name, parameter in tried.named_parameters()}
