@@ -98,8 +98,9 @@ class Documents:
 
     async def _question(self, request: Request, *allowed: str) -> tuple[str, Question]:
         """Return the study that is asked about, which exists, and what is asked."""
+        asked = read_question(request.query_params, allowed)  # first: it takes no database
         study = await run_in_threadpool(self._library.study, _name(request))
-        return study.name, read_question(request.query_params, allowed)
+        return study.name, asked
 
 
 def _name(request: Request) -> Any:

@@ -137,7 +137,7 @@ def parse_assignment(text: str, option: str, *, example: str) -> tuple[str, Any]
 def parse_level(text: str, option: str, *, example: str) -> tuple[str, Any]:
     """Return the path and the level of a `PATH=VALUE` text, VALUE one scalar of YAML.
 
-    A VALUE that is no scalar is a text as it stands; so a recipe is named by its label.
+    A recipe is named by its label, as tables and messages show it.
 
     Args:
         text: The text.
@@ -148,7 +148,12 @@ def parse_level(text: str, option: str, *, example: str) -> tuple[str, Any]:
         RequestError: It is no `PATH=VALUE`, or too long.
     """
     path, value = _split_assignment(text, option, MOST_CHARACTERS, example)
-    return path, read_scalar(value)
+    try:
+        return path, read_scalar(value)
+    except NotYamlError as error:
+        raise RequestError(
+            f"`{option}` must have one value in YAML for {path}, got {shown(value)}: {error.problem}."
+        ) from error
 
 
 def _split_assignment(text: str, option: str, most: int, example: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """YAML as its version 1.2 reads it: what looks like a text is one, and no key stands twice."""
 
+import json
 import re
 from typing import Any, NamedTuple, TypeAlias
 
@@ -115,9 +116,16 @@ def read_yaml(text: str) -> Document:
 def read_scalar(text: str) -> Any:
     """Return the one value that a YAML text is: a text, a number, true, false or null.
 
-    What is none of YAML's scalars (a list, a mapping, an alias) is a text as it stands.
+    The label of a recipe, which is JSON, is a text as it stands; nothing is made of it.
+
+    Raises:
+        NotYamlError: It is a list, a mapping or an alias.
     """
     if text.lstrip()[:1] in _NO_SCALAR:
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise NotYamlError("it is neither a scalar nor the label of a recipe") from error
         return text
     try:
         value = read_yaml(text).value

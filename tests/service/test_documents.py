@@ -106,7 +106,7 @@ def test_an_unknown_study_is_not_found_and_the_known_ones_are_named(client, addr
         ("/best?by=optimizer.lr", "Factors: optimizer.name"),
         ("/best?where=optimizer.name", "`where` must be PATH=VALUE"),
         ("/best?where=optimizer.name=lion", "Levels: sgd, adamw"),
-        ("/best?where=optimizer.name=[", "got '['. Levels: sgd, adamw"),
+        ("/best?where=optimizer.name=[", "one value in YAML for optimizer.name, got '['"),
         ("/best?lvel=0.9", "Known: by, level, tolerance, where."),
         ("/compare", "`factor` is missing"),
         ("/compare?factor=optimizer.lr", "Factors: optimizer.name"),
