@@ -158,7 +158,8 @@ def _pretraining_values(pretraining: str | Pretraining, dataset: Dataset) -> str
         return pretraining
     values = pretraining.model_dump(mode="json", include=_SOURCES) | pretraining.training
     if pretraining.dataset is not None:
-        values |= _first_values(pretraining, dataset)
+        with settings_of("pretraining"):
+            values |= _first_values(pretraining, dataset)
     if pretraining.checkpoint is not None:
         values["sha256"] = _sha256_of(pretraining.checkpoint, "pretraining.checkpoint")
     return values

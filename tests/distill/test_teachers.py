@@ -187,10 +187,10 @@ def stripes():
 def test_pretraining_on_another_data_set_is_done_once(tmp_path, trained_epochs):
     pretraining = {"dataset": f"{__name__}:stripes", "epochs": 3}
     records = [
-        ensure_teacher(recipe(pretraining=pretraining, finetune={"epochs": epochs}), tmp_path)
-        for epochs in (0, 2)
+        ensure_teacher(recipe(pretraining=pretraining, finetune=finetune), tmp_path)
+        for finetune in ({"epochs": 0, "head_epochs": 1}, {"epochs": 2})
     ]
-    assert trained_epochs == [1, 2, 3, 1, 2]
+    assert trained_epochs == [1, 2, 3, 1, 1, 2]  # the body, the head alone, then all
     (pretrained,) = {p.name for p in (tmp_path / "teachers").iterdir() if p.is_dir()} - {
         record.digest for record in records
     }
@@ -316,7 +316,7 @@ def test_a_teacher_with_a_flipped_bit_is_told_and_made_again(tmp_path, file, cap
 
 @pytest.mark.parametrize("is_damaged", [False, True])
 def test_a_teacher_from_before_digests_is_checked_by_its_files_checksums(tmp_path, is_damaged, caplog):
-    asked = recipe(finetune={"epochs": 0})
+    asked = recipe(finetune={"epochs": 1})
     ensure_teacher(asked, tmp_path)
     folder = tmp_path / "teachers" / asked.digest
     (folder / "digests.json").unlink()
