@@ -55,9 +55,8 @@ class SetupAnswer:
         outcomes: How the trials of each range of temperatures ended; the ranges are the same for all setups.
         forecast: How far the setup is from being decided; None for a marginal answer, or without an answer.
         stopped: Why the search gives the setup no more trials; None where it does.
-        regret_of: Expected accuracy that common temperatures in the range lose against the recommended one;
-            negative where they may gain.
-        regret_interval_of: Holds that loss with the asked probability.
+        regret_of: Expected accuracy that common temperatures in the range lose against the recommended one.
+        regret_interval_of: Holds that loss with the asked probability; below 0 where they may gain.
         flat: Whether temperature hardly matters: the whole range is near-optimal, or with a probability of
             two thirds no temperature in it costs more than twice the tolerance.
         alone: What the setup's own trials say without the other setups; None where nothing is shared, or they

@@ -181,7 +181,7 @@ class TemperatureProfile:
     def lost_at(self, temperature: float, level: float) -> tuple[float, Interval] | None:
         """Return what a temperature loses against the recommended one, and an interval of that.
 
-        It may be negative: then the temperature may gain. None where it can't be chosen.
+        The interval reaches below 0 where the temperature may gain. None where it can't be chosen.
         """
         lost = self.draws[:, [self.best]] - self.draws
         if (

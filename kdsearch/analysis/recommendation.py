@@ -49,8 +49,7 @@ class Recommendation:
             found to differ.
         near_optimal: Temperatures around `temperature` that are, each with that probability, within the
             tolerance of the best accuracy; None where not even one is.
-        regret_of: Expected accuracy that common temperatures in the range lose against the recommended one;
-            negative where they may gain.
+        regret_of: Expected accuracy that common temperatures in the range lose against the recommended one.
         params: The other tuned parameters at the recommendation, where their range is known.
         sources: What it draws from, the likest first.
         warnings: What to know before it is believed.

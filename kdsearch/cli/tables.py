@@ -124,7 +124,7 @@ def _print_promises(document: Mapping[str, Any], level: str) -> None:
         click.echo(
             f"{level}: holds with this probability a T that loses at most {most} points against the best; "
             f"near-optimal: each such T loses at most {100 * document['tolerance']:g} points; lost at: "
-            "against the best T, below 0 where it may gain"
+            "against best T"
         )
 
 
