@@ -122,11 +122,16 @@ def _readable(source: Source, fingerprint: str | None, dataset: Dataset) -> Sour
     return rest
 
 
+def measured_deviations(std: tuple[float, ...]) -> list[float]:
+    """Return each channel's deviation; that of a constant one is kept as 1, which none of 0 to 1 can have."""
+    return [0.0 if value == 1.0 else value for value in std]
+
+
 def _check_statistics(mean: tuple[float, ...], std: tuple[float, ...], dataset: Dataset) -> None:
     """Refuse images that are blank, or so dark that their range was mistaken."""
-    deviation = max(value if value < 1.0 else 0.0 for value in std)  # 1 stands for a constant channel
-    if deviation < LOWEST_DEVIATION:
-        told = " and ".join(f"{value:.3f}" for value in (max(mean), deviation))
+    highest = max(measured_deviations(std))
+    if highest < LOWEST_DEVIATION:
+        told = " and ".join(f"{value:.3f}" for value in (max(mean), highest))
         raise RequestError(
             f"`dataset.name` {dataset.name!r} must give images that differ, got pixels from 0 to 1 of mean "
             f"and deviation {told}. Give uint8 from 0 to 255, or floats from 0 to 1."

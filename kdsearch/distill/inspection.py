@@ -10,7 +10,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from kdsearch.distill.contact_sheets import class_pictures
-from kdsearch.distill.data import ImageData, Split, load_dataset
+from kdsearch.distill.data import ImageData, Split, load_dataset, measured_deviations
 from kdsearch.distill.data_roots import data_root
 from kdsearch.distill.fingerprints import data_fingerprint
 from kdsearch.distill.image_folders import read_image_folder
@@ -189,10 +189,11 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _of_pixels(data: ImageData) -> Iterator[str]:
-    mean, std = max(data.mean), max(data.std)
+    deviations = measured_deviations(data.std)
+    mean, std = max(data.mean), max(deviations)
     if std < _FLAT_DEVIATION or not _NEAR_THE_END < mean < 1 - _NEAR_THE_END:
         yield f"Images are almost blank: mean {mean:.3f}, deviation {std:.3f} of pixels from 0 to 1."
-    if data.in_channels > 1 and max(data.std) == 1.0:  # as constant channels are left
+    if min(deviations) == 0.0:
         yield "A channel is constant."
 
 
