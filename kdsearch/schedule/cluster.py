@@ -12,7 +12,7 @@ from ray.exceptions import AuthenticationError
 
 from kdsearch.errors import RequestError, RunError
 from kdsearch.schedule.authentication import give_token
-from kdsearch.schedule.ray_internals import apart_from_signals, started_patiently
+from kdsearch.schedule.ray_internals import apart_from_signals, kept_on_loopback, started_patiently
 from kdsearch.schedule.resources import check_resources, local_gpus
 from kdsearch.schedule.scratch import RAY, scratch_folder
 from kdsearch.spec import StudySpec
@@ -86,7 +86,7 @@ def _start(folder: Path) -> None:
 
 
 def _start_once(folder: Path) -> None:
-    with apart_from_signals() as processes, started_patiently(START_S, processes):
+    with apart_from_signals() as processes, started_patiently(START_S, processes), kept_on_loopback():
         try:
             ray.init(
                 address="local",

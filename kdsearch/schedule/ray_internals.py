@@ -123,6 +123,28 @@ def started_patiently(limit_s: float, processes: "Sequence[subprocess.Popen[byte
 
 
 @contextmanager
+def kept_on_loopback() -> Iterator[None]:
+    """Let a Ray that is started at 127.0.0.1 stay there: `ray.init` would take an address others can reach.
+
+    Its processes listen to this machine alone only where that is the node's own address.
+    """
+    try:
+        from ray._private import services
+
+        own = cast("Any", services)
+        original = own.resolve_ip_for_localhost
+    except (ImportError, AttributeError) as error:
+        _tell_change(str(error), "the embedded Ray may listen to other machines")
+        yield
+        return
+    own.resolve_ip_for_localhost = lambda host: host
+    try:
+        yield
+    finally:
+        own.resolve_ip_for_localhost = original
+
+
+@contextmanager
 def memory_kills_as_losses() -> Iterator[None]:
     """Let Tune take a worker that Ray's memory monitor killed for lost, like any other dead worker.
 
