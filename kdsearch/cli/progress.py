@@ -24,6 +24,14 @@ LINE_S = 10.0
 MAX_SETUPS = 16
 
 
+class _Console(Console):
+    """Leaves the answer's stdout alone where stderr's reader has gone; rich would end the program, unheard."""
+
+    def on_broken_pipe(self) -> None:
+        """Tell who prints that nobody reads."""
+        raise BrokenPipeError
+
+
 class Display:
     """Shows progress on stderr: redrawn in place on a terminal, else a line now and then.
 
@@ -33,7 +41,7 @@ class Display:
 
     def __init__(self, spec: StudySpec) -> None:
         self._spec = spec
-        self._console = Console(file=sys.stderr, markup=False, emoji=False)
+        self._console = _Console(file=sys.stderr, markup=False, emoji=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._phase = ""
         self._drawn = 0.0
@@ -57,7 +65,7 @@ class Display:
     def _or_unseen(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, SystemExit):  # rich ends the program when its reader has gone
+        except OSError:
             discard(sys.stderr)
 
     def phase(self, text: str) -> None:
