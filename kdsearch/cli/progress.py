@@ -25,7 +25,7 @@ MAX_SETUPS = 16
 
 
 class _Console(Console):
-    """Leaves the answer's stdout alone where stderr's reader has gone; rich would end the program, unheard."""
+    """Leaves stdout alone where stderr's reader has gone; rich would end the program, unheard."""
 
     def on_broken_pipe(self) -> None:
         """Tell who prints that nobody reads."""

@@ -30,7 +30,7 @@ from kdsearch.trial import TrialResult
 CONTRACT = (
     *("number", "state", "reason", "setup", "params", "seed", "epochs", "val_accuracy", "test_accuracy"),
     *("val_loss", "train_loss", "teacher_entropy", "student_entropy", "teacher_agreement", "seconds"),
-    *("device", "pack", "executor", "pack_size"),
+    *("device", "pack", "executor", "pack_size", "draw"),
 )
 TEACHER = {
     "digest": "d" * 64,
