@@ -127,7 +127,7 @@ class TestDraws:
         assert [[(t.seed, t.spec) for t in pack] for pack in again] == [
             [(t.seed, t.spec) for t in pack] for pack in started
         ]
-        assert [row.draw for row in varied.trials()] == [0, 0, 1, 1] * 2
+        assert [row.draw for row in varied.trials()] == [0, 0, 1, 1], "under their own numbers"
 
     def test_what_was_enqueued_by_hand_draws_when_it_is_run(self, varied: StudyRecord) -> None:
         setup = varied.spec.setups()[0]
@@ -143,7 +143,7 @@ class TestDraws:
         stray = NewTrial(setup, points(1)[0], pack="p2", draw=1)
         varied._books.mirror.add([stray], state="running")
         varied.recover()
-        assert sorted((t.draw, t.pack) for t in varied.trials()) == [(0, "p1")] * 2 + [(1, "p2")] * 2
+        assert sorted((t.draw, t.pack) for t in varied.trials()) == [(0, "p1"), (1, "p2")]
 
     def test_a_study_that_varies_nothing_draws_nothing(self, record: StudyRecord, spec: StudySpec) -> None:
         (trial,) = record.start(spec.setups()[0], [POINT], "p1")
@@ -370,7 +370,9 @@ class TestGoingOn:
     def test_another_spec_is_refused_by_path(
         self, database: Database, make_spec: Callable[..., StudySpec]
     ) -> None:
-        StudyRecord.open(database, make_spec())
+        record = StudyRecord.open(database, make_spec())
+        (trial,) = record.start(record.spec.setups()[0], [POINT], "p1")
+        record.finish(TrialResult(trial.number, "complete", 20, {"val_accuracy": 0.9}))
         setup = {"optimizer.name": ["sgd", "adamw"], "teacher.finetune.epochs": [2]}
         other = make_spec(training={"epochs": 30}, setup=setup, search={"trials": 50})
         with pytest.raises(RequestError) as caught:
