@@ -96,12 +96,13 @@ class Display:
         return sum(row.state in ("complete", "pruned") or row.reason == "diverged" for row in self._rows)
 
     def _line(self) -> str:
-        running = sum(row.state == "running" for row in self._rows)
+        epochs = [row.epochs for row in self._rows if row.state == "running"]
+        at = f" (epochs done: {_span(epochs)})" if any(epochs) else ""
         done, total = self._finished(), self._spec.search.trials
         spent = [(used, budget) for _, used, budget in self._hours.budgets(self._spec)]
         seconds = self._time_left.seconds([(done, total), *spent])
         left = "" if seconds is None else f", about {_duration(seconds)} left"
-        return f"{self._spec.name}: {done}/{total} trials, {running} running{left}"
+        return f"{self._spec.name}: {done}/{total} trials, {len(epochs)} running{at}{left}"
 
     def _picture(self) -> Group:
         total = self._spec.search.trials
@@ -132,6 +133,11 @@ class Display:
 def discard(stream: TextIO) -> None:
     """Let what is written to a stream of this process from now on go nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _span(epochs: list[int]) -> str:
+    """Return the least and the most of some numbers."""
+    return " to ".join(map(str, dict.fromkeys((min(epochs), max(epochs)))))
 
 
 def _duration(seconds: float) -> str:

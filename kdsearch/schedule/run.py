@@ -65,6 +65,10 @@ class StudyRun:
         """Whether a user asked the study to stop."""
         return self._lease.stop_requested
 
+    def beat(self) -> None:
+        """Show how the study is: long epochs are no silence."""
+        self._watch()
+
     def next_pack(self) -> Pack | None:
         """Return the next pack, or None while the budget is spent but for what still runs."""
         self._check_lease()

@@ -26,6 +26,9 @@ class PackSource(Protocol):
     def finished(self) -> bool:
         """Whether nothing more is to be asked or awaited."""
 
+    def beat(self) -> None:
+        """Take that time passes: called every second or so."""
+
     def next_pack(self) -> Pack | None:
         """Return the next pack, or None while there is nothing to start."""
 
@@ -67,6 +70,10 @@ class PackSearcher(Searcher):
         """Take that a pack has its resources and its worker begins."""
         if pack := self._packs.get(trial_id):
             self._source.start_pack(pack)
+
+    def beat(self) -> None:
+        """Tell the source that time passes."""
+        self._source.beat()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next pack as a config; FINISHED once nothing runs that could need a replacement."""
@@ -140,10 +147,22 @@ class LeaseStopper(Stopper):
 
 
 class BeginCallback(Callback):
-    """Tells the searcher that a pack begins: Tune asks for packs before there is room for them."""
+    """Tells the searcher that a pack begins: Tune asks for packs before there is room for them.
+
+    It also tells it that time passes, where no pack reports anything.
+    """
 
     def __init__(self, searcher: PackSearcher) -> None:
         self._searcher = searcher
+
+    def on_step_begin(
+        self,
+        iteration: int,  # noqa: ARG002 - Ray's
+        trials: "list[RayTrial]",  # noqa: ARG002 - Ray's
+        **info: Any,  # noqa: ARG002 - Ray's
+    ) -> None:
+        """Tell that time passes."""
+        self._searcher.beat()
 
     def on_trial_start(
         self,

@@ -46,3 +46,18 @@ def test_a_display_tells_it(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         "a: 0/96 trials, 0 running",
         "a: 1/96 trials, 0 running, about 0 s left",
     ]
+
+
+def test_a_display_tells_how_far_long_trials_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdsearch.cli.progress.LINE_S", 0.0)
+    spec = load_spec({"name": "a", "tune": {"objective.temperature": {"low": 1, "high": 4}}})
+    rows = [TrialRow(n, "running", None, {}, {}, n, epochs) for n, epochs in enumerate((3, 5, 5))]
+    with Display(spec) as display:
+        display.update(lambda: rows, Hours)
+        display.update(lambda: rows[1:], Hours)
+    assert capsys.readouterr().err.splitlines() == [
+        "a: 0/96 trials, 3 running (epochs done: 3 to 5)",
+        "a: 0/96 trials, 2 running (epochs done: 5)",
+    ]
