@@ -17,6 +17,9 @@ from kdsearch.analysis.observations import Observations
 ENOUGH_ALONE = 6
 """With fewer observations a setup alone tells nothing but the prior."""
 
+_FIT_CELLS = 64
+"""Enough for the few hyper-parameters of one setup; twelve setups are fitted for one answer."""
+
 
 def fit_alone(shared: Fit, observations: Observations, setup: int) -> Fit | None:
     """Return the model of a setup's own trials, in which it is number 0; None where they are too few.
@@ -30,7 +33,8 @@ def fit_alone(shared: Fit, observations: Observations, setup: int) -> Fit | None
     if np.isfinite(own.points).sum() < ENOUGH_ALONE:
         return None
     kernel = Kernel(shared.kernel.axes, np.zeros((1, 1, 0)))
-    return fit(kernel, replace(own, setup=np.zeros_like(own.setup)), start=_start(kernel, shared, setup))
+    own = replace(own, setup=np.zeros_like(own.setup))
+    return fit(kernel, own, start=_start(kernel, shared, setup), n_cells=_FIT_CELLS)
 
 
 def _start(kernel: Kernel, shared: Fit, setup: int) -> FloatArray:

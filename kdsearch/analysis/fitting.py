@@ -25,7 +25,9 @@ _SD_OF_MEDIAN_DEVIATION = 1.4826
 _ENOUGH_FOR_OUTLIERS = 20
 _ENOUGH_FOR_OWN_SCALE = 8
 _ENOUGH_TO_FIT = 3
-_FIT_CELLS = 240
+FIT_CELLS = 240
+"""So many observations tell the hyper-parameters; a step of the fit costs their square to cube."""
+
 _SOLVE_CELLS = 700
 _ITERATIONS = (30, 15, 30)
 
@@ -50,10 +52,11 @@ def fit(
     theta: FloatArray | None = None,
     *,
     start: FloatArray | None = None,
+    n_cells: int = FIT_CELLS,
 ) -> Fit:
     """Return the most probable hyper-parameters and the evidence, with what is too low doubted.
 
-    At most 240 observations, the newest and an even sample of the older ones of each setup, decide the
+    At most `n_cells` observations, the newest and an even sample of the older ones of each setup, decide the
     hyper-parameters. All of them enter the evidence, as at most about 700 cells.
 
     Args:
@@ -61,9 +64,10 @@ def fit(
         observations: What was measured; at least one.
         theta: Hyper-parameters that are known already.
         start: Where their search begins, if not at the prior's mean: near the end it takes fewer steps.
+        n_cells: How many observations decide the hyper-parameters.
     """
     everything = weigh(observations, kernel.n_setups)
-    chosen = _sample(observations, kernel.n_setups)
+    chosen = _sample(observations, kernel.n_setups, n_cells)
     plain = everything.take(chosen)
     if theta is None:
         theta, sample = _most_probable(kernel, plain, kernel.prior_mean if start is None else start)
@@ -78,11 +82,11 @@ def fit(
     return Fit(kernel, theta, _pool_replicates(sample), evidence)
 
 
-def _sample(observations: Observations, n_setups: int) -> IntArray:
+def _sample(observations: Observations, n_setups: int, n_cells: int) -> IntArray:
     """Return which observations are fitted: per setup the newest half and an even sample of the rest."""
-    if len(observations) <= _FIT_CELLS:
+    if len(observations) <= n_cells:
         return np.arange(len(observations))
-    share = max(4, _FIT_CELLS // n_setups)
+    share = max(4, n_cells // n_setups)
     chosen = []
     for s in range(n_setups):
         own = np.flatnonzero(observations.setup == s)
@@ -109,7 +113,7 @@ def _most_probable(kernel: Kernel, plain: Evidence, theta: FloatArray) -> tuple[
             jac=True,
             method="L-BFGS-B",
             bounds=kernel.bounds(),
-            options={"maxiter": iterations},
+            options={"maxiter": iterations, "ftol": 1e-6},
         )
         theta = np.asarray(found.x)
         doubted = _doubted(kernel, theta, plain, evidence)

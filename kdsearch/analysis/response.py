@@ -32,7 +32,8 @@ _HYPERPARAMETER_DRAWS, _DRAWS_EACH = 12, 32
 """With so many no answer changes with the seed of its draws by more than a tenth of its expected regret."""
 
 
-_HYPERPARAMETER_DRAWS_ALONE = 6
+_FEWER_HYPERPARAMETER_DRAWS = 6
+"""Enough to agree or not: for a setup alone, and for a second look."""
 
 _SPREAD = 1.15
 """Draws are moved away from their mean by so much: the model is too sure by this factor on tables of really
@@ -125,7 +126,9 @@ class Response:
     @cached_property
     def a_pack_earlier(self) -> "Response":
         """The response before each setup's latest pack, from other draws: a second look."""
-        return _respond(self.spec, self.space, self.observed.a_pack_earlier(self.spec.pack_size))
+        earlier = self.observed.a_pack_earlier(self.spec.pack_size)
+        start = None if self.found is None else self.found.theta
+        return _respond(self.spec, self.space, earlier, _FEWER_HYPERPARAMETER_DRAWS, start=start)
 
     def at(self, setup: int, nodes: IntArray) -> FloatArray:
         """Return draws of the accuracy [Q, N], as fractions, at nodes [N, P] of one setup."""
@@ -166,7 +169,7 @@ class Response:
         alone = fit_alone(self.found, self.observed.own, setup)
         if alone is None:
             return None
-        shared, surfaces = self.draws[setup], draw_all(alone, _HYPERPARAMETER_DRAWS_ALONE, rng)
+        shared, surfaces = self.draws[setup], draw_all(alone, _FEWER_HYPERPARAMETER_DRAWS, rng)
         draws = _draws_of(0, shared.temperature_nodes, shared.candidates, surfaces)
         draws = draws.moved(self.luck.at(setup, shared.temperature_nodes))
         curve = alone.evidence.to_accuracy(draws.profile, 0)
@@ -311,18 +314,25 @@ def fit_response(
     return _respond(spec, space, Observed(own, tallies, observe_earlier(space, earlier), names, seed))
 
 
-def _respond(spec: StudySpec, space: ResponseSpace, observed: Observed) -> Response:
+def _respond(
+    spec: StudySpec,
+    space: ResponseSpace,
+    observed: Observed,
+    n_thetas: int = _HYPERPARAMETER_DRAWS,
+    *,
+    start: FloatArray | None = None,
+) -> Response:
     observations = joined(observed.own, observed.earlier)
     if not len(observations):
         nothing = SplitLuck(np.zeros((0, len(space.axes[0]))), np.zeros(len(space.setups)))
         return Response(spec, space, observed.tallies, None, [], [], nothing, observed)
     rng = np.random.default_rng(observed.seed)
-    found = fit(Kernel(space.axes, space.distances), observations)
-    surfaces = draw_all(found, _HYPERPARAMETER_DRAWS, rng)
+    found = fit(Kernel(space.axes, space.distances), observations, start=start)
+    surfaces = draw_all(found, n_thetas, rng)
     accuracies = [tally.complete.val_accuracy for tally in observed.tallies]
-    n_draws = _HYPERPARAMETER_DRAWS * _DRAWS_EACH
     n_splits = spec.training.splits if "split" in spec.training.vary else 1
-    luck = draw_split_luck(space.axes[0].positions, accuracies, n_draws, rng, n_splits=n_splits)
+    positions, n_draws = space.axes[0].positions, n_thetas * _DRAWS_EACH
+    luck = draw_split_luck(positions, accuracies, n_draws, rng, n_splits=n_splits)
     mean = mean_surface(found.process())
     draws = []
     for s in range(len(space.setups)):

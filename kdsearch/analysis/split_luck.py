@@ -46,10 +46,11 @@ def held_out_images(accuracies: FloatArray) -> int | None:
     if len(distinct) < _ENOUGH_VALUES:
         return None
     chosen = distinct[np.linspace(0, len(distinct) - 1, min(len(distinct), _MOST_VALUES)).astype(int)]
-    counts = np.arange(_FEWEST, _MOST + 1)[:, None] * chosen
-    off = np.abs(counts - np.rint(counts)).max(axis=1)
-    fitting = np.flatnonzero(off <= _ROUNDING * np.arange(_FEWEST, _MOST + 1))
-    return int(fitting[0]) + _FEWEST if len(fitting) else None
+    fitting = np.arange(_FEWEST, _MOST + 1)
+    for accuracy in chosen:
+        shares = accuracy * fitting
+        fitting = fitting[np.abs(shares - np.rint(shares)) <= _ROUNDING * fitting]
+    return int(fitting[0]) if len(fitting) else None
 
 
 @dataclass(frozen=True)
