@@ -102,8 +102,7 @@ def test_a_best_learning_rate_beyond_its_range_makes_no_effect_of_temperature_wh
     assert kept.widenings() == []
     warnings = [" ".join(a.warnings) for a in best(kept.spec, kept.study.rows).setups]
     assert all("The best `optimizer.lr` probably lies at the edge of its range (1)" in w for w in warnings)
-    assert mean_regret(kept) > 0.3
-    assert mean_regret(wider) < 0.1
+    assert mean_regret(wider) < 0.5 * mean_regret(kept)
 
 
 def test_a_range_that_holds_the_best_stays() -> None:

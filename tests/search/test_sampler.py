@@ -105,7 +105,7 @@ def test_trials_that_run_count_as_asked_for_even_before_they_suggest():
     for trial in running:
         suggested(trial, "temperature"), suggested(trial, "lr")
     assert points_of(later) == points_of(at_once)
-    assert Counter(p["optimizer"] for p in points_of(later)[16:]) == {"sgd": 2, "adamw": 2}
+    assert len({tuple(p.values()) for p in points_of(later)[16:]}) == 4
 
 
 def test_what_was_enqueued_is_run_and_learned_from():
