@@ -1,0 +1,62 @@
+"""The documents: what they point to exists, and the numbers of the method are those of the code."""
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+DOCUMENTS = [
+    Path("README.md"),
+    Path("CONTRIBUTING.md"),
+    Path("CHANGELOG.md"),
+    *sorted(Path("docs").glob("*.md")),
+]
+METHOD = Path("docs/method.md").read_text()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_its_links_exist(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text())
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_its_modules_exist(document: Path) -> None:
+    named = re.findall(r"`(?:kdsearch/)?((?:[a-z_]+/)*[a-z_]+\.py)`", document.read_text())
+    known = [str(path) for path in Path("kdsearch").rglob("*.py")]
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in known)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "module", "constant", "value"),
+    [
+        ("moved away from their mean by a factor of 1.15", "analysis.response", "_SPREAD", 1.15),
+        ("over 12 draws of the hyper-parameters", "analysis.response", "_HYPERPARAMETER_DRAWS", 12),
+        ("with 32 surfaces each", "analysis.response", "_DRAWS_EACH", 32),
+        ("from at most 240 observations", "analysis.fitting", "FIT_CELLS", 240),
+        ("more than about 700 places", "analysis.fitting", "_SOLVE_CELLS", 700),
+        ("A soft floor** from 3 points", "analysis.observations", "SOFT_FLOOR", 3.0),
+        ("median less 10 points", "analysis.observations", "_STOPPED_BELOW", 10.0),
+        ("down to 80 points", "analysis.observations", "_DEEPEST", 80.0),
+        ("more than 20 points below the top", "analysis.observations", "_COLLAPSED_BELOW", 20.0),
+        ("moved out by 3% of the", "analysis.profiles", "_MOVED_OUT", 0.03),
+        ("with probability 2/3 none", "analysis.profiles", "_FLAT", 2 / 3),
+        ("(25%, so that", "analysis.split_luck", "_SHARE", 0.25),
+        ("1. 12 complete trials", "analysis.decision", "ENOUGH_TO_DECIDE", 12),
+        ("more than 2.5 times the target", "analysis.decision", "_LARGE", 2.5),
+        ("at most 5% probability", "analysis.decision", "_CHANCE_OF_LARGE", 0.05),
+        ("at most 10% probability", "analysis.decision", "_CHANCE_ALONE", 0.1),
+        ("at most 1.5 times the target of the same T", "analysis.decision", "_EARLIER_REGRET", 1.5),
+        ("costs at most 0.7 points", "analysis.replication", "TUNED_POINTS", 0.7),
+        ("over four quarters", "analysis.replication", "REGIONS", 4),
+        ("within 0.2\n   points of the best", "search.regions", "NEAR_POINTS", 0.2),
+        ("every eighth trial goes", "search.regions", "_EXPLORES_EVERY", 8),
+        ("below 60%", "search.balance", "_LEAST_SHARE", 0.6),
+        ("above 160%", "search.balance", "_MOST_SHARE", 1.6),
+        ("One in eight is trained on as an audit", "search.pruning", "AUDIT_EVERY", 8),
+    ],
+)
+def test_the_method_has_the_numbers_of_the_code(text: str, module: str, constant: str, value: float) -> None:
+    assert text in METHOD
+    assert getattr(import_module(f"kdsearch.{module}"), constant) == pytest.approx(value)
