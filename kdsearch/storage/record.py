@@ -1,8 +1,8 @@
 """The record of a running study. Only its driver writes it.
 
-A new trial's number is Optuna's to give, so its Optuna half is written first. Every other change goes into our
-tables first, in one transaction, and Optuna's follow. A kill between the two leaves a pair that `recover`
-completes.
+A new trial's number is Optuna's to give, so its Optuna half is written first. Every other change goes into
+our tables first, in one transaction, and Optuna's follow. A kill between the two leaves a pair that
+`recover` completes.
 """
 
 import logging
