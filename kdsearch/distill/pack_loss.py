@@ -19,6 +19,7 @@ from kdsearch.distill.objectives import (
     learned_temperature,
     pack_term,
     standardized,
+    words_in,
 )
 from kdsearch.distill.views import Batch, Chunk
 from kdsearch.spec.sections import Objective
@@ -63,11 +64,11 @@ class PackLoss:
         self._term = (
             PackTerm(self._looped, varies=True)
             if is_own
-            else pack_term(first.name, numbers, base=first.options.get("base"))
+            else pack_term(first.name, numbers, words_in(first.options))
         )
         self._temperature = vector([o.temperature for o in objectives])
         self._alpha = vector([o.alpha for o in objectives])
-        is_plain_kd = first.name == "kd" and not numbers
+        is_plain_kd = first.name == "kd" and not first.options
         self._closed_form = ClosedForm(self._temperature, self._alpha) if is_plain_kd else None
         given = [{**self._term.defaults, **o.options} for o in objectives]
         names = (*self._term.defaults, *(name for name in self._term.optional if name in numbers))

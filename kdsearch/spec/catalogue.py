@@ -39,7 +39,7 @@ DATASETS = ("digits", "imagefolder", *TORCHVISION_DATASETS)
 
 # Each objective's own options; the temperature and alpha belong to all of them.
 OBJECTIVES: dict[str, tuple[str, ...]] = {
-    "kd": ("student_temperature",),
+    "kd": ("student_temperature", "divergence"),
     "dkd": ("alpha", "beta", "warmup_epochs"),
     "dist": ("beta", "gamma"),
     "logit_standardization": ("base",),
@@ -50,6 +50,8 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {
 }
 WITHOUT_TEMPERATURE = ("mse", "ctkd")  # the limit at T to infinity, and one that learns its own
 STANDARDIZABLE = ("kd", "dkd", "mlkd")  # what logit_standardization may wrap
+DIVERGENCES = ("forward", "reverse", "jeffreys", "js")  # of the soft targets and the student
+WORDS = {"base": STANDARDIZABLE, "divergence": DIVERGENCES}  # the options that are no numbers
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "lion")
 SCHEDULES = ("constant", "cosine", "step", "one_cycle")
 SAMPLERS = ("auto", "profile", "tpe", "gp", "random", "qmc", "grid")

@@ -283,7 +283,9 @@ class Objective(Section):
     """The distillation loss: `alpha * term + (1 - alpha) * cross-entropy`.
 
     `temperature` divides both nets' logits; `options` are the term's own weights. Of
-    `logit_standardization`, the option `base` names what it wraps, whose options it takes as well.
+    `logit_standardization`, the option `base` names what it wraps, whose options it takes as well; of
+    `kd`, `divergence` names how far apart the softened distributions are: forward (the default), reverse,
+    jeffreys or js.
     """
 
     name: ObjectiveName = "kd"
@@ -294,11 +296,11 @@ class Objective(Section):
     @model_validator(mode="after")
     def _options_belong_to_the_objective(self) -> "Objective":
         base = self.options.get("base", "kd")
-        if self.name == "logit_standardization" and base not in catalogue.STANDARDIZABLE:
-            known = ", ".join(catalogue.STANDARDIZABLE)
-            raise ValueError(f"`options.base` must be one of {known}, got {base!r}.")
         for option, value in self.options.items():
-            if isinstance(value, str) and option != "base":
+            words = catalogue.WORDS.get(option)
+            if words and value not in words:
+                raise ValueError(f"`options.{option}` must be one of {', '.join(words)}, got {value!r}.")
+            if isinstance(value, str) and not words:
                 raise ValueError(f"`options.{option}` must be a number, got {value!r}.")
         allowed = catalogue.options_of(self.name, str(base))
         unknown = [] if allowed is None else sorted(set(self.options) - set(allowed))

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import entropy
 from torch.nn import functional as F
 
 from kdsearch.distill.objectives import OBJECTIVES, objective, pack_term
@@ -85,6 +87,39 @@ def test_the_parts_of_mlkd_make_up_the_published_loss(code, on):
     assert aligned.item() == pytest.approx(reference[code]["loss_cc"], rel=1e-9)
     aligned = 0.5 * sum(batch_alignment(sw, tw, t) for t in levels)
     assert aligned.item() == pytest.approx(reference[code]["loss_bc"], rel=1e-9)
+
+
+@pytest.mark.parametrize("temperature", [1, 4])
+@pytest.mark.parametrize("logit_set", SETS)
+def test_divergences_are_those_of_torch_and_scipy(logit_set, temperature):
+    student, teacher, targets = logits_of(logit_set)
+    p, q = (F.softmax(z.detach() / temperature, dim=-1) for z in (teacher, student))
+    forward, reverse = entropy(p, q, axis=1).mean(), entropy(q, p, axis=1).mean()
+    js = (jensenshannon(p, q, axis=1) ** 2).mean()
+    expected = {"forward": forward, "reverse": reverse, "jeffreys": forward + reverse, "js": js}
+    for name, value in expected.items():
+        found = objective("kd", divergence=name)(student, teacher, targets, temperature)
+        assert found.item() == pytest.approx(temperature**2 * value, rel=1e-9)
+        assert torch.autograd.grad(found, student)[0].isfinite().all()
+
+
+def test_divergences_are_alike_where_temperature_is_high():
+    student, teacher, targets = logits_of(SETS[0])
+    at = {
+        name: objective("kd", divergence=name)(student, teacher, targets, 1e4).item()
+        for name in ("forward", "reverse", "jeffreys", "js")
+    }
+    assert [at[name] / at["forward"] for name in at] == pytest.approx([1, 1, 2, 0.25], rel=1e-3)
+
+
+def test_a_divergence_acts_on_standardised_logits_too():
+    student, teacher, targets = logits_of(SETS[0])
+    ready = standardized(student[None])[0], standardized(teacher[None])[0]
+    expected = objective("kd", divergence="reverse")(*ready, targets, 3.0)
+    found = objective("logit_standardization", base="kd", divergence="reverse")(
+        student, teacher, targets, 3.0
+    )
+    assert found.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
 @pytest.mark.parametrize("base", ["plain", "standardised"])
@@ -218,6 +253,8 @@ def test_dkd_warms_up():
         ("kdd", {}, "`objective.name` must be a known objective, got 'kdd'"),
         ("kd", {"beta": 1.0}, "`objective.options.beta` is not an option of 'kd'"),
         ("logit_standardization", {"base": "nkd"}, "`objective.options.base` must be one of kd, dkd, mlkd"),
+        ("dkd", {"divergence": "js"}, "`objective.options.divergence` must be absent for 'dkd'"),
+        ("kd", {"divergence": "kl"}, "must be one of forward, reverse, jeffreys, js, got 'kl'"),
         ("kd", {"base": "dkd"}, "`objective.options.base` must be absent for 'kd'"),
         ("nowhere.at_all:factory", {}, "`objective.name` must be importable"),
     ],

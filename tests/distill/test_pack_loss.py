@@ -33,10 +33,12 @@ def losses_of(loss, batch, teacher, epoch=1, logits=LOGITS, members=slice(None))
     return loss(loss.on(batch, teacher, epoch), logits, members)
 
 
-def test_alpha_weighs_the_term_against_cross_entropy_for_each_member():
-    losses, _ = losses_of(pack_loss(SECTIONS), PLAIN, TEACHER)
-    for k, section in enumerate(SECTIONS):
-        term = objective("kd")(LOGITS[k], TEACHER, LABELS, section.temperature)
+@pytest.mark.parametrize("options", [{}, {"divergence": "reverse"}, {"divergence": "js"}], ids=str)
+def test_alpha_weighs_the_term_against_cross_entropy_for_each_member(options):
+    sections = [section.model_copy(update={"options": options}) for section in SECTIONS]
+    losses, _ = losses_of(pack_loss(sections), PLAIN, TEACHER)
+    for k, section in enumerate(sections):
+        term = objective("kd", **options)(LOGITS[k], TEACHER, LABELS, section.temperature)
         expected = section.alpha * term + (1 - section.alpha) * F.cross_entropy(LOGITS[k], LABELS)
         assert losses[k].item() == pytest.approx(expected.item(), rel=1e-12)
 

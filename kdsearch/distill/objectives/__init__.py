@@ -9,6 +9,7 @@ from kdsearch.distill.objectives.registry import (
     at_least_float32,
     objective,
     pack_term,
+    words_in,
 )
 from kdsearch.distill.objectives.softened import Term, learned_temperature, standardized
 
@@ -25,4 +26,5 @@ __all__ = [
     "objective",
     "pack_term",
     "standardized",
+    "words_in",
 ]

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdsearch.distill.objectives.softened import divergence
+from kdsearch.distill.objectives.softened import kl_divergence
 
 
 def dkd(
@@ -31,8 +31,8 @@ def dkd(
     """
     student = student_logits / temperature[:, None, None]
     teacher = teacher_logits / temperature[:, None, None]
-    target_part = divergence(_target_or_not(teacher, targets), _target_or_not(student, targets))
-    other_part = divergence(_among_others(teacher, targets), _among_others(student, targets))
+    target_part = kl_divergence(_target_or_not(teacher, targets), _target_or_not(student, targets))
+    other_part = kl_divergence(_among_others(teacher, targets), _among_others(student, targets))
     term = alpha[:, None] * target_part + beta[:, None] * other_part
     return term * (temperature**2 * _ramp(epoch, warmup_epochs))[:, None]
 

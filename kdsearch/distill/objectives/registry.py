@@ -13,7 +13,7 @@ from kdsearch.distill.objectives.own import OwnTerm
 from kdsearch.distill.objectives.relational import dist, mlkd
 from kdsearch.distill.objectives.softened import Term, ctkd, kd, mse, standardized
 from kdsearch.errors import RequestError
-from kdsearch.spec.catalogue import STANDARDIZABLE
+from kdsearch.spec.catalogue import WORDS, options_of
 
 Option: TypeAlias = float | int | str | Tensor
 DistillationTerm: TypeAlias = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
@@ -57,7 +57,8 @@ def objective(name: str, **options: Option) -> DistillationTerm:
     Args:
         name: One of kd, dkd, dist, logit_standardization, nkd, mlkd, ctkd, mse, or a user's
             `package.module:name`: such a callable, or a factory of one that takes the options.
-        options: The term's own weights; `logit_standardization` also takes `base`.
+        options: The term's own weights; `logit_standardization` also takes `base`, `kd` also
+            `divergence`.
 
     Returns:
         `(student_logits [N, C], teacher_logits [N, C], targets [N], temperature) -> scalar`, with
@@ -69,7 +70,7 @@ def objective(name: str, **options: Option) -> DistillationTerm:
     if ":" in name:
         return OwnTerm(name, options)
     numbers = {key: value for key, value in options.items() if not isinstance(value, str)}
-    found = pack_term(name, numbers, base=options.get("base"))
+    found = pack_term(name, numbers, words_in(options))
     values = {key: torch.as_tensor(v)[None] for key, v in {**found.defaults, **numbers}.items()}
 
     def term(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, temperature: Any) -> Tensor:
@@ -81,30 +82,53 @@ def objective(name: str, **options: Option) -> DistillationTerm:
     return term
 
 
-def pack_term(name: str, options: Mapping[str, Any], base: Any = None) -> PackTerm:
+def words_in(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options that are no numbers."""
+    return {name: value for name, value in options.items() if isinstance(value, str)}
+
+
+def pack_term(name: str, options: Mapping[str, Any], words: Mapping[str, str] | None = None) -> PackTerm:
     """Return the term of a name for a whole pack.
 
     Args:
         name: An objective's name.
         options: The numeric options that will be given.
-        base: What `logit_standardization` wraps: kd, dkd or mlkd.
+        words: The others: `base`, what `logit_standardization` wraps, and `divergence`, that of `kd`.
 
     Raises:
         RequestError: The name, the base or an option is not known.
     """
-    found = _standardized(base or "kd") if name == "logit_standardization" else OBJECTIVES.get(name)
+    words = words or {}
+    is_standardized = name == "logit_standardization"
+    found = OBJECTIVES.get("kd" if is_standardized else name)
     if found is None:
         known = ", ".join((*OBJECTIVES, "logit_standardization"))
         raise RequestError(
             f"`objective.name` must be a known objective, got {name!r}. "
             f"Known: {known}, or package.module:factory."
         )
-    if base is not None and name != "logit_standardization":
-        raise RequestError(f"`objective.options.base` must be absent for {name!r}, got {base!r}. Remove it.")
+    _check_words(name, words)
+    if is_standardized:
+        found = OBJECTIVES[words.get("base", "kd")]
     for option in set(options) - set(found.option_names()):
         known = ", ".join(found.option_names()) or "none"
         raise RequestError(f"`objective.options.{option}` is not an option of {name!r}. Known: {known}.")
-    return found
+    if "divergence" in words:
+        found = replace(found, term=partial(kd, divergence=words["divergence"]))
+    return _standardized(found) if is_standardized else found
+
+
+def _check_words(name: str, words: Mapping[str, str]) -> None:
+    for option, value in words.items():
+        known = WORDS.get(option, ())
+        if known and value not in known:
+            raise RequestError(
+                f"`objective.options.{option}` must be one of {', '.join(known)}, got {value!r}. Choose one."
+            )
+        if not known or option not in (options_of(name, words.get("base", "kd")) or ()):
+            raise RequestError(
+                f"`objective.options.{option}` must be absent for {name!r}, got {value!r}. Remove it."
+            )
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
@@ -112,13 +136,8 @@ def at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
-def _standardized(base: str) -> PackTerm:
-    if base not in STANDARDIZABLE:
-        raise RequestError(
-            f"`objective.options.base` must be one of {', '.join(STANDARDIZABLE)}, got {base!r}. Choose one."
-        )
-    wrapped = OBJECTIVES[base]
-    on_raw_logits = base == "mlkd"  # its batch and class parts take them; only its kd is standardised
+def _standardized(wrapped: PackTerm) -> PackTerm:
+    on_raw_logits = wrapped.term is mlkd  # its batch and class parts take them; only its kd is standardised
     term = (
         partial(mlkd, on_instances=_on_standardized(kd)) if on_raw_logits else _on_standardized(wrapped.term)
     )

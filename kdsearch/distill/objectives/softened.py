@@ -1,5 +1,6 @@
 """Terms on softened distributions: Hinton's divergence, its limit, and its standardised and learned forms."""
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -25,19 +26,21 @@ def kd(
     *,
     epoch: int | None = None,  # noqa: ARG001
     student_temperature: Float[Tensor, " K"] | None = None,
+    divergence: str = "forward",
 ) -> Float[Tensor, "K B"]:
-    """Return the KL divergence from softened teacher to softened student, times T².
+    """Return the divergence between softened teacher and softened student, times T².
 
     The factor T² keeps the gradient's size comparable across temperatures. It stays the square of
-    `temperature` where the student has a temperature of its own.
+    `temperature` where the student has a temperature of its own. As T grows, `reverse` tends to `forward`,
+    `jeffreys` to twice and `js` to a quarter of it.
 
     References:
-        Hinton, Vinyals & Dean, 2015, arXiv:1503.02531, section 2.
+        Hinton, Vinyals & Dean, 2015, arXiv:1503.02531, section 2, whose divergence is `forward`.
     """
     of_student = temperature if student_temperature is None else student_temperature
     student = F.log_softmax(student_logits / of_student[:, None, None], dim=-1)
     teacher = F.log_softmax(teacher_logits / temperature[:, None, None], dim=-1)
-    return divergence(teacher, student) * temperature[:, None] ** 2
+    return DIVERGENCES[divergence](teacher, student) * temperature[:, None] ** 2
 
 
 def mse(
@@ -100,11 +103,39 @@ def standardized(logits: Float[Tensor, "K B C"]) -> Float[Tensor, "K B C"]:
     return (logits - logits.mean(-1, keepdim=True)) / (logits.std(-1, keepdim=True) + 1e-7)
 
 
-def divergence(
-    log_target: Float[Tensor, "#K B C"], log_input: Float[Tensor, "K B C"]
+def kl_divergence(
+    log_target: Float[Tensor, "#K B C"], log_input: Float[Tensor, "#K B C"]
 ) -> Float[Tensor, "K B"]:
     """Return the KL divergence, in nats, from log-probabilities `log_target` to `log_input`."""
     return (log_target.exp() * (log_target - log_input)).sum(-1)
+
+
+def reverse_kl(
+    log_target: Float[Tensor, "#K B C"], log_input: Float[Tensor, "K B C"]
+) -> Float[Tensor, "K B"]:
+    """Return the KL divergence, in nats, from log-probabilities `log_input` to `log_target`."""
+    return kl_divergence(log_input, log_target)
+
+
+def jeffreys(log_target: Float[Tensor, "#K B C"], log_input: Float[Tensor, "K B C"]) -> Float[Tensor, "K B"]:
+    """Return the sum of both KL divergences, in nats (Jeffreys, 1946)."""
+    return kl_divergence(log_target, log_input) + kl_divergence(log_input, log_target)
+
+
+def jensen_shannon(
+    log_target: Float[Tensor, "#K B C"], log_input: Float[Tensor, "K B C"]
+) -> Float[Tensor, "K B"]:
+    """Return the mean KL divergence, in nats, to the mean of both distributions (Lin, 1991)."""
+    middle = torch.logaddexp(log_target, log_input) - math.log(2)
+    return (kl_divergence(log_target, middle) + kl_divergence(log_input, middle)) / 2
+
+
+DIVERGENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "forward": kl_divergence,
+    "reverse": reverse_kl,
+    "jeffreys": jeffreys,
+    "js": jensen_shannon,
+}
 
 
 def _scale_gradient(value: Tensor, factor: Tensor) -> Tensor:
