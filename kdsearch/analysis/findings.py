@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from kdsearch.analysis.answers import BestAnswer, best_of
 from kdsearch.analysis.comparison import Comparison, compare_of
+from kdsearch.analysis.headline import headline
 from kdsearch.analysis.importance import Importance, importance_of
 from kdsearch.analysis.labels import factor_label, setup_names, value_text, varied_factors
 from kdsearch.analysis.outcomes import (
@@ -185,10 +186,11 @@ def _outcomes_caption(bands: Sequence[TemperatureBand]) -> str:
 
 
 def summary(findings: Findings) -> list[str]:
-    """Return in a few sentences what was searched, over what, on which budget."""
+    """Return in a few sentences what was found, what was searched, over what, on which budget."""
     spec, setups = findings.spec, len(findings.setups)
     owed = f"each of {setups} setups" if setups > 1 else "this setup"
     return [
+        headline(findings.answer),
         f"Which distillation temperature is best in {owed}, and how sure is that?",
         f"{_levels(spec, 'student.arch')} learns from {_levels(spec, 'teacher.arch')} on "
         f"{_levels(spec, 'dataset.name')}; objective {_levels(spec, 'objective.name')}. "

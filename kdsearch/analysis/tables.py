@@ -52,6 +52,10 @@ def answer_table(answer: BestAnswer) -> Table:
         Heading("pruned"),
     ]
     rows = [_answer_row(found, factors, tuned, defaults) for found in answer.setups]
+    if any(found.forecast for found in answer.setups):
+        loss = f"{100 * answer.target:g} points"
+        headings.append(Heading("decided", f"earned by replicates, and expected to lose at most {loss}"))
+        rows = [[*row, _decided(found)] for row, found in zip(rows, answer.setups, strict=True)]
     return Table(headings, rows, emphasis=len(factors), notes=_notes(answer))
 
 
@@ -215,6 +219,12 @@ def _answer_row(
         *(f"{100 * regret[t]:.1f}" if t in regret else NOTHING for t in defaults),
         *map(str, (found.trials, found.failed, found.pruned)),
     ]
+
+
+def _decided(found: SetupAnswer) -> str:
+    if found.forecast is None or found.temperature is None:
+        return NOTHING
+    return "yes" if found.forecast.decided else "no"
 
 
 def _outcome_text(band: TemperatureBand) -> str:

@@ -74,3 +74,11 @@ def test_hours_and_packs_are_told_without_an_exponent():
     table = forecast_table(replace(answer(replace(ANSWERED, forecast=needed)), slots=128.0))
     assert table.rows[0][-1] == "480"
     assert table.headings[-1].title.startswith("with 128 packs")
+
+
+def test_the_table_says_what_is_decided():
+    forecasts = [SetupForecast({}, 20, 0.001, decided=decided) for decided in (True, False)]
+    setups = [replace(ANSWERED, forecast=forecast) for forecast in forecasts]
+    table = answer_table(answer(*setups, SILENT))
+    assert table.headings[-1].text == "decided"
+    assert [row[-1] for row in table.rows] == ["yes", "no", "–"]
