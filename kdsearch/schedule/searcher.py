@@ -9,7 +9,8 @@ from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
 
 from kdsearch.schedule.losses import KILLED
-from kdsearch.schedule.trainable import pack_config
+from kdsearch.schedule.trainable import WARNINGS, pack_config
+from kdsearch.schedule.worker_warnings import WarningTeller
 from kdsearch.search import Pack
 from kdsearch.trial import Metrics, TrialResult
 
@@ -61,6 +62,7 @@ class PackSearcher(Searcher):
         self._heard: dict[str, float] = {}
         self._taken: dict[str, int | None] = {}
         self._reasons: dict[str, str] = {}
+        self._warnings = WarningTeller()
 
     def explain(self, trial_id: str, reason: str) -> None:
         """Take why a pack is about to be lost."""
@@ -92,6 +94,7 @@ class PackSearcher(Searcher):
             return
         self._taken[trial_id] = iteration
         self._heard[trial_id] = time.monotonic()
+        self._warnings.tell(result.get(WARNINGS, ()))
         if epochs := result.get("epochs"):
             self._source.take_epochs(epochs)
         if results := result.get("results"):

@@ -15,6 +15,7 @@ from kdsearch.distill.teacher_records import TeacherRecord, find_record, teacher
 from kdsearch.errors import KDSearchError, RunError
 from kdsearch.schedule.folders import enter_launch_folder
 from kdsearch.schedule.losses import reason_of
+from kdsearch.schedule.worker_warnings import WarningTeller, held_warnings
 from kdsearch.spec import StudySpec, TrainingSpec
 
 if TYPE_CHECKING:  # the task runs without a database
@@ -53,6 +54,7 @@ def train_teachers(
             pending[task.remote(document, str(artifacts), str(Path.cwd()))] = (
                 f"teacher {_short_name(document)} {attempt}"
             )
+    warnings = WarningTeller()
     while pending:
         ready: list[Any] = ray.wait(list(pending), num_returns=1, timeout=LOOK_S)[0]
         look()
@@ -61,13 +63,15 @@ def train_teachers(
         training = ready[0]
         name = pending[training]
         try:
-            news: dict[str, Any] = ray.get(next(training))
+            news: dict[str, Any]
+            news, told = ray.get(next(training))
         except StopIteration:
             del pending[training]
         except RayError as error:
             record.end_pack(name)
             raise _failure(error) from error
         else:
+            warnings.tell(told)
             _record_news(record, name, news)
 
 
@@ -131,14 +135,18 @@ def _short_name(document: dict[str, Any]) -> str:
         return str(document["teacher"]["arch"])
 
 
-def _train(document: dict[str, Any], artifacts: str, folder: str) -> Iterator[dict[str, Any]]:
-    """Yield nothing as a sign that the training begins, then the teacher's record."""
-    yield {}
+def _train(
+    document: dict[str, Any], artifacts: str, folder: str
+) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """Yield nothing as a sign that the training begins, then the teacher's record; each with warnings."""
+    yield {}, []
     enter_launch_folder(folder, document)
     from kdsearch.distill.teachers import ensure_teacher
 
-    recipe = recipe_of(TrainingSpec.model_validate(document))
-    yield _told(ensure_teacher(recipe, artifacts), artifacts)
+    with held_warnings() as held:
+        recipe = recipe_of(TrainingSpec.model_validate(document))
+        record = _told(ensure_teacher(recipe, artifacts), artifacts)
+    yield record, held.take()
 
 
 def _told(teacher: TeacherRecord, artifacts: Place) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ray import tune
 from kdsearch.distill.factories import words_of
 from kdsearch.schedule.folders import enter_launch_folder
 from kdsearch.schedule.trainers import load_trainer
+from kdsearch.schedule.worker_warnings import HeldWarnings, held_warnings
 from kdsearch.search import Pack
 from kdsearch.search.pruning import FloorWatch
 from kdsearch.spec import Params, Setup, StudySpec, load_spec
@@ -21,6 +22,8 @@ from kdsearch.trial import Metrics, PackEndedError, PackReport, Trial, TrialResu
 REPORT_INTERVAL_S = 1.0
 NODE = "node"
 """What of a result that Tune carries is the id of the worker's node."""
+WARNINGS = "warnings"
+"""What of it are the worker's warnings since the last one."""
 
 _STDERR = 2
 
@@ -43,22 +46,23 @@ def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str
     """Train the pack of a Ray trial, in the folder of the launch, and report epochs and results.
 
     A result that Tune carries has `epochs`, a list of `(epoch, {number: metrics})` since the last
-    one, `results`, the trials that ended, and the node's id.
+    one, `results`, the trials that ended, `warnings`, and the node's id.
     """
     spec = load_spec(document)
     trials = _trials(spec, config["pack"])
     watchdog = Watchdog(spec.resources.stall_minutes)
     node = ray.get_runtime_context().get_node_id()
-    report = _BatchedReport(trials, config["pack"], watchdog, node)
-    if spec.resources.stall_minutes:
-        report.send()  # from now on silence counts
-    watchdog.start()
-    try:
-        results = _train(spec, trials, report, artifacts, folder)
-    except PackEndedError:
-        sys.exit(0)  # as Tune asked
-    watchdog.stop()
-    report.finish(results)
+    with held_warnings() as held:
+        report = _BatchedReport(trials, config["pack"], watchdog, node, held)
+        if spec.resources.stall_minutes:
+            report.send()  # from now on silence counts
+        watchdog.start()
+        try:
+            results = _train(spec, trials, report, artifacts, folder)
+        except PackEndedError:
+            sys.exit(0)  # as Tune asked
+        watchdog.stop()
+        report.finish(results)
 
 
 def _train(
@@ -106,12 +110,18 @@ class _BatchedReport:
     """Collects epochs and hands them to Tune about once a second: short trials report often."""
 
     def __init__(
-        self, trials: Sequence[Trial], pack: Mapping[str, Any], watchdog: Watchdog, node: str
+        self,
+        trials: Sequence[Trial],
+        pack: Mapping[str, Any],
+        watchdog: Watchdog,
+        node: str,
+        held: HeldWarnings,
     ) -> None:
         self._floors = FloorWatch(pack["floors"], pack["audited"], pack["line"])
         self._last = {trial.number: trial.epochs for trial in trials if trial.number in pack["given_up"]}
         self._watchdog = watchdog
         self._node = node
+        self._held = held
         self._epochs: list[tuple[int, dict[int, Metrics]]] = []
         self._known: set[tuple[int, int]] = set()
         self._sent = time.monotonic()
@@ -141,7 +151,8 @@ class _BatchedReport:
 
     def send(self, results: Sequence[dict[str, Any]] = ()) -> None:
         try:
-            tune.report({"epochs": self._epochs, "results": list(results), NODE: self._node})
+            news = {"epochs": self._epochs, "results": list(results), WARNINGS: self._held.take()}
+            tune.report({**news, NODE: self._node})
         except SystemExit as asked:  # a trainer would take it for its own
             raise PackEndedError from asked
         self._epochs = []

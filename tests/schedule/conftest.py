@@ -13,9 +13,10 @@ import pytest
 from kdsearch.storage import TrialRow, load_trials, open_database
 
 TRAINER = """
-import math, time
+import logging, math, time
 
 def train(trial, report):
+    logging.getLogger("kdsearch.own").warning("a worker's disk is slow")
     T = trial.params["objective.temperature"]
     for epoch in range(1, trial.epochs + 1):
         time.sleep(trial.spec.options["seconds"] / trial.epochs)

@@ -41,6 +41,7 @@ def test_a_study_runs_to_its_budget_and_leaves_nothing_behind(
     assert process.returncode == 0, err
     rows = launches.rows()
     assert_clean(rows, 16)
+    assert err.count("a worker's disk is slow") == 1
     assert Counter(row.setup["optimizer.name"] for row in rows) == {"sgd": 8, "adamw": 8}
     assert {row.epochs for row in rows} == {4}
     assert out.startswith("{")

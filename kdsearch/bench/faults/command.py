@@ -2,53 +2,91 @@
 
 import json
 import random
+import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
 
-from kdsearch.bench.faults.kinds import KINDS, hindrance
-from kdsearch.bench.faults.study import EPOCHS, FaultStudy
+from kdsearch.bench.faults.kinds import KINDS, Kind, hindrance
+from kdsearch.bench.faults.study import EPOCHS, FaultStudy, MissedError
+from kdsearch.bench.faults.surroundings import Surroundings
 from kdsearch.cli.options import format_option
+
+_VERDICTS = ("clean", "failed", "not done")
 
 
 @dataclass(frozen=True)
 class Round:
-    """One fault and what did not hold after it; none of `problems` is a clean round."""
+    """One fault and what did not hold after it; `missed` is why it hit nobody, if it did not."""
 
     number: int
     kind: str
     seconds: float
     lost: int
     problems: list[str]
+    missed: str | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Say how it went: what does not hold fails, whether the fault hit somebody or not."""
+        if self.problems:
+            return "failed"
+        return "clean" if self.missed is None else "not done"
 
 
-def run_round(kind: str, seed: int, folder: Path, number: int = 0) -> Round:
+def run_round(kind: str, seed: int, folder: Path, surroundings: Surroundings, number: int = 0) -> Round:
     """Launch a study in a folder, do a fault of a kind to it, and check it once it has ended.
 
     Args:
         kind: A key of `KINDS`.
         seed: Decides the fault's moment.
         folder: An empty folder, for all that the study writes.
+        surroundings: What rounds share.
         number: The round's number.
     """
+    if why := hindrance(kind):
+        return Round(number, kind, 0.0, 0, [], why)
     luck = random.Random(f"{seed} {number} {kind}")  # noqa: S311 - moments, no secrets
     known = KINDS[kind]
-    settings = dict(known.settings)
-    if not known.distills:
-        once = {"fault": kind, "at": str(luck.randint(1, EPOCHS - 1)), "once": str(folder / "once")}
-        fault = {f"options.{name}": value for name, value in once.items()}
-        settings = {"options.epoch_s": "0.1", **fault, **settings}
-    study = FaultStudy(folder, distills=known.distills, settings=settings)
-    start = time.perf_counter()
-    code = known.run(study, luck)
+    study = _study(known, folder, luck, surroundings)
+    start, missed = time.perf_counter(), None
+    try:
+        code = known.run(study, luck, surroundings)
+    except MissedError as error:
+        code, missed = error.code, str(error)
     seconds = time.perf_counter() - start
-    lost = sum(row.state == "failed" for row in study.rows())
-    return Round(number, kind, seconds, lost, study.problems(code, known.reason, known.hits))
+    found = study.read()
+    right = None
+    if known.distills and found is not None:
+        right = surroundings.reference.curves(found, folder / "study.yaml", study.artifacts)
+    problems = study.problems(code, known.reason, right)
+    failed = [trial for trial in found.trials if trial.state == "failed"] if found is not None else []
+    if known.hits and missed is None and not any(re.match(known.reason, t.reason or "") for t in failed):
+        problems.append(f"no trial failed with {known.reason!r}")
+    return Round(number, kind, seconds, len(failed), problems, missed)
+
+
+def _study(known: Kind, folder: Path, luck: random.Random, surroundings: Surroundings) -> FaultStudy:
+    meets = {
+        "options.fault": known.fault,
+        "options.at": str(luck.randint(1, EPOCHS - 1)),
+        "options.first": str(luck.randint(0, known.latest)),
+        "options.folder": str(folder),
+        "options.epoch_s": "0",
+    }
+    return FaultStudy(
+        folder,
+        distills=known.distills,
+        settings={**({} if known.distills else meets), **known.settings},
+        address=None if known.own_ray else surroundings.address(),
+        storage=surroundings.new_database() if known.on_server else None,
+    )
 
 
 @click.command()
@@ -57,32 +95,48 @@ def run_round(kind: str, seed: int, folder: Path, number: int = 0) -> Round:
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Only these kinds.")
 @format_option
 def faults_command(rounds: int, seed: int, kinds: tuple[str, ...], output: str) -> None:
-    """Do faults to running studies, and check that nothing is lost."""
+    """Do faults to running studies, and check that nothing is lost.
+
+    A round whose fault hit nobody is not done: neither clean nor failed. Exit code 1: a round failed, or none
+    was clean.
+    """
     done = []
-    for number, kind in enumerate(_kinds(rounds, seed, kinds)):
-        with TemporaryDirectory(prefix="kdsearch-faults-") as folder:
-            found = run_round(kind, seed, Path(folder), number)
-        done.append(found)
-        click.echo(_line(found), err=output == "json")
-    clean = sum(not found.problems for found in done)
+    with Surroundings() as surroundings:
+        for number, kind in enumerate(_kinds(rounds, seed, kinds)):
+            with TemporaryDirectory(prefix="kdsearch-faults-", ignore_cleanup_errors=True) as folder:
+                found = run_round(kind, seed, Path(folder), surroundings, number)
+            done.append(found)
+            click.echo(_line(found), err=output == "json")
     if output == "json":
-        click.echo(json.dumps([asdict(found) for found in done]))
+        click.echo(json.dumps([{**asdict(found), "verdict": found.verdict} for found in done]))
     else:
-        counts = Counter(found.kind for found in done)
-        click.echo(
-            f"{clean} of {len(done)} rounds clean: " + ", ".join(f"{n} {k}" for k, n in counts.items())
-        )
-    sys.exit(clean < len(done))
+        click.echo(_table(done))
+    verdicts = Counter(found.verdict for found in done)
+    sys.exit(verdicts["failed"] > 0 or verdicts["clean"] == 0)
 
 
 def _kinds(rounds: int, seed: int, kinds: tuple[str, ...]) -> list[str]:
     """Return a kind for each round: all kinds equally often, in random order."""
-    chosen = [kind for kind in kinds or KINDS if hindrance(kind) is None]
+    luck = random.Random(seed)  # noqa: S311 - as above
+    chosen = list(kinds or KINDS)
+    luck.shuffle(chosen)
     drawn = [chosen[number % len(chosen)] for number in range(rounds)]
-    random.Random(seed).shuffle(drawn)  # noqa: S311 - as above
+    luck.shuffle(drawn)
     return drawn
 
 
 def _line(found: Round) -> str:
-    verdict = "clean" if not found.problems else "; ".join(found.problems)
-    return f"{found.number:>4} {found.kind:<8} {found.seconds:6.1f} s {found.lost:>3} failed  {verdict}"
+    said = {"clean": "", "failed": f": {'; '.join(found.problems)}", "not done": f": {found.missed}"}
+    words = f"{found.verdict}{said[found.verdict]}"
+    return f"{found.number:>4} {found.kind:<10} {found.seconds:6.1f} s {found.lost:>3} failed  {words}"
+
+
+def _table(done: Sequence[Round]) -> str:
+    """Return how many rounds of each kind went how, and how long one took."""
+    lines = [f"{'kind':<12}{''.join(f'{verdict:>10}' for verdict in _VERDICTS)}{'s a round':>12}"]
+    for kind in (*(kind for kind in KINDS if any(found.kind == kind for found in done)), "all"):
+        own = [found for found in done if kind in (found.kind, "all")]
+        counts = Counter(found.verdict for found in own)
+        mean = sum(found.seconds for found in own) / max(1, len(own))
+        lines.append(f"{kind:<12}{''.join(f'{counts[verdict]:>10}' for verdict in _VERDICTS)}{mean:>12.1f}")
+    return "\n".join(lines)

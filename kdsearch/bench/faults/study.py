@@ -1,19 +1,35 @@
-"""A study of seconds that faults are done to, launched as a user would, and what must hold of it then."""
+"""A study of seconds that faults are done to, launched as a user would."""
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
-from kdsearch.storage import TrialRow, load_epochs, load_trials, open_database
+import psutil  # type: ignore[import-untyped]  # has no stubs of its own
 
-NAME, TRIALS, EPOCHS, PACK = "faults", 8, 6, 2
-LIMIT_S = 180.0
+from kdsearch.bench.faults.checks import (
+    Curves,
+    problems_of_change,
+    problems_of_files,
+    problems_of_log,
+    problems_of_numbers,
+    problems_of_study,
+)
+from kdsearch.bench.faults.reading import Reading, TrialLine, read_study
+from kdsearch.bench.faults.trainer import OPEN, at_gate
+
+NAME, TRIALS, EPOCHS, PACK = "faults", 8, 4, 2
+DISTILLED_EPOCHS = 30
+PATIENCE_S = 600.0
+"""So long nothing may go on, by the database and the log: a slow machine is no fault."""
+_LOOK_S = 0.05
+_READ_S = 0.5
+_MARK = "KDSEARCH_FAULT_ROUND"
 _WAITING = {
     "trainer": "kdsearch.bench.faults.trainer:train",
     "training": {"epochs": EPOCHS},
@@ -23,20 +39,49 @@ _DISTILLING = {
     "augment": {"crop_padding": 1},
     "student": {"arch": "convnet_8_16"},
     "teacher": {"arch": "mlp_64", "finetune": {"epochs": 20}},
-    "training": {"epochs": EPOCHS * 5, "batch_size": 32},
+    "training": {"epochs": DISTILLED_EPOCHS, "batch_size": 32},
 }
+
+Driver = subprocess.Popen[bytes]
+
+
+class MissedError(Exception):
+    """A fault hit nobody, for a reason in words; `code` is the driver's exit code."""
+
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class FaultStudy:
-    """The study in a folder of its own."""
+    """The study in a folder of its own, and what was found wrong with it so far.
 
-    def __init__(self, folder: Path, *, distills: bool, settings: Mapping[str, str]) -> None:
+    Args:
+        folder: An empty folder.
+        distills: Whether it trains students on digits, not with the trainer that takes no time.
+        settings: Beside those of the study.
+        address: The Ray cluster that it joins; without one each launch starts its own.
+        storage: The URL of its database; without one a file in the folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        distills: bool,
+        settings: Mapping[str, str],
+        address: str | None = None,
+        storage: str | None = None,
+    ) -> None:
         self.folder = folder
         self.artifacts = folder / "artifacts"
         self.artifacts.mkdir(parents=True, exist_ok=True)
-        self.epochs = EPOCHS * 5 if distills else EPOCHS
-        self.finished: set[int] = set()
-        self._storage = f"sqlite:///{folder / 'study.db'}"
+        self.file = folder / "study.db"
+        self.epochs = DISTILLED_EPOCHS if distills else EPOCHS
+        self.finished: dict[int, TrialLine] = {}
+        self.wrong: list[str] = []
+        self._address = address
+        self._storage = storage or f"sqlite:///{self.file}"
         self._options = [word for item in settings.items() for word in ("--set", "=".join(item))]
         document = {
             **(_DISTILLING if distills else _WAITING),
@@ -48,109 +93,179 @@ class FaultStudy:
         }
         (folder / "study.yaml").write_text(json.dumps(document))
 
-    def launch(self, *, shell: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> int:
-        """Launch to the end and return the exit code."""
-        return self.wait(self.start(shell=shell, environment=environment))
-
     def start(
-        self, *more: str, shell: Sequence[str] = (), environment: Mapping[str, str] | None = None
-    ) -> "subprocess.Popen[bytes]":
-        """Launch and return the driver's process.
+        self,
+        *more: str,
+        shell: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        out: IO[bytes] | int | None = None,
+        errors: IO[bytes] | int | None = None,
+    ) -> Driver:
+        """Launch and return the driver's process, the first of a group of its own.
 
         Args:
             more: Options of the command.
             shell: What starts the command, as `env` would.
             environment: Variables beside this process's own.
+            out: Where its output goes; without one to the log.
+            errors: Where its messages go; without one to the log.
         """
-        command = [*shell, sys.executable, "-m", "kdsearch", "launch", "study.yaml", *self._options, *more]
-        variables = {**os.environ, **(environment or {}), "KDSEARCH_STORAGE": self._storage}
+        joins = [] if self._address is None or "--address" in more else ["--address", self._address]
+        launch = ["-m", "kdsearch", "launch", "study.yaml", *self._options, *joins, *more]
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
+        variables |= {"KDSEARCH_STORAGE": self._storage, _MARK: str(self.folder)}
         with (self.folder / "log").open("ab") as log:
-            return subprocess.Popen(command, cwd=self.folder, env=variables, stdout=log, stderr=log)  # noqa: S603 - ours
+            return subprocess.Popen(  # noqa: S603 - ours
+                [*shell, sys.executable, *launch],
+                cwd=self.folder,
+                env=variables,
+                stdout=log if out is None else out,
+                stderr=log if errors is None else errors,
+                start_new_session=True,
+            )
 
-    def wait(self, process: "subprocess.Popen[bytes]") -> int:
-        """Wait for a driver and return its exit code; one that takes far too long is killed."""
-        try:
-            return process.wait(LIMIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
+    def launch(self, *, shell: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> int:
+        """Launch to the end and return the exit code."""
+        return self.wait(self.start(shell=shell, environment=environment))
 
-    def await_running(self, process: "subprocess.Popen[bytes]") -> None:
-        """Wait until two packs train at once, or the driver has ended."""
-        while process.poll() is None:
-            if len({row.pack for row in self.rows() if row.state == "running" and row.epochs}) > 1:
-                return
-            time.sleep(0.1)
+    def wait(self, driver: Driver) -> int:
+        """Wait for a driver's end and return its exit code; one with which nothing goes on is killed."""
+        self.until(driver, lambda: False)
+        return driver.wait()
+
+    def until(self, driver: Driver, holds: Callable[[], bool]) -> bool:
+        """Wait until something holds; return False where the driver ended first, or nothing goes on.
+
+        What has finished by then is remembered, and must stay as it is.
+        """
+        seen, since, read = "", time.monotonic(), 0.0
+        while driver.poll() is None:
+            if holds():
+                return True
+            now = time.monotonic()
+            if now - read > _READ_S:
+                read, progress = now, self._progress()
+                since, seen = (since, seen) if progress == seen else (now, progress)
+            if now - since > PATIENCE_S:
+                self.wrong.append(f"nothing went on for {PATIENCE_S:g} s, so the driver was killed")
+                driver.kill()
+                driver.wait()
+            time.sleep(_LOOK_S)
+        return False
+
+    def until_at_gate(self, driver: Driver, processes: int = 1) -> list[int]:
+        """Wait until so many processes wait at the gate at once, and return them.
+
+        Raises:
+            MissedError: The study ended before.
+        """
+        if not self.until(driver, lambda: len(self._alive_at_gate()) >= processes):
+            raise MissedError(f"{processes} packs never ran at once", driver.wait())
+        return self._alive_at_gate()
+
+    def open_gate(self) -> None:
+        """Let what waits at the gate go on, and whatever comes later pass."""
+        (self.folder / OPEN).touch()
+
+    def expect(self, what: str, code: int, *right: int) -> None:
+        """Note it where a driver ended with another exit code than it should."""
+        if code not in right:
+            self.wrong.append(f"{what}: exit code {code}: {self._last_words()}")
+
+    def expect_words(self, words: str) -> None:
+        """Note it where the drivers have not said this."""
+        if words not in self.log():
+            self.wrong.append(f"the log lacks {words!r}")
 
     def log(self) -> str:
         """Return what the drivers printed."""
-        return (self.folder / "log").read_text(errors="replace")
+        log = self.folder / "log"
+        return log.read_text(errors="replace") if log.exists() else ""
 
-    def rows(self) -> list[TrialRow]:
-        """Return the trials so far."""
+    def read(self) -> Reading | None:
+        """Return what the database holds; None while there is nothing."""
+        found = read_study(self._storage, NAME)
+        if found is not None:
+            for number, trial in found.finished.items():
+                self.finished.setdefault(number, trial)
+        return found
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the processes of the study's drivers and of their Ray, and the workers of another Ray."""
+        own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+        return [
+            process for process in psutil.process_iter() if process.pid not in own and self._is_own(process)
+        ]
+
+    def worker(self, title: str) -> psutil.Process | None:
+        """Return a process of the study whose title begins so."""
+        for process in self.processes():
+            with suppress(psutil.Error):
+                if " ".join(process.cmdline()).startswith(title):
+                    return process
+        return None
+
+    def problems(self, code: int, reason: str, right: Curves | None = None) -> list[str]:
+        """Return what does not hold of the ended study.
+
+        Args:
+            code: The last launch's exit code.
+            reason: See `Kind`.
+            right: The right curves by seed; of the trainer that takes no time they are known.
+        """
+        return [*self.wrong, *self._problems(code, reason, right)]
+
+    def _problems(self, code: int, reason: str, right: Curves | None) -> Iterator[str]:
+        if code != 0:
+            yield f"exit code {code}: {self._last_words()}"
+        before = dict(self.finished)
+        found = self.read()
+        if found is None:
+            yield "there is no study"
+        else:
+            yield from problems_of_study(found, TRIALS, self.epochs, reason)
+            yield from problems_of_change(before, found)
+            yield from problems_of_numbers(found, right)
+        yield from problems_of_files(self.artifacts)
+        yield from problems_of_log(self.log())
+        if left := self._left():
+            yield f"processes are left: {left}"
+
+    def _left(self) -> list[str]:
+        """Return the processes that do not end after their driver; Ray takes a moment to end its own."""
+        since = time.monotonic()
+        while (left := self.processes()) and time.monotonic() - since < PATIENCE_S / 5:
+            time.sleep(0.2)
+        words = []
+        for process in left:
+            with suppress(psutil.Error):
+                words.append(" ".join(process.cmdline())[:80])
+        return words
+
+    def _is_own(self, process: psutil.Process) -> bool:
+        """Return whether a process has this study's mark, or works in its folder."""
         try:
-            with open_database(self._storage) as database:
-                return load_trials(database, NAME)
-        except ValueError:  # the database, or the study in it, is being made
-            return []
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            own = str(self.folder)
+            return bool(process.environ().get(_MARK) == own or process.cwd() == own)
+        except psutil.Error:
+            return False
 
-    def note_finished(self) -> None:
-        """Remember what is finished by now, and must stay so."""
-        self.finished |= {row.number for row in self.rows() if row.state == "complete"}
+    def _alive_at_gate(self) -> list[int]:
+        return [pid for pid in at_gate(self.folder) if psutil.pid_exists(pid)]
 
-    def problems(self, code: int, reason: str, hits: bool) -> list[str]:
-        """Return what does not hold of the ended study; see `Kind` for the arguments."""
-        rows = self.rows()
-        diverged = [row for row in rows if row.reason == "diverged"]
-        complete = [row for row in rows if row.state == "complete"]
-        failed = [row for row in rows if row.state == "failed"]
-        states = Counter(row.state for row in rows)
-        strange = {row.reason for row in failed if not re.match(reason, row.reason or "")}
-        left = self._left_files()
-        found = {
-            f"exit code {code}: {self._last_words()}": code != 0,
-            f"{states['running']} running, {states['waiting']} waiting": states["running"]
-            + states["waiting"],
-            f"{len(complete) + len(diverged)} of {TRIALS} finished": len(complete) + len(diverged) != TRIALS,
-            "a seed counted twice": len({row.seed for row in complete + diverged})
-            != len(complete + diverged),
-            "a finished trial was lost": not self.finished <= {row.number for row in complete},
-            f"the reasons {strange}": strange,
-            f"no trial failed with {reason!r}": hits and not failed,
-            "a curve has gaps": not self._curves_are_whole([row.number for row in complete]),
-            "a curve changed when its pack was run again": not self._curves_agree(rows),
-            f"left behind: {left}": left,
-        }
-        return [text for text, holds in found.items() if holds]
+    def _progress(self) -> str:
+        """Return a text that changes with whatever goes on."""
+        found = self.read()
+        said = {
+            line for line in self.log().splitlines() if " trials, " not in line
+        }  # which come by the clock
+        if found is None:
+            return str(len(said))
+        epochs = sum(len(trial.curve) for trial in found.trials)
+        return f"{len(said)} {found.state} {found.running_packs} {epochs} {[t.state for t in found.trials]}"
 
     def _last_words(self) -> str:
-        lines = self.log().splitlines() if (self.folder / "log").exists() else []
-        return lines[-1] if lines else "nothing was printed"
-
-    def _left_files(self) -> list[str]:
-        unfinished = (*self.artifacts.rglob("*.part"), *self.artifacts.glob("teachers/.*"))
-        return [path.name for path in (*unfinished, *self.artifacts.glob("checkpoints/*"))]
-
-    def _curves(self, numbers: list[int]) -> dict[int, dict[int, float | None]]:
-        if not numbers:
-            return {}
-        with open_database(self._storage) as database:
-            epochs = load_epochs(database, NAME, numbers)
-        curves: dict[int, dict[int, float | None]] = {number: {} for number in numbers}
-        for row in epochs:
-            curves[row.number][row.epoch] = row.val_accuracy
-        return curves
-
-    def _curves_are_whole(self, numbers: list[int]) -> bool:
-        whole = list(range(1, self.epochs + 1))
-        return all(sorted(curve) == whole for curve in self._curves(numbers).values())
-
-    def _curves_agree(self, rows: Sequence[TrialRow]) -> bool:
-        """Return whether trials of one seed, the lost and those run again, share their curve."""
-        curves = self._curves([row.number for row in rows])
-        by_seed: dict[int, dict[int, float | None]] = {}
-        for row in rows:
-            seen = by_seed.setdefault(row.seed, {})
-            if any(seen.setdefault(epoch, value) != value for epoch, value in curves[row.number].items()):
-                return False
-        return True
+        lines = self.log().splitlines()
+        return lines[-1][:300] if lines else "nothing was printed"

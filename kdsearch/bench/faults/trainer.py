@@ -1,35 +1,64 @@
-"""A trainer that only waits and, in one of a study's trials, does what the spec's options ask for."""
+"""A trainer that takes no time: it fails once as the spec's options ask, or waits at a gate."""
 
 import math
 import os
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kdsearch.trial import Metrics, Trial
 
 _STEP_BYTES = 64 * 2**20
+_LOOK_S = 0.02
+
+ONCE, OPEN = "once", "open"
+"""Files in the folder `options.folder`: the fault has happened, the gate is open."""
 
 
 def train(trial: Trial, report: Callable[[int, Metrics], bool]) -> Metrics:
-    """Report accuracies that follow from the temperature; fail once, after epoch `options.at`.
+    """Report accuracies that follow from the temperature.
 
-    `options.fault` names a function below, and the file `options.once` keeps it from happening again.
+    Trials from the number `options.first` on meet the fault after epoch `options.at`: `options.fault` names a
+    function below, which is called once in a study, or `gate`, where each waits until the gate is open.
     """
     options = trial.spec.options
-    temperature = trial.params["objective.temperature"]
+    folder, fault = Path(str(options["folder"])), str(options["fault"])
+    accuracy = math.nan
     for epoch in range(1, trial.epochs + 1):
         time.sleep(float(str(options["epoch_s"])))
-        accuracy = 0.9 - 0.05 * math.log(temperature / 6) ** 2 - 0.3 / epoch
+        accuracy = accuracy_at(trial.params["objective.temperature"], epoch)
         report(epoch, {"val_accuracy": accuracy})
-        fault = _FAULTS.get(str(options["fault"]))
-        if fault and epoch == options["at"] and _is_first(Path(str(options["once"]))):
-            accuracy = fault(accuracy)
+        if epoch == options["at"] and trial.number >= int(str(options["first"])):
+            if fault == "gate":
+                wait_at_gate(folder)
+            elif fault in _FAULTS and _is_first(folder / ONCE):
+                accuracy = _FAULTS[fault](accuracy)
         if not math.isfinite(accuracy):
             break
     return {"val_accuracy": accuracy}
+
+
+def accuracy_at(temperature: float, epoch: int) -> float:
+    """Return the validation accuracy that a trial of this temperature reports after an epoch."""
+    return 0.9 - 0.05 * math.log(temperature / 6) ** 2 - 0.3 / epoch
+
+
+def wait_at_gate(folder: Path) -> None:
+    """Leave this process's mark at the gate and wait until it is open."""
+    if (folder / OPEN).exists():
+        return
+    mark = folder / f"at-gate-{os.getpid()}"
+    mark.touch()
+    while not (folder / OPEN).exists():
+        time.sleep(_LOOK_S)
+    mark.unlink(missing_ok=True)
+
+
+def at_gate(folder: Path) -> list[int]:
+    """Return the processes that have come to the gate and wait there, dead ones included."""
+    return [int(mark.name.rpartition("-")[2]) for mark in folder.glob("at-gate-*")]
 
 
 def _is_first(flag: Path) -> bool:
@@ -79,7 +108,7 @@ def _outgrow_node(accuracy: float) -> float:
     return accuracy
 
 
-_FAULTS: dict[str, Callable[[float], float]] = {
+_FAULTS: Mapping[str, Callable[[float], float]] = {
     "worker": _kill,
     "raise": _raise,
     "hang": _hang,

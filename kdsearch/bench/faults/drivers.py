@@ -1,0 +1,213 @@
+"""Faults of the driver and of what surrounds it: signals, a second launch, its log, its database, its Ray."""
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]  # has no stubs of its own
+
+from kdsearch.bench.faults.study import Driver, FaultStudy, MissedError
+from kdsearch.bench.faults.surroundings import Surroundings, stop_server
+
+_START_S = 8.0
+"""About how long a launch takes until its first trial: moments of the start are drawn from it."""
+_SLOWEST_S = 20.0
+_DAEMONS = ("raylet", "gcs_server")
+
+
+def kill_driver(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+    """Kill the driver while it starts or while it trains; its Ray has to end by itself."""
+    driver = study.start()
+    if luck.random() < 0.5:
+        study.until_at_gate(driver)
+    else:
+        time.sleep(luck.uniform(0.0, _START_S))
+    _send(driver, signal.SIGKILL)
+    study.read()
+    study.open_gate()
+    return study.launch()
+
+
+def end_driver(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+    """Send SIGTERM to the driver, or to its group, while Ray starts or while it trains."""
+    driver = study.start()
+    if luck.random() < 0.5:
+        study.until_at_gate(driver)
+        running = True
+    else:
+        study.until(driver, lambda: "starting Ray" in study.log())
+        time.sleep(luck.uniform(0.0, _START_S))
+        running = False
+    if driver.poll() is not None:
+        raise MissedError("the study ended before the signal", driver.wait())
+    if luck.random() < 0.5:
+        driver.send_signal(signal.SIGTERM)
+    else:
+        os.killpg(driver.pid, signal.SIGTERM)
+    study.expect("SIGTERM", study.wait(driver), 130)
+    study.expect_words("Interrupted. The same command goes on where it stopped.")
+    found = study.read()
+    if found is not None and (found.state != "interrupted" or found.count("running") or found.drivers):
+        study.wrong.append(f"after SIGTERM: {found.state}, {found.count('running')} running")
+    if running and (found is None or not found.count("waiting")):
+        study.wrong.append("after SIGTERM no trial waits")
+    study.open_gate()
+    return study.launch()
+
+
+def stop_driver(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+    """Stop the driver as a suspended machine does, let a second one take over, then wake the first."""
+    first = study.start()
+    study.until_at_gate(first)
+    _suspend(study, first)
+    try:
+        study.open_gate()
+        takeover = luck.random() < 0.75
+        code = study.wait(study.start("--takeover") if takeover else study.start())
+        while not takeover and code == 3:  # until its lease has expired
+            code = study.wait(study.start())
+        before = study.read()
+    finally:
+        first.send_signal(signal.SIGCONT)
+    study.expect("the driver that was stopped", study.wait(first), 3)
+    study.expect_words("was taken over by another driver; this one stops.")
+    if study.read() != before:
+        study.wrong.append("the driver that was stopped wrote to the study")
+    return code
+
+
+def _suspend(study: FaultStudy, driver: Driver) -> None:
+    """Stop a driver at a moment when it does not hold the database's lock."""
+    while driver.poll() is None:
+        driver.send_signal(signal.SIGSTOP)
+        with closing(sqlite3.connect(study.file, timeout=0, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+            except sqlite3.OperationalError:
+                driver.send_signal(signal.SIGCONT)
+                time.sleep(0.1)
+            else:
+                return
+    raise MissedError("the study ended before it could be stopped", driver.wait())
+
+
+def close_log(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+    """Read one line of what a launch says, and go away."""
+    read, write = os.pipe()
+    driver = study.start(out=write if luck.random() < 0.5 else None, errors=write)
+    os.close(write)
+    with os.fdopen(read, "rb") as reader:
+        reader.readline()
+    if driver.poll() is not None:
+        raise MissedError("the study ended before its reader went away", driver.wait())
+    study.open_gate()
+    return study.wait(driver)
+
+
+def take_database(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+    """Delete the database under its driver, or put an earlier copy or an empty file in its place."""
+    driver = study.start()
+    study.until_at_gate(driver)
+    copy = study.folder / "copy.db"
+    how = luck.choice(("deleted", "restored", "emptied"))
+    if how == "restored":
+        with closing(sqlite3.connect(study.file)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+    elif how == "emptied":
+        copy.touch()
+    for end in ("-wal", "-shm"):
+        Path(f"{study.file}{end}").unlink(missing_ok=True)
+    study.finished.clear()
+    if how == "deleted":
+        study.file.unlink()
+    else:
+        os.replace(copy, study.file)
+    study.expect("the database was taken", study.wait(driver), 1)  # the gate is closed: no trial ends first
+    study.expect_words("was deleted while it was in use" if how == "deleted" else "was replaced while it was")
+    study.open_gate()
+    return study.launch()
+
+
+def restart_server(study: FaultStudy, luck: random.Random, surroundings: Surroundings) -> int:
+    """Stop PostgreSQL under a running study, cleanly or as in a crash, and start it again later."""
+    driver = study.start()
+    study.until_at_gate(driver)
+    early = luck.random() < 0.5
+    if early:
+        study.open_gate()
+    stop_server(surroundings.server, luck.choice((signal.SIGINT, signal.SIGQUIT)))
+    time.sleep(luck.uniform(0.0, 4.0))
+    surroundings.server.ensure_postgres_running()
+    if not early:
+        study.open_gate()
+    return study.wait(driver)
+
+
+def hinder_ray(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+    """Kill a process of the Ray that starts, or hold it up for some seconds."""
+    driver = study.start()
+    study.open_gate()
+    name = luck.choice(_DAEMONS)
+    found: list[psutil.Process] = []
+
+    def starts() -> bool:
+        found.extend(p for p in study.processes() if _name(p) == name)
+        return bool(found)
+
+    if not study.until(driver, starts) or "searching" in study.log():
+        raise MissedError("Ray had started", study.wait(driver))
+    if luck.random() < 0.5:
+        found[0].kill()
+        code = study.wait(driver)
+        study.expect_words("It is started once more.")
+        return code
+    found[0].suspend()
+    time.sleep(luck.uniform(2.0, _SLOWEST_S))
+    found[0].resume()
+    return study.wait(driver)
+
+
+def fill_disk(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+    """Keep the artifacts on a small disk: too small for the teacher at times, then for the soft targets."""
+    room = luck.choice((8, 64, 128))
+    code = study.launch(shell=_on_small_disk(study, room))
+    if "o space left" not in study.log() and "Free space there" not in study.log():
+        raise MissedError("there was room enough", code)
+    if code == 1 and "Free space there" in study.log():
+        code = study.launch(shell=_on_small_disk(study, 512))
+    return code
+
+
+def _on_small_disk(study: FaultStudy, size_kib: int) -> list[str]:
+    mount = f'mount -t tmpfs -o size={size_kib}k tmpfs "$0" && exec "$@"'
+    return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, str(study.artifacts)]
+
+
+def small_disk_problem() -> str | None:
+    """Return why this machine has no file system of one's own; None where it has."""
+    if shutil.which("unshare") is None:
+        return "a file system of one's own needs Linux and unshare"
+    command = ["unshare", "--user", "--map-root-user", "--mount", "true"]
+    done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - ours
+    return "mount namespaces are not allowed" if done.returncode else None
+
+
+def _send(driver: Driver, number: signal.Signals) -> None:
+    if driver.poll() is not None:
+        raise MissedError("the study ended before the signal", driver.wait())
+    driver.send_signal(number)
+    driver.wait()
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return str(process.name())
+    except psutil.Error:
+        return ""

@@ -1,0 +1,191 @@
+"""Faults of workers, of their nodes and of the files that they share."""
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]  # has no stubs of its own
+
+from kdsearch.bench.faults.networks import two_hosts
+from kdsearch.bench.faults.study import Driver, FaultStudy, MissedError
+from kdsearch.bench.faults.surroundings import NODE_OPTIONS, Surroundings
+from kdsearch.bench.faults.trainer import ONCE
+
+_PACK, _TEACHER = "ray::ImplicitFunc", "ray::_train"
+"""How the titles of Ray's processes begin that train them."""
+_QUICK_TO_MISS = {  # Ray gives a silent node up within 8 seconds, not a minute
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_health_check_initial_delay_ms": "0",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "5",
+}
+_MONITOR_ROOM = 0.08  # of the node's memory, above what is used now
+_TURNED = 8
+
+Files = Callable[[Path], Iterator[Path]]
+
+
+def by_itself(study: FaultStudy, _luck: random.Random, _: Surroundings) -> int:
+    """Launch; the trainer does the fault."""
+    return _after_once(study, study.launch())
+
+
+def monitored(study: FaultStudy, _luck: random.Random, _: Surroundings) -> int:
+    """Launch where Ray's memory monitor is near its limit."""
+    used = psutil.virtual_memory().percent / 100
+    code = study.launch(environment={"RAY_memory_usage_threshold": f"{used + _MONITOR_ROOM:.3f}"})
+    return _after_once(study, code)
+
+
+def _after_once(study: FaultStudy, code: int) -> int:
+    if not (study.folder / ONCE).exists():
+        raise MissedError("no trial came to the fault", code)
+    return code
+
+
+def kill_teacher(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+    """Kill the process that trains the teacher, at a random moment of its life."""
+    driver = study.start()
+    hit = study.until(driver, lambda: study.worker(_TEACHER) is not None)
+    time.sleep(luck.uniform(0.0, 0.8))
+    worker = study.worker(_TEACHER)
+    if worker is not None:
+        worker.kill()
+    code = study.wait(driver)
+    if not hit or worker is None:
+        raise MissedError("the teacher was trained before it was found", code)
+    return code
+
+
+def kill_pack(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+    """Kill a worker once its pack has left a checkpoint."""
+    driver = study.start()
+    _suspended_pack(study, driver, luck).kill()
+    return study.wait(driver)
+
+
+def damage(files: Files, folder: str) -> Callable[[FaultStudy, random.Random, Surroundings], int]:
+    """Return a run that turns bits of files in the middle of a pack, and kills its worker or the driver.
+
+    Args:
+        files: The files of a folder of artifacts.
+        folder: Theirs, as the log is to name it.
+    """
+
+    def run(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+        driver = study.start()
+        worker = _suspended_pack(study, driver, luck)
+        turned = {file: _turn_bits(file, luck) for file in files(study.artifacts)}
+        study.read()
+        if luck.random() < 0.5:
+            worker.kill()
+            code = study.wait(driver)
+        else:
+            driver.kill()
+            worker.kill()
+            driver.wait()
+            code = study.launch()
+        left = [file for file, content in turned.items() if file.exists() and file.read_bytes() == content]
+        if left:
+            raise MissedError(f"nobody read {len(left)} of {len(turned)} files again", code)
+        if not any(
+            f"/{folder}/" in line and "is damaged, and is made again" in line for line in _lines(study)
+        ):
+            study.wrong.append(f"the log does not tell of the damage in {folder}")
+        return code
+
+    return run
+
+
+def _lines(study: FaultStudy) -> list[str]:
+    return study.log().splitlines()
+
+
+def _turn_bits(file: Path, luck: random.Random) -> bytes:
+    """Turn a bit of some bytes of a file, as a disk may; return what it holds then."""
+    content = bytearray(file.read_bytes())
+    for place in luck.sample(range(len(content)), min(_TURNED, len(content))):
+        content[place] ^= 1 << luck.randrange(8)
+    file.write_bytes(content)
+    return bytes(content)
+
+
+def _suspended_pack(study: FaultStudy, driver: Driver, luck: random.Random) -> psutil.Process:
+    """Stop a worker in the middle of its pack, which has left a checkpoint then and has not reported its end.
+
+    It is one that trains alone. Some packs at the beginning are let go.
+    """
+    skipped = luck.randrange(3)
+    found: list[psutil.Process] = []
+
+    def stops() -> bool:
+        done = study.read()
+        if done is None or len(done.finished) < 2 * skipped or not _checkpoints(study):
+            return False
+        worker = study.worker(_PACK)
+        if worker is None:
+            return False
+        with suppress(psutil.Error):
+            worker.suspend()
+            if _checkpoints(study):
+                found.append(worker)
+                return True
+            worker.resume()
+        return False
+
+    if not study.until(driver, stops):
+        raise MissedError("no pack was met in the middle of its training", driver.wait())
+    return found[0]
+
+
+def _checkpoints(study: FaultStudy) -> list[Path]:
+    return list(study.artifacts.glob("checkpoints/*.pt"))
+
+
+def lose_node(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+    """Kill the raylet of one of two nodes while a pack trains on each."""
+    with _two_nodes() as (address, raylet):
+        driver = study.start("--address", address)
+        study.until_at_gate(driver, 2)
+        time.sleep(luck.uniform(0.0, 1.0))
+        os.kill(raylet, signal.SIGKILL)
+        study.open_gate()
+        return study.wait(driver)
+
+
+@contextmanager
+def _two_nodes() -> Iterator[tuple[str, int]]:
+    """Start a cluster of two raylets; give its address and the second one's process."""
+    from ray.cluster_utils import Cluster
+
+    quiet: dict[str, Any] = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 128 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args={**quiet, "include_dashboard": False})
+    try:
+        node = cluster.add_node(**quiet)
+        yield cluster.address, node.all_processes["raylet"][0].process.pid
+    finally:
+        cluster.shutdown()  # type: ignore[no-untyped-call]  # Ray's own lack
+
+
+def cut_off(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+    """Take one of two hosts off the network while a pack trains on each."""
+    with two_hosts() as (head, other), TemporaryDirectory(prefix="kdn-") as folder:
+        address = f"{head.address}:6379"
+        first = ("--head", "--port=6379", "--include-dashboard=false", f"--temp-dir={folder}")
+        for host, options in ((head, first), (other, (f"--address={address}",))):
+            own = (*options, f"--node-ip-address={host.address}", "--num-cpus=1", *NODE_OPTIONS)
+            host.run(str(Path(sys.executable).with_name("ray")), "start", *own, environment=_QUICK_TO_MISS)
+        driver = study.start("--address", address, shell=head.shell)
+        study.until_at_gate(driver, 2)
+        time.sleep(luck.uniform(0.0, 1.0))
+        other.cut_off()
+        study.open_gate()
+        return study.wait(driver)
