@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +16,15 @@ from sqlalchemy.exc import DBAPIError
 
 from kdsearch.errors import KDSearchError, LiveDriverError, RequestError, RunError
 from kdsearch.storage.database import Database, database_now
-from kdsearch.storage.ledger import close_packs, count_running, count_time
+from kdsearch.storage.ledger import close_packs, count_running, count_time, shift_running
 from kdsearch.storage.processes import is_dead, process_mark
 from kdsearch.storage.rows import Driver
 from kdsearch.storage.tables import LeaseTable, table_of
 
 HEARTBEAT_S = 3.0
 EXPIRY_S = 30.0
+_JUMP_S = 30.0
+"""So much more or less of the database's time than of ours means that its clock was set, or we slept."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +38,7 @@ class Lease:
         self._database = database
         self._ended = threading.Event()
         self._loss: KDSearchError | None = None
+        self._beaten = time.monotonic()
         self._stop_requested = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease of {study}", daemon=True)
 
@@ -86,7 +90,7 @@ class Lease:
         self._thread.join()
         try:
             with self._database.write() as connection:
-                self._count_time(connection)
+                self._count_time(connection, time.monotonic())
                 connection.execute(delete(LeaseTable).where(LeaseTable.owner == self.owner))
         except DBAPIError as failure:  # it expires by itself, and a cause must not be hidden
             _log.warning("The lease of %r could not be given back: %s", self.study, failure.orig)
@@ -104,24 +108,29 @@ class Lease:
                 return
 
     def _renew(self) -> None:
-        mine = LeaseTable.owner == self.owner
+        mine, beaten = LeaseTable.owner == self.owner, time.monotonic()
         with self._database.write() as connection:
-            if not self._count_time(connection):
+            if not self._count_time(connection, beaten):
                 self._taken_over()
                 self._ended.set()
                 return
             count_running(connection, self.study)
             if connection.scalar(select(LeaseTable.stop_requested).where(mine)):
                 self._stop_requested.set()
+        self._beaten = beaten
 
-    def _count_time(self, connection: Connection) -> bool:
+    def _count_time(self, connection: Connection, beaten: float) -> bool:
         """Count the time since the last beat, and beat; return whether the lease is still held."""
         mine, now = LeaseTable.owner == self.owner, database_now(connection)
         last = connection.scalar(select(LeaseTable.heartbeat).where(mine).with_for_update())
         if last is None:
             return False
         connection.execute(update(LeaseTable).where(mine).values(heartbeat=now))
-        count_time(connection, self.study, max(0.0, (now - last).total_seconds()))
+        seconds, own = (now - last).total_seconds(), beaten - self._beaten
+        if abs(seconds - own) > _JUMP_S:
+            shift_running(connection, self.study, seconds - own)
+            seconds = own
+        count_time(connection, self.study, max(0.0, seconds))
         return True
 
 

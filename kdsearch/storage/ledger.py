@@ -48,6 +48,17 @@ def count_running(connection: Connection, study: str) -> None:
     _count(connection, PackTable.study_id == named, goes_on=True)
 
 
+def shift_running(connection: Connection, study: str, seconds: float) -> None:
+    """Let the running packs of a study's name have begun so much later: the clock was set by so much."""
+    named = select(StudyTable.id).where(StudyTable.name == study).scalar_subquery()
+    running = (PackTable.study_id == named) & PackTable.running
+    for row, name, started in connection.execute(
+        select(PackTable.study_id, PackTable.name, PackTable.started).where(running)
+    ).all():
+        own = (PackTable.study_id == row) & (PackTable.name == name)
+        connection.execute(update(PackTable).where(own).values(started=started + timedelta(seconds=seconds)))
+
+
 def count_time(connection: Connection, study: str, seconds: float) -> None:
     """Count so much more time in which a study of this name is run."""
     named = update(StudyTable).where(StudyTable.name == study)

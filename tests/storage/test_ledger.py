@@ -114,6 +114,7 @@ def test_a_crash_loses_no_more_time_than_since_the_last_beat(database: Database,
         with database.write() as connection:  # as if the driver had begun to beat an hour ago
             change = sa.update(LeaseTable).where(LeaseTable.study == "tiny")
             connection.execute(change.values(heartbeat=database_now(connection) - timedelta(hours=1)))
+        lease._beaten -= 3600
         lease._renew()
         assert record.hours().wall == pytest.approx(1, rel=1e-3)
         with database.write() as connection:  # another has taken it over
@@ -163,3 +164,21 @@ def test_a_budget_of_hours_may_change_while_the_study_goes_on(
 ) -> None:
     StudyRecord.open(database, make_spec(search={"gpu_hours": 1}))
     StudyRecord.open(database, make_spec(search={"gpu_hours": 2, "cpu_hours": 8, "hours": 1}))
+
+
+@pytest.mark.parametrize("jump_s", [7200.0, -7200.0])
+def test_a_clock_that_jumps_takes_no_hours(
+    database: Database, record: StudyRecord, monkeypatch: pytest.MonkeyPatch, jump_s: float
+) -> None:
+    def now(connection: sa.Connection) -> datetime:
+        return database_now(connection) + timedelta(seconds=jump_s)
+
+    with hold_lease(database, "tiny") as lease:
+        record.start_pack("p1")
+        began_earlier(database, "p1", 3600)
+        for module in ("lease", "ledger"):
+            monkeypatch.setattr(f"kdsearch.storage.{module}.database_now", now)
+        for _ in range(2):
+            lease._renew()
+        assert record.hours().cpu == pytest.approx(3, rel=0.05)
+    assert record.hours().wall < 0.5

@@ -157,8 +157,7 @@ def lose_node(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
         study.until_at_gate(driver, 2)
         time.sleep(luck.uniform(0.0, 1.0))
         os.kill(raylet, signal.SIGKILL)
-        study.open_gate()
-        return study.wait(driver)
+        return _after_loss(study, driver)
 
 
 @contextmanager
@@ -187,5 +186,11 @@ def cut_off(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
         study.until_at_gate(driver, 2)
         time.sleep(luck.uniform(0.0, 1.0))
         other.cut_off()
-        study.open_gate()
-        return study.wait(driver)
+        return _after_loss(study, driver)
+
+
+def _after_loss(study: FaultStudy, driver: Driver) -> int:
+    """Open the gate once the loss of a node is in the database: its worker may outlive it for a moment."""
+    study.until(driver, lambda: (found := study.read()) is not None and found.count("failed") > 0)
+    study.open_gate()
+    return study.wait(driver)
