@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from kdsearch.bench.faults.surroundings import Surroundings
 from kdsearch.bench.faults.trainer import accuracy_at
 from kdsearch.spec import load_spec
 from kdsearch.storage import StudyRecord, open_database
+from kdsearch.storage.optuna_store import open_optuna_storage
 from kdsearch.trial import TrialResult
 
 QUICK = ("worker", "targets")
@@ -51,13 +53,23 @@ def study(tmp_path: Path) -> FaultStudy:
     return FaultStudy(tmp_path, distills=False, settings={})
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with all tables, to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "prepared.db"
+    with open_database(f"sqlite:///{path}", create=True) as database:
+        open_optuna_storage(database)
+    return path
+
+
 @pytest.fixture
-def broken(study: FaultStudy) -> Broken:
+def broken(study: FaultStudy, prepared: Path) -> Broken:
     """Return the problems that are found in a study whose trials ended as asked."""
+    shutil.copy(prepared, study.file)
 
     def problems(*states: str, curve: int = EPOCHS, off: float = 0.0, sql: str = "") -> list[str]:
         spec = load_spec(study.folder / "study.yaml")
-        with open_database(f"sqlite:///{study.file}", create=True) as database:
+        with open_database(f"sqlite:///{study.file}") as database:
             record = StudyRecord.open(database, spec)
             points = [{"objective.temperature": 2.0 + n} for n in range(len(states))]
             for trial, state in zip(record.start(spec.setups()[0], points, "p"), states, strict=True):

@@ -3,13 +3,14 @@
 import json
 import random
 import re
+import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
 import click
 
@@ -103,10 +104,14 @@ def faults_command(rounds: int, seed: int, kinds: tuple[str, ...], output: str) 
     done = []
     with Surroundings() as surroundings:
         for number, kind in enumerate(_kinds(rounds, seed, kinds)):
-            with TemporaryDirectory(prefix="kdsearch-faults-", ignore_cleanup_errors=True) as folder:
-                found = run_round(kind, seed, Path(folder), surroundings, number)
+            folder = Path(mkdtemp(prefix="kdsearch-faults-"))
+            found = run_round(kind, seed, folder, surroundings, number)
             done.append(found)
             click.echo(_line(found), err=output == "json")
+            if found.problems:
+                click.echo(f"     its files are in {folder}", err=True)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
     if output == "json":
         click.echo(json.dumps([{**asdict(found), "verdict": found.verdict} for found in done]))
     else:

@@ -130,7 +130,8 @@ def take_database(study: FaultStudy, luck: random.Random, _: Surroundings) -> in
     else:
         os.replace(copy, study.file)
     study.expect("the database was taken", study.wait(driver), 1)  # the gate is closed: no trial ends first
-    study.expect_words("was deleted while it was in use" if how == "deleted" else "was replaced while it was")
+    words = "deleted" if how == "deleted" else "replaced by another file"
+    study.expect_words(f"was {words} while it was in use")
     study.open_gate()
     return study.launch()
 

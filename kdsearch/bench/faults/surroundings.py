@@ -54,8 +54,11 @@ class Surroundings:
 
     def address(self) -> str:
         """Return the address of a running Ray cluster of two slots."""
-        if self._cluster is None or self._cluster.poll() is not None:
-            self._start_cluster()
+        if self._cluster is not None and not _answers(self._address):  # what else runs here may have ended it
+            _end_group(self._cluster)
+            self._cluster = None
+        if self._cluster is None:
+            self._cluster = self._start_cluster()
         return self._address
 
     @cached_property
@@ -85,11 +88,11 @@ class Surroundings:
         self._folders.append(tempfile.mkdtemp(prefix="kdf-"))
         return self._folders[-1]
 
-    def _start_cluster(self) -> None:
+    def _start_cluster(self) -> "subprocess.Popen[bytes]":
         port = _free_port()
         options = (f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false")
         command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", *options]
-        self._cluster = subprocess.Popen(  # noqa: S603 - ours
+        cluster = subprocess.Popen(  # noqa: S603 - ours
             [*command, f"--num-cpus={SLOTS}", f"--temp-dir={self._folder()}", *NODE_OPTIONS],
             env={**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"},
             stdout=subprocess.DEVNULL,
@@ -98,10 +101,12 @@ class Surroundings:
         )
         self._address = f"127.0.0.1:{port}"
         since = time.monotonic()
-        while not _answers(port):
-            if self._cluster.poll() is not None or time.monotonic() - since > PATIENCE_S:
+        while not _answers(self._address):
+            if cluster.poll() is not None or time.monotonic() - since > PATIENCE_S:
+                _end_group(cluster)
                 raise RunError("The Ray cluster that rounds share did not start.")
             time.sleep(_LOOK_S)
+        return cluster
 
 
 def stop_server(server: Any, how: signal.Signals) -> None:
@@ -128,6 +133,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _answers(port: int) -> bool:
+def _answers(address: str) -> bool:
+    host, _, port = address.partition(":")
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, int(port))) == 0
