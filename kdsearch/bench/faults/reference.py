@@ -60,10 +60,12 @@ class Reference:
                 curves[seeds[number]][epoch] = values["val_accuracy"]
             return []
 
-        torch.set_num_threads(1)  # as the study's workers have it
+        threads = torch.get_num_threads()
         with TemporaryDirectory() as apart:
+            torch.set_num_threads(1)  # as the study's workers have it
             shutil.copytree(self._folder, apart, dirs_exist_ok=True)
             members = [Member(trial.number, trial.seed, trial.params) for trial in trials]
             train_pack(spec.resolve(trials[0].setup, {}), members, artifacts=apart, report=report)
+            torch.set_num_threads(threads)
             shutil.copytree(Path(apart) / "teachers", self._folder / "teachers", dirs_exist_ok=True)
         return curves

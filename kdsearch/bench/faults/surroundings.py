@@ -119,11 +119,7 @@ def stop_server(server: Any, how: signal.Signals) -> None:
 
 def _end_group(process: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(20)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)  # nothing of it is to be kept
     process.wait()
 
 
