@@ -134,11 +134,15 @@ def test_wrong_numbers_gaps_and_litter_are_found(broken: Broken, study: FaultStu
     assert "Traceback (most recent call last) in the log: … ValueError: y" in found
 
 
-def test_a_process_that_is_left_is_found(study: FaultStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_is_left_is_found_and_ended(
+    study: FaultStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("kdsearch.bench.faults.study.PATIENCE_S", 0.0)
     with subprocess.Popen([sys.executable, "-c", "input()"], cwd=study.folder, stdin=subprocess.PIPE) as left:
         assert f"processes are left: {[f'{sys.executable} -c input()']}" in study.problems(0, "never")
-        left.communicate(b"\n")
+        with study:
+            assert left.poll() is None
+        assert left.wait() < 0  # the round's end is its end
     assert study.problems(0, "never") == ["there is no study"]
 
 

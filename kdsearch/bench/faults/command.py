@@ -55,18 +55,18 @@ def run_round(kind: str, seed: int, folder: Path, surroundings: Surroundings, nu
         return Round(number, kind, 0.0, 0, [], why)
     luck = random.Random(f"{seed} {number} {kind}")  # noqa: S311 - moments, no secrets
     known = KINDS[kind]
-    study = _study(known, folder, luck, surroundings)
     start, missed = time.perf_counter(), None
-    try:
-        code = known.run(study, luck, surroundings)
-    except MissedError as error:
-        code, missed = error.code, str(error)
-    seconds = time.perf_counter() - start
-    found = study.read()
-    right = None
-    if known.distills and found is not None:
-        right = surroundings.reference.curves(found, folder / "study.yaml", study.artifacts)
-    problems = study.problems(code, known.reason, right)
+    with _study(known, folder, luck, surroundings) as study:
+        try:
+            code = known.run(study, luck, surroundings)
+        except MissedError as error:
+            code, missed = error.code, str(error)
+        seconds = time.perf_counter() - start
+        found = study.read()
+        right = None
+        if known.distills and found is not None:
+            right = surroundings.reference.curves(found, folder / "study.yaml", study.artifacts)
+        problems = study.problems(code, known.reason, right)
     failed = [trial for trial in found.trials if trial.state == "failed"] if found is not None else []
     if known.hits and missed is None and not any(re.match(known.reason, t.reason or "") for t in failed):
         problems.append(f"no trial failed with {known.reason!r}")

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from types import TracebackType
+from typing import IO, Self
 
 import psutil  # type: ignore[import-untyped]  # has no stubs of its own
 
@@ -92,6 +93,16 @@ class FaultStudy:
             "artifacts": str(self.artifacts),
         }
         (folder / "study.yaml").write_text(json.dumps(document))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self.processes():  # whatever ended the round
+            with suppress(psutil.Error):
+                process.kill()
 
     def start(
         self,

@@ -39,11 +39,13 @@ class Surroundings:
         self._folders: list[str] = []
 
     def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # it ends the block, too
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        signal.signal(signal.SIGTERM, self._before)
         if self._cluster is not None:
             _end_group(self._cluster)
         if "server" in self.__dict__:
