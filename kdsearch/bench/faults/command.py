@@ -86,6 +86,7 @@ def _study(known: Kind, folder: Path, luck: random.Random, surroundings: Surroun
         distills=known.distills,
         settings={**({} if known.distills else meets), **known.settings},
         address=None if known.own_ray else surroundings.address(),
+        token="" if known.own_ray else surroundings.token,
         storage=surroundings.new_database() if known.on_server else None,
     )
 

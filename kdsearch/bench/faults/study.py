@@ -62,6 +62,7 @@ class FaultStudy:
         distills: Whether it trains students on digits, not with the trainer that takes no time.
         settings: Beside those of the study.
         address: The Ray cluster that it joins; without one each launch starts its own.
+        token: What that cluster asks for.
         storage: The URL of its database; without one a file in the folder.
     """
 
@@ -72,6 +73,7 @@ class FaultStudy:
         distills: bool,
         settings: Mapping[str, str],
         address: str | None = None,
+        token: str = "",
         storage: str | None = None,
     ) -> None:
         self.folder = folder
@@ -82,6 +84,7 @@ class FaultStudy:
         self.finished: dict[int, TrialLine] = {}
         self.wrong: list[str] = []
         self._address = address
+        self._token = {"RAY_AUTH_TOKEN": token} if token else {}
         self._storage = storage or f"sqlite:///{self.file}"
         self._options = [word for item in settings.items() for word in ("--set", "=".join(item))]
         document = {
@@ -123,7 +126,7 @@ class FaultStudy:
         """
         joins = [] if self._address is None or "--address" in more else ["--address", self._address]
         launch = ["-m", "kdsearch", "launch", "study.yaml", *self._options, *joins, *more]
-        variables = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", **self._token, **(environment or {})}
         variables |= {"KDSEARCH_STORAGE": self._storage, _MARK: str(self.folder)}
         with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(  # noqa: S603 - ours

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -27,6 +28,7 @@ NODE_OPTIONS = ("--num-gpus=0", "--object-store-memory=134217728", "--disable-us
 SLOTS = 2
 """How many packs of one CPU the shared cluster runs at once."""
 _LOOK_S = 0.1
+_TRIES = 5  # what was killed may write for a moment
 
 
 class Surroundings:
@@ -36,6 +38,7 @@ class Surroundings:
         self._names = itertools.count()
         self._cluster: subprocess.Popen[bytes] | None = None
         self._address = ""
+        self.token = secrets.token_hex(32)  # the cluster's: Ray may listen to other machines
         self._folders: list[str] = []
 
     def __enter__(self) -> Self:
@@ -51,8 +54,10 @@ class Surroundings:
         if "server" in self.__dict__:
             stop_server(self.server, signal.SIGQUIT)
             self.server.cleanup()
-        for folder in self._folders:
-            shutil.rmtree(folder, ignore_errors=True)
+        for folder in self._folders * _TRIES:
+            if Path(folder).exists():
+                time.sleep(_LOOK_S)
+                shutil.rmtree(folder, ignore_errors=True)
 
     def address(self) -> str:
         """Return the address of a running Ray cluster of two slots."""
@@ -96,7 +101,12 @@ class Surroundings:
         command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", *options]
         cluster = subprocess.Popen(  # noqa: S603 - ours
             [*command, f"--num-cpus={SLOTS}", f"--temp-dir={self._folder()}", *NODE_OPTIONS],
-            env={**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                "RAY_AUTH_MODE": "token",
+                "RAY_AUTH_TOKEN": self.token,
+                "OMP_NUM_THREADS": "1",
+            },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
