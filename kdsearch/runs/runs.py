@@ -367,7 +367,7 @@ def _once_each(
             raise RequestError(
                 f"`file` must have each run once, and {table.places[before.number]} and "
                 f"{table.places[trial.number]} of {table.source} are the same run (seed {trial.seed}) "
-                "with other accuracies. Keep the last epoch of each, or name with --setup what they differ in."
+                "with other accuracies. Keep its last epoch, or name what they differ in with --setup."
             )
         rows.add(row)
         known[point] = trial
