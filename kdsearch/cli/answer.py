@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kdsearch.cli.formats import answer_rows, formats_option, print_as
-from kdsearch.cli.options import F, Interval, level_option
+from kdsearch.cli.options import F, Interval, formats_option, level_option
 from kdsearch.errors import RequestError
 
 if TYPE_CHECKING:
@@ -85,7 +84,8 @@ def answer(level: float, tolerance: float, output: str, plot: Path | None, **ask
     Columns of usual names need no option: what was guessed is shown.
     """
     from kdsearch.analysis.foreign import answer_runs
-    from kdsearch.cli.tables import answer_table, notes_of
+    from kdsearch.cli.formats import answer_rows, print_as
+    from kdsearch.cli.tables import answer_table, notes_of_setups
 
     if plot is not None:
         check_figure(plot)
@@ -95,7 +95,7 @@ def answer(level: float, tolerance: float, output: str, plot: Path | None, **ask
         found.to_dict(),
         table=answer_table,
         rows=answer_rows,
-        notes=lambda document: [*document["notes"], *(n for s in document["setups"] for n in notes_of(s))],
+        notes=notes_of_setups,
         show=_show,
     )
     if plot is not None:

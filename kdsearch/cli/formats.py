@@ -13,17 +13,6 @@ from kdsearch.spec import level_label
 if TYPE_CHECKING:
     from rich.table import Table
 
-FORMATS = ("table", "json", "csv", "markdown", "latex")
-
-formats_option = click.option(
-    "--format",
-    "output",
-    type=click.Choice(FORMATS),
-    default="table",
-    show_default=True,
-    help="json prints one JSON document and nothing else; csv has every number, latex needs booktabs.",
-)
-
 Document = Mapping[str, Any]
 
 _LATEX = {

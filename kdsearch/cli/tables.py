@@ -218,6 +218,12 @@ def notes_of(setup: Mapping[str, Any]) -> list[str]:
     return [f"{_setup_name(setup)}: {note}" for note in (*notes, *setup.get("warnings", ()))]
 
 
+def notes_of_setups(document: Mapping[str, Any]) -> list[str]:
+    """Return what to know of all setups of `best`, `answer` or `forecast`."""
+    own = [note for setup in document["setups"] for note in notes_of(setup)]
+    return [*document.get("notes", ()), *own]
+
+
 def _setup_name(setup: Mapping[str, Any]) -> str:
     levels = (f"{short(path)}={level_name(path, level)}" for path, level in setup["setup"].items())
     return ", ".join(levels) or "the study"

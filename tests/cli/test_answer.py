@@ -72,3 +72,30 @@ def test_what_is_wrong_is_said_in_one_line(
     told = capsys.readouterr().err
     assert says in told
     assert told.count("\n") == 1
+
+
+def test_stored_studies_are_told_in_every_format(capsys: pytest.CaptureFixture[str], storage: str) -> None:
+    def told(output: str, *command: str) -> str:
+        assert run([*command, "--storage", storage, "--format", output]) == 0
+        return capsys.readouterr().out
+
+    best = json.loads(told("json", "best", "made"))
+    rows = list(csv.DictReader(io.StringIO(told("csv", "best", "made"))))
+    assert [float(row["temperature"]) for row in rows] == [s["temperature"] for s in best["setups"]]
+    assert [float(row["optimizer.lr"]) for row in rows] == [
+        s["params"]["optimizer.lr"] for s in best["setups"]
+    ]
+    (pair,) = csv.DictReader(io.StringIO(told("csv", "compare", "made", "--factor", "optimizer.name")))
+    assert (pair["from"], pair["to"]) == ("sgd", "adamw")
+    found = json.loads(told("json", "forecast", "made"))
+    rows = list(csv.DictReader(io.StringIO(told("csv", "forecast", "made"))))
+    assert [row["decided"] for row in rows] == [str(s["decided"]) for s in found["setups"]]
+    compared = told("latex", "compare", "made", "--factor", "optimizer.name")
+    assert r"sgd $\to$ adamw &" in compared
+    assert "| sgd |" in told("markdown", "forecast", "made")
+    assert told("markdown", "best", "made").splitlines()[0].startswith("| optimizer.name | best T |")
+
+
+def test_the_schema_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "kdsearch study"
