@@ -114,7 +114,7 @@ def _answer_row(setup: Document, document: Document) -> dict[str, Any]:
         "expected_loss": forecast.get("regret"),
         "decided": bool(forecast.get("decided")),
         "reason": setup["reason"],
-        "notes": " ".join([*forecast.get("missing", ()), *setup["warnings"]]),
+        "notes": "; ".join([*forecast.get("missing", ()), *setup["warnings"]]),
     }
 
 

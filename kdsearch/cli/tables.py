@@ -69,7 +69,7 @@ def answer_table(document: Mapping[str, Any]) -> Table:
     """Return the table of the answer of `best`."""
     setups = document["setups"]
     factors = list(setups[0]["setup"]) if setups else []
-    tuned = list(next((s["params"] for s in setups if s["params"]), {}))
+    tuned = list(dict.fromkeys(path for s in setups for path in s["params"] or ()))
     level = f"{100 * document['level']:.0f}%"
     has_forecast = any(setup["forecast"] for setup in setups)
     columns = [
