@@ -1,13 +1,16 @@
 """The README: it names everything a user can say, and its examples hold."""
 
 import re
+import shutil
 from pathlib import Path
 
 import click
+import optuna
+import pytest
 import yaml
 from starlette.routing import Mount
 
-from kdsearch.cli.main import cli
+from kdsearch.cli.main import cli, run
 from kdsearch.service import build_app
 from kdsearch.spec import load_spec
 from kdsearch.spec.sections import leaves_of
@@ -51,6 +54,40 @@ def test_the_study_shown_is_the_study_shipped() -> None:
     assert shown is not None
     shipped = load_spec("studies/quickstart.yaml")
     assert load_spec(yaml.safe_load(shown[1])) == shipped
+
+
+def test_the_lines_for_runs_that_exist_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section = README[README.index("## You have runs already") : README.index("## Ask")]
+    lines = [line.partition("#")[0].split() for line in section.splitlines() if line.startswith("kdsearch ")]
+    assert len(lines) >= 4
+    (tmp_path / "studies").mkdir()
+    shutil.copy("studies/public_tables.csv", tmp_path / "studies")
+    monkeypatch.chdir(tmp_path)
+    grid = [
+        (o, t, k, lr, s)
+        for o in ("sgd", "adamw")
+        for t in "ab"
+        for k in (1, 4, 16)
+        for lr in (1, 2)
+        for s in (0, 1)
+    ]
+    rows = [f"{o},{t},{k},{lr / 10},{s},{90 + 0.1 * s - 0.01 * k * lr}" for o, t, k, lr, s in grid]
+    Path("runs.csv").write_text("\n".join(["optimizer,teacher,T,lr,seed,acc", *rows]))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(storage="sqlite:///optuna.db", study_name="mine", direction="maximize")
+    for o, _, k, lr, s in grid:
+        study.enqueue_trial({"optimizer": o, "T": float(k), "lr": lr / 10})
+        trial = study.ask()
+        trial.suggest_categorical("optimizer", ["sgd", "adamw"])
+        study.tell(
+            trial,
+            0.9 + s / 1000 - 0.001 * trial.suggest_float("T", 1, 16) * trial.suggest_float("lr", 0.1, 0.2),
+        )
+    for words in lines:
+        assert run(words[1:]) == 0, capsys.readouterr().err
+    assert "cifar10-adam" in capsys.readouterr().out
 
 
 def test_its_files_exist() -> None:

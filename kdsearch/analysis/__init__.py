@@ -2,6 +2,7 @@
 
 from kdsearch.analysis.answers import BestAnswer, SetupAnswer, best
 from kdsearch.analysis.comparison import Comparison, compare
+from kdsearch.analysis.foreign import best_of_optuna
 from kdsearch.analysis.importance import Importance, importance
 from kdsearch.analysis.response import ResponseCurve, response_curves
 
@@ -12,6 +13,7 @@ __all__ = [
     "ResponseCurve",
     "SetupAnswer",
     "best",
+    "best_of_optuna",
     "compare",
     "importance",
     "response_curves",

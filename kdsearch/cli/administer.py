@@ -115,20 +115,6 @@ def export(study: str, folder: Path, storage: str) -> None:
     click.echo(f"Wrote {study} to {folder}. Read it elsewhere: kdsearch import {folder} --storage URL")
 
 
-@click.command("import")
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@storage_option
-def import_(folder: Path, storage: str) -> None:
-    """Read a study that `kdsearch export` wrote."""
-    import optuna
-
-    from kdsearch.storage import import_study, open_database, parse_url
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    name = import_study(open_database(storage, create=True), folder)
-    click.echo(f"Read {name}. See it: kdsearch best {name} --storage {parse_url(storage).render_as_string()}")
-
-
 @click.command()
 @click.argument("study")
 @click.argument("number", type=click.IntRange(0, LARGEST_COLUMN))
@@ -158,4 +144,4 @@ def reproduce(study: str, number: int, storage: str, output: str) -> None:
         click.echo(found.statement)
 
 
-COMMANDS = (serve, stop, delete, rename, db, export, import_, reproduce)
+COMMANDS = (serve, stop, delete, rename, db, export, reproduce)

@@ -11,6 +11,7 @@ import click
 from kdsearch.cli.options import (
     Interval,
     format_option,
+    formats_option,
     level_option,
     set_option,
     storage_option,
@@ -58,7 +59,7 @@ def studies(storage: str, output: str) -> None:
     help="Accuracy that may be lost for a temperature to be called near-optimal.",
 )
 @storage_option
-@format_option
+@formats_option
 def best(
     study: str,
     by: str | None,
@@ -70,14 +71,19 @@ def best(
 ) -> None:
     """Tell the best temperature per setup, with its uncertainty."""
     from kdsearch.api import open_study
-    from kdsearch.cli.tables import print_answer
+    from kdsearch.cli.formats import answer_rows, print_as
+    from kdsearch.cli.tables import answer_table, notes_of_setups, print_answer
 
     paths = [path.strip() for path in by.split(",")] if by else None
     answer = open_study(study, storage=storage).best(by=paths, where=where, level=level, tolerance=tolerance)
-    if output == "json":
-        print_json(answer.to_dict())
-    else:
-        print_answer(answer.to_dict())
+    print_as(
+        output,
+        answer.to_dict(),
+        table=answer_table,
+        rows=answer_rows,
+        notes=notes_of_setups,
+        show=print_answer,
+    )
 
 
 @click.command()
@@ -86,19 +92,24 @@ def best(
 @where_option
 @level_option
 @storage_option
-@format_option
+@formats_option
 def compare(
     study: str, factor: str, where: dict[str, Any] | None, level: float, storage: str, output: str
 ) -> None:
     """Tell whether the best temperature depends on a factor."""
     from kdsearch.api import open_study
-    from kdsearch.cli.tables import print_comparison
+    from kdsearch.cli.formats import comparison_rows, print_as
+    from kdsearch.cli.tables import comparison_table, print_comparison
 
     comparison = open_study(study, storage=storage).compare(factor, where=where, level=level)
-    if output == "json":
-        print_json(comparison.to_dict())
-    else:
-        print_comparison(comparison.to_dict())
+    print_as(
+        output,
+        comparison.to_dict(),
+        table=comparison_table,
+        rows=comparison_rows,
+        notes=lambda document: [document["statement"] or document["reason"]],
+        show=print_comparison,
+    )
 
 
 @click.command()
@@ -131,19 +142,24 @@ def recommend(
 )
 @where_option
 @storage_option
-@format_option
+@formats_option
 def forecast(
     study: str, regret: float | None, where: dict[str, Any] | None, storage: str, output: str
 ) -> None:
     """Tell which setups are decided, and about how many more trials the others need."""
     from kdsearch.api import open_study
-    from kdsearch.cli.tables import print_forecast
+    from kdsearch.cli.formats import forecast_rows, print_as
+    from kdsearch.cli.tables import forecast_table, notes_of_setups, print_forecast
 
     found = open_study(study, storage=storage).forecast(regret=regret, where=where)
-    if output == "json":
-        print_json(found.to_dict())
-    else:
-        print_forecast(found.to_dict())
+    print_as(
+        output,
+        found.to_dict(),
+        table=forecast_table,
+        rows=forecast_rows,
+        notes=notes_of_setups,
+        show=print_forecast,
+    )
 
 
 @click.command()
@@ -255,4 +271,12 @@ def report(study: str, out: Path, storage: str) -> None:
     click.echo(open_study(study, storage=storage).report(out))
 
 
-COMMANDS = (studies, best, compare, forecast, importance, recommend, trials, teachers, report)
+@click.command()
+def schema() -> None:
+    """Print the JSON schema of a study file, for editors and agents."""
+    from kdsearch.spec import study_schema
+
+    print_json(study_schema())
+
+
+COMMANDS = (studies, best, compare, forecast, importance, recommend, trials, teachers, report, schema)

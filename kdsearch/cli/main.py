@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kdsearch.cli import administer, ask, data, launch
+from kdsearch.cli import administer, answer, ask, data, import_, launch
 from kdsearch.errors import KDSearchError, LiveDriverError, RequestError
 
 FAILED, WRONG_REQUEST, LIVE_DRIVER, INTERRUPTED = 1, 2, 3, 130
@@ -40,7 +40,14 @@ def cli() -> None:
     """
 
 
-for command in (*launch.COMMANDS, *data.COMMANDS, *ask.COMMANDS, *administer.COMMANDS):
+for command in (
+    *launch.COMMANDS,
+    *data.COMMANDS,
+    *ask.COMMANDS,
+    *answer.COMMANDS,
+    *import_.COMMANDS,
+    *administer.COMMANDS,
+):
     cli.add_command(command)
 
 

@@ -28,6 +28,18 @@ format_option = click.option(
 )
 
 
+FORMATS = ("table", "json", "csv", "markdown", "latex")
+
+formats_option = click.option(
+    "--format",
+    "output",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="json prints one JSON document and nothing else; csv has every number, latex needs booktabs.",
+)
+
+
 class Interval(click.FloatRange):
     """A number in a range; unlike click's own, `nan` lies in none."""
 

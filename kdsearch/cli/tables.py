@@ -65,11 +65,11 @@ def short(path: str) -> str:
     return path.split(".", 1)[-1] if path.count(".") > 1 else path
 
 
-def print_answer(document: Mapping[str, Any]) -> None:
-    """Print the answer of `best`."""
+def answer_table(document: Mapping[str, Any]) -> Table:
+    """Return the table of the answer of `best`."""
     setups = document["setups"]
     factors = list(setups[0]["setup"]) if setups else []
-    tuned = list(next((s["params"] for s in setups if s["params"]), {}))
+    tuned = list(dict.fromkeys(path for s in setups for path in s["params"] or ()))
     level = f"{100 * document['level']:.0f}%"
     has_forecast = any(setup["forecast"] for setup in setups)
     columns = [
@@ -83,9 +83,15 @@ def print_answer(document: Mapping[str, Any]) -> None:
     for setup in setups:
         to_go = [_to_go(setup)] if has_forecast else []
         table.add_row(*_answer_cells(setup, factors, tuned), *to_go)
-    print_table(table)
-    _print_promises(document, level)
-    if has_forecast:
+    return table
+
+
+def print_answer(document: Mapping[str, Any]) -> None:
+    """Print the answer of `best`."""
+    setups = document["setups"]
+    print_table(answer_table(document))
+    _print_promises(document, f"{100 * document['level']:.0f}%")
+    if any(setup["forecast"] for setup in setups):
         click.echo(
             f"to go: trials, and time with {number(document['slots'], 2)} packs at once, until at most "
             f"{100 * document['target']:g} points are expected to be lost"
@@ -197,14 +203,25 @@ def _counts(setup: Mapping[str, Any]) -> str:
 
 
 def _print_notes(setup: Mapping[str, Any]) -> None:
+    for note in notes_of(setup):
+        click.echo(note)
+
+
+def notes_of(setup: Mapping[str, Any]) -> list[str]:
+    """Return what to know of a setup of `best` or `forecast`, in sentences that name it."""
     notes = [setup["reason"]] if setup.get("reason") else []
     forecast = setup.get("forecast") or {}
     if forecast.get("missing") and forecast["more_trials"] is not None:
         told = forecast["missing"][:_MOST_MISSING]
         more = len(forecast["missing"]) - len(told)
         notes.append(f"Not decided. It takes {'; '.join([*told, *([f'{more} more'] if more else [])])}.")
-    for note in (*notes, *setup.get("warnings", ())):
-        click.echo(f"{_setup_name(setup)}: {note}")
+    return [f"{_setup_name(setup)}: {note}" for note in (*notes, *setup.get("warnings", ()))]
+
+
+def notes_of_setups(document: Mapping[str, Any]) -> list[str]:
+    """Return what to know of all setups of `best`, `answer` or `forecast`."""
+    own = [note for setup in document["setups"] for note in notes_of(setup)]
+    return [*document.get("notes", ()), *own]
 
 
 def _setup_name(setup: Mapping[str, Any]) -> str:
@@ -212,8 +229,8 @@ def _setup_name(setup: Mapping[str, Any]) -> str:
     return ", ".join(levels) or "the study"
 
 
-def print_comparison(document: Mapping[str, Any]) -> None:
-    """Print what `compare` found: every pair of levels, its shift and how sure it is."""
+def comparison_table(document: Mapping[str, Any]) -> Table:
+    """Return the table of what `compare` found: every pair of levels, its shift and how sure it is."""
     columns = ["levels", "T times", f"{100 * document['level']:.0f}%", "P(real)", "lost by one T, points"]
     table = _table(f"{document['study']}: does {document['factor']} move the best temperature?", columns)
     for pair in document["pairs"]:
@@ -224,8 +241,13 @@ def print_comparison(document: Mapping[str, Any]) -> None:
             number(pair["probability"], 2),
             percent(pair["cost"]),
         )
+    return table
+
+
+def print_comparison(document: Mapping[str, Any]) -> None:
+    """Print what `compare` found."""
     if document["pairs"]:
-        print_table(table)
+        print_table(comparison_table(document))
     click.echo(document["statement"] or document["reason"])
 
 
@@ -275,8 +297,8 @@ def _sources_table(sources: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def print_forecast(document: Mapping[str, Any]) -> None:
-    """Print what `forecast` found: which setups are decided, and what the others need."""
+def forecast_table(document: Mapping[str, Any]) -> Table:
+    """Return the table of what `forecast` found: which setups are decided, and what the others need."""
     factors = list(document["setups"][0]["setup"]) if document["setups"] else []
     columns = [*map(short, factors), "trials", "may lose, points", "more trials", "range", "time"]
     target = f"at most {100 * document['target']:g} points lost"
@@ -288,7 +310,12 @@ def print_forecast(document: Mapping[str, Any]) -> None:
             "–" if setup["regret"] is None else f"{100 * setup['regret']:.2f}",
             *_needed(setup),
         )
-    print_table(table)
+    return table
+
+
+def print_forecast(document: Mapping[str, Any]) -> None:
+    """Print what `forecast` found."""
+    print_table(forecast_table(document))
     needed = [setup["hours"] for setup in document["setups"] if setup["hours"] and not setup["stopped"]]
     if needed:
         slots = number(document["slots"], 2)

@@ -15,6 +15,7 @@ from kdsearch.schedule.trainers import load_trainer
 from kdsearch.spec import Choices, StudySpec, TrainingSpec
 from kdsearch.spec.catalogue import is_factory
 from kdsearch.spec.sections import CommandTrainer, Pretraining
+from kdsearch.spec.study import NO_TRAINER
 
 if TYPE_CHECKING:
     from kdsearch.distill.preflight import Preflight
@@ -55,6 +56,11 @@ def preflight(spec: StudySpec, address: str | None, *, engine: bool = True) -> F
     """
     artifacts = artifacts_of(spec)
     import_from_working_directory()
+    if spec.trainer == NO_TRAINER:
+        raise RequestError(
+            f"`trainer` must be named to go on with {spec.name!r}, whose trials were imported. Set it in its "
+            "study file: package.module:function, or a command."
+        )
     load_trainer(spec.trainer, artifacts)
     if spec.trainer != "distill":  # what else is named is the trainer's affair
         if isinstance(spec.trainer, CommandTrainer) and address is None:

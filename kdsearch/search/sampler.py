@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from kdsearch.errors import RequestError
 from kdsearch.search.profile import ProfileProposer
 from kdsearch.search.unit_space import Space, UnitSpace
 from kdsearch.storage import DIVERGED, TrialRow
@@ -63,7 +65,8 @@ class ProfileSampler(BaseSampler):
         seed: int = 0,
     ) -> None:
         self._temperature = temperature
-        self._setup = tuple(setup)
+        self._setup = (setup,) if isinstance(setup, str) else tuple(setup)
+        self._names_are_known = False
         self._static = None if space is None else dict(space)
         self._points = points
         self._seed = seed
@@ -76,7 +79,12 @@ class ProfileSampler(BaseSampler):
         study: "Study",
         trial: FrozenTrial,  # noqa: ARG002 - Optuna's signature
     ) -> dict[str, BaseDistribution]:
-        """Return the given space, or what the trials so far have in common."""
+        """Return the given space, or what the trials so far have in common.
+
+        Raises:
+            RequestError: No trial has a parameter that `setup` names, or `temperature` is nearly one's name.
+        """
+        self._check_names(study)
         space = self._common.calculate(study) if self._static is None else self._static
         return {name: distribution for name, distribution in space.items() if not distribution.single()}
 
@@ -114,6 +122,26 @@ class ProfileSampler(BaseSampler):
     def reseed_rng(self) -> None:
         """Let a copy of the sampler in another process draw its own random values."""
         self._random.reseed_rng()
+
+    def _check_names(self, study: "Study") -> None:
+        """Refuse misspelt names, which would leave the search random, once trials tell the right ones."""
+        if self._names_are_known:
+            return
+        ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        known = list(dict.fromkeys([*(self._static or ()), *(name for t in ended for name in t.params)]))
+        if not known:
+            return
+        lower = {name.lower(): name for name in known}
+        close = get_close_matches(self._temperature.lower(), list(lower), n=1, cutoff=0.8)
+        wrong = [("setup", name) for name in self._setup if name not in known]
+        if self._temperature not in known and close:
+            wrong.append(("temperature", self._temperature))
+        if wrong:
+            option, name = wrong[0]
+            raise RequestError(
+                f"`{option}` must name parameters, got {name!r}. Parameters: {', '.join(known)}."
+            )
+        self._names_are_known = self._temperature in known
 
     def _model_of(self, space: Space) -> tuple[UnitSpace, ProfileProposer]:
         if self._model is None or self._model[0] != space:

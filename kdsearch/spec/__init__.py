@@ -7,6 +7,7 @@ from kdsearch.spec.loading import (
     parse_level,
     parse_levels,
     spec_document,
+    study_schema,
 )
 from kdsearch.spec.space import (
     Choices,
@@ -39,4 +40,5 @@ __all__ = [
     "parse_levels",
     "setup_key",
     "spec_document",
+    "study_schema",
 ]

@@ -182,6 +182,16 @@ def parse_levels(texts: Iterable[str], option: str, *, example: str) -> dict[str
     return found
 
 
+def study_schema() -> dict[str, Any]:
+    """Return the JSON schema of a study file.
+
+    It knows keys, types and bounds; names that a library has, and what no single value can know, are found by
+    `load_spec` alone.
+    """
+    schema = StudySpec.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "kdsearch study"}
+
+
 def spec_document(spec: StudySpec) -> dict[str, Any]:
     """Return the spec as a JSON document; `load_spec` makes the same spec of it."""
     document: dict[str, Any] = json.loads(spec.model_dump_json())

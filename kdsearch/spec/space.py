@@ -6,7 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from kdsearch.spec.sections import ASKED, Flag, Number, Scalar, Section
 
@@ -103,6 +113,21 @@ class ByFactor(Section):
             levels = {level_label(k): v for k, v in raw.items() if k != "by"}
             return {"by": raw.get("by"), "ranges": levels}
         return raw
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return the schema of what people write: the levels beside `by`."""
+        stored = handler.resolve_ref_schema(handler(core_schema))
+        ranges = stored["properties"]["ranges"]["additionalProperties"]
+        by = stored["properties"]["by"]
+        return {
+            "type": "object",
+            "properties": {"by": by},
+            "required": ["by"],
+            "additionalProperties": ranges,
+        }
 
 
 Dimension: TypeAlias = Annotated[

@@ -42,6 +42,9 @@ TEMPERATURE = "objective.temperature"
 ENOUGH_TRIALS = 4
 """So many trials of a setup begin to tell something of it; fewer have no answer."""
 
+NO_TRAINER = "kdsearch.runs:none"
+"""What stands for the trainer of imported runs where none was named: they can be asked, not launched."""
+
 _OPEN_PATH = re.compile(r"(objective\.)?options\.[^.]+")
 
 

@@ -10,6 +10,7 @@ from kdsearch.storage.database import (
     open_database,
     parse_url,
 )
+from kdsearch.storage.foreign import add_trials
 from kdsearch.storage.lease import Lease, hold_lease, request_stop
 from kdsearch.storage.optuna_store import load_optuna_study
 from kdsearch.storage.origins import Origin, load_origin
@@ -67,6 +68,7 @@ __all__ = [
     "TrialColumns",
     "TrialRow",
     "Trials",
+    "add_trials",
     "by_setup",
     "columns_of",
     "connect_database",

@@ -21,6 +21,7 @@ from kdsearch.spec import (
     spec_document,
 )
 from kdsearch.spec.space import ByFactor
+from kdsearch.spec.study import NO_TRAINER
 from kdsearch.storage.database import database_now
 from kdsearch.storage.provenance import git_commit, package_versions
 from kdsearch.storage.tables import SetupTable, StudyTable, table_of
@@ -125,6 +126,7 @@ def differences(asked: StudySpec, stored: StudySpec) -> list[str]:
         f"`{path}` was {_shown(before.get(path))}, is {_shown(after.get(path))}"
         for path in sorted(before.keys() | after.keys())
         if before.get(path) != after.get(path)
+        and not (path == "trainer" and before.get(path) == NO_TRAINER)
         and not (
             _may_change(path) or _has_grown(before, after, path) or _is_of_new_level(asked, stored, path)
         )

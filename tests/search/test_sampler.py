@@ -159,6 +159,16 @@ def test_parameters_of_every_kind_keep_to_their_values():
     assert len({p["temperature"] for p in points_of(study)}) > 3
 
 
+def test_misspelt_names_are_refused_once_a_trial_has_ended():
+    for wrong in ({"setup": ["optimiser"]}, {"temperature": "Temprature"}, {"temperature": "TEMPERATURE"}):
+        study = optuna.create_study(direction="maximize", sampler=ProfileSampler(**wrong))
+        study.tell(study.ask(SPACE), 0.5)
+        with pytest.raises(ValueError, match=r"must name parameters.*Parameters: temperature|optimizer"):
+            study.ask(SPACE)
+    study = optuna.create_study(direction="maximize", sampler=ProfileSampler(setup="optimizer"))
+    assert len(run(study, 3).trials) == 3
+
+
 def test_setups_must_be_categorical():
     study = optuna.create_study(sampler=ProfileSampler(setup=["lr"], space=SPACE))
     with pytest.raises(ValueError, match="`setup` must name categorical parameters"):

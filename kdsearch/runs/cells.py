@@ -1,0 +1,112 @@
+"""What the cells of a table of runs mean: numbers, levels, accuracies."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kdsearch.errors import RequestError
+from kdsearch.runs.asked import Unit
+from kdsearch.spec.bounds import LARGEST_WHOLE, shown
+
+_MISSING = frozenset({"", "none", "null", "na", "n/a", "-", "–"})
+
+
+def is_missing(cell: Any) -> bool:
+    """Return whether a cell holds nothing; `nan` is something: a run that diverged."""
+    return cell is None or (isinstance(cell, str) and cell.strip().lower() in _MISSING)
+
+
+def number_in(cell: Any) -> float | None:
+    """Return a cell's number, which may be NaN or infinite; None where it is no number."""
+    if isinstance(cell, bool):
+        return None
+    if isinstance(cell, int | float):
+        return float(cell) if abs(cell) <= LARGEST_WHOLE or isinstance(cell, float) else None
+    try:
+        return float(cell) if isinstance(cell, str) and "_" not in cell else None
+    except ValueError:
+        return None
+
+
+def levels_in(cells: Sequence[Any]) -> list[Any]:
+    """Return a column's cells as levels: all numbers where all that are there are, else as they stand."""
+    there = [cell for cell in cells if not is_missing(cell)]
+    numbers = [number_in(cell) for cell in there]
+    if there and all(number is not None and math.isfinite(number) for number in numbers):
+        whole = all(number.is_integer() for number in numbers if number is not None)
+        return [None if is_missing(cell) else _number(cell, whole=whole) for cell in cells]
+    if all(isinstance(cell, bool) for cell in there):
+        return [None if is_missing(cell) else cell for cell in cells]
+    return [None if is_missing(cell) else str(cell) for cell in cells]
+
+
+def _number(cell: Any, *, whole: bool) -> int | float:
+    number = number_in(cell)
+    assert number is not None  # noqa: S101 - the caller has looked
+    return int(number) if whole else number
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Accuracies of runs as fractions: NaN where a run diverged, None where it has none.
+
+    `unit` says how they were read, in words.
+    """
+
+    values: list[float | None]
+    unit: str
+
+
+def accuracies_in(column: str, cells: Sequence[Any], places: Sequence[str], unit: Unit) -> Accuracies:
+    """Return a column's accuracies as fractions; percentages are recognised by what is above 1.
+
+    Args:
+        column: The column's name, for messages.
+        cells: Its cells.
+        places: Where they are, for messages.
+        unit: What they are, where it is known.
+
+    Raises:
+        RequestError: A cell is no accuracy, or the unit is in doubt.
+    """
+    marked = [isinstance(cell, str) and cell.rstrip().endswith("%") for cell in cells]
+    values = [
+        None if is_missing(cell) else _accuracy(column, cell, place)
+        for cell, place in zip(cells, places, strict=True)
+    ]
+    measured = [value for value in values if value is not None and math.isfinite(value)]
+    if any(marked) and unit == "auto":
+        unit = "percent"
+    if unit == "auto":
+        unit = _unit_of(column, measured)
+    most = 100.0 if unit == "percent" else 1.0
+    for value, place in zip(values, places, strict=True):
+        if value is not None and math.isfinite(value) and not 0 <= value <= most:
+            raise RequestError(
+                f"`{column}` must be an accuracy from 0 to {most:g}, got {value:g} in {place}. "
+                "Name a column of accuracies with --metric; of losses there is no answer."
+            )
+    fractions = [
+        None if value is None else (value / most if math.isfinite(value) else math.nan) for value in values
+    ]
+    return Accuracies(fractions, "percentages" if unit == "percent" else "fractions from 0 to 1")
+
+
+def _accuracy(column: str, cell: Any, place: str) -> float:
+    number = number_in(cell.rstrip().removesuffix("%") if isinstance(cell, str) else cell)
+    if number is None:
+        raise RequestError(
+            f"`{column}` must be a number, got {shown(cell)} in {place}. Leave it empty, or `nan`."
+        )
+    return number
+
+
+def _unit_of(column: str, measured: Sequence[float]) -> Unit:
+    above = sum(value > 1 for value in measured)
+    if above and any(0 < value <= 1 for value in measured):
+        raise RequestError(
+            f"`{column}` must be in one unit, got {len(measured) - above} values up to 1 and {above} above. "
+            "Say --unit percent or --unit fraction, or mend the file."
+        )
+    return "percent" if above else "fraction"

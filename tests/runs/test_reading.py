@@ -1,0 +1,178 @@
+"""Tables of runs: what is read of files and exports, and what is refused in one line."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from kdsearch.errors import RequestError
+from kdsearch.runs import Asked, Runs, read_table, runs_of
+from kdsearch.spec import TEMPERATURE, Range, setup_key
+
+HEADER = "optimizer,T,lr,seed,acc"
+LINES = ["sgd,1,0.1,0,0.90", "sgd,4,0.3,0,0.92", "adamw,1,0.001,0,0.91", "adamw,4,0.003,0,0.89"]
+
+
+def runs(tmp_path: Path, text: str, asked: Asked | None = None, name: str = "runs.csv") -> Runs:
+    path = tmp_path / name
+    path.write_text(text)
+    return runs_of(read_table(path), asked or Asked(setup=("optimizer",)))
+
+
+def table(*lines: str, header: str = HEADER) -> str:
+    return "\n".join([header, *lines])
+
+
+def points(found: Runs) -> list[tuple[Any, ...]]:
+    return [
+        (t.setup["optimizer"], t.params[TEMPERATURE], t.params["lr"], t.seed, t.val_accuracy)
+        for t in found.trials
+    ]
+
+
+EXPECTED = [
+    ("sgd", 1.0, 0.1, 0, 0.90),
+    ("sgd", 4.0, 0.3, 0, 0.92),
+    ("adamw", 1.0, 0.001, 0, 0.91),
+    ("adamw", 4.0, 0.003, 0, 0.89),
+]
+
+
+def test_one_table_is_read_alike_from_every_kind_of_file(tmp_path: Path) -> None:
+    assert points(runs(tmp_path, table(*LINES))) == EXPECTED
+    assert points(runs(tmp_path, table(*LINES).replace(",", "\t"), name="a.tsv")) == EXPECTED
+    german = table(*LINES).replace(",", ";").replace(".", ",")
+    assert points(runs(tmp_path, "\ufeff" + german, name="german.csv")) == EXPECTED
+    rows = [dict(zip(HEADER.split(","), row, strict=True)) for row in EXPECTED]
+    assert points(runs(tmp_path, "\n".join(map(json.dumps, rows)), name="a.jsonl")) == EXPECTED
+    assert points(runs(tmp_path, json.dumps({"runs": rows}), name="a.json")) == EXPECTED
+    pd.DataFrame(rows).to_parquet(tmp_path / "a.parquet")
+    assert points(runs_of(read_table(tmp_path / "a.parquet"), Asked(setup=("optimizer",)))) == EXPECTED
+
+
+def test_percentages_are_the_same_accuracies(tmp_path: Path) -> None:
+    lines = ["sgd,1,0.1,0,90.0", "sgd,4,0.3,0,92%", "adamw,1,0.001,0,91", "adamw,4,0.003,0,89"]
+    found = runs(tmp_path, table(*lines))
+    assert found.read["unit"] == "percentages"
+    assert [t.val_accuracy for t in found.trials] == pytest.approx([0.90, 0.92, 0.91, 0.89])
+
+
+def test_exports_of_wandb_and_mlflow_name_the_same_columns(tmp_path: Path) -> None:
+    wandb = '"Name","State","config.optimizer","config.T","config.lr","config.seed","summary.val_acc","_step"'
+    lines = [f'"run-{n}","finished",{line},{40 + n}' for n, line in enumerate(LINES)]
+    assert points(runs(tmp_path, table(*lines, header=wandb))) == EXPECTED
+    mlflow = "run_id,status,params.optimizer,params.T,params.lr,params.seed,metrics.val_accuracy,start_time"
+    lines = [f"a{n},FINISHED,{line},2026-01-0{n + 1}" for n, line in enumerate(LINES)]
+    assert points(runs(tmp_path, table(*lines, header=mlflow))) == EXPECTED
+    nested = [
+        {
+            "name": f"r{n}",
+            "config": {"optimizer": {"value": o}, "T": t, "lr": lr, "seed": s},
+            "summary": {"acc": a},
+        }
+        for n, (o, t, lr, s, a) in enumerate(EXPECTED)
+    ]
+    assert points(runs(tmp_path, json.dumps(nested), name="runs.json")) == EXPECTED
+
+
+def test_runs_that_ended_otherwise_do_not_count_as_measured(tmp_path: Path) -> None:
+    ends = ["sgd,2,0.1,1,nan", "sgd,2,0.2,2,", ",,,,", "adamw,,0.001,3,0.88"]
+    found = runs(tmp_path, table(*LINES, *ends))
+    assert [(t.state, t.reason) for t in found.trials[4:]] == [("failed", "diverged")]
+    assert any("1 runs with no accuracy" in note for note in found.notes)
+    assert any("1 runs with no temperature" in note for note in found.notes)
+    states = table(
+        *[
+            f"{line},{s}"
+            for line, s in zip(LINES, ["finished", "crashed", "running", "finished"], strict=True)
+        ],
+        header=f"{HEADER},State",
+    )
+    assert [t.state for t in runs(tmp_path, states).trials] == ["complete", "failed", "complete"]
+
+
+def test_ranges_are_those_that_each_setup_was_tried_in(tmp_path: Path) -> None:
+    found = runs(tmp_path, table(*LINES))
+    assert found.dimensions[setup_key({"optimizer": "sgd"})]["lr"] == Range(low=0.1, high=0.3)
+    spec = found.spec(found.setups)
+    by_optimizer = {level: spec.dimensions({"optimizer": level})["lr"] for level in ("sgd", "adamw")}
+    assert (by_optimizer["adamw"].low, by_optimizer["adamw"].high) == (0.001, 0.003)
+    assert spec.dimensions({"optimizer": "sgd"})[TEMPERATURE] == Range(low=1, high=4, log=True)
+
+
+def test_a_parameter_of_one_setup_is_the_same_parameter_of_another(tmp_path: Path) -> None:
+    lines = ["sgd,1,0.1,,90", "sgd,4,0.3,,92", "adamw,1,,0.001,91", "adamw,4,,0.003,89"]
+    asked = Asked(setup=("optimizer",), tuned=("lr_sgd", "lr_adamw"))
+    found = runs(tmp_path, table(*lines, header="optimizer,T,lr_sgd,lr_adamw,acc"), asked)
+    assert [t.params["lr"] for t in found.trials] == [0.1, 0.3, 0.001, 0.003]
+    assert found.columns[setup_key({"optimizer": "adamw"})] == {"lr": "lr_adamw"}
+    own = table(*lines, header="optimizer,T,momentum,beta,acc")
+    kept = runs(tmp_path, own, Asked(setup=("optimizer",), tuned=("momentum", "beta")))
+    spec = kept.spec(kept.setups)
+    assert spec.dimensions({"optimizer": "adamw"})["momentum"].choices == (None,)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "says"),
+    [
+        (table(*LINES), {"setup": ("optimiser",)}, "Did you mean 'optimizer'?"),
+        (table(*LINES), {}, "which they do in optimizer (sgd, adamw)"),
+        (table(*LINES).replace("T,", "temp,").replace("seed", "tau"), {}, "may be temp or tau"),
+        (
+            table(*LINES).replace("acc", "acc,val_acc").replace("0.9", "0.9,0.9").replace("0.89", "0.89,0.9"),
+            {},
+            "may be val_acc or acc",
+        ),
+        (table(*LINES, "sgd,4,0.3,0,0.94"), {}, "line 3 and line 6"),
+        (table(*LINES, "sgd,0,0.3,0,0.94"), {}, "must be a number above 0, got 0 in line 6"),
+        (table(*LINES, "sgd,2,0.3,0,high"), {}, "must be a number, got 'high' in line 6"),
+        (table(*LINES, "sgd,2,0.3,0,93.1"), {}, "must be in one unit, got 4 values up to 1 and 1 above"),
+        (table(*LINES, "sgd,2,0.3,0,-2.31"), {}, "must be an accuracy from 0 to 1, got -2.31 in line 6"),
+        (table(*LINES, ",2,0.3,0,0.9"), {}, "`optimizer` must be given for each run"),
+        (table(*LINES, "sgd,2,0.3,0"), {}, "5 cells in each line, got 4 in line 6"),
+        (table(*LINES, header="optimizer,T,T,seed,acc"), {}, "got 'T' twice"),
+        (table(*LINES).replace(",4,", ",1,"), {}, "at least two values, got 1 alone"),
+        (HEADER, {}, "at least one run"),
+    ],
+)
+def test_what_is_in_doubt_is_refused(tmp_path: Path, text: str, asked: dict[str, Any], says: str) -> None:
+    told = {"setup": ("optimizer",), **asked} if says.find("which they do") < 0 else {"setup": ()}
+    with pytest.raises(RequestError) as refused:
+        runs(tmp_path, text, Asked(**told))
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_logs_of_epochs_are_no_runs(tmp_path: Path) -> None:
+    lines = [f"{line},{epoch}" for line in LINES for epoch in (1, 2)]
+    with pytest.raises(RequestError, match="epoch"):
+        runs(tmp_path, table(*lines, header=f"{HEADER},epoch"))
+
+
+def test_a_run_that_is_there_twice_counts_once(tmp_path: Path) -> None:
+    found = runs(tmp_path, table(*LINES, LINES[0]))
+    assert len(found.trials) == 4
+    assert "1 runs are there twice and count once." in found.notes
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (["sgd,1,0.1,0,0.90", "sgd,4,0.1,1,0.92"], "this one learning rate (lr = 0.1)"),
+        (["sgd,1,0.1,0,0.90", "sgd,4,0.2,0,0.92"], "one seed (seed = 0)"),
+    ],
+)
+def test_what_the_runs_leave_open_is_said(tmp_path: Path, lines: list[str], says: str) -> None:
+    assert any(says in note for note in runs(tmp_path, table(*lines)).notes)
+    assert not any(
+        says in note for note in runs(tmp_path, table("sgd,1,0.1,0,0.9", "sgd,4,0.2,1,0.92")).notes
+    )
+
+
+def test_diverged_runs_are_none_of_the_measured(tmp_path: Path) -> None:
+    found = runs(tmp_path, table(*LINES, "sgd,2,0.3,7,inf"))
+    assert found.trials[-1].val_accuracy is None
+    assert all(t.val_accuracy is None or math.isfinite(t.val_accuracy) for t in found.trials)
