@@ -67,7 +67,7 @@ class SetupDraws:
         return int(np.abs(self.temperature_nodes - nodes[0]).argmin()), int(apart.argmin())
 
     def nearest_of_all(self, nodes: IntArray) -> IntArray:
-        """Return `nearest` of many trials' nodes [N, P], as [N, 2]; a place that comes again is found once."""
+        """Return `nearest` of many trials' nodes [N, P], as [N, 2], each distinct place found once."""
         first, group = distinct_rows(list(nodes.T))
         found = [self.nearest(place) for place in nodes[first]]
         return np.array(found, dtype=np.intp).reshape(-1, 2)[group]

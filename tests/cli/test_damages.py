@@ -21,7 +21,7 @@ from kdsearch.storage import list_studies, open_database
 from kdsearch.storage.optuna_store import open_optuna_storage
 
 NOBODY = 65534
-OWN_TRAINER = ["launch", "studies/quickstart.yaml", "--set", "name=made", "--set", "trainer=json:dumps"]
+OWN_TRAINER = ["launch", "studies/own_trainer.yaml", "--set", "name=made"]
 
 
 def reading_commands(folder: Path) -> list[list[str]]:
