@@ -1,9 +1,13 @@
-# `make quickstart` and `make test` set up what they need in .venv/ and can be repeated.
+# `make quickstart` and `make test` set up what they need in .venv/ and can be repeated; so does `make lowest`,
+# in .venv-lowest/.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+LOWEST := .venv-lowest
+SITE := import sysconfig; print(sysconfig.get_path("purelib"))
+LIGHT := tests/spec tests/storage tests/analysis tests/search tests/service tests/cli
 
-.PHONY: setup quickstart test lint clean
+.PHONY: setup quickstart test lowest lint clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -22,6 +26,20 @@ quickstart: setup
 test: setup
 	$(BIN)/python -m pytest
 
+# What needs neither Ray nor a GPU, under the lowest releases that pyproject.toml allows. Old releases beside
+# newer ones that they depend on may warn of what is deprecated: that is no fault of ours. torch and Ray are
+# large: they, and all else that is not named, come from .venv.
+lowest: $(LOWEST)/.ready
+	$(LOWEST)/bin/python -m pytest -W default::DeprecationWarning -m 'not (ray or gpu or slow or simulated)' $(LIGHT)
+
+$(LOWEST)/.ready: pyproject.toml .ci/lowest.py $(READY)
+	$(BIN)/python .ci/lowest.py pyproject.toml > .venv/lowest.txt
+	rm -rf $(LOWEST)
+	$(BIN)/python -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --requirement .venv/lowest.txt
+	site="$$($(LOWEST)/bin/python -c '$(SITE)')" && { $(BIN)/python -c '$(SITE)'; pwd; } > "$$site/layers.pth"
+	touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -29,4 +47,4 @@ lint: setup
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv $(LOWEST) build dist *.egg-info

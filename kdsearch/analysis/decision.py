@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kdsearch.analysis.axes import FloatArray
+from kdsearch.analysis.axes import FloatArray, IntArray
 from kdsearch.analysis.labels import temperature_text
 from kdsearch.analysis.profiles import TemperatureProfile
 from kdsearch.analysis.replication import Gap, count_tuned, find_gaps, usual_index
@@ -75,8 +75,8 @@ def _places(response: Response, setup: int) -> FloatArray:
     return np.asarray(response.space.axes[0].positions[response.draws[setup].temperature_nodes])
 
 
-def _tried(response: Response, setup: int) -> list[tuple[int, int]]:
-    return [response.draws[setup].nearest(nodes) for nodes in response.tallies[setup].complete.nodes]
+def _tried(response: Response, setup: int) -> IntArray:
+    return response.draws[setup].nearest_of_all(response.tallies[setup].complete.nodes)
 
 
 def _doubts(

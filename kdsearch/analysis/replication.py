@@ -22,6 +22,8 @@ _OF_RECOMMENDED, _OF_USUAL, _OF_RIVAL = 3, 2, 2
 _NEAR = 0.1
 """Temperatures within a tenth of the range (a ratio of 1.45 between 1 and 40) replicate each other."""
 
+Tried = IntArray | Sequence[tuple[int, int]]
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -37,25 +39,19 @@ def regions_of(positions: FloatArray) -> IntArray:
     return np.minimum((np.asarray(positions) * REGIONS).astype(np.intp), REGIONS - 1)
 
 
-def at_tuned_values(mean: FloatArray, other: int) -> bool:
-    """Return whether the n-th values of the other parameters are held good at a temperature.
-
-    Args:
-        mean: What is believed of all of them at that temperature, in points [C].
-        other: Which of them were tried.
-    """
-    return bool(mean.max() - mean[other] <= TUNED_POINTS)
+def tuned_temperatures(mean: FloatArray, tried: Tried) -> IntArray:
+    """Return the temperature of each trial whose other parameters are held good at it; see `find_gaps`."""
+    temperature, other = np.asarray(tried, dtype=np.intp).reshape(-1, 2).T
+    costs = mean.max(axis=1)[temperature] - mean[temperature, other]
+    return np.asarray(temperature[costs <= TUNED_POINTS])
 
 
-def count_tuned(places: FloatArray, mean: FloatArray, tried: Sequence[tuple[int, int]]) -> IntArray:
+def count_tuned(places: FloatArray, mean: FloatArray, tried: Tried) -> IntArray:
     """Return how many trials at tuned values each quarter of the range has [4]; see `find_gaps`."""
-    tuned = [u for u, c in tried if at_tuned_values(mean[u], c)]
-    return np.bincount(regions_of(places[tuned]), minlength=REGIONS)
+    return np.bincount(regions_of(places[tuned_temperatures(mean, tried)]), minlength=REGIONS)
 
 
-def find_gaps(
-    places: FloatArray, mean: FloatArray, tried: Sequence[tuple[int, int]], usual: int | None
-) -> list[Gap]:
+def find_gaps(places: FloatArray, mean: FloatArray, tried: Tried, usual: int | None) -> list[Gap]:
     """Return what must be tried before the temperature that is best on average can be called decided.
 
     At tuned values: the recommended temperature, the usual default, and in every quarter of the range
@@ -64,10 +60,10 @@ def find_gaps(
     Args:
         places: Positions of the temperatures in [0, 1] [U].
         mean: What is believed of them and the other parameters, in points [U, C].
-        tried: The trials: which temperature and which of the others.
+        tried: The trials: which temperature and which of the others [N, 2].
         usual: Which temperature is the usual default; None where it can't be chosen.
     """
-    tuned = np.array([places[u] for u, c in tried if at_tuned_values(mean[u], c)], dtype=float)
+    tuned = places[tuned_temperatures(mean, tried)]
     profile, region = mean.max(axis=1), regions_of(places)
     best = int(profile.argmax())
     asked = [(best, _OF_RECOMMENDED, "recommended")]

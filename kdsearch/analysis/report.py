@@ -2,9 +2,7 @@
 
 import base64
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from kdsearch.analysis.findings import (
     standing,
     summary,
 )
+from kdsearch.analysis.output_files import write_output
 from kdsearch.analysis.pages import PLOTLY_JS, TEMPLATES, page_templates
 from kdsearch.analysis.tables import answer_table, forecast_table, teacher_table
 from kdsearch.errors import RequestError
@@ -42,28 +41,12 @@ def write_report(
     findings = load_findings(database, study, level=level, tolerance=tolerance)
     html = report_html(findings, written=datetime.now(UTC))
     try:
-        _write(path, html)
+        write_output(path, html.encode())
     except OSError as error:
         raise RequestError(
             f"The report can't be written to {path}: {error.strerror}. Name another place with --out."
         ) from error
     return path
-
-
-def _write(path: Path, html: str) -> None:
-    """Write a file whole or not at all; a device is written to and never replaced, a link is followed."""
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        path.write_text(html, encoding="utf-8")
-        return
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(html, encoding="utf-8")
-        os.replace(unfinished, path)
-    except OSError:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-        raise
 
 
 def report_html(findings: Findings, *, written: datetime) -> str:

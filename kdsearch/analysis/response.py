@@ -13,7 +13,7 @@ from kdsearch.analysis.axes import FloatArray, IntArray
 from kdsearch.analysis.candidates import candidates, product_nodes
 from kdsearch.analysis.fitting import Fit, fit, hyperparameter_draws
 from kdsearch.analysis.kernels import Kernel
-from kdsearch.analysis.observations import Evidence, Observations, Tally, observe
+from kdsearch.analysis.observations import Evidence, Observations, Tally, distinct_rows, observe
 from kdsearch.analysis.profiles import TemperatureProfile
 from kdsearch.analysis.selection import select_setups
 from kdsearch.analysis.space import ResponseSpace, level_of
@@ -65,6 +65,12 @@ class SetupDraws:
         """Return which temperature and which candidate are nearest to a node on each axis."""
         apart = np.abs(self.candidates - nodes[1:]).sum(axis=1)
         return int(np.abs(self.temperature_nodes - nodes[0]).argmin()), int(apart.argmin())
+
+    def nearest_of_all(self, nodes: IntArray) -> IntArray:
+        """Return `nearest` of many trials' nodes [N, P], as [N, 2], each distinct place found once."""
+        first, group = distinct_rows(list(nodes.T))
+        found = [self.nearest(place) for place in nodes[first]]
+        return np.array(found, dtype=np.intp).reshape(-1, 2)[group]
 
     def nodes_at(self, temperature: int) -> IntArray:
         """Return the node on each axis of what is best on average at the setup's n-th temperature."""

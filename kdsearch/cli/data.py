@@ -1,5 +1,6 @@
 """`kdsearch data`: what was read of a study's data."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,11 +62,13 @@ def _reports(study: StudySpec) -> list["DataReport"]:
 
 
 def _write_sheet(reports: list["DataReport"], path: Path) -> None:
+    from kdsearch.analysis.output_files import write_output
     from kdsearch.distill.contact_sheets import contact_sheet
 
+    pictures, content = [row for report in reports for row in report.pictures.items()], BytesIO()
+    contact_sheet(pictures).save(content, format="PNG")
     try:
-        pictures = [row for report in reports for row in report.pictures.items()]
-        contact_sheet(pictures).save(path, format="PNG")
+        write_output(path, content.getvalue())
     except OSError as error:
         raise RequestError(
             f"`--sheet` must be writable, got {str(path)!r} ({error.strerror}). Name another file."

@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,12 +35,18 @@ _WRITES = "kdsearch_writes"
 
 @dataclass(frozen=True)
 class Database:
-    """An open database. `read` and `write` give a connection inside one transaction."""
+    """An open database. `read` and `write` give a connection inside one transaction.
+
+    Its connections are closed by `close`, or once nobody holds it any more.
+    """
 
     url: URL
     engine: Engine
     _others: list[Engine] = field(default_factory=list)
     _copy: "tempfile.TemporaryDirectory[str] | None" = None
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, _dispose, self.engine, self._others)
 
     @property
     def is_read_only(self) -> bool:
@@ -119,8 +126,7 @@ class Database:
 
     def close(self) -> None:
         """Close every connection."""
-        for engine in (self.engine, *self._others):
-            engine.dispose()
+        _dispose(self.engine, self._others)
         if self._copy is not None:
             self._copy.cleanup()
 
@@ -131,6 +137,11 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _dispose(engine: Engine, others: list[Engine]) -> None:
+    for each in (engine, *others):
+        each.dispose()
 
 
 def open_database(url: str, *, create: bool = False) -> Database:

@@ -36,6 +36,8 @@ def export_study(database: Database, study: str, directory: Path) -> None:
         RequestError: There is no such study, or the folder holds one already.
         LiveDriverError: The study is being run.
     """
+    if os.path.lexists(directory) and not directory.is_dir():
+        raise RequestError(f"`directory` must be a folder, got {directory}, which is none. Name another.")
     if os.path.exists(directory / MANIFEST):
         raise RequestError(f"`directory` must be new, got {directory}, which holds a study. Name another.")
     with database.read() as connection:
@@ -146,6 +148,12 @@ def _write_lines(path: Path, documents: Iterable[Mapping[str, Any]]) -> int:
 def _write(path: Path, texts: Iterable[str]) -> None:
     """Write a file under a temporary name first: it is there whole, or not at all."""
     partial = path.with_name(path.name + ".partial")
+    for place in (path, partial):
+        if place.is_symlink() or (place.exists() and not place.is_file()):
+            raise RequestError(
+                f"`directory` must be new, got {path.parent}, where {place.name} is a link or no file. "
+                "Name another."
+            )
     with partial.open("w") as file:
         file.writelines(texts)
         _flush(file)

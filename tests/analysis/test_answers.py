@@ -15,6 +15,8 @@ from kdsearch.search import build_proposer
 from kdsearch.spec import TEMPERATURE, StudySpec, load_spec
 from kdsearch.storage import TrialRow
 
+pytestmark = pytest.mark.simulated
+
 LR = "optimizer.lr"
 CONTRACT = {
     *("setup", "temperature", "interval", "near_optimal", "accuracy", "accuracy_interval"),

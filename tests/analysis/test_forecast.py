@@ -12,6 +12,8 @@ from kdsearch.bench.search.baselines import proposer_of
 from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.spec import load_spec, setup_key, spec_document
 
+pytestmark = pytest.mark.simulated
+
 
 def decisions(study: SimulatedStudy, regret: float) -> dict[str, str]:
     return forecast(study.spec, study.rows, regret=regret).decisions(study.spec.setups())

@@ -17,6 +17,8 @@ from kdsearch.search import build_proposer
 from kdsearch.spec import TEMPERATURE, StudySpec, load_stored_spec, spec_document
 from kdsearch.storage import TrialRow
 
+pytestmark = pytest.mark.simulated
+
 LR = "optimizer.lr"
 EPOCHS = "teacher.finetune.epochs"
 MakeSpec = Callable[..., StudySpec]

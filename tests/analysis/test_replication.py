@@ -3,6 +3,7 @@
 import numpy as np
 
 from kdsearch.analysis.replication import count_tuned, find_gaps, usual_index
+from kdsearch.analysis.response import SetupDraws
 
 PLACES = np.linspace(0, 1, 21)
 MEAN = np.column_stack(
@@ -41,3 +42,11 @@ def test_the_usual_temperature_is_the_nearest_of_a_range_and_only_four_of_a_list
     assert usual_index(np.array([1.0, 2, 8]), 0.0) is None
     assert usual_index(np.array([1.0, 4, 8]), 0.0) == 1
     assert usual_index(temperatures[temperatures < 3], half_step) is None
+
+
+def test_the_nearest_places_of_many_trials_are_those_of_each():
+    nodes = np.random.default_rng(0).integers(0, 12, (200, 3))
+    draws = SetupDraws(np.arange(0, 12, 3), nodes[:7, 1:], np.zeros((1, 4)), np.zeros((4, 7)))
+    found = draws.nearest_of_all(nodes)
+    assert found.tolist() == [list(draws.nearest(place)) for place in nodes]
+    assert draws.nearest_of_all(nodes[:0]).shape == (0, 2)

@@ -17,6 +17,8 @@ from kdsearch.search import build_proposer
 from kdsearch.spec import TEMPERATURE, StudySpec, load_spec, spec_document
 from kdsearch.storage import StudyRecord, TrialRow, open_database
 
+pytestmark = pytest.mark.simulated
+
 LR = "optimizer.lr"
 MakeSpec = Callable[..., StudySpec]
 MakeTrials = Callable[..., list[TrialRow]]

@@ -8,20 +8,22 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import sqlalchemy as sa
 
-from kdsearch.cli.main import run
+from kdsearch.cli.main import cli, run
 from kdsearch.storage import list_studies, open_database
 from kdsearch.storage.optuna_store import open_optuna_storage
 
 NOBODY = 65534
-OWN_TRAINER = ["launch", "studies/quickstart.yaml", "--set", "name=made", "--set", "trainer=json:dumps"]
+OWN_TRAINER = ["launch", "studies/own_trainer.yaml", "--set", "name=made"]
 
 
 def reading_commands(folder: Path) -> list[list[str]]:
@@ -223,7 +225,7 @@ def test_a_full_disk_has_words_and_leaves_nothing_half(
     whole = tmp_path / "whole"
     assert run(["export", "made", str(whole), "--storage", storage]) == 0
     fresh = f"sqlite:///{tmp_path / 'fresh.db'}"
-    with largest_file(4096):
+    with open_database(storage), largest_file(4096):  # SQLite's shared memory is there already
         assert check_words(capsys, ["export", "made", str(tmp_path / "half"), "--storage", storage]) == 1
         assert (
             check_words(capsys, ["report", "made", "--out", str(tmp_path / "r.html"), "--storage", storage])
@@ -235,17 +237,72 @@ def test_a_full_disk_has_words_and_leaves_nothing_half(
     assert run(["import", str(whole), "--storage", fresh]) == 0
 
 
+def writing_options(group: click.Group) -> set[tuple[str, str]]:
+    """Return which commands take a file to write, and by which option: a study file is an argument."""
+    found = set()
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            found |= writing_options(command)
+        files = (p for p in command.params if isinstance(p, click.Option) and isinstance(p.type, click.Path))
+        found |= {(name, option.opts[0]) for option in files}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["report", "made", "--storage", "{storage}", "--out"], "link.html"),
+        (["data", "studies/quickstart.yaml", "--sheet"], "link.png"),
+    ],
+)
 def test_devices_and_links_are_written_to_and_never_replaced(
+    capsys: pytest.CaptureFixture[str], storage: str, tmp_path: Path, command: list[str], name: str
+) -> None:
+    assert (command[0], command[-1]) in writing_options(cli)
+    command = [part.format(storage=storage) for part in command]
+    link, real, pipe = tmp_path / name, tmp_path / "real", tmp_path / f"pipe{name}"
+    link.symlink_to(real)
+    assert run([*command, str(link)]) == 0
+    assert link.is_symlink()
+    os.mkfifo(pipe)
+    taken: list[bytes] = []
+    reader = threading.Thread(target=lambda: taken.append(pipe.read_bytes()))
+    reader.start()
+    assert run([*command, str(pipe)]) == 0
+    reader.join()
+    assert pipe.is_fifo()
+    start = b"\x89PNG" if name.endswith("png") else b"<!DOCTYPE html>"
+    assert real.read_bytes()[:100].lower().startswith(start.lower())
+    assert taken[0][:100].lower().startswith(start.lower())
+    for device, code in (("/dev/null", 0), ("/dev/full", 2)):
+        link.unlink()
+        link.symlink_to(device)
+        capsys.readouterr()
+        assert check_words(capsys, [*command, str(link)]) == code
+        assert link.is_symlink()
+        assert Path(device).is_char_device()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, pipe.name, "real"])
+
+
+def test_an_export_follows_no_link_and_replaces_no_device(
     capsys: pytest.CaptureFixture[str], storage: str, tmp_path: Path
 ) -> None:
-    link = tmp_path / "link.html"
-    link.symlink_to(tmp_path / "real.html")
-    assert run(["report", "made", "--out", str(link), "--storage", storage]) == 0
-    assert link.is_symlink()
-    assert "made" in (tmp_path / "real.html").read_text()
-    capsys.readouterr()
-    assert check_words(capsys, ["report", "made", "--out", "/dev/full", "--storage", storage]) == 2
-    assert Path("/dev/full").is_char_device()
+    command, folder, real = ["export", "made", "--storage", storage], tmp_path / "link", tmp_path / "real"
+    real.mkdir()
+    folder.symlink_to(real)
+    assert check_words(capsys, [*command, "/dev/null"]) == 2
+    assert Path("/dev/null").is_char_device()
+    for name in ("trials.jsonl", "study.json", "epochs.jsonl.partial"):
+        (real / name).symlink_to(tmp_path / "elsewhere")
+        assert check_words(capsys, [*command, str(folder)]) == 2
+        (real / name).unlink()
+    assert not (tmp_path / "elsewhere").exists()
+    assert check_words(capsys, [*command, str(folder)]) == 0
+    assert folder.is_symlink()
+    assert (real / "study.json").is_file()
+
+
+def test_rows_that_a_full_disk_does_not_take_have_words(storage: str) -> None:
     command = [sys.executable, "-m", "kdsearch", "trials", "made", "--format", "json", "--storage", storage]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)

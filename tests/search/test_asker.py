@@ -17,6 +17,8 @@ from kdsearch.spec import TEMPERATURE, StudySpec, load_spec, setup_key, spec_doc
 from kdsearch.storage import StudyRecord, TrialRow, load_spec_of, load_study, open_database
 from kdsearch.trial import Trial, TrialResult
 
+pytestmark = pytest.mark.simulated
+
 
 def asker_of(record: SimulatedRecord, regret: float | None) -> PackAsker:
     document = spec_document(record.study.spec)

@@ -16,6 +16,8 @@ from kdsearch.search.balance import covering_order
 from kdsearch.spec import TEMPERATURE, Choices, StudySpec, load_spec, setup_key
 from kdsearch.storage import TrialRow
 
+pytestmark = pytest.mark.simulated
+
 LR = "optimizer.lr"
 LOG_T = {"low": 1, "high": 40, "log": True}
 LOG_LR = {"low": 0.01, "high": 1, "log": True}

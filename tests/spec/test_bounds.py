@@ -1,6 +1,8 @@
 """What is small as a text and huge as a value is refused before anything is made of it."""
 
 import sys
+import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.datastructures import QueryParams
 
 from kdsearch.errors import RequestError
+from kdsearch.service.questions import read_question
 from kdsearch.spec import load_spec, parse_assignment, parse_level
 from kdsearch.spec.bounds import MOST_BYTES
 
@@ -35,12 +39,29 @@ def steps_of(text: str) -> int:
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        for read in (parse_level, parse_assignment):
+        for read in READERS:
             with suppress(RequestError):
-                read(f"optimizer.lr={text}", "--set", example="")
+                read(text)
     finally:
         sys.settrace(before)
     return count
+
+
+def load_file(text: str) -> None:
+    """Read a text as a study file, the value of one option among others."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", errors="replace") as file:
+        file.write(f"name: odd\noptions: {{x: 1}}\nsetup: {text}\n")
+        file.flush()
+        load_spec(file.name)
+
+
+READERS: tuple[Callable[[str], Any], ...] = (
+    lambda text: parse_level(f"optimizer.lr={text}", "--where", example=""),
+    lambda text: parse_assignment(f"optimizer.lr={text}", "--set", example=""),
+    lambda text: read_question(QueryParams([("where", f"optimizer.lr={text}")]), ["where"]),
+    lambda text: read_question(QueryParams([("set", text)]), ["set"]),
+    load_file,
+)
 
 
 YAMLISH = st.lists(
