@@ -150,9 +150,7 @@ def test_a_target_transform_has_classes_of_its_own(read):
 
 def test_noise_that_only_items_have_is_read(read):
     """One label in sixty is another one than the set keeps."""
-    train = Items(
-        0, N_TRAIN, picture, lambda label: int(label), targets=np.roll(LABELS[:N_TRAIN], 0).tolist()
-    )
+    train = Items(0, N_TRAIN, picture, int, targets=LABELS[:N_TRAIN].tolist())
     train.targets[33] = (train.targets[33] + 1) % 4
     data = read((train, None))
     labels = torch.cat([split.labels for split in (data.train, data.validation, data.test)])
