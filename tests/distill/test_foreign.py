@@ -15,6 +15,7 @@ from kdsearch.distill.models import build_model
 from kdsearch.distill.objectives import OwnTerm
 from kdsearch.distill.packs import Precision, fusing_problem, key_dropout
 from kdsearch.distill.packs.choice import PackPlan, way_problem
+from kdsearch.distill.preflight import Preflight
 from kdsearch.distill.residents import surroundings_of
 from kdsearch.distill.starts import load_checkpoint
 from kdsearch.distill.teachers import ensure_teacher, load_teacher, recipe_of
@@ -309,6 +310,13 @@ def test_a_small_set_is_not_one_batch_of_its_teacher(tmp_path):
     ]
     images = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(teachers[0](images), teachers[1](images))
+
+
+def test_a_study_of_an_own_objective_without_temperature_is_refused():
+    checks = Preflight()
+    checks.check_all([spec(objective={"name": f"{__name__}:Averaging"})])
+    with pytest.raises(RequestError, match=r"`objective.name` .*must use the temperature, got the same loss"):
+        checks.check_all([spec(objective={"name": f"{__name__}:logit_mse"})])
 
 
 def test_entropies_are_those_of_the_soft_targets_that_are_taught(tmp_path):
