@@ -81,17 +81,21 @@ def listed(names: Iterable[Any], most: int = 5) -> str:
 
 
 def _load(file: Path) -> Any:
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of stand-ins torch says that their source has changed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of stand-ins torch says that their source has changed
+        try:
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                return torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
             return torch.load(file, map_location="cpu", weights_only=False, pickle_module=_stubbing_pickle())
 
 
 def _state_dicts(found: Mapping[Any, Any], keys: tuple[str, ...]) -> Iterator[StateDict]:
-    tensors = {name: v for name, v in found.items() if isinstance(name, str) and isinstance(v, Tensor)}
+    tensors = {
+        name: v if v.layout == torch.strided else v.to_dense()
+        for name, v in found.items()
+        if isinstance(name, str) and isinstance(v, Tensor)
+    }
     if tensors:
         yield StateDict(keys, tensors)
     for key, value in found.items():
@@ -101,7 +105,7 @@ def _state_dicts(found: Mapping[Any, Any], keys: tuple[str, ...]) -> Iterator[St
 
 def _reason(error: Exception) -> str:
     text = _TERMINAL_CODES.sub("", str(error).strip()) or type(error).__name__
-    return text.splitlines()[0].rstrip(".:, ")
+    return text.splitlines()[0].partition(". ")[0].rstrip(".:, ")  # torch goes on with advice of its own
 
 
 class _Unknown:

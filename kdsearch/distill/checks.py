@@ -1,12 +1,15 @@
 """What a training brings, looked at before anything starts: networks, weights and objective."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from kdsearch.distill.data import ImageData, load_dataset
 from kdsearch.distill.initial_students import starting_recipe
+from kdsearch.distill.models import is_users
 from kdsearch.distill.objectives import OwnTerm
 from kdsearch.distill.prepared_networks import build_prepared, preparation_of
 from kdsearch.distill.preprocessing import described
@@ -15,10 +18,11 @@ from kdsearch.distill.randomness import stream
 from kdsearch.distill.recipes import TeacherRecipe, recipe_of
 from kdsearch.distill.setting_names import settings_of
 from kdsearch.distill.starts import Start, fresh, load_checkpoint, refuse_untrained
+from kdsearch.distill.supervised import batch_size_of
 from kdsearch.errors import KDSearchError, RequestError
 from kdsearch.spec import TrainingSpec
 from kdsearch.spec.catalogue import ignores_temperature
-from kdsearch.spec.sections import Pretraining
+from kdsearch.spec.sections import Finetune, Pretraining
 
 _N_EXAMPLES = 8
 _TEMPERATURES = (1.0, 40.0)
@@ -53,8 +57,34 @@ def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
                     f"`arch` must have parameters that are trained, got {section.arch!r}, all of them "
                     "frozen. Let its factory leave them trainable."
                 )
+            if is_users(section.arch):
+                notes.append(check_output(model, section.arch, name, data))
             notes.append(described(name, preparation_of(section, data), data))
     return [note for note in notes if note is not None]
+
+
+def check_output(model: nn.Module, arch: str, name: str, data: ImageData) -> str | None:
+    """Call a user's network once in training and twice in evaluation; return a word on what it draws."""
+    shape = (_N_EXAMPLES, data.in_channels, data.image_size, data.image_size)
+    images = torch.randn(shape, generator=stream(0, "output"))
+    trial = copy.deepcopy(model)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        trained = trial.train()(images)
+        logits, again = trial.eval()(images), trial(images)
+    if not isinstance(trained, torch.Tensor) or trained.shape != logits.shape:
+        got = tuple(trained.shape) if isinstance(trained, torch.Tensor) else type(trained).__name__
+        raise RequestError(
+            f"`arch` must give logits alone in training too, got {arch!r} with {got} there. Leave out its "
+            "auxiliary outputs."
+        )
+    if not bool(logits.isfinite().all()):
+        raise RequestError(f"`arch` must give finite logits, got {arch!r} with NaN or infinity in them.")
+    if bool((logits >= 0).all()) and torch.allclose(logits.sum(1), torch.ones(()).to(logits), atol=1e-3):
+        raise RequestError(
+            f"`arch` must give logits, got {arch!r}, whose outputs are probabilities: a temperature divides "
+            "logits. Leave out its softmax."
+        )
+    return None if torch.equal(logits, again) else f"{name}: draws at random in evaluation too"
 
 
 def check_weights(spec: TrainingSpec, data: ImageData) -> list[str]:
@@ -66,6 +96,7 @@ def check_weights(spec: TrainingSpec, data: ImageData) -> list[str]:
             start = _start_of(recipe, data)
             refuse_untrained(start, recipe.teacher.finetune)
             notes += _said_of("teacher", start, recipe)
+        notes += _said_of_batches(recipe.teacher.finetune, len(data.train))
     if isinstance(spec.student.init, Pretraining):
         with settings_of("student"):
             recipe = starting_recipe(spec, build_prepared(spec.student, data), 0) or recipe_of(spec)
@@ -145,6 +176,16 @@ def _said_of(name: str, start: Start, recipe: TeacherRecipe) -> list[str]:
     return notes
 
 
+def _said_of_batches(finetune: Finetune, n_train: int) -> list[str]:
+    size = batch_size_of(finetune, n_train)
+    if size == finetune.batch_size or not finetune.epochs + finetune.head_epochs:
+        return []
+    return [
+        f"teacher: batches hold {size} images instead of {finetune.batch_size}, a quarter of the {n_train} "
+        "there are, so that an epoch is no single step"
+    ]
+
+
 @contextmanager
 def _in_one_line(setting: str) -> Iterator[None]:
     """Say in one line what a user's own code raises."""
@@ -152,7 +193,7 @@ def _in_one_line(setting: str) -> Iterator[None]:
         yield
     except KDSearchError:
         raise
-    except Exception as error:  # it may raise anything
+    except (Exception, SystemExit) as error:  # it may raise anything
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next

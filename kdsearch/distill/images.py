@@ -129,7 +129,10 @@ class ImageFiles:
             return Scale()
         with ThreadPoolExecutor(N_WORKERS) as threads:
             found = threads.map(self._native, self._evenly(_N_SCALED))
-            return scale_of(image for image in found if isinstance(image, Tensor))
+            try:
+                return scale_of(image for image in found if isinstance(image, Tensor))
+            except RequestError as error:
+                raise RequestError(f"{self._setting} gives no images that can be read. {error}") from error
 
     @cached_property
     def _looked_at(self) -> list[Tensor]:

@@ -20,7 +20,8 @@ from kdsearch.distill.samples import Source, as_labels, classes_of, kept_labels
 from kdsearch.errors import KDSearchError, RequestError
 from kdsearch.spec.sections import Dataset
 
-_N_COMPARED = 8  # items that must agree with what a data set keeps beside them
+_N_COMPARED = 512  # items that must agree with what a data set keeps beside them: labels may have noise
+_N_NAMED = 5
 _TRANSFORMS = ("transform", "target_transform", "transforms")
 _FORMS = "(train, test), each a pair (images, labels) of arrays or a data set of (image, label)"
 
@@ -262,14 +263,20 @@ def _check_labels(
         raise RequestError(
             f"{setting} must name each class, got {len(classes)} names and labels up to {n_classes - 1}."
         )
-    counts = torch.bincount(labels[:n_pool], minlength=n_classes)
-    if empty := (counts == 0).nonzero().flatten().tolist():
-        named = ", ".join(classes[i] if classes else str(i) for i in empty[:5])
+    if empty := _unseen(labels[:n_pool], n_classes):
+        named = ", ".join(classes[i] if classes else str(i) for i in empty[:_N_NAMED])
         raise RequestError(
             f"{setting} must number its classes from 0 without gaps, each with samples in the training part, "
-            f"got labels from {int(labels.min())} to {int(labels.max())} and none in training of {named}"
-            f"{' …' if len(empty) > 5 else ''}. np.unique(labels, return_inverse=True)[1] numbers them so."
+            f"got labels from {int(labels.min())} to {int(labels.max())} and none in training of "
+            f"{named}{' …' if len(empty) > _N_NAMED else ''}. "
+            "np.unique(labels, return_inverse=True)[1] numbers them so."
         )
+
+
+def _unseen(labels: Int64[Tensor, " N"], n_classes: int) -> list[int]:
+    """Return the first classes without a sample, however high others are numbered."""
+    seen = set(labels.tolist())
+    return [label for label in range(min(n_classes, len(seen) + _N_NAMED + 1)) if label not in seen]
 
 
 def _images(parts: Sequence[_Part], setting: str) -> tuple[ImageArray | ImageFiles, tuple[str, ...]]:
@@ -294,4 +301,7 @@ def _scale(wholes: Sequence[Tensor], setting: str) -> Scale:
         raise RequestError(
             f"{setting} must give both parts in one range, got floats up to {min(floats)} and {max(floats)}."
         )
-    return scale_of(wholes)
+    try:
+        return scale_of(wholes)
+    except RequestError as error:
+        raise RequestError(f"{setting} gives no images that can be read. {error}") from error

@@ -1,6 +1,6 @@
 """Images in the forms that people have them, as uint8 tensors."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ _DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _CHANNELS = (1, 3, 4)  # grey, colours, colours with opacity
 _DEPTHS: tuple[int, ...] = (8, 10, 12, 14, 16, 24, 31)  # bits that cameras and scanners give
 _WHITE = 255
+_DIMENSIONS = 3  # of one image
+_DARK = 0.1  # of a set's images may be as dark as 1 of 255
 _TOLERANCE = 1e-4  # by which rounding may pass white
 _ADVICE = "Give uint8 from 0 to 255, floats from 0 to 1, or PIL images."
 
@@ -74,7 +76,7 @@ def native_values(values: Any) -> Tensor:
     Raises:
         RequestError: They are no numbers, or some are not finite, negative or too large.
     """
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = _of_tensor(values) if isinstance(values, Tensor) else np.asarray(values)
     if array.dtype == np.bool_:
         return torch.from_numpy(array.astype(np.uint8) * np.uint8(_WHITE))
     if array.dtype == np.uint8:
@@ -83,7 +85,7 @@ def native_values(values: Any) -> Tensor:
         raise RequestError(f"Images must be numbers, got {_kind(values, array)}. {_ADVICE}")
     if not array.size:
         raise RequestError(f"Images must have pixels, got shape {array.shape}.")
-    low, high = array.min(), array.max()
+    low, high = float(array.min()), float(array.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise RequestError("Images must be finite, got NaN or infinite values. Leave them out or fill them.")
     if low < 0 or high > 2 ** _DEPTHS[-1] - 1:
@@ -92,6 +94,11 @@ def native_values(values: Any) -> Tensor:
             "kdsearch normalises by the training part's mean and deviation."
         )
     return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int32))
+
+
+def _of_tensor(values: Tensor) -> Any:
+    held = values.detach().cpu()
+    return (held.float() if held.dtype == torch.bfloat16 else held).numpy()  # NumPy has no bfloat16
 
 
 def _kind(values: Any, array: Any) -> str:
@@ -125,16 +132,28 @@ def scale_of(images: Iterable[Tensor]) -> Scale:
     The depth is the smallest usual one that holds all values, so that 12 bits in a file of 16 are
     not almost black.
     """
-    highest = {torch.int32: 0.0, torch.float32: 0.0}
+    highest: dict[torch.dtype, list[float]] = {torch.int32: [], torch.float32: []}
     for image in images:
         if image.dtype in highest:
-            highest[image.dtype] = max(highest[image.dtype], float(image.max()))
-    floats = highest[torch.float32]
-    integers = highest[torch.int32]
+            each = image if image.ndim > _DIMENSIONS else image[None]
+            highest[image.dtype] += each.flatten(1).amax(1).tolist()
+    integers = max(highest[torch.int32], default=0.0)
+    floats = max(highest[torch.float32], default=0.0)
+    _check_range(highest[torch.float32], floats)
     return Scale(
         integers=_depth(integers) if integers else Scale.integers,
         floats=_depth(floats) if floats > 1 + _TOLERANCE else Scale.floats,
     )
+
+
+def _check_range(highest: Sequence[float], white: float) -> None:
+    """Refuse floats of which some images go to 1 and others far beyond."""
+    of_one = sum(0 < value <= 1 + _TOLERANCE for value in highest)
+    if white > 1 + _TOLERANCE and of_one > _DARK * len(highest):
+        raise RequestError(
+            f"Images must be in one range, got {of_one} of {len(highest)} with floats up to 1, and others up "
+            f"to {white:.6g}. Divide all by the same number."
+        )
 
 
 def _depth(highest: float) -> int:

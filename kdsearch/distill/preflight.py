@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from kdsearch.distill.checks import check_training
+from kdsearch.distill.checks import check_training, has_temperature
 from kdsearch.distill.data import ImageData, load_dataset
 from kdsearch.distill.factories import place_of, words_of
 from kdsearch.distill.forecast import PackForecast, forecast
@@ -50,11 +50,13 @@ class Preflight:
         """Check that each training could begin.
 
         Raises:
-            RequestError: Data can't be read, a network can't be built or its weights don't fit it, or an
-                objective can't take a batch.
+            RequestError: Data can't be read, a network can't be built or its weights don't fit it, or a
+                user's objective can't take a batch or does not use the temperature.
         """
         for training in trainings:
-            self._notes |= dict.fromkeys(check_training(training, self.data_of(training.dataset)))
+            data = self.data_of(training.dataset)
+            self._notes |= dict.fromkeys(check_training(training, data))
+            _refuse_without_temperature(training, data.num_classes)
             self.forecast(training)
 
     def forecast(self, training: TrainingSpec) -> PackForecast:
@@ -79,6 +81,16 @@ class Preflight:
             with _own_code("dataset.name", dataset.name):
                 self._data[key] = load_dataset(dataset)
         return self._data[key]
+
+
+def _refuse_without_temperature(training: TrainingSpec, num_classes: int) -> None:
+    """Refuse a user's objective for which no temperature is best: answers could not know of it later."""
+    objective = training.objective
+    if ":" in objective.name and objective.alpha > 0 and not has_temperature(training, num_classes):
+        raise RequestError(
+            f"`objective.name` {objective.name!r} must use the temperature, got the same loss and gradient "
+            "at 1 and 40: a study would answer with luck. Let it divide the logits by its fourth argument."
+        )
 
 
 def _example_s(network: Student | Teacher, data: ImageData, n_together: int) -> float:

@@ -35,6 +35,7 @@ def preparation_of(section: Teacher | Student, data: ImageData) -> Preparation:
         std=said.std or base.std,
         size=data.image_size if size == "data" else size,
         interpolation=base.interpolation,
+        crop=said.crop or base.crop,
     ).for_channels(data.in_channels)
 
 

@@ -94,6 +94,8 @@ def kept_labels(part: Any) -> Any | None:
 
 def classes_of(part: Any) -> tuple[str, ...] | None:
     """Return the names of the classes, where a data set has them."""
+    if getattr(part, "target_transform", None) is not None:
+        return None  # its names are those of the labels before it
     for name in _CLASS_ATTRIBUTES:
         if (classes := getattr(part, name, None)) is not None:
             return tuple(str(c[0]) if isinstance(c, tuple | list) else str(c) for c in classes)
@@ -106,7 +108,12 @@ def as_labels(labels: Any, owner: str) -> Int64[Tensor, " N"]:
     Raises:
         RequestError: They are none.
     """
-    array = np.asarray(labels)
+    try:
+        array = np.asarray(labels)
+    except ValueError:  # rows of several lengths
+        array = np.asarray([object()])
+    if array.dtype == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:
+        array = array.astype(np.float64)
     if array.ndim != 1 or array.dtype.kind not in "iu" or array.min(initial=0) < 0:
         raise RequestError(
             f"The labels of {owner} must be one integer from 0 for each image, got {array.dtype} of "

@@ -18,6 +18,8 @@ from kdsearch.errors import RequestError, RunError
 from kdsearch.spec.sections import Finetune, Optimizer, Pretraining
 
 _HEAD, _WHOLE = range(2)
+_LEAST_STEPS = 4  # of an epoch
+_LEAST_BATCH = 2  # which BatchNorm needs
 
 
 def finetune_of(
@@ -35,6 +37,14 @@ def finetune_of(
     return Finetune(**{**said, "epochs": epochs, "optimizer": optimizer, "lr": lr})
 
 
+def batch_size_of(finetune: Finetune, n_train: int) -> int:
+    """Return how many images a batch holds: no more than a quarter of them all.
+
+    A whole small set in one batch would make an epoch a single step.
+    """
+    return min(finetune.batch_size, max(_LEAST_BATCH, n_train // _LEAST_STEPS))
+
+
 class SupervisedTraining:
     """The training of one network on one split's views, resumable after any epoch.
 
@@ -49,6 +59,7 @@ class SupervisedTraining:
         self.model = model.to(memory_format=torch.channels_last)
         self.finetune = finetune
         self._views = views
+        self._batch_size = batch_size_of(finetune, len(views.labels))
         self._seed = seed
         self._trained = [p for p in model.parameters() if p.requires_grad]  # its author may have frozen some
         self._optimizer = _optimizer(self._trained, finetune)
@@ -102,10 +113,10 @@ class SupervisedTraining:
             )
 
     def _epoch(self, epoch: int, epochs: int, optimizer: PackOptimizer, phase: int) -> None:
-        n_steps = self._views.n_batches(self.finetune.batch_size)
+        n_steps = self._views.n_batches(self._batch_size)
         factor = schedule(self.finetune.schedule, steps=epochs * n_steps)
         first = (epoch - 1) * n_steps
-        batches = self._views.batches(self._seed, epoch, self.finetune.batch_size)
+        batches = self._views.batches(self._seed, epoch, self._batch_size)
         try:
             with seeded(hash_key(self._seed, epoch, phase), self._views.device):
                 losses = [
@@ -116,7 +127,7 @@ class SupervisedTraining:
                 raise
             raise RunError(
                 f"`finetune.batch_size` must be small enough for {self._views.device}, got "
-                f"{self.finetune.batch_size}: memory ran out in epoch {epoch}. Halve it."
+                f"{self._batch_size}: memory ran out in epoch {epoch}. Halve it."
             ) from error
         if not math.isfinite(float(torch.stack(losses).sum())):
             raise RunError(

@@ -51,7 +51,9 @@ def load_teacher(
         stem=recipe["stem"],
     )
     if fed:
-        own = Preparation(tuple(fed["mean"]), tuple(fed["std"]), fed["size"], fed["interpolation"])
+        own = Preparation(
+            tuple(fed["mean"]), tuple(fed["std"]), fed["size"], fed["interpolation"], fed.get("crop", 1.0)
+        )
         prepare(model, own, tuple(fed["data_mean"]), tuple(fed["data_std"]), record.image_size)
     model.load_state_dict(load_weights_of(record))
     return model.requires_grad_(False).eval().to(device)

@@ -12,7 +12,7 @@ from kdsearch.analysis.transfer import EarlierStudy, load_warm_start
 from kdsearch.distill.artifact_store import Place
 from kdsearch.errors import KDSearchError, LiveDriverError, RunError
 from kdsearch.schedule.authentication import agree_on_token
-from kdsearch.schedule.preflight import preflight
+from kdsearch.schedule.preflight import data_fingerprints, preflight
 from kdsearch.schedule.resources import check_local_resources
 from kdsearch.schedule.signals import EndingSignals
 from kdsearch.schedule.submission_notes import note_failed_start
@@ -84,7 +84,8 @@ def launch_study(
         earlier = _load_warm_start(spec, storage)
         database = stack.enter_context(open_database(storage, create=True))
         lease = stack.enter_context(hold_lease(database, spec.name, takeover=takeover))
-        record = StudyRecord.open(database, spec, lease=lease)
+        data = data_fingerprints(spec) if address is None else {}
+        record = StudyRecord.open(database, spec, lease=lease, data=data)
         with _ended_cleanly(record, lease):
             if address is None:
                 cluster = stack.enter_context(_connect(None, watch))

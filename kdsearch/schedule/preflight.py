@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kdsearch.distill.artifact_store import Place, folder_of, store_at
 from kdsearch.distill.factories import load_factory
+from kdsearch.distill.fingerprints import data_fingerprint
 from kdsearch.errors import RequestError
 from kdsearch.schedule.trainers import load_trainer
 from kdsearch.spec import Choices, StudySpec, TrainingSpec
@@ -109,6 +110,19 @@ def costs(spec: StudySpec, checks: "Preflight") -> dict[str, Any] | None:
         "slots": slots,
         "data_bytes": data_bytes,
     }
+
+
+def data_fingerprints(spec: StudySpec) -> dict[str, str]:
+    """Return what the data sets of a study hold, as digests, by their names and roots.
+
+    Those whose name decides them have none; those of an own trainer are its affair.
+    """
+    if spec.trainer != "distill":
+        return {}
+    datasets = [spec.with_values(setup).dataset for setup in spec.setups()]
+    named = {" in ".join(filter(None, (data.name, data.root))): data for data in datasets}
+    found = {name: data_fingerprint(data) for name, data in named.items()}
+    return {name: fingerprint for name, fingerprint in found.items() if fingerprint is not None}
 
 
 def artifacts_of(spec: StudySpec) -> Place:

@@ -196,12 +196,14 @@ class Preprocessing(Section):
     """What a network is fed with: the mean and deviation that normalise its images, and their size.
 
     One value stands for all channels. What is left out is as published weights were made, else the data's
-    own; `size: data` is the data's even so.
+    own; `size: data` is the data's even so. `crop` is the middle part of a side that is seen, as of an
+    evaluation that resizes to 256 pixels and cuts out 224: 0.875.
     """
 
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     size: PositiveCount | Literal["data"] | None = None
+    crop: Positive | None = None
 
     @model_validator(mode="after")
     def _fits_images(self) -> "Preprocessing":
@@ -210,6 +212,8 @@ class Preprocessing(Section):
                 raise ValueError(f"`{name}` must be a list of 1 or 3 numbers, got {list(values)}.")
         if self.std is not None and min(self.std) <= 0:
             raise ValueError(f"`std` must be above 0, got {list(self.std)}.")
+        if self.crop is not None and self.crop > 1:
+            raise ValueError(f"`crop` must be at most 1, the whole side, got {self.crop:g}.")
         return self
 
 

@@ -72,6 +72,7 @@ class StudyRecord:
         *,
         lease: Lease | None = None,
         source: Path | None = None,
+        data: Mapping[str, str] | None = None,
     ) -> "StudyRecord":
         """Create a study, or go on with it.
 
@@ -81,14 +82,15 @@ class StudyRecord:
             sampler: What `optuna` shall sample with, if anyone asks it.
             lease: With it, nothing is written any more once another driver has the study.
             source: The folder whose git commit is recorded; the working directory by default.
+            data: The fingerprints of the study's data sets, by their names, where they are at hand.
 
         Raises:
-            RequestError: A study of this name exists and asks for something else.
+            RequestError: A study of this name exists and asks for something else, or has other data.
             LiveDriverError: The lease is lost.
         """
         folder = source or Path.cwd()
         make_way(database, spec, lease)
-        study, uid = write(database, lambda c: ensure_study(c, spec, folder), lease)
+        study, uid = write(database, lambda c: ensure_study(c, spec, folder, data or {}), lease)
         spec = load_spec_of(database, spec.name)
         return cls(Books(database, spec, study, OptunaMirror(database, spec, uid, sampler), lease))
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from kdsearch.spec.space import ByFactor
 from kdsearch.spec.study import NO_TRAINER
 from kdsearch.storage.database import database_now
 from kdsearch.storage.provenance import git_commit, package_versions
+from kdsearch.storage.queries import read_progress
 from kdsearch.storage.tables import SetupTable, StudyTable, table_of
 
 CHANGEABLE = (
@@ -34,21 +35,26 @@ CHANGEABLE = (
 """What of a spec may change while its study goes on: nothing that decides a trial's result."""
 
 
-def ensure_study(connection: Connection, spec: StudySpec, source: Path) -> tuple[int, str]:
+def ensure_study(
+    connection: Connection, spec: StudySpec, source: Path, data: Mapping[str, str]
+) -> tuple[int, str]:
     """Create a study, or go on with it; return its id and its uid.
 
     Args:
         connection: A writing connection.
         spec: What is asked for.
         source: The folder whose git commit is recorded.
+        data: The fingerprints of its data sets, by their names; of none where they are not at hand.
 
     Raises:
-        RequestError: A study of this name asks for something else; the message names the paths.
+        RequestError: A study of this name asks for something else, or its data were edited; the message
+            names the paths.
     """
     stored = connection.execute(select(table_of(StudyTable)).where(StudyTable.name == spec.name)).first()
     now = database_now(connection)
     document = spec_document(spec)
     run = {"since": now.isoformat(), "versions": package_versions(), "git_commit": git_commit(source)}
+    run |= {"data": dict(data)} if data else {}
     values: dict[str, Any] = {
         "spec": document,
         "spec_hash": spec_hash(document),
@@ -59,9 +65,11 @@ def ensure_study(connection: Connection, spec: StudySpec, source: Path) -> tuple
     if stored is None:
         return _create(connection, spec, {**values, "versions": [run], "created": now})
     _refuse_other_spec(spec, load_stored_spec(stored.spec))
-    _add_setups(connection, stored.id, spec)
     runs = stored.versions
-    if any(run[key] != runs[-1][key] for key in ("versions", "git_commit")):
+    if read_progress(connection, stored.id).finished:
+        _refuse_other_data(spec, runs, data)
+    _add_setups(connection, stored.id, spec)
+    if any(run[key] != runs[-1].get(key) for key in run.keys() - {"since"}):
         runs = [*runs, run]
     connection.execute(update(StudyTable).where(StudyTable.id == stored.id).values(**values, versions=runs))
     return stored.id, stored.uid
@@ -159,6 +167,19 @@ def _refuse_other_spec(asked: StudySpec, stored: StudySpec) -> None:
             f"The study {asked.name!r} exists with another spec: {'; '.join(differing)}. Choose another "
             f"`name`, or ask for the same. While a study goes on, only {', '.join(CHANGEABLE)} may change, "
             "and factors may get more levels."
+        )
+
+
+def _refuse_other_data(spec: StudySpec, runs: Sequence[Mapping[str, Any]], data: Mapping[str, str]) -> None:
+    """Refuse to mix trials of several data: a path stands for what lies there."""
+    known: dict[str, str] = {}
+    for run in runs:
+        known |= run.get("data", {})
+    edited = [name for name, fingerprint in data.items() if known.get(name, fingerprint) != fingerprint]
+    if edited:
+        raise RequestError(
+            f"The study {spec.name!r} has finished trials of other data: {', '.join(edited)} was edited "
+            "since. Choose another `name`, or put the data back as they were."
         )
 
 

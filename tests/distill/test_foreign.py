@@ -12,8 +12,10 @@ from kdsearch.distill.checks import check_training, has_temperature
 from kdsearch.distill.data import load_dataset
 from kdsearch.distill.initial_students import initial_student
 from kdsearch.distill.models import build_model
+from kdsearch.distill.objectives import OwnTerm
 from kdsearch.distill.packs import Precision, fusing_problem, key_dropout
 from kdsearch.distill.packs.choice import PackPlan, way_problem
+from kdsearch.distill.preflight import Preflight
 from kdsearch.distill.residents import surroundings_of
 from kdsearch.distill.starts import load_checkpoint
 from kdsearch.distill.teachers import ensure_teacher, load_teacher, recipe_of
@@ -247,6 +249,76 @@ def test_it_is_known_whether_a_temperature_has_an_effect(name, alpha, expected):
     assert any("has no effect" in note for note in check_training(asked)) != expected
 
 
+def teacher_first(teacher_logits, student_logits, labels, at):
+    """Names its logits, the other way round."""
+    return F.kl_div(
+        F.log_softmax(student_logits / at, 1), F.softmax(teacher_logits / at, 1), reduction="batchmean"
+    )
+
+
+def test_arguments_of_an_own_objective_go_by_their_names():
+    student, teacher = torch.randn(2, 5, 10, generator=torch.Generator().manual_seed(0))
+    term = OwnTerm(f"{__name__}:teacher_first", {})
+    expected = teacher_first(teacher, student, None, 3.0)
+    torch.testing.assert_close(term(student, teacher, torch.zeros(5).long(), 3.0), expected)
+
+
+class Probabilities(Body):
+    def forward(self, images):
+        return super().forward(images).softmax(1)
+
+
+class Auxiliary(Body):
+    def forward(self, images):
+        logits = super().forward(images)
+        return (logits, logits) if self.training else logits
+
+
+class Ending(Body):
+    def forward(self, images):
+        raise SystemExit(2)
+
+
+class Infinite(Body):
+    def forward(self, images):
+        return super().forward(images) / 0
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+@pytest.mark.parametrize(
+    ("arch", "told"),
+    [
+        ("Probabilities", "must give logits, .* whose outputs are probabilities"),
+        ("Auxiliary", "must give logits alone in training too, .* with tuple"),
+        ("Ending", "raises SystemExit in .*test_foreign.py:"),
+        ("Infinite", "must give finite logits"),
+    ],
+)
+def test_networks_that_give_no_logits_are_refused_before_anything_starts(role, arch, told):
+    with pytest.raises(RequestError, match=f"`{role}.arch` .*{told}"):
+        check_training(spec(**{role: {"arch": f"{__name__}:{arch}"}}))
+
+
+def test_a_small_set_is_not_one_batch_of_its_teacher(tmp_path):
+    asked = spec(dataset={"name": "digits", "train_size": 40, "validation_size": 100})
+    notes = check_training(asked)
+    assert any("batches hold 10 images instead of 64" in note for note in notes)
+    said = {"arch": "mlp_32", "finetune": {"epochs": 2, "batch_size": 10}}
+    teachers = [
+        load_teacher(ensure_teacher(recipe_of(one), tmp_path))
+        for one in (asked, spec(dataset=asked.dataset.model_dump(), teacher=said))
+    ]
+    images = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(teachers[0](images), teachers[1](images))
+
+
+def test_a_study_of_an_own_objective_without_temperature_is_refused():
+    checks = Preflight()
+    checks.check_all([spec(objective={"name": f"{__name__}:Averaging"})])
+    with pytest.raises(RequestError, match=r"`objective.name` .*must use the temperature, got the same loss"):
+        checks.check_all([spec(objective={"name": f"{__name__}:logit_mse"})])
+
+
 def test_entropies_are_those_of_the_soft_targets_that_are_taught(tmp_path):
     asked = spec(objective={"name": "logit_standardization", "temperature": 2.0})
     (found,) = train_pack(asked, [{"seed": 0}], artifacts=tmp_path)
@@ -256,6 +328,23 @@ def test_entropies_are_those_of_the_soft_targets_that_are_taught(tmp_path):
     z = (logits - logits.mean(1, keepdim=True)) / logits.std(1, keepdim=True) / 2.0
     expected = float(torch.distributions.Categorical(logits=z).entropy().mean())
     assert found.metrics["teacher_entropy"] == pytest.approx(expected, rel=1e-4)
+
+
+def plain_kd(student, teacher, labels, at):
+    soft, known = F.log_softmax(student / at, 1), F.softmax(teacher / at, 1)
+    return at**2 * F.kl_div(soft, known, reduction="batchmean")
+
+
+def plain_dkd(student, teacher, labels, at):
+    """Decoupled distillation, term by term: target against the rest, and the rest among itself."""
+    total = 0.0
+    for own, other, label in zip(F.softmax(student / at, 1), F.softmax(teacher / at, 1), labels, strict=True):
+        rest = torch.arange(len(own)) != label
+        pair = [torch.stack([p[label], p[rest].sum()]) for p in (own, other)]
+        among = [p[rest] / p[rest].sum() for p in (own, other)]
+        target, others = ((b * (b.log() - a.log())).sum() for a, b in (pair, among))
+        total = total + target + 8 * others
+    return at**2 * total / len(labels)
 
 
 def plain_loop(asked, tmp_path):
@@ -275,12 +364,12 @@ def plain_loop(asked, tmp_path):
             with torch.no_grad():
                 targets = teacher(batch.images)
             logits = student(batch.images)
-            soft, known = F.log_softmax(logits / at, 1), F.softmax(targets / at, 1)
             hard = F.cross_entropy(logits, batch.labels, reduction="none")
             if batch.mix is not None:
                 other = F.cross_entropy(logits, batch.partner_labels, reduction="none")
                 hard = batch.mix * hard + (1 - batch.mix) * other
-            loss = alpha * at**2 * F.kl_div(soft, known, reduction="batchmean") + (1 - alpha) * hard.mean()
+            term = {"kd": plain_kd, "dkd": plain_dkd}[asked.objective.name]
+            loss = alpha * term(logits, targets, batch.labels, at) + (1 - alpha) * hard.mean()
             optimizer.param_groups[0]["lr"] = section.lr * (1 + math.cos(math.pi * step / n_steps)) / 2
             optimizer.zero_grad()
             loss.backward()
@@ -298,5 +387,13 @@ def plain_loop(asked, tmp_path):
 )
 def test_a_loop_of_torchs_own_parts_comes_to_the_same(tmp_path, arch, augment, optimizer):
     asked = spec(student={"arch": arch}, augment=augment, optimizer=optimizer)
+    (found,) = train_pack(asked, [{"seed": 0}], artifacts=tmp_path)
+    assert found.metrics["val_loss"] == pytest.approx(plain_loop(asked, tmp_path), rel=2e-3)
+
+
+def test_a_loop_of_torchs_own_parts_comes_to_the_same_with_dkd(tmp_path):
+    objective = {"name": "dkd", "temperature": 3.0, "alpha": 0.5}
+    objective["options"] = {"alpha": 1.0, "beta": 8.0, "warmup_epochs": 0}
+    asked = spec(objective=objective, optimizer={"name": "sgd", "lr": 0.02})
     (found,) = train_pack(asked, [{"seed": 0}], artifacts=tmp_path)
     assert found.metrics["val_loss"] == pytest.approx(plain_loop(asked, tmp_path), rel=2e-3)

@@ -95,6 +95,8 @@ FORMS = {
         TensorDataset(torch.from_numpy(CHW[part]) / 255, torch.from_numpy(LABELS[part]))
         for part in (slice(0, N_TRAIN), slice(N_TRAIN, N))
     ),
+    "half precision": lambda: arrays((CHW / 255).astype(np.float16)),
+    "bfloat16": lambda: arrays((torch.from_numpy(CHW) / 255).bfloat16(), torch.from_numpy(LABELS)),
     "Subset": lambda: tuple(
         Subset(Items(0, N, picture), range(*part)) for part in ((0, N_TRAIN), (N_TRAIN, N))
     ),
@@ -136,6 +138,25 @@ def test_transforms_of_a_set_itself_hold(read):
     assert data.test.labels.tolist() == (LABELS[N_TRAIN:] // 2).tolist()
 
 
+def test_a_target_transform_has_classes_of_its_own(read):
+    def part(start, stop):
+        kept = {"targets": LABELS[start:stop].tolist(), "classes": list("abcd"), "target_transform": "halves"}
+        return Items(start, stop, picture, lambda label: int(label) // 2, **kept)
+
+    data = read((part(0, N_TRAIN), part(N_TRAIN, N)))
+    assert data.classes == ("0", "1")
+    assert data.test.labels.tolist() == (LABELS[N_TRAIN:] // 2).tolist()
+
+
+def test_noise_that_only_items_have_is_read(read):
+    """One label in sixty is another one than the set keeps."""
+    train = Items(0, N_TRAIN, picture, int, targets=LABELS[:N_TRAIN].tolist())
+    train.targets[33] = (train.targets[33] + 1) % 4
+    data = read((train, None))
+    labels = torch.cat([split.labels for split in (data.train, data.validation, data.test)])
+    assert torch.bincount(labels).tolist() == [15, 15, 15, 15]
+
+
 def test_streamed_and_resident_items_are_the_same(read):
     held = read(FORMS["ToTensor"]())
     streamed = read(FORMS["ToTensor"](), memory_limit_bytes=1)
@@ -174,6 +195,12 @@ REFUSED = {
     "one-hot": (lambda: arrays(CHW, np.eye(4)[LABELS]), "one integer from 0 for each image.*argmax"),
     "text labels": (lambda: arrays(CHW, LABELS.astype(str)), "one integer from 0"),
     "float labels": (lambda: arrays(CHW, LABELS / 1.0), "one integer from 0"),
+    "rows of several lengths": (lambda: ([[CHW[0], 0], [CHW[1], 1]], None), "one integer from 0"),
+    "a class of number 10⁹": (lambda: arrays(CHW, np.where(LABELS == 0, 10**9, LABELS)), "without gaps"),
+    "items of two ranges": (
+        lambda: items(lambda image: image.astype(np.float32) / (255 if image[0, 0, 0] % 2 else 1)),
+        "in one range, got .* floats up to 1, and others up to 2",
+    ),
     "one class": (lambda: arrays(CHW, LABELS * 0), "at least two classes"),
     "NaN": (_nan, "must be finite"),
     "normalised": (lambda: arrays(CHW / 128 - 1), "values from 0, got -1.*Leave out Normalize"),

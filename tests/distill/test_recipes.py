@@ -12,8 +12,8 @@ BASE = {
     "augment": {"crop_padding": 1},
     "teacher": {"arch": "convnet_32_64_128", "finetune": {"epochs": 20}},
 }
-DIGEST_MNIST = "1b30f6cc0ef08a2e1d18f85062b5730c45b930b6902eef1c9352ff1d46de9b44"
-DIGEST_WEIGHTS = "c3bab9fc1d0b12abcb33c745ea43cc9fa318530dccbc3cdfce63af3890fe9cbb"
+DIGEST_MNIST = "f38ee07c5afb3735a4e4d22a04ac5cd70ce08d3c77ae5e1f62863b7d8bddc57c"
+DIGEST_WEIGHTS = "c2af6810c68b553a5852e0edd306d79118474b4f6e6fc5f6386bff6bcd17b573"
 
 
 def recipe(**changes):
@@ -28,7 +28,7 @@ def recipe(**changes):
 
 
 def test_the_digest_of_a_recipe_never_changes_by_itself():
-    assert recipe().digest == "020766a51317388f448d6f777881132b0d2cb1829d0f0a8c6cbcb052af7bb217"
+    assert recipe().digest == "aede408f1c4560a51203440e065de38ae7dc7f5a842a80fa6752375807976fc5"
 
 
 @pytest.mark.parametrize(

@@ -270,7 +270,7 @@ def test_an_error_names_the_path_of_what_is_wrong(tmp_path, teacher, message):
 def test_a_batch_too_large_for_memory_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(SupervisedTraining, "_step", out_of_memory)
     with pytest.raises(
-        RunError, match=r"`teacher\.finetune\.batch_size` must be small enough for cpu, got 64"
+        RunError, match=r"`teacher\.finetune\.batch_size` must be small enough for cpu, got 50"
     ):
         ensure_teacher(recipe(), tmp_path)
 

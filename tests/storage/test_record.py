@@ -398,3 +398,14 @@ class TestGoingOn:
         commit, runs = versions()
         assert commit == "b" * 40 + "+changes"
         assert str(runs).count("git_commit") == 2
+
+
+def test_a_study_does_not_mix_trials_of_several_data(database: Database, spec: StudySpec) -> None:
+    record = StudyRecord.open(database, spec, data={"photos": "first"})
+    record.start(spec.setups()[0], points(1), "p1")
+    record = StudyRecord.open(database, spec, data={"photos": "second"})  # nothing was finished
+    record.finish(complete(0))
+    StudyRecord.open(database, spec, data={"photos": "second", "more": "new"})
+    StudyRecord.open(database, spec)
+    with pytest.raises(RequestError, match="finished trials of other data: photos was edited since"):
+        StudyRecord.open(database, spec, data={"photos": "first"})

@@ -3,13 +3,14 @@
 The name is a plain function `(student_logits, teacher_logits, targets, temperature) -> loss`, or a factory
 that is called once for each student with the objective's options and returns such a callable: a function,
 an object, an `nn.Module`. Logits are [N, C] and the teacher's true ones, targets [N] class numbers, the
-temperature a float; the loss is a scalar, or [N] whose mean is taken. A parameter called `epoch` gets the
-epoch, from 1. Parameters of an `nn.Module` are learned with the student, by its optimizer; state in one, or
-in an object with `state_dict` and `load_state_dict`, outlives an interruption.
+temperature a float; the loss is a scalar, or [N] whose mean is taken. They come in this order, but where
+parameters bear these names, by their names. A parameter called `epoch` gets the epoch, from 1. Parameters
+of an `nn.Module` are learned with the student, by its optimizer; state in one, or in an object with
+`state_dict` and `load_state_dict`, outlives an interruption.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -60,6 +61,7 @@ class OwnTerm:
                 f"`objective.name` must be {_CONTRACT}, got {name!r} with the arguments "
                 f"({', '.join(_parameters(called))}). Change its signature."
             )
+        self._order = _order(_parameters(called))
         self._term: Callable[..., Any] = found.to(device) if isinstance(found, nn.Module) else found
         self._options = dict(options)
 
@@ -77,7 +79,8 @@ class OwnTerm:
             RequestError: It is no scalar, or does not depend on the student.
         """
         at_epoch = {"epoch": epoch} if self._wants_epoch else {}
-        loss = self._term(student_logits, teacher_logits, targets, temperature, **at_epoch, **self._options)
+        given = (student_logits, teacher_logits, targets, temperature)
+        loss = self._term(*(given[i] for i in self._order), **at_epoch, **self._options)
         fits = isinstance(loss, Tensor) and loss.shape in ((), (1,), (len(student_logits),))
         if not fits or (student_logits.requires_grad and not loss.requires_grad):
             got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
@@ -119,6 +122,13 @@ def _takes(function: Callable[..., Any], *positional: Any, **named: Any) -> bool
     except ValueError:  # a builtin that tells no signature
         return True
     return True
+
+
+def _order(names: Sequence[str]) -> list[int]:
+    """Return which argument comes at each place: those that are named go by their names."""
+    first = names[: len(_ARGUMENTS)]
+    rest = iter([i for i, name in enumerate(_ARGUMENTS) if name not in first])
+    return [_ARGUMENTS.index(name) if name in _ARGUMENTS else next(rest) for name in first] + [*rest]
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:
