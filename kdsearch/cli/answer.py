@@ -169,12 +169,14 @@ def write_figure(found: "RunsAnswer", path: Path) -> None:
     Raises:
         RequestError: It can't be written.
     """
-    figure = found.figure()
+    from kdsearch.analysis.output_files import write_output
+
+    figure, kind = found.figure(), path.suffix.lower()
     try:
-        if path.suffix.lower() == ".html":
-            figure.write_html(path, include_plotlyjs=True)
+        if kind == ".html":
+            write_output(path, figure.to_html(include_plotlyjs=True).encode())
         else:
-            figure.write_image(path)
+            write_output(path, figure.to_image(format=kind.removeprefix(".")))
     except Exception as error:  # kaleido's own depend on its browser
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise RequestError(f"`--plot` can't be written to {path}: {reason}.") from error
