@@ -1,6 +1,7 @@
-"""The README: it names everything a user can say, and its examples hold."""
+"""The README and its pages: they name everything a user can say, and their examples hold."""
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,14 @@ from kdsearch.spec.sections import leaves_of
 from kdsearch.spec.study import StudySpec
 
 README = Path("README.md").read_text()
+STUDY_FILE = Path("docs/study-file.md").read_text()
+PAGES = {path: path.read_text() for path in (Path("README.md"), *sorted(Path("docs").glob("*.md")))}
+ALL = "\n".join(PAGES.values())
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def blocks(language: str) -> list[str]:
+    return [text for page in PAGES.values() for kind, text in BLOCK.findall(page) if kind == language]
 
 
 def commands(group: click.Group, prefix: str = "kdsearch") -> list[str]:
@@ -28,11 +37,11 @@ def commands(group: click.Group, prefix: str = "kdsearch") -> list[str]:
 
 
 def test_every_command_is_named() -> None:
-    assert [command for command in commands(cli) if command not in README] == []
+    assert [command for command in commands(cli) if command not in ALL] == []
 
 
 def test_every_value_of_a_study_file_is_named() -> None:
-    table = README[README.index("| path | default | meaning |") :]
+    table = STUDY_FILE[STUDY_FILE.index("| path | default | meaning |") :]
     unnamed = [
         path
         for path in leaves_of(StudySpec)
@@ -46,7 +55,7 @@ def test_every_route_is_named(tmp_path: Path) -> None:
     mounted = next(r for r in app.routes if isinstance(r, Mount) and r.path == "/kdsearch/v1")
     routes = [route.path.lstrip("/") for route in mounted.routes]
     assert "studies/{name}/best" in routes
-    assert [route for route in routes if f"`{route}" not in README] == []
+    assert [route for route in routes if f"`{route}" not in ALL] == []
 
 
 def test_the_study_shown_is_the_study_shipped() -> None:
@@ -90,7 +99,34 @@ def test_the_lines_for_runs_that_exist_run(
     assert "cifar10-adam" in capsys.readouterr().out
 
 
-def test_its_files_exist() -> None:
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-    assert links
-    assert [link for link in links if not Path(link).exists()] == []
+def understand(command: click.Command, words: list[str], parent: click.Context | None = None) -> None:
+    """Parse a command line and run nothing."""
+    if not isinstance(command, click.Group):
+        command.make_context(command.name, words, parent=parent)
+        return
+    context = click.Context(command, parent=parent)
+    _, found, rest = command.resolve_command(context, words)
+    assert found is not None
+    understand(found, rest, context)
+
+
+def test_every_command_line_is_understood() -> None:
+    lines = [line for text in blocks("bash") for line in text.splitlines()]
+    ours = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("kdsearch ")]
+    assert len(ours) > 20
+    for words in ours:
+        understand(cli, words)
+
+
+def test_every_python_example_is_python() -> None:
+    examples = blocks("python")
+    assert len(examples) >= 4
+    for example in examples:
+        compile(example, "example", "exec")
+
+
+def test_every_whole_study_file_is_a_study() -> None:
+    whole = [text for text in blocks("yaml") if text.startswith("name:")]
+    assert whole
+    for text in whole:
+        load_spec(yaml.safe_load(text))
