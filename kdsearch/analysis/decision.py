@@ -76,7 +76,7 @@ def _places(response: Response, setup: int) -> FloatArray:
 
 
 def _tried(response: Response, setup: int) -> IntArray:
-    return response.draws[setup].nearest_of_all(response.tallies[setup].complete.nodes)
+    return response.draws[setup].nearest(response.tallies[setup].complete.nodes)
 
 
 def _doubts(

@@ -61,16 +61,16 @@ class SetupDraws:
         """Return the draws with something added to each one's profile [Q, U]."""
         return replace(self, profile=self.profile + by[: len(self.profile)])
 
-    def nearest(self, nodes: IntArray) -> tuple[int, int]:
-        """Return which temperature and which candidate are nearest to a node on each axis."""
-        apart = np.abs(self.candidates - nodes[1:]).sum(axis=1)
-        return int(np.abs(self.temperature_nodes - nodes[0]).argmin()), int(apart.argmin())
+    def nearest(self, nodes: IntArray) -> IntArray:
+        """Return which temperature and which candidate [N, 2] are nearest to trials' nodes [N, P].
 
-    def nearest_of_all(self, nodes: IntArray) -> IntArray:
-        """Return `nearest` of many trials' nodes [N, P], as [N, 2], each distinct place found once."""
-        first, group = distinct_rows(list(nodes.T))
-        found = [self.nearest(place) for place in nodes[first]]
-        return np.array(found, dtype=np.intp).reshape(-1, 2)[group]
+        Each distinct node is looked at once: trials are many, nodes few.
+        """
+        temperatures, at = np.unique(nodes[:, 0], return_inverse=True)
+        nearest = np.abs(self.temperature_nodes - temperatures[:, None]).argmin(axis=1)
+        first, group = distinct_rows(list(nodes[:, 1:].T) or [np.zeros(len(nodes), dtype=np.intp)])
+        others = [np.abs(self.candidates - own).sum(axis=1).argmin() for own in nodes[first, 1:]]
+        return np.column_stack([nearest[at], np.array(others, dtype=np.intp)[group]]).astype(np.intp)
 
     def nodes_at(self, temperature: int) -> IntArray:
         """Return the node on each axis of what is best on average at the setup's n-th temperature."""
