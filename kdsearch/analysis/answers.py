@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kdsearch.analysis.axes import FloatArray, IntArray
-from kdsearch.analysis.decision import tuned_trials
+from kdsearch.analysis.decision import ENOUGH_TO_DECIDE, tuned_trials
 from kdsearch.analysis.edges import Edge, edges
 from kdsearch.analysis.effects import TemperatureEffect, effect_of, tuning_note
 from kdsearch.analysis.forecast import COMMON_TARGET, SetupForecast, forecast_setup, stopped_in, target_of
@@ -58,7 +58,8 @@ class SetupAnswer:
         regret_of: Expected accuracy that common temperatures in the range lose against the recommended one.
         regret_interval_of: Holds that loss with the asked probability; below 0 where they may gain.
         flat: Whether temperature hardly matters: the whole range is near-optimal, or with a probability of
-            two thirds no temperature in it costs more than twice the tolerance.
+            two thirds no temperature in it costs more than twice the tolerance. Never said of fewer than 12
+            trials: there it may be the other setups that are flat.
         alone: What the setup's own trials say without the other setups; None where nothing is shared, or they
             are too few.
         tuned_trials: Complete trials in each quarter of the range of temperatures whose other parameters cost
@@ -282,6 +283,7 @@ class _Judge:
             warnings.append(f"{silent} of {len(members)} setups have too few trials and are left out.")
         profile = self._response.profile(answered)
         known |= self._about_temperature(profile)
+        known["flat"] = known["trials"] >= ENOUGH_TO_DECIDE and profile.is_flat(self._level, self._tolerance)
         details = [self._at_the_recommendation(s, profile) for s in answered]
         known |= self._about_accuracy(details)
         params = None if is_marginal else details[0].params
@@ -328,7 +330,6 @@ class _Judge:
             "near_optimal": profile.near_optimal(self._level, self._tolerance),
             "regret_of": {name: mean for name, (mean, _) in lost.items()},
             "regret_interval_of": {name: interval for name, (_, interval) in lost.items()},
-            "flat": profile.is_flat(self._level, self._tolerance),
             "effect": effect_of(profile, self._level),
         }
 

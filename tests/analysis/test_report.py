@@ -154,7 +154,7 @@ def test_the_file_is_whole_or_not_there(database, tmp_path, monkeypatch):
         Path(self).touch()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(RequestError, match="No space left"):
         write_report(database, "demo", path)
     assert path.read_text() == before
