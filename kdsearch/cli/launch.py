@@ -141,12 +141,14 @@ def _tell_answer(study: "Study") -> None:
     click.echo("\nNext:")
     program = _program()
     factors = [f"compare {study.name} --factor {path}" for path in list(study.spec.setup)[:1]]
-    for command, purpose in (
+    hints = [
         *((compare, "does it depend on a factor?") for compare in factors),
         (f"trials {study.name} --format csv", "every trial"),
         ("serve", "the explorer and the Optuna dashboard, on http://127.0.0.1:8080"),
-    ):
-        click.echo(f"  {f'{program} {command}':<66} {purpose}")
+    ]
+    width = max(len(command) for command, _ in hints)
+    for command, purpose in hints:
+        click.echo(f"  {program} {command:<{width}}   {purpose}")
 
 
 def _program() -> str:
