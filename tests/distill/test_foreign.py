@@ -10,7 +10,6 @@ from torch import nn
 
 from kdsearch.distill.checks import check_training, has_temperature
 from kdsearch.distill.data import load_dataset
-from kdsearch.distill.initial_students import initial_student
 from kdsearch.distill.models import build_model
 from kdsearch.distill.objectives import OwnTerm
 from kdsearch.distill.packs import Precision, fusing_problem, key_dropout
@@ -328,72 +327,3 @@ def test_entropies_are_those_of_the_soft_targets_that_are_taught(tmp_path):
     z = (logits - logits.mean(1, keepdim=True)) / logits.std(1, keepdim=True) / 2.0
     expected = float(torch.distributions.Categorical(logits=z).entropy().mean())
     assert found.metrics["teacher_entropy"] == pytest.approx(expected, rel=1e-4)
-
-
-def plain_kd(student, teacher, labels, at):
-    soft, known = F.log_softmax(student / at, 1), F.softmax(teacher / at, 1)
-    return at**2 * F.kl_div(soft, known, reduction="batchmean")
-
-
-def plain_dkd(student, teacher, labels, at):
-    """Decoupled distillation, term by term: target against the rest, and the rest among itself."""
-    total = 0.0
-    for own, other, label in zip(F.softmax(student / at, 1), F.softmax(teacher / at, 1), labels, strict=True):
-        rest = torch.arange(len(own)) != label
-        pair = [torch.stack([p[label], p[rest].sum()]) for p in (own, other)]
-        among = [p[rest] / p[rest].sum() for p in (own, other)]
-        target, others = ((b * (b.log() - a.log())).sum() for a, b in (pair, among))
-        total = total + target + 8 * others
-    return at**2 * total / len(labels)
-
-
-def plain_loop(asked, tmp_path):
-    """Train one student by torch's own parts; return its validation loss."""
-    place = surroundings_of(asked, CPU)
-    data, training, section = place.data, asked.training, asked.optimizer
-    student = initial_student(asked, 0, data=data, artifacts=tmp_path, device=CPU).train()
-    teacher = load_teacher(ensure_teacher(recipe_of(asked), tmp_path))
-    kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[section.name]
-    more = {"momentum": section.momentum} if section.name == "sgd" else {}
-    optimizer = kind(student.parameters(), lr=section.lr, weight_decay=section.weight_decay, **more)
-    at, alpha = asked.objective.temperature, asked.objective.alpha
-    n_steps = training.epochs * place.views.n_batches(training.batch_size)
-    step = 0
-    for epoch in range(1, training.epochs + 1):
-        for batch in place.views.batches(training.view_seed, epoch, training.batch_size):
-            with torch.no_grad():
-                targets = teacher(batch.images)
-            logits = student(batch.images)
-            hard = F.cross_entropy(logits, batch.labels, reduction="none")
-            if batch.mix is not None:
-                other = F.cross_entropy(logits, batch.partner_labels, reduction="none")
-                hard = batch.mix * hard + (1 - batch.mix) * other
-            term = {"kd": plain_kd, "dkd": plain_dkd}[asked.objective.name]
-            loss = alpha * term(logits, targets, batch.labels, at) + (1 - alpha) * hard.mean()
-            optimizer.param_groups[0]["lr"] = section.lr * (1 + math.cos(math.pi * step / n_steps)) / 2
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            step += 1
-    views = place.validation
-    with torch.no_grad():
-        logits = torch.cat([student.eval()(batch.images) for batch in views.plain_batches(50)])
-    return float(F.cross_entropy(logits.double(), views.labels))
-
-
-@pytest.mark.parametrize("optimizer", [{"name": "sgd", "lr": 0.05}, {"name": "adamw", "lr": 0.003}])
-@pytest.mark.parametrize(
-    ("arch", "augment"), [("mlp_16", {}), ("convnet_4_8", {"mixup": 0.4, "crop_padding": 1})]
-)
-def test_a_loop_of_torchs_own_parts_comes_to_the_same(tmp_path, arch, augment, optimizer):
-    asked = spec(student={"arch": arch}, augment=augment, optimizer=optimizer)
-    (found,) = train_pack(asked, [{"seed": 0}], artifacts=tmp_path)
-    assert found.metrics["val_loss"] == pytest.approx(plain_loop(asked, tmp_path), rel=2e-3)
-
-
-def test_a_loop_of_torchs_own_parts_comes_to_the_same_with_dkd(tmp_path):
-    objective = {"name": "dkd", "temperature": 3.0, "alpha": 0.5}
-    objective["options"] = {"alpha": 1.0, "beta": 8.0, "warmup_epochs": 0}
-    asked = spec(objective=objective, optimizer={"name": "sgd", "lr": 0.02})
-    (found,) = train_pack(asked, [{"seed": 0}], artifacts=tmp_path)
-    assert found.metrics["val_loss"] == pytest.approx(plain_loop(asked, tmp_path), rel=2e-3)
