@@ -95,7 +95,7 @@ def importance_of(
     if not members:
         return Importance(study, level, reason=response.silence(chosen[0]))
     moving = [s for s in members if _varies(response, s)]
-    if not moving and len(members) < 2:
+    if not moving and _are_equal(response, members):
         return Importance(study, level, reason=_CONSTANT)
     return Importance(
         study=study,
@@ -112,6 +112,11 @@ def _varies(response: Response, setup: int) -> bool:
     """Return whether a setup's trials differ in accuracy at all; if not, no parameter explains anything."""
     accuracies = response.tallies[setup].complete.val_accuracy
     return bool(len(accuracies) and accuracies.max() > accuracies.min())
+
+
+def _are_equal(response: Response, setups: Sequence[int]) -> bool:
+    """Return whether all trials of some setups have one accuracy; if so, no factor explains anything."""
+    return len({a for s in setups for a in response.tallies[s].complete.val_accuracy.tolist()}) < 2
 
 
 def _tuned_effects(response: Response, members: Sequence[int], level: float) -> list[Effect]:

@@ -1,6 +1,7 @@
 """Importance against functions whose decomposition is known."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,29 @@ def test_without_trials_there_is_a_reason_and_the_document_is_json():
     assert "too few trials" in (importance(SPEC, []).reason or "")
     document = importance(SPEC, trials(lambda setup, u, v: 0.9 - u / 50)).to_dict()
     assert json.loads(json.dumps(document))["tuned"][0]["paths"] == [TEMPERATURE]
+
+
+@pytest.mark.parametrize("where", [{}, {"optimizer.name": "sgd", "teacher.arch": "mlp_32"}])
+def test_where_all_accuracies_are_equal_there_are_words_and_no_shares(where: dict[str, str]) -> None:
+    flat = [replace(row, val_accuracy=0.9) for row in trials(lambda setup, u, v: 0.9)]
+    found = importance(SPEC, flat, where=where)
+    assert found.reason == "all complete trials have the very same accuracy: there is nothing to explain."
+    assert not found.tuned
+    assert not found.factors
+
+
+def test_setups_of_one_accuracy_each_differ_by_their_factor_alone() -> None:
+    accuracy = {"sgd": 0.9, "adamw": 0.8}
+    flat = [
+        replace(row, val_accuracy=accuracy[row.setup["optimizer.name"]])
+        for row in trials(lambda setup, u, v: 0.9)
+    ]
+    found = importance(SPEC, flat)
+    assert not found.tuned
+    assert {e.paths: round(e.share, 3) for e in found.factors} == {
+        ("optimizer.name",): 1.0,
+        ("teacher.arch",): 0.0,
+    }
 
 
 def test_an_earlier_study_informs_the_shares_of_a_new_one_without_being_in_them():
