@@ -104,9 +104,10 @@ def costs(spec: StudySpec, checks: "Preflight") -> dict[str, Any] | None:
         key = f"{training.teacher.model_dump_json()} {training.dataset.model_dump_json()}"
         teacher_s[key] = max(taught, teacher_s.get(key, 0.0))
         data_bytes = max(data_bytes, cost.data_bytes)
+    teachers_s = sum(teacher_s.values()) * spec.n_splits  # each is trained once on every split
     return {
-        "hours": (student_s + sum(teacher_s.values())) / slots / 3600,
-        "teacher_hours": sum(teacher_s.values()) / slots / 3600,
+        "hours": (student_s + teachers_s) / slots / 3600,
+        "teacher_hours": teachers_s / slots / 3600,
         "slots": slots,
         "data_bytes": data_bytes,
     }

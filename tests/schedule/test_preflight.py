@@ -1,0 +1,95 @@
+"""What a dry run says a study costs."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kdsearch.cli.tables import print_plan
+from kdsearch.distill.preflight import Cost, Preflight
+from kdsearch.schedule.preflight import costs
+from kdsearch.spec import TEMPERATURE, StudySpec, load_spec
+
+N_TRAIN = 1000
+
+
+class Measured(Preflight):
+    """Knows what a step takes: a millisecond an example of a student, ten of a teacher."""
+
+    def cost(self, training: Any, pack: int) -> Cost:
+        teacher = 0.01 if training.objective.alpha > 0 else 0.0
+        return Cost(student_s=0.001, teacher_s=teacher, data_bytes=64 * N_TRAIN)
+
+    def data_of(self, dataset: Any) -> Any:
+        return SimpleNamespace(train=range(N_TRAIN))
+
+
+def study(**sections: Any) -> StudySpec:
+    document = {
+        "name": "s",
+        "dataset": {"name": "digits", "train_size": 100, "validation_size": 50},
+        "student": {"arch": "convnet_8"},
+        "teacher": {"arch": "mlp_32", "finetune": {"epochs": 20}},
+        "training": {"epochs": 30},
+        "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
+        "search": {"trials": 80, "pack": 8},
+    }
+    return load_spec(document | sections)
+
+
+@pytest.fixture(autouse=True)
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
+
+
+def test_hours_are_those_of_all_students_and_each_teacher_over_the_packs_at_once() -> None:
+    students_s = 80 * 30 * N_TRAIN * 0.001
+    teacher_s = N_TRAIN * (20 + 30 / 3) * 0.01  # a forward pass, for soft targets, is a third of a step
+    found = costs(study(resources={"cpus_per_pack": 2}), Measured())
+    assert found is not None
+    assert found["slots"] == 2
+    assert found["hours"] == pytest.approx((students_s + teacher_s) / 2 / 3600)
+    assert found["teacher_hours"] == pytest.approx(teacher_s / 2 / 3600)
+    assert found["data_bytes"] == 64 * N_TRAIN
+
+
+@pytest.mark.parametrize(
+    ("sections", "teachers"),
+    [
+        ({"setup": {"optimizer.name": ["sgd", "adamw"]}}, 1),  # which share their teacher
+        ({"setup": {"teacher.seed": [0, 1]}}, 2),
+        ({"training": {"epochs": 30, "vary": ["split"], "splits": 3}}, 3),
+        ({"objective": {"alpha": 0.0}}, 0),
+    ],
+)
+def test_each_teacher_is_counted_once(sections: dict[str, Any], teachers: int) -> None:
+    found = costs(study(**sections), Measured())
+    assert found is not None
+    assert found["teacher_hours"] == pytest.approx(teachers * N_TRAIN * 30 * 0.01 / 4 / 3600)
+
+
+def test_on_gpus_nothing_is_estimated_from_this_machines_cpus() -> None:
+    assert costs(study(resources={"gpus_per_pack": 1}), Measured()) is None
+
+
+def test_steps_of_the_studys_own_networks_are_measured() -> None:
+    training = study().resolve({}, {})
+    found = Preflight().cost(training, 8)
+    assert found.student_s > 0
+    assert found.teacher_s > 0
+    assert found.data_bytes == 1797 * 8 * 8  # the pixels of all digits
+    assert Preflight().cost(training.with_values({"objective.alpha": 0.0}), 8).teacher_s == 0
+
+
+def test_a_dry_run_says_hours_and_memory_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = study()
+    plan = {
+        **{"study": "s", "setups": [{}], "tuned": [TEMPERATURE], "trials": 80, "trials_per_setup": 80.0},
+        **{"packs": 10, "pack": 8, "student_epochs": 2400, "hours": None, "gpu_hours": None},
+        **{"cpu_hours": None, "splits": 1, "teachers": [{}], "luck": ["initialisation"], "packs_take": []},
+        **{"estimate": costs(spec, Measured()), "notes": [], "unknown": []},
+    }
+    print_plan(plan)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "about 11 min with 4 packs at once on this machine's CPUs, 1.2 min of it for teachers" in shown
+    assert "64 kB of images in each pack's process" in shown
