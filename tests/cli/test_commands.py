@@ -387,3 +387,30 @@ def test_every_command_exits_with_2_on_a_missing_database(storage: str, tmp_path
     missing = f"sqlite:///{tmp_path / 'none.db'}"
     for arguments in (["best", "made"], ["trials", "made"], ["teachers"], ["stop", "made"], ["studies"]):
         assert run([*arguments, "--storage", missing]) == 2
+
+
+def test_a_parquet_file_of_recipes_is_read_by_pandas(
+    capfdbinary: pytest.CaptureFixture[bytes], tmp_path: Path
+) -> None:
+    recipes = ["none", {"weights": "DEFAULT"}, {"dataset": "digits", "epochs": 3}]
+    spec = load_spec(
+        {
+            "name": "recipes",
+            "trainer": "mine:train",
+            "setup": {"teacher.pretraining": recipes},
+            "tune": {TEMPERATURE: {"low": 1, "high": 40}, "options.wide": {"choices": [1, "all"]}},
+        }
+    )
+    url = f"sqlite:///{tmp_path / 'recipes.db'}"
+    with open_database(url, create=True) as database:
+        record = StudyRecord.open(database, spec)
+        for setup in spec.setups():
+            for wide in (1, "all"):
+                record.start(setup, [{TEMPERATURE: 4.0, "options.wide": wide}], "p")
+    assert run(["trials", "recipes", "--storage", url, "--format", "parquet"]) == 0
+    found = pd.read_parquet(io.BytesIO(capfdbinary.readouterr().out))
+    expected = [setup["teacher.pretraining"] for setup in spec.setups() for _ in range(2)]
+    texts = [text if text == "none" else json.loads(text) for text in found["teacher.pretraining"]]
+    assert texts == expected
+    assert list(found["options.wide"])[:2] == ["1", "all"]
+    assert list(found[TEMPERATURE]) == [4.0] * 6
