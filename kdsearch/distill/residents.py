@@ -13,6 +13,7 @@ from torch import Tensor
 from kdsearch.distill.artifact_store import Place, store_at
 from kdsearch.distill.data import ImageData, load_dataset
 from kdsearch.distill.fingerprints import data_fingerprint
+from kdsearch.distill.models import layout_of
 from kdsearch.distill.soft_targets import SoftTargetStore, TargetsKey, view_fingerprint
 from kdsearch.distill.teachers import TeacherRecipe, ensure_teacher, load_teacher, recipe_of
 from kdsearch.distill.views import Chunk, Views
@@ -93,7 +94,8 @@ class TeacherSide:
     ) -> None:
         record = ensure_teacher(recipe, artifacts, device)
         teacher = load_teacher(record, device=device)
-        self._model = teacher.to(memory_format=torch.channels_last)  # the faster layout on CPUs
+        self._layout = layout_of(recipe.teacher.arch)
+        self._model = teacher.to(memory_format=self._layout)
         self._views = surroundings.views
         self._store = SoftTargetStore(store_at(artifacts).root / "soft_targets", cap_bytes=cap_bytes)
         shape = (len(self._views), surroundings.data.num_classes)
@@ -132,7 +134,7 @@ class TeacherSide:
 
     @torch.no_grad()
     def _live(self, images: Tensor) -> Tensor:
-        logits: Tensor = self._model.eval()(images.contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self._model.eval()(images.contiguous(memory_format=self._layout))
         return logits
 
 

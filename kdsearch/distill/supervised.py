@@ -53,10 +53,20 @@ class SupervisedTraining:
         views: The training split's views.
         finetune: How it is trained.
         seed: Decides the views, their order and dropout.
+        layout: How weights and images lie in memory.
     """
 
-    def __init__(self, model: nn.Module, views: Views, finetune: Finetune, *, seed: int) -> None:
-        self.model = model.to(memory_format=torch.channels_last)
+    def __init__(
+        self,
+        model: nn.Module,
+        views: Views,
+        finetune: Finetune,
+        *,
+        seed: int,
+        layout: torch.memory_format,
+    ) -> None:
+        self.model = model.to(memory_format=layout)
+        self._layout = layout
         self.finetune = finetune
         self._views = views
         self._batch_size = batch_size_of(finetune, len(views.labels))
@@ -138,7 +148,7 @@ class SupervisedTraining:
     def _step(self, batch: Batch, optimizer: PackOptimizer, factor: float) -> Tensor:
         set_learning_rates(optimizer, [self.finetune.lr], factor)
         optimizer.zero_grad()
-        logits = self.model(batch.images.contiguous(memory_format=torch.channels_last))
+        logits = self.model(batch.images.contiguous(memory_format=self._layout))
         loss = _cross_entropy(logits, batch, self.finetune.label_smoothing)
         torch.autograd.backward(loss)
         optimizer.step()

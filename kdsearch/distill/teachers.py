@@ -21,6 +21,7 @@ from kdsearch.distill.calibration import accuracy, calibration_error, soft_targe
 from kdsearch.distill.data import ImageData, Split, load_dataset
 from kdsearch.distill.devices import chosen_device, on_device
 from kdsearch.distill.fingerprints import data_fingerprint
+from kdsearch.distill.models import layout_of
 from kdsearch.distill.prepared_networks import build_prepared, preparation_of
 from kdsearch.distill.published_weights import load_published
 from kdsearch.distill.randomness import stream
@@ -198,7 +199,10 @@ class _Making:
         model = self._fresh_model().to(self._device)
         self._check_batch_size(model)
         views = Views(data.train, recipe.augment, data.mean, data.std, self._device)
-        training = SupervisedTraining(model, views, recipe.teacher.finetune, seed=recipe.teacher.seed)
+        teacher = recipe.teacher
+        training = SupervisedTraining(
+            model, views, teacher.finetune, seed=teacher.seed, layout=layout_of(teacher.arch)
+        )
         shorter = self._shorter_training()
         if shorter is not None:
             training.load_state_dict(torch.load(shorter, map_location=self._device, weights_only=True))

@@ -70,6 +70,13 @@ class Viewing(nn.Module):
         return self.fc(F.relu(self.conv(images)).view(len(images), -1))
 
 
+class Flattening(Viewing):
+    """The same by a flattening that takes any layout."""
+
+    def forward(self, images):
+        return self.fc(F.relu(self.conv(images)).flatten(1))
+
+
 def frozen(num_classes, in_channels):
     model = Body(num_classes, in_channels)
     model.conv.requires_grad_(False)
@@ -94,6 +101,26 @@ def test_a_way_that_fails_on_a_network_is_not_taken():
     plan = PackPlan(Precision(CPU), seeds=(1,))
     assert "view" in way_problem("looped_channels_last", model, images, plan)
     assert fusing_problem(model, images, Precision(CPU)) is None
+
+
+@pytest.mark.parametrize("way", ["looped", "fused", None])
+@pytest.mark.parametrize(
+    "roles",
+    [
+        lambda arch: {"student": {"arch": arch}},
+        lambda arch: {"teacher": {"arch": arch, "finetune": {"epochs": 1, "head_epochs": 1}}},
+        lambda arch: {"student": {"arch": arch, "init": {"epochs": 1}}},
+    ],
+    ids=["student", "teacher", "pretrained student"],
+)
+def test_a_network_that_flattens_by_a_view_learns_as_one_that_takes_any_layout(tmp_path, roles, way):
+    viewing, flattening = (
+        train_pack(
+            spec(**roles(f"{__name__}:{arch}")), [{"seed": 0}], artifacts=tmp_path, way=way, device="cpu"
+        )[0].metrics["val_loss"]
+        for arch in ("Viewing", "Flattening")
+    )
+    assert viewing == pytest.approx(flattening, rel=1e-4)
 
 
 def test_a_dropout_that_is_called_twice_draws_two_masks():

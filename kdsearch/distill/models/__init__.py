@@ -1,6 +1,6 @@
 """Networks by name."""
 
-from kdsearch.distill.models.build import build_model, is_users
+from kdsearch.distill.models.build import build_model, is_users, layout_of
 from kdsearch.distill.models.channels import adapt_input_channels
 from kdsearch.distill.models.heads import head_modules, head_parameters, head_tensors
 
@@ -11,4 +11,5 @@ __all__ = [
     "head_parameters",
     "head_tensors",
     "is_users",
+    "layout_of",
 ]

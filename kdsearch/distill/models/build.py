@@ -93,6 +93,14 @@ def is_users(arch: str) -> bool:
     return ":" in arch and arch.partition(":")[0] not in _LIBRARIES
 
 
+def layout_of(arch: str) -> torch.memory_format:
+    """Return the layout in which a teacher runs: the faster one on CPUs, where its code is known to take it.
+
+    A user's network may flatten by `view`, which channels that lie innermost do not allow.
+    """
+    return torch.contiguous_format if is_users(arch) else torch.channels_last
+
+
 def _from_library(arch: str, num_classes: int, in_channels: int, image_size: int, stem: str) -> nn.Module:
     library, _, name = arch.partition(":")
     if library in _LIBRARIES:
