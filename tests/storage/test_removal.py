@@ -97,3 +97,19 @@ def test_a_factor_gets_more_levels_while_its_study_goes_on(database: Database) -
     assert [trial.value for trial in optuna] == [0.5, 0.5]
     with pytest.raises(RequestError, match=r"`setup.optimizer.name` was"):
         StudyRecord.open(database, spec_of(setup={"optimizer.name": ["adamw", "lion"]}))
+
+
+def test_new_levels_of_recipes_leave_the_same_study_with_its_finished_trials(database: Database) -> None:
+    recipe = {"dataset": "digits", "epochs": 3}
+    first = spec_of(setup={"teacher.pretraining": ["none"]})
+    record = StudyRecord.open(database, first)
+    (trial,) = record.start({"teacher.pretraining": "none"}, [{TEMPERATURE: 3.0}], "p1")
+    record.report(1, {trial.number: {"val_accuracy": 0.4}})
+    record.finish(TrialResult(trial.number, "complete", 1, {"val_accuracy": 0.5}))
+    before = (load_trials(database, "first"), list_studies(database)[0].created, record.curves([0]))
+    again = StudyRecord.open(database, spec_of(setup={"teacher.pretraining": ["none", recipe]}))
+    after = (load_trials(database, "first"), list_studies(database)[0].created, again.curves([0]))
+    assert after == before
+    (trial,) = again.start({"teacher.pretraining": recipe}, [{TEMPERATURE: 3.0}], "p2")
+    assert trial.number == 1
+    assert trial.spec.teacher.pretraining.epochs == 3
