@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ _UNREADABLE: tuple[type[Exception], ...] = (
     *(OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError),
     *(TypeError, LookupError, AttributeError, AssertionError),
 )
+_LARGEST_HEADER = 100_000_000  # bytes, the bound that safetensors sets itself
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
 _REBUILDERS = re.compile(r"_rebuild_(tensor|tensor_v2|tensor_v3|parameter|parameter_with_state)")
 _PLAIN = {"list", "dict", "set", "frozenset", "tuple", "int", "float", "complex", "bool", "str", "bytearray"}
@@ -38,14 +39,17 @@ class StateDict:
 def read_state_dicts(path: str) -> list[StateDict]:
     """Return every state dict that a file holds.
 
-    Files of `torch.save` in all its formats and safetensors are read. What stands beside the tensors
-    (numbers of NumPy, paths, objects of any class) is passed over: none of its code is run.
+    Files of `torch.save` in all its formats and safetensors are read, whatever their names end in. What
+    stands beside the tensors (numbers of NumPy, paths, objects of any class) is passed over: none of its
+    code is run.
 
     Raises:
         RequestError: The file can't be read, or holds no state dict.
     """
     try:
         found = _load(Path(path).expanduser())
+    except RequestError:
+        raise
     except _UNREADABLE as error:
         raise RequestError(
             f"`pretraining.checkpoint` must be a PyTorch checkpoint of plain tensors, got {path!r} "
@@ -81,13 +85,41 @@ def listed(names: Iterable[Any], most: int = 5) -> str:
 
 
 def _load(file: Path) -> Any:
-    with warnings.catch_warnings():
+    with file.open("rb") as opened, warnings.catch_warnings():  # opened here: torch would go by the ending
+        if _is_safetensors(opened):
+            return _load_safetensors(file)
         warnings.simplefilter("ignore")  # of stand-ins torch says that their source has changed
         try:
             with torch.serialization.safe_globals([argparse.Namespace]):
-                return torch.load(file, map_location="cpu", weights_only=True)
+                return torch.load(opened, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
-            return torch.load(file, map_location="cpu", weights_only=False, pickle_module=_stubbing_pickle())
+            opened.seek(0)
+            stubs = _stubbing_pickle()
+            return torch.load(opened, map_location="cpu", weights_only=False, pickle_module=stubs)
+
+
+def _is_safetensors(opened: BinaryIO) -> bool:
+    """Return whether a file begins as safetensors do: with the length of a header, and its brace."""
+    start = opened.read(9)
+    opened.seek(0)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= _LARGEST_HEADER
+
+
+def _load_safetensors(file: Path) -> Any:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise RequestError(
+            f"`pretraining.checkpoint` needs safetensors for {str(file)!r}. "
+            "Install it: pip install safetensors."
+        ) from error
+    try:
+        return load_file(file)
+    except Exception as error:  # its own kind of error has no other base
+        raise RequestError(
+            f"`pretraining.checkpoint` must be a whole safetensors file, got {str(file)!r} "
+            f"({_reason(error)}). Copy it again."
+        ) from error
 
 
 def _state_dicts(found: Mapping[Any, Any], keys: tuple[str, ...]) -> Iterator[StateDict]:
@@ -104,6 +136,8 @@ def _state_dicts(found: Mapping[Any, Any], keys: tuple[str, ...]) -> Iterator[St
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, (LookupError, AssertionError, TypeError, AttributeError)):
+        return "it is damaged, or of another kind"  # which such an error's own text does not say
     text = _TERMINAL_CODES.sub("", str(error).strip()) or type(error).__name__
     return text.splitlines()[0].partition(". ")[0].rstrip(".:, ")  # torch goes on with advice of its own
 

@@ -178,6 +178,36 @@ def test_checkpoints_of_all_makers_are_read(tmp_path, form):
     assert (start.note is not None) == form.startswith("averaged")
 
 
+@pytest.mark.parametrize("name", ["net.safetensors", "pytorch_model.bin", "net"])
+@pytest.mark.parametrize("kind", ["safetensors", "zip", "older"])
+def test_a_checkpoint_is_read_by_what_it_holds_whatever_its_name_ends_in(tmp_path, name, kind):
+    theirs, mine = network(1), network(2)
+    if kind == "safetensors":
+        pytest.importorskip("safetensors.torch").save_file(theirs.state_dict(), tmp_path / name)
+    else:
+        torch.save(theirs.state_dict(), tmp_path / name, _use_new_zipfile_serialization=kind == "zip")
+    load_checkpoint(mine, str(tmp_path / name))
+    assert all(torch.equal(mine.state_dict()[key], value) for key, value in theirs.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"hello " * 100, "must be a PyTorch checkpoint of plain tensors, .*damaged, or of another kind"),
+        (b"", "must be a PyTorch checkpoint of plain tensors"),
+        (
+            (20).to_bytes(8, "little") + b'{"a": {"dtype": "F32"',
+            "must be a whole safetensors file, .*Copy it",
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["net.safetensors", "net.pt"])
+def test_files_that_are_no_checkpoints_are_refused_in_one_line(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RequestError, match=rf"^`pretraining.checkpoint` {message}[^\n]*$"):
+        load_checkpoint(network(2), str(tmp_path / name))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
