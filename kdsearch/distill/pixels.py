@@ -10,6 +10,7 @@ from jaxtyping import Shaped, UInt8
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
+from kdsearch.distill.plain_arrays import plain_array
 from kdsearch.errors import RequestError
 
 _GREY = ("1", "L", "LA", "La")
@@ -76,7 +77,7 @@ def native_values(values: Any) -> Tensor:
     Raises:
         RequestError: They are no numbers, or some are not finite, negative or too large.
     """
-    array = _of_tensor(values) if isinstance(values, Tensor) else np.asarray(values)
+    array = plain_array(values)
     if array.dtype == np.bool_:
         return torch.from_numpy(array.astype(np.uint8) * np.uint8(_WHITE))
     if array.dtype == np.uint8:
@@ -94,11 +95,6 @@ def native_values(values: Any) -> Tensor:
             "kdsearch normalises by the training part's mean and deviation."
         )
     return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int32))
-
-
-def _of_tensor(values: Tensor) -> Any:
-    held = values.detach().cpu()
-    return (held.float() if held.dtype == torch.bfloat16 else held).numpy()  # NumPy has no bfloat16
 
 
 def _kind(values: Any, array: Any) -> str:

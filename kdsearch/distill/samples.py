@@ -11,6 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from kdsearch.distill.images import Failure, ImageArray, ImageFiles
+from kdsearch.distill.plain_arrays import plain_array
 from kdsearch.errors import RequestError
 
 _LABEL_ATTRIBUTES = ("targets", "labels", "_labels", "y")
@@ -82,7 +83,10 @@ def _file_identity(name: str) -> str:
 def kept_labels(part: Any) -> Any | None:
     """Return the labels that a map-style data set keeps beside its items, where it keeps them."""
     for name in _LABEL_ATTRIBUTES:
-        labels = np.asarray(getattr(part, name, ()))
+        labels = getattr(part, name, ())
+        if np.ma.is_masked(labels):
+            continue
+        labels = np.asarray(labels)
         if labels.shape == (len(part),):
             return labels
     for name in _SAMPLE_ATTRIBUTES:
@@ -109,7 +113,9 @@ def as_labels(labels: Any, owner: str) -> Int64[Tensor, " N"]:
         RequestError: They are none.
     """
     try:
-        array = np.asarray(labels)
+        array = plain_array(labels)
+    except RequestError as error:
+        raise RequestError(f"The labels of {owner} can't be read. {error}") from error
     except ValueError:  # rows of several lengths
         array = np.asarray([object()])
     if array.dtype == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:

@@ -187,6 +187,21 @@ def _random_transform():
     return items(lambda image: np.roll(image, generator.integers(1, 6), 2))
 
 
+def _masked(values):
+    """Hide the first value."""
+    hidden = np.zeros(values.shape, bool)
+    hidden.flat[0] = True
+    return np.ma.masked_array(values, hidden)
+
+
+def _masked_beside():
+    """Labels are kept beside items that lack one of them."""
+    hidden = _masked(LABELS[:N_TRAIN])
+    first, second = items(lambda image: image)
+    first.targets, first.label = hidden, lambda _: np.ma.masked
+    return first, second
+
+
 REFUSED = {
     "another length": (lambda: ((CHW, LABELS[:-1]), None), "one label for each image, got 80 images and 79"),
     "labels from 1": (lambda: arrays(CHW, LABELS + 1), "from 0 without gaps.*from 1 to 4 and none.* of 0"),
@@ -216,6 +231,17 @@ REFUSED = {
     "a generator": (lambda: ((pair for pair in ()), None), "Give it a length and items"),
     "dictionaries": (lambda: ([{"image": CHW[0], "label": 0}] * 9, None), "items .*got dict of image, label"),
     "random transforms": (_random_transform, "same image each time.*Leave out random transforms"),
+    "masked images": (lambda: arrays(_masked(CHW)), "no masked values, got 1 of 6,480.*filled"),
+    "a list of masked images": (lambda: arrays([*map(_masked, CHW)]), "no masked values"),
+    "items of masked images": (lambda: items(_masked), "no masked values"),
+    "masked labels": (lambda: arrays(CHW, _masked(LABELS)), "no masked values, got 1 of 60"),
+    "items of masked labels": (
+        lambda: items(lambda image: image, lambda _: np.ma.masked),
+        "no masked values",
+    ),
+    "masked labels beside": (_masked_beside, "no masked values"),
+    "sparse images": (lambda: ((torch.from_numpy(CHW).to_sparse(), LABELS), None), "must be dense"),
+    "images on no device": (lambda: arrays(torch.from_numpy(CHW).to("meta")), "must be dense.*on meta"),
     "paths": (lambda: arrays([f"{i}.png" for i in range(N)]), "Images must be numbers, got <?U?s?t?r?"),
 }
 
