@@ -1,7 +1,7 @@
 """What a training brings, looked at before anything starts: networks, weights and objective."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,7 +14,7 @@ from kdsearch.distill.objectives import OwnTerm
 from kdsearch.distill.prepared_networks import build_prepared, preparation_of
 from kdsearch.distill.preprocessing import described
 from kdsearch.distill.published_weights import check_published
-from kdsearch.distill.randomness import stream
+from kdsearch.distill.randomness import seeded, stream
 from kdsearch.distill.recipes import TeacherRecipe, recipe_of
 from kdsearch.distill.setting_names import settings_of
 from kdsearch.distill.starts import Start, fresh, load_checkpoint, refuse_untrained
@@ -25,10 +25,13 @@ from kdsearch.spec.catalogue import ignores_temperature
 from kdsearch.spec.sections import Finetune, Pretraining
 
 _N_EXAMPLES = 8
-_TEMPERATURES = (1.0, 40.0)
+TEMPERATURES = (1.0, 40.0)
+"""Where a temperature's effect is looked for without a study: the range of the studies that are usual."""
 
 
-def check_training(spec: TrainingSpec, data: ImageData | None = None) -> list[str]:
+def check_training(
+    spec: TrainingSpec, data: ImageData | None = None, *, temperatures: Sequence[float] = TEMPERATURES
+) -> list[str]:
     """Look at all that a training brings and return what a user should know of it.
 
     Nothing is trained, downloaded or written.
@@ -36,12 +39,14 @@ def check_training(spec: TrainingSpec, data: ImageData | None = None) -> list[st
     Args:
         spec: How one student is trained, as `StudySpec.resolve` gives it.
         data: The study's images, where they are at hand.
+        temperatures: Some that the study may try, its lowest and highest among them.
 
     Raises:
         RequestError: Something can't be had, or does not fit; in one line.
     """
     data = load_dataset(spec.dataset) if data is None else data
-    return [*check_networks(spec, data), *check_weights(spec, data), *check_objective(spec, data)]
+    notes = [*check_networks(spec, data), *check_weights(spec, data)]
+    return [*notes, *check_objective(spec, data, temperatures)]
 
 
 def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
@@ -104,10 +109,12 @@ def check_weights(spec: TrainingSpec, data: ImageData) -> list[str]:
     return notes
 
 
-def check_objective(spec: TrainingSpec, data: ImageData) -> list[str]:
+def check_objective(
+    spec: TrainingSpec, data: ImageData, temperatures: Sequence[float] = TEMPERATURES
+) -> list[str]:
     """Call a user's objective once; return a word where the temperature has no effect."""
     objective = spec.objective
-    if not has_temperature(spec, data.num_classes):
+    if not has_temperature(spec, data.num_classes, temperatures):
         why = "its weight `objective.alpha` is 0" if not objective.alpha else "it does not use it"
         return [
             f"`objective.temperature` has no effect on {objective.name!r}: {why}. No temperature is best."
@@ -115,10 +122,18 @@ def check_objective(spec: TrainingSpec, data: ImageData) -> list[str]:
     return []
 
 
-def has_temperature(spec: TrainingSpec, num_classes: int = 10) -> bool:
+def has_temperature(
+    spec: TrainingSpec, num_classes: int = 10, temperatures: Sequence[float] = TEMPERATURES
+) -> bool:
     """Return whether the temperature changes a training's loss.
 
-    A user's objective is called at two temperatures, each time as new, on the same logits.
+    A user's objective is called at each of the temperatures, each time as new, on the same logits and with
+    the same numbers where it draws at random.
+
+    Args:
+        spec: The training.
+        num_classes: Of the data.
+        temperatures: Those that are compared.
 
     Raises:
         RequestError: The user's objective does not fit, or raises.
@@ -126,8 +141,8 @@ def has_temperature(spec: TrainingSpec, num_classes: int = 10) -> bool:
     objective = spec.objective
     if ":" not in objective.name:
         return not ignores_temperature(objective.name, objective.alpha)
-    low, high = (_tried(spec, temperature, num_classes) for temperature in _TEMPERATURES)
-    differs = any(not torch.equal(a, b) for a, b in zip(low, high, strict=True))
+    first, *others = (_tried(spec, temperature, num_classes) for temperature in temperatures)
+    differs = any(not torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
     return differs and objective.alpha > 0
 
 
@@ -138,7 +153,7 @@ def _tried(spec: TrainingSpec, temperature: float, num_classes: int) -> tuple[to
     teacher = 3 * torch.randn(_N_EXAMPLES, num_classes, generator=generator)
     targets = torch.randint(0, num_classes, (_N_EXAMPLES,), generator=generator)
     given = teacher.clone()
-    with _in_one_line("objective.name"):
+    with _in_one_line("objective.name"), seeded(0):
         loss = OwnTerm(objective.name, objective.options)(student, given, targets, temperature)
         (gradient,) = torch.autograd.grad(loss, student)
     if not torch.equal(given, teacher):

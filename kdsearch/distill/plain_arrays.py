@@ -30,7 +30,7 @@ def plain_array(values: Any) -> Any:
 def _count_masked(values: Any) -> int:
     if isinstance(values, list):  # single masked values become NaN or 0 in an array of them
         return sum(map(np.ma.is_masked, values))
-    return int(np.ma.count_masked(values)) if np.ma.is_masked(values) else 0
+    return int(np.ma.getmaskarray(values).sum())
 
 
 def _of_tensor(values: Tensor) -> Any:

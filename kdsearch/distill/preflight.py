@@ -1,7 +1,7 @@
 """What can be known of a study's trainings before one is begun, and about what they cost."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -46,17 +46,20 @@ class Preflight:
         """What a user should know of the trainings that were checked."""
         return tuple(self._notes)
 
-    def check_all(self, trainings: Iterable[TrainingSpec]) -> None:
+    def check_all(self, trainings: Iterable[tuple[TrainingSpec, Sequence[float]]]) -> None:
         """Check that each training could begin.
+
+        Args:
+            trainings: Each with some temperatures that are tried, the lowest and the highest among them.
 
         Raises:
             RequestError: Data can't be read, a network can't be built or its weights don't fit it, or a
                 user's objective can't take a batch or does not use the temperature.
         """
-        for training in trainings:
+        for training, temperatures in trainings:
             data = self.data_of(training.dataset)
-            self._notes |= dict.fromkeys(check_training(training, data))
-            _refuse_without_temperature(training, data.num_classes)
+            self._notes |= dict.fromkeys(check_training(training, data, temperatures=temperatures))
+            refuse_without_temperature(training, data.num_classes, temperatures)
             self.forecast(training)
 
     def forecast(self, training: TrainingSpec) -> PackForecast:
@@ -83,13 +86,22 @@ class Preflight:
         return self._data[key]
 
 
-def _refuse_without_temperature(training: TrainingSpec, num_classes: int) -> None:
-    """Refuse a user's objective for which no temperature is best: answers could not know of it later."""
+def refuse_without_temperature(
+    training: TrainingSpec, num_classes: int, temperatures: Sequence[float]
+) -> None:
+    """Refuse a user's objective for which no temperature is best: answers could not know of it later.
+
+    Raises:
+        RequestError: Its loss is the same at all of the temperatures, or it can't be called.
+    """
     objective = training.objective
-    if ":" in objective.name and objective.alpha > 0 and not has_temperature(training, num_classes):
+    if ":" not in objective.name or not objective.alpha:
+        return
+    if not has_temperature(training, num_classes, temperatures):
+        tried = " and ".join(f"{temperature:g}" for temperature in (min(temperatures), max(temperatures)))
         raise RequestError(
             f"`objective.name` {objective.name!r} must use the temperature, got the same loss and gradient "
-            "at 1 and 40: a study would answer with luck. Let it divide the logits by its fourth argument."
+            f"at {tried}: a study would answer with luck. Let it divide the logits by its fourth argument."
         )
 
 

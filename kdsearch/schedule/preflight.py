@@ -13,7 +13,7 @@ from kdsearch.distill.factories import load_factory
 from kdsearch.distill.fingerprints import data_fingerprint
 from kdsearch.errors import RequestError
 from kdsearch.schedule.trainers import load_trainer
-from kdsearch.spec import Choices, StudySpec, TrainingSpec
+from kdsearch.spec import TEMPERATURE, Choices, Range, Setup, StudySpec, TrainingSpec
 from kdsearch.spec.catalogue import is_factory
 from kdsearch.spec.sections import CommandTrainer, Pretraining
 from kdsearch.spec.study import NO_TRAINER
@@ -159,18 +159,31 @@ def _unknown(spec: StudySpec) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _kinds(spec: StudySpec) -> Iterator[TrainingSpec]:
-    """Yield the trainings that differ in what is checked: of each setup, and of each choice in it."""
+def _kinds(spec: StudySpec) -> Iterator[tuple[TrainingSpec, tuple[float, ...]]]:
+    """Yield the trainings that differ in what is checked, of each setup and choice, with temperatures."""
     seen: set[str] = set()
     for setup in spec.setups():
+        temperatures = _temperatures(spec, setup)
         choices = {p: d.choices for p, d in spec.dimensions(setup).items() if isinstance(d, Choices)}
         varied = [{path: choice} for path, own in choices.items() for choice in own] or [{}]
         for params in varied:
             training = spec.resolve(setup, params)
             key = "".join(getattr(training, section).model_dump_json() for section in _SECTIONS)
+            key = f"{key}{temperatures}"
             if key not in seen:
                 seen.add(key)
-                yield training
+                yield training, temperatures
+
+
+def _temperatures(spec: StudySpec, setup: Setup) -> tuple[float, ...]:
+    """Return the ends and the middle of a setup's range of temperatures, or all of its choices."""
+    dimension = spec.dimensions(setup).get(TEMPERATURE)
+    if isinstance(dimension, Range):
+        return (dimension.low, float(dimension.from_unit(0.5)), dimension.high)
+    numbers = [c for c in getattr(dimension, "choices", ()) if isinstance(c, int | float)]
+    if len(numbers) > 1:
+        return tuple(map(float, numbers))
+    return (1.0, 40.0)  # one alone says nothing; the usual range does
 
 
 def _values_at(spec: StudySpec, path: str) -> list[str]:

@@ -370,9 +370,42 @@ def test_a_small_set_is_not_one_batch_of_its_teacher(tmp_path):
 
 def test_a_study_of_an_own_objective_without_temperature_is_refused():
     checks = Preflight()
-    checks.check_all([spec(objective={"name": f"{__name__}:Averaging"})])
+    checks.check_all([(spec(objective={"name": f"{__name__}:Averaging"}), (1.0, 40.0))])
     with pytest.raises(RequestError, match=r"`objective.name` .*must use the temperature, got the same loss"):
-        checks.check_all([spec(objective={"name": f"{__name__}:logit_mse"})])
+        checks.check_all([(spec(objective={"name": f"{__name__}:logit_mse"}), (1.0, 40.0))])
+
+
+def bounded_kd(student, teacher, targets, temperature):
+    """Knows no temperature above 5."""
+    at = min(temperature, 5.0)
+    return F.kl_div(F.log_softmax(student / at, 1), F.softmax(teacher / at, 1), reduction="batchmean")
+
+
+def hot_kd(student, teacher, targets, temperature):
+    """Knows no temperature below 50."""
+    at = max(temperature, 50.0)
+    return F.kl_div(F.log_softmax(student / at, 1), F.softmax(teacher / at, 1), reduction="batchmean")
+
+
+def noisy_mse(student, teacher, targets, temperature):
+    return F.mse_loss(student, teacher + torch.randn(teacher.shape))
+
+
+@pytest.mark.parametrize(
+    ("name", "temperatures", "expected"),
+    [
+        *[("bounded_kd", (1.0, 40.0), True), ("bounded_kd", (6.0, 15.0, 40.0), False)],
+        *[("hot_kd", (1.0, 40.0), False), ("hot_kd", (1.0, 14.0, 200.0), True)],
+        ("noisy_mse", (1.0, 40.0), False),
+    ],
+)
+def test_a_temperatures_effect_is_looked_for_in_the_studys_own_range(name, temperatures, expected):
+    asked = spec(objective={"name": f"{__name__}:{name}"})
+    assert has_temperature(asked, temperatures=temperatures) == expected
+    if not expected:
+        ends = f"at {temperatures[0]:g} and {temperatures[-1]:g}"
+        with pytest.raises(RequestError, match=f"must use the temperature, got the same .* {ends}:"):
+            Preflight().check_all([(asked, temperatures)])
 
 
 def test_entropies_are_those_of_the_soft_targets_that_are_taught(tmp_path):

@@ -1,13 +1,17 @@
 """What a dry run says a study costs."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch.nn.functional as F
+from torch import Tensor
 
 from kdsearch.cli.tables import print_plan
 from kdsearch.distill.preflight import Cost, Preflight
-from kdsearch.schedule.preflight import costs
+from kdsearch.errors import RequestError
+from kdsearch.schedule.preflight import costs, preflight
 from kdsearch.spec import TEMPERATURE, StudySpec, load_spec
 
 N_TRAIN = 1000
@@ -79,6 +83,41 @@ def test_steps_of_the_studys_own_networks_are_measured() -> None:
     assert found.teacher_s > 0
     assert found.data_bytes == 1797 * 8 * 8  # the pixels of all digits
     assert Preflight().cost(training.with_values({"objective.alpha": 0.0}), 8).teacher_s == 0
+
+
+def bounded(student: Tensor, teacher: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """Know no temperature above 5."""
+    at = min(temperature, 5.0)
+    return F.kl_div(F.log_softmax(student / at, 1), F.softmax(teacher / at, 1), reduction="batchmean")
+
+
+@pytest.mark.parametrize(
+    ("temperatures", "told"),
+    [
+        ({"low": 1, "high": 40, "log": True}, None),
+        ({"low": 6, "high": 40, "log": True}, "at 6 and 40"),
+        ({"choices": [4, 8, 16]}, None),
+        ({"choices": [8, 16]}, "at 8 and 16"),
+        (
+            {"by": "optimizer.name", "sgd": {"low": 1, "high": 9}, "adamw": {"low": 7, "high": 9}},
+            "at 7 and 9",
+        ),
+    ],
+)
+def test_an_objective_must_use_the_temperatures_that_are_searched(
+    temperatures: dict[str, Any], told: str | None, tmp_path: Path
+) -> None:
+    spec = study(
+        objective={"name": f"{__name__}:bounded"},
+        tune={TEMPERATURE: temperatures},
+        setup={"optimizer.name": ["sgd", "adamw"]},
+        artifacts=str(tmp_path),
+    )
+    if told is None:
+        assert preflight(spec, None).engine is not None
+    else:
+        with pytest.raises(RequestError, match=f"`objective.name` .* must use the temperature, .*{told}"):
+            preflight(spec, None)
 
 
 def test_a_dry_run_says_hours_and_memory_in_words(capsys: pytest.CaptureFixture[str]) -> None:
