@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from kdsearch.distill.data import ImageData, load_dataset
+from kdsearch.distill.factories import place_of
 from kdsearch.distill.initial_students import starting_recipe
 from kdsearch.distill.models import is_users
 from kdsearch.distill.objectives import OwnTerm
@@ -209,11 +210,9 @@ def _in_one_line(setting: str) -> Iterator[None]:
     except KDSearchError:
         raise
     except (Exception, SystemExit) as error:  # it may raise anything
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        place = "" if trace is None else f" in {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-        first = (str(error).strip() or "no message").splitlines()[0]
+        where = place_of(error.__traceback__)
+        place = f" in {where}" if where else ""
+        first = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
         raise RequestError(
             f"`{setting}` must run, but raises {type(error).__name__}{place}: {first}. Correct it there."
         ) from error

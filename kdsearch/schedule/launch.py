@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Ending: TypeAlias = Literal["finished", "stopped", "interrupted"]
 
+_log = logging.getLogger(__name__)
+
 _BY_SIGNAL = "its driver was interrupted, by Ctrl-C or a signal"
 _MOST_CHARACTERS = 1000
 
@@ -74,23 +76,24 @@ def launch_study(
     """
     watch = watch or Unwatched()
     with EndingSignals() as signals, _start_told(spec, storage), ExitStack() as stack:
-        artifacts = preflight(spec, address, engine=not _has_begun(spec, storage)).artifacts
+        found = preflight(spec, address, engine=not _has_begun(spec, storage))
         if address is None:
             check_local_resources(spec)
         else:
             cluster = stack.enter_context(_connect(address, watch))
             signals.take_again()
             cluster.slots(spec)
+            _log.warning("Not looked at from here: %s.", "; ".join(found.unknown))
         earlier = _load_warm_start(spec, storage)
         database = stack.enter_context(open_database(storage, create=True))
         lease = stack.enter_context(hold_lease(database, spec.name, takeover=takeover))
-        data = data_fingerprints(spec) if address is None else {}
+        data = data_fingerprints(spec) if address is None else found.data
         record = StudyRecord.open(database, spec, lease=lease, data=data)
         with _ended_cleanly(record, lease):
             if address is None:
                 cluster = stack.enter_context(_connect(None, watch))
                 signals.take_again()
-            ending, reason = _drive(spec, earlier, record, lease, artifacts, cluster, watch)
+            ending, reason = _drive(spec, earlier, record, lease, found.artifacts, cluster, watch)
             record.recover()
             record.set_state(ending, reason)
     return ending

@@ -3,19 +3,20 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kdsearch.distill.artifact_store import Place, folder_of, store_at
 from kdsearch.distill.factories import load_factory
 from kdsearch.distill.fingerprints import data_fingerprint
+from kdsearch.distill.recipes import is_known_by_name
 from kdsearch.errors import RequestError
 from kdsearch.schedule.trainers import load_trainer
 from kdsearch.spec import TEMPERATURE, Choices, Range, Setup, StudySpec, TrainingSpec
 from kdsearch.spec.catalogue import is_factory
-from kdsearch.spec.sections import CommandTrainer, Pretraining
+from kdsearch.spec.sections import CommandTrainer, Dataset, Pretraining
 from kdsearch.spec.study import NO_TRAINER
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _OWN_CODE = (
     *("dataset.name", "student.arch", "teacher.arch", "objective.name", "optimizer.name"),
     *("training.schedule", "teacher.finetune.optimizer", "teacher.finetune.schedule"),
 )
+_SOME_CLASSES = 10  # which most objectives take; those of data that are elsewhere are not known
 _SECTIONS = ("dataset", "student", "teacher", "objective", "training")
 """What of a training the checks depend on; all else is numbers that the spec has checked."""
 
@@ -33,19 +35,22 @@ _SECTIONS = ("dataset", "student", "teacher", "objective", "training")
 class Found:
     """What a preflight found: where artifacts are kept, and what it can't know, in words.
 
-    `engine` has the data and networks that were looked at.
+    `engine` has the data and networks that were looked at; `data`, on a cluster, the digests of the data sets
+    that this machine has, by their names and roots.
     """
 
     artifacts: Place
     unknown: tuple[str, ...] = ()
     engine: "Preflight | None" = None
+    data: Mapping[str, str] = field(default_factory=dict)
 
 
 def preflight(spec: StudySpec, address: str | None, *, engine: bool = True) -> Found:
     """Check all that a study names, as far as it can be known before it starts.
 
     Modules are imported, functions called on nothing, data read, networks built and loaded. On a cluster,
-    whose nodes may have what this machine lacks, data and weights are left to them.
+    whose nodes may have what this machine lacks, networks and weights are left to them; data are told apart
+    and objectives called where this machine can.
 
     Args:
         spec: The checked spec.
@@ -75,7 +80,9 @@ def preflight(spec: StudySpec, address: str | None, *, engine: bool = True) -> F
                 load_factory(name, path)
     _check_weights(spec)
     if address is not None:
-        return Found(artifacts, ("data and weights, which the cluster's nodes look at",))
+        data, unseen = _data_from_here(spec)
+        left = "networks and weights, which the cluster's nodes look at"
+        return Found(artifacts, (left, *unseen, *_uncalled_objectives(spec)), data=data)
     if not engine:
         return Found(artifacts)
     from kdsearch.distill.preflight import Preflight
@@ -120,10 +127,57 @@ def data_fingerprints(spec: StudySpec) -> dict[str, str]:
     """
     if spec.trainer != "distill":
         return {}
-    datasets = [spec.with_values(setup).dataset for setup in spec.setups()]
-    named = {" in ".join(filter(None, (data.name, data.root))): data for data in datasets}
-    found = {name: data_fingerprint(data) for name, data in named.items()}
+    found = {name: data_fingerprint(data) for name, data in _datasets(spec).items()}
     return {name: fingerprint for name, fingerprint in found.items() if fingerprint is not None}
+
+
+def _datasets(spec: StudySpec) -> dict[str, Dataset]:
+    datasets = [spec.with_values(setup).dataset for setup in spec.setups()]
+    return {" in ".join(filter(None, (data.name, data.root))): data for data in datasets}
+
+
+def _data_from_here(spec: StudySpec) -> tuple[dict[str, str], list[str]]:
+    """Return the digests of data that this machine has, and in words those that it could not look at."""
+    found, unseen = {}, []
+    for name, data in _datasets(spec).items():
+        why = "nothing is there on this machine"
+        try:
+            fingerprint = data_fingerprint(data)
+        except RequestError as error:
+            fingerprint, why = None, str(error).rstrip(".")
+        if fingerprint is not None:
+            found[name] = fingerprint
+        elif not is_known_by_name(data.name):
+            unseen.append(f"whether the data of {name} are those of earlier launches: {why}")
+    return found, unseen
+
+
+def _uncalled_objectives(spec: StudySpec) -> list[str]:
+    """Check that users' objectives use the temperature; return in words which could not be called here.
+
+    Raises:
+        RequestError: One has no use for it.
+    """
+    own = {
+        (training.objective.model_dump_json(), temperatures): (training, temperatures)
+        for training, temperatures in _kinds(spec)
+        if is_factory(training.objective.name)
+    }
+    if not own:
+        return []
+    from kdsearch.distill.checks import has_temperature
+    from kdsearch.distill.preflight import refuse_without_temperature
+
+    uncalled = []
+    for training, temperatures in own.values():
+        try:
+            has_temperature(training, _SOME_CLASSES, temperatures)
+        except RequestError as error:  # it may want the data's own number of classes
+            why = f"called with {_SOME_CLASSES} classes here, {str(error).rstrip('.')}"
+            uncalled.append(f"whether {training.objective.name!r} uses the temperature: {why}")
+        else:
+            refuse_without_temperature(training, _SOME_CLASSES, temperatures)
+    return uncalled
 
 
 def artifacts_of(spec: StudySpec) -> Place:

@@ -1,18 +1,25 @@
 """What a dry run says a study costs."""
 
+import re
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from kdsearch.cli.tables import print_plan
 from kdsearch.distill.preflight import Cost, Preflight
 from kdsearch.errors import RequestError
-from kdsearch.schedule.preflight import costs, preflight
+from kdsearch.schedule.launch import launch_study
+from kdsearch.schedule.preflight import costs, data_fingerprints, preflight
 from kdsearch.spec import TEMPERATURE, StudySpec, load_spec
+from kdsearch.storage import StudyRecord, open_database
+from kdsearch.trial import TrialResult
 
 N_TRAIN = 1000
 
@@ -118,6 +125,72 @@ def test_an_objective_must_use_the_temperatures_that_are_searched(
     else:
         with pytest.raises(RequestError, match=f"`objective.name` .* must use the temperature, .*{told}"):
             preflight(spec, None)
+
+
+def ignoring(student: Tensor, teacher: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    return F.mse_loss(student, teacher)
+
+
+def of_three_classes(student: Tensor, teacher: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    return F.mse_loss(student / temperature, teacher / temperature, weight=torch.ones(len(student), 3))
+
+
+def test_on_a_cluster_an_objective_is_called_where_the_driver_can(tmp_path: Path) -> None:
+    def unknown(name: str) -> str:
+        spec = study(objective={"name": f"{__name__}:{name}"}, artifacts=str(tmp_path))
+        return "; ".join(preflight(spec, "auto").unknown)
+
+    assert unknown("bounded") == "networks and weights, which the cluster's nodes look at"
+    with pytest.raises(RequestError, match="must use the temperature, got the same loss"):
+        unknown("ignoring")
+    told = r"of_three_classes' uses the temperature: called with 10 classes here, .*test_preflight.py:\d+"
+    assert re.search(told, unknown("of_three_classes"))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(4):
+            Image.new("L", (8, 8), 10 * i).save(tmp_path / "photos" / name / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def test_on_a_cluster_data_are_told_apart_where_the_driver_has_them(photos: Path, tmp_path: Path) -> None:
+    here = study(dataset={"name": "imagefolder", "root": str(photos)}, artifacts=str(tmp_path))
+    found = preflight(here, "auto")
+    assert found.data == data_fingerprints(here) != {}
+    assert len(found.unknown) == 1
+    elsewhere = study(dataset={"name": "imagefolder", "root": "/of/nodes"}, artifacts=str(tmp_path))
+    found = preflight(elsewhere, "auto")
+    assert found.data == {}
+    assert "whether the data of imagefolder in /of/nodes are those of earlier launches" in found.unknown[1]
+    assert (
+        len(preflight(study(artifacts=str(tmp_path)), "auto").unknown) == 1
+    )  # digits are what their name says
+
+
+def test_a_launch_on_a_cluster_refuses_data_that_were_edited_and_logs_what_it_did_not_look_at(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = study(
+        dataset={"name": "imagefolder", "root": str(photos)},
+        setup={"optimizer.name": ["sgd"]},
+        artifacts=str(tmp_path),
+    )
+    storage = f"sqlite:///{tmp_path / 'k.db'}"
+    with open_database(storage, create=True) as database:
+        record = StudyRecord.open(database, spec, data=data_fingerprints(spec))
+        (trial,) = record.start(spec.setups()[0], [{TEMPERATURE: 4.0}], "p")
+        record.finish(TrialResult(trial.number, "complete", 1, {"val_accuracy": 0.5}))
+    Image.new("L", (8, 8), 99).save(photos / "a" / "0.png")
+    cluster = nullcontext(SimpleNamespace(slots=lambda _: 1))
+    monkeypatch.setattr("kdsearch.schedule.launch._connect", lambda address, watch: cluster)
+    with pytest.raises(
+        RequestError, match=f"finished trials of other data: imagefolder in {photos} was edited"
+    ):
+        launch_study(spec, storage, address="auto")
+    assert "Not looked at from here: networks and weights" in caplog.text
 
 
 def test_a_dry_run_says_hours_and_memory_in_words(capsys: pytest.CaptureFixture[str]) -> None:
