@@ -1,10 +1,8 @@
 """Samples of a user's own factory: the forms that people have, brought into one, or refused."""
 
 import inspect
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -12,7 +10,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from kdsearch.distill.factories import load_factory
+from kdsearch.distill.factories import load_factory, place_of
 from kdsearch.distill.fingerprints import code_fingerprint
 from kdsearch.distill.images import ImageArray, ImageFiles
 from kdsearch.distill.pixels import Scale, channels_first, native_pixels, native_values, scale_of, scaled
@@ -124,9 +122,8 @@ def _arguments(factory: Any, dataset: Dataset, setting: str) -> inspect.BoundArg
 def _told(error: BaseException) -> str:
     """Return an error in one line, with the line of the user's file that raised it."""
     text = " ".join(str(error).split()) or "no reason given"
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if len(frames) > 1 else ""
-    return f"{type(error).__name__}: {text.rstrip('.')}{where}"
+    where = place_of(error.__traceback__)
+    return f"{type(error).__name__}: {text.rstrip('.')}{f' ({where})' if where else ''}"
 
 
 def _is_array(value: Any) -> TypeGuard[Any]:

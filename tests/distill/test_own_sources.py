@@ -259,10 +259,13 @@ def test_a_factory_that_fails_is_told_with_its_line(read):
     def broken():
         return {}["images"]
 
-    with pytest.raises(
-        RequestError, match=r"but failed: KeyError: 'images' \(test_own_sources.py, line \d+\)"
-    ):
+    def broken_in_a_library():
+        return np.load("/no/such/file.npy")
+
+    with pytest.raises(RequestError, match=r"but failed: KeyError: 'images' \(test_own_sources.py:\d+\)"):
         read(broken)
+    with pytest.raises(RequestError, match=r"FileNotFoundError: .*\(test_own_sources.py:\d+\)"):
+        read(broken_in_a_library)
 
 
 def test_a_factory_gets_the_dataset_section_where_it_asks_for_it(read):
