@@ -26,6 +26,8 @@ from kdsearch.storage.optuna_store import open_optuna_storage
 from kdsearch.trial import TrialResult
 
 QUICK = ("worker", "targets")
+UNTESTED = ("monitor",)
+"""Ray's memory monitor ends whom it likes once neighbours take memory: only `bench faults` does that."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,11 @@ def surroundings() -> Iterator[Surroundings]:
 
 @pytest.mark.ray
 @pytest.mark.parametrize(
-    "kind", [*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind not in QUICK)]
+    "kind",
+    [
+        *QUICK,
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind not in (*QUICK, *UNTESTED)),
+    ],
 )
 def test_a_study_is_whole_after_a_fault(kind: str, surroundings: Surroundings, tmp_path: Path) -> None:
     found = run_round(kind, seed=1, folder=tmp_path, surroundings=surroundings)
