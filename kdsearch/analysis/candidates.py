@@ -3,7 +3,7 @@
 import numpy as np
 
 from kdsearch.analysis.axes import FloatArray, IntArray
-from kdsearch.analysis.observations import Evidence
+from kdsearch.analysis.observations import Evidence, distinct_rows
 from kdsearch.analysis.space import ResponseSpace
 from kdsearch.analysis.surfaces import Surfaces
 
@@ -53,6 +53,23 @@ def product_nodes(temperature_nodes: IntArray, others: IntArray) -> IntArray:
     """Return every temperature with every candidate: nodes [U * C, P], the candidates running fastest."""
     temperatures = np.repeat(temperature_nodes, len(others))
     return np.column_stack([temperatures, np.tile(others, (len(temperature_nodes), 1))])
+
+
+def nearest_places(temperature_nodes: IntArray, others: IntArray, nodes: IntArray) -> IntArray:
+    """Return which temperature and which of the others [N, 2] are nearest to trials' nodes.
+
+    Each distinct node is looked at once: trials are many, nodes few.
+
+    Args:
+        temperature_nodes: Nodes on the temperature axis [U].
+        others: Nodes of the other parameters [C, P - 1].
+        nodes: The trials' nodes on each axis [N, P].
+    """
+    temperatures, at = np.unique(nodes[:, 0], return_inverse=True)
+    nearest = np.abs(temperature_nodes - temperatures[:, None]).argmin(axis=1)
+    first, group = distinct_rows(list(nodes[:, 1:].T) or [np.zeros(len(nodes), dtype=np.intp)])
+    found = [np.abs(others - own).sum(axis=1).argmin() for own in nodes[first, 1:]]
+    return np.column_stack([nearest[at], np.array(found, dtype=np.intp)[group]]).astype(np.intp)
 
 
 def _pick(nodes: list[IntArray], indices: IntArray) -> IntArray:

@@ -10,10 +10,10 @@ import numpy as np
 
 from kdsearch.analysis.alone import fit_alone
 from kdsearch.analysis.axes import FloatArray, IntArray
-from kdsearch.analysis.candidates import candidates, product_nodes
+from kdsearch.analysis.candidates import candidates, nearest_places, product_nodes
 from kdsearch.analysis.fitting import Fit, fit, hyperparameter_draws
 from kdsearch.analysis.kernels import Kernel
-from kdsearch.analysis.observations import Evidence, Observations, Tally, distinct_rows, observe
+from kdsearch.analysis.observations import Evidence, Observations, Tally, observe
 from kdsearch.analysis.profiles import TemperatureProfile
 from kdsearch.analysis.selection import select_setups
 from kdsearch.analysis.space import ResponseSpace, level_of
@@ -62,15 +62,8 @@ class SetupDraws:
         return replace(self, profile=self.profile + by[: len(self.profile)])
 
     def nearest(self, nodes: IntArray) -> IntArray:
-        """Return which temperature and which candidate [N, 2] are nearest to trials' nodes [N, P].
-
-        Each distinct node is looked at once: trials are many, nodes few.
-        """
-        temperatures, at = np.unique(nodes[:, 0], return_inverse=True)
-        nearest = np.abs(self.temperature_nodes - temperatures[:, None]).argmin(axis=1)
-        first, group = distinct_rows(list(nodes[:, 1:].T) or [np.zeros(len(nodes), dtype=np.intp)])
-        others = [np.abs(self.candidates - own).sum(axis=1).argmin() for own in nodes[first, 1:]]
-        return np.column_stack([nearest[at], np.array(others, dtype=np.intp)[group]]).astype(np.intp)
+        """Return which temperature and which candidate [N, 2] are nearest to trials' nodes [N, P]."""
+        return nearest_places(self.temperature_nodes, self.candidates, nodes)
 
     def nodes_at(self, temperature: int) -> IntArray:
         """Return the node on each axis of what is best on average at the setup's n-th temperature."""

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from kdsearch.analysis.axes import FloatArray, IntArray
-from kdsearch.analysis.candidates import candidates, product_nodes
+from kdsearch.analysis.candidates import candidates, nearest_places, product_nodes
 from kdsearch.analysis.fitting import Fit
 from kdsearch.analysis.space import ResponseSpace, Site
 from kdsearch.analysis.surfaces import Surfaces, mean_surface
@@ -50,10 +50,10 @@ class SetupBelief:
         """Return the node on each axis at the n-th temperature and the m-th of the others."""
         return (int(self.temperatures[temperature]), *(int(node) for node in self.others[other]))
 
-    def nearest(self, nodes: Sequence[int]) -> tuple[int, int]:
-        """Return which temperature and which of the others are nearest to a node on each axis."""
-        apart = np.abs(self.others - np.array(nodes[1:], dtype=np.intp)).sum(axis=1)
-        return int(np.abs(self.temperatures - nodes[0]).argmin()), int(apart.argmin())
+    def nearest(self, tried: Sequence[Sequence[int]]) -> IntArray:
+        """Return which temperature and which of the others [N, 2] are nearest to the nodes of N trials."""
+        nodes = np.array(tried, dtype=np.intp).reshape(-1, 1 + self.others.shape[1])
+        return nearest_places(self.temperatures, self.others, nodes)
 
 
 def believe(

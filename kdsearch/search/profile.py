@@ -102,7 +102,7 @@ class ProfileProposer:
         half_step = axis.half_step * float(np.log(temperatures[-1] / temperatures[0]))
         usual = usual_index(temperatures[belief.temperatures], 2 * half_step)  # every second one is there
         places = axis.positions[belief.temperatures]
-        gaps = find_gaps(places, belief.mean, [belief.nearest(nodes) for nodes in tried], usual)
+        gaps = find_gaps(places, belief.mean, belief.nearest(tried), usual)
         return [gap.temperature for gap in gaps for _ in range(gap.missing)]
 
     def _site(self, setup: Setup) -> Site:

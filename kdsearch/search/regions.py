@@ -52,7 +52,7 @@ def balanced_pack(
     region = regions_of(places)
     weight = np.ones(REGIONS) if look_everywhere else _weights(belief, region)
     weight[np.bincount(region, minlength=REGIONS) == 0] = 0.0
-    count = count_tuned(places, belief.mean, [belief.nearest(nodes) for nodes in tried])
+    count = count_tuned(places, belief.mean, belief.nearest(tried))
     taken: list[int] = []
     for k in range(size):
         if k < len(challenged):
