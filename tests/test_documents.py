@@ -34,7 +34,7 @@ def test_its_modules_exist(document: Path) -> None:
         ("moved away from their mean by a factor of 1.15", "analysis.response", "_SPREAD", 1.15),
         ("over 12 draws of the hyper-parameters", "analysis.response", "_HYPERPARAMETER_DRAWS", 12),
         ("with 32 surfaces each", "analysis.response", "_DRAWS_EACH", 32),
-        ("from at most 240 observations", "analysis.fitting", "FIT_CELLS", 240),
+        ("from at most 240 observations", "analysis.fitting", "_FIT_CELLS", 240),
         ("more than about 700 places", "analysis.fitting", "_SOLVE_CELLS", 700),
         ("A soft floor** from 3 points", "analysis.observations", "SOFT_FLOOR", 3.0),
         ("median less 10 points", "analysis.observations", "_STOPPED_BELOW", 10.0),

@@ -25,11 +25,13 @@ _SD_OF_MEDIAN_DEVIATION = 1.4826
 _ENOUGH_FOR_OUTLIERS = 20
 _ENOUGH_FOR_OWN_SCALE = 8
 _ENOUGH_TO_FIT = 3
-FIT_CELLS = 240
+_FIT_CELLS = 240
 """So many observations tell the hyper-parameters; a step of the fit costs their square to cube."""
 
 _SOLVE_CELLS = 700
 _ITERATIONS = (30, 15, 30)
+_CLOSE = 1e-6
+"""A smaller relative gain of the log posterior moves no answer: draws are reweighted about its top."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def fit(
     theta: FloatArray | None = None,
     *,
     start: FloatArray | None = None,
-    n_cells: int = FIT_CELLS,
+    n_cells: int = _FIT_CELLS,
 ) -> Fit:
     """Return the most probable hyper-parameters and the evidence, with what is too low doubted.
 
@@ -113,7 +115,7 @@ def _most_probable(kernel: Kernel, plain: Evidence, theta: FloatArray) -> tuple[
             jac=True,
             method="L-BFGS-B",
             bounds=kernel.bounds(),
-            options={"maxiter": iterations, "ftol": 1e-6},
+            options={"maxiter": iterations, "ftol": _CLOSE},
         )
         theta = np.asarray(found.x)
         doubted = _doubted(kernel, theta, plain, evidence)

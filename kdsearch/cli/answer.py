@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kdsearch.cli.options import F, Interval, formats_option, level_option
+from kdsearch.cli.options import F, Interval, formats_option, level_option, tolerance_option
 from kdsearch.errors import RequestError
 
 if TYPE_CHECKING:
@@ -66,13 +66,7 @@ def runs_options(function: F) -> F:
 @click.command()
 @runs_options
 @level_option
-@click.option(
-    "--tolerance",
-    default=0.005,
-    show_default=True,
-    type=Interval(0, 1),
-    help="Accuracy that may be lost for a temperature to be called near-optimal.",
-)
+@tolerance_option
 @formats_option
 @click.option(
     "--plot", type=click.Path(path_type=Path), help="Write a figure, too: .html, .svg, .pdf or .png."

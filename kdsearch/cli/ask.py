@@ -15,6 +15,7 @@ from kdsearch.cli.options import (
     level_option,
     set_option,
     storage_option,
+    tolerance_option,
     where_option,
 )
 from kdsearch.errors import RequestError
@@ -51,13 +52,7 @@ def studies(storage: str, output: str) -> None:
 @click.option("--by", metavar="PATH,PATH", help="Answer per level of these factors, over all others.")
 @where_option
 @level_option
-@click.option(
-    "--tolerance",
-    default=0.005,
-    show_default=True,
-    type=Interval(0, 1),
-    help="Accuracy that may be lost for a temperature to be called near-optimal.",
-)
+@tolerance_option
 @storage_option
 @formats_option
 def best(

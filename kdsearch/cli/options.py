@@ -54,6 +54,13 @@ class Interval(click.FloatRange):
 level_option = click.option(
     "--level", default=0.9, show_default=True, type=Interval(0.5, 0.999), help="Probability of the intervals."
 )
+tolerance_option = click.option(
+    "--tolerance",
+    default=0.005,
+    show_default=True,
+    type=Interval(0, 1),
+    help="Accuracy that may be lost for a temperature to be called near-optimal.",
+)
 
 
 def where_option(function: F) -> F:

@@ -22,16 +22,14 @@ from kdsearch.distill.starts import Start, fresh, load_checkpoint, refuse_untrai
 from kdsearch.distill.supervised import batch_size_of
 from kdsearch.errors import KDSearchError, RequestError
 from kdsearch.spec import TrainingSpec
-from kdsearch.spec.catalogue import ignores_temperature
+from kdsearch.spec.catalogue import USUAL_TEMPERATURES, ignores_temperature
 from kdsearch.spec.sections import Finetune, Pretraining
 
 _N_EXAMPLES = 8
-TEMPERATURES = (1.0, 40.0)
-"""Where a temperature's effect is looked for without a study: the range of the studies that are usual."""
 
 
 def check_training(
-    spec: TrainingSpec, data: ImageData | None = None, *, temperatures: Sequence[float] = TEMPERATURES
+    spec: TrainingSpec, data: ImageData | None = None, *, temperatures: Sequence[float] = USUAL_TEMPERATURES
 ) -> list[str]:
     """Look at all that a training brings and return what a user should know of it.
 
@@ -111,7 +109,7 @@ def check_weights(spec: TrainingSpec, data: ImageData) -> list[str]:
 
 
 def check_objective(
-    spec: TrainingSpec, data: ImageData, temperatures: Sequence[float] = TEMPERATURES
+    spec: TrainingSpec, data: ImageData, temperatures: Sequence[float] = USUAL_TEMPERATURES
 ) -> list[str]:
     """Call a user's objective once; return a word where the temperature has no effect."""
     objective = spec.objective
@@ -124,7 +122,7 @@ def check_objective(
 
 
 def has_temperature(
-    spec: TrainingSpec, num_classes: int = 10, temperatures: Sequence[float] = TEMPERATURES
+    spec: TrainingSpec, num_classes: int = 10, temperatures: Sequence[float] = USUAL_TEMPERATURES
 ) -> bool:
     """Return whether the temperature changes a training's loss.
 

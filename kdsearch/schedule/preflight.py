@@ -15,7 +15,7 @@ from kdsearch.distill.recipes import is_known_by_name
 from kdsearch.errors import RequestError
 from kdsearch.schedule.trainers import load_trainer
 from kdsearch.spec import TEMPERATURE, Choices, Range, Setup, StudySpec, TrainingSpec
-from kdsearch.spec.catalogue import is_factory
+from kdsearch.spec.catalogue import USUAL_TEMPERATURES, is_factory
 from kdsearch.spec.sections import CommandTrainer, Dataset, Pretraining
 from kdsearch.spec.study import NO_TRAINER
 
@@ -237,7 +237,7 @@ def _temperatures(spec: StudySpec, setup: Setup) -> tuple[float, ...]:
     numbers = [c for c in getattr(dimension, "choices", ()) if isinstance(c, int | float)]
     if len(numbers) > 1:
         return tuple(map(float, numbers))
-    return (1.0, 40.0)  # one alone says nothing; the usual range does
+    return USUAL_TEMPERATURES  # one alone says nothing; the usual range does
 
 
 def _values_at(spec: StudySpec, path: str) -> list[str]:

@@ -52,6 +52,7 @@ WITHOUT_TEMPERATURE = ("mse", "ctkd")  # the limit at T to infinity, and one tha
 STANDARDIZABLE = ("kd", "dkd", "mlkd")  # what logit_standardization may wrap
 DIVERGENCES = ("forward", "reverse", "jeffreys", "js")  # of the soft targets and the student
 WORDS = {"base": STANDARDIZABLE, "divergence": DIVERGENCES}  # the options that are no numbers
+USUAL_TEMPERATURES = (1.0, 40.0)  # the ends of the range that studies usually search
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "lion")
 SCHEDULES = ("constant", "cosine", "step", "one_cycle")
 SAMPLERS = ("auto", "profile", "tpe", "gp", "random", "qmc", "grid")
