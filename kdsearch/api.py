@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdsearch.analysis import BestAnswer, Comparison, Importance, best, compare, importance
-from kdsearch.analysis.answers import best_of
-from kdsearch.analysis.forecast import Forecast, forecast
-from kdsearch.analysis.recommendation import Recommendation, recommend_from
-from kdsearch.analysis.response import curves_of, fit_response
-from kdsearch.analysis.transfer import load_earlier, load_prior
+from kdsearch.analysis.questions.best import best_of
+from kdsearch.analysis.questions.forecast import Forecast, forecast
+from kdsearch.analysis.questions.recommendation import Recommendation, recommend_from
+from kdsearch.analysis.response.earlier import load_earlier, load_prior
+from kdsearch.analysis.response.fitted import curves_of, fit_response
 from kdsearch.spec import Setup, StudySpec, load_spec
 from kdsearch.storage import (
     Database,
@@ -176,7 +176,7 @@ class Study:
 
     def plot_response(self, setup: Setup | None = None) -> "go.Figure":
         """Return the figure of accuracy over temperature, for one setup or for all."""
-        from kdsearch.analysis.plots import plot_response
+        from kdsearch.analysis.report.plots import plot_response
 
         spec, rows = self.spec, self._rows()
         response = fit_response(spec, rows, earlier=load_prior(self._database, spec))
@@ -185,7 +185,7 @@ class Study:
 
     def report(self, path: str | Path) -> Path:
         """Write the report, one self-contained HTML file, and return its path."""
-        from kdsearch.analysis.report import write_report
+        from kdsearch.analysis.report.file import write_report
 
         return write_report(self._database, self.name, Path(path))
 

@@ -1,6 +1,7 @@
 """What all tests share: servers and processes of their own, and no GPU test where there is no GPU."""
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -134,3 +135,19 @@ def file_server(
 def _answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def small_files() -> Callable[[int], AbstractContextManager[None]]:
+    """Let no file grow beyond so many bytes, as on a disk that is full."""
+
+    @contextmanager
+    def limit(size_bytes: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit

@@ -10,7 +10,7 @@ from kdsearch.cli.options import F, Interval, formats_option, level_option, tole
 from kdsearch.errors import RequestError
 
 if TYPE_CHECKING:
-    from kdsearch.analysis.foreign import RunsAnswer
+    from kdsearch.analysis.questions.runs import RunsAnswer
     from kdsearch.runs import Asked, Runs
 
 
@@ -77,7 +77,7 @@ def answer(level: float, tolerance: float, output: str, plot: Path | None, **ask
     FILE is CSV, TSV, JSON lines, JSON or Parquet, one run a row; exports of W&B and MLflow are such files.
     Columns of usual names need no option: what was guessed is shown.
     """
-    from kdsearch.analysis.foreign import answer_runs
+    from kdsearch.analysis.questions.runs import answer_runs
     from kdsearch.cli.formats import answer_rows, print_as
     from kdsearch.cli.tables import answer_table, notes_of_setups
 
@@ -163,7 +163,7 @@ def write_figure(found: "RunsAnswer", path: Path) -> None:
     Raises:
         RequestError: It can't be written.
     """
-    from kdsearch.analysis.output_files import write_output
+    from kdsearch.analysis.report.output_files import write_output
 
     figure, kind = found.figure(), path.suffix.lower()
     try:

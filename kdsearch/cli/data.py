@@ -12,7 +12,7 @@ from kdsearch.errors import RequestError
 from kdsearch.spec import StudySpec, load_spec
 
 if TYPE_CHECKING:
-    from kdsearch.distill.inspection import DataReport
+    from kdsearch.distill.preflight.inspection import DataReport
 
 _MOST_CLASSES = 30
 
@@ -46,7 +46,7 @@ def data(spec: Path, overrides: tuple[str, ...], sheet: Path | None, output: str
 
 def _reports(study: StudySpec) -> list["DataReport"]:
     """Return the report of each data set that some setup reads, once."""
-    from kdsearch.distill.inspection import inspect_data
+    from kdsearch.distill.preflight.inspection import inspect_data
 
     found: dict[str, DataReport] = {}
     seen: set[str] = set()
@@ -62,8 +62,8 @@ def _reports(study: StudySpec) -> list["DataReport"]:
 
 
 def _write_sheet(reports: list["DataReport"], path: Path) -> None:
-    from kdsearch.analysis.output_files import write_output
-    from kdsearch.distill.contact_sheets import contact_sheet
+    from kdsearch.analysis.report.output_files import write_output
+    from kdsearch.distill.preflight.contact_sheets import contact_sheet
 
     pictures, content = [row for report in reports for row in report.pictures.items()], BytesIO()
     contact_sheet(pictures).save(content, format="PNG")

@@ -14,11 +14,11 @@ from kdsearch.cli.ask import print_json
 from kdsearch.cli.options import format_option, storage_option
 from kdsearch.errors import RequestError, RunError
 from kdsearch.spec import StudySpec, level_label, load_spec
-from kdsearch.storage.rows import SET_ASIDE
+from kdsearch.storage.rows.read import SET_ASIDE
 
 if TYPE_CHECKING:
     from kdsearch.api import Study
-    from kdsearch.distill.preflight import Preflight
+    from kdsearch.distill.preflight.trainings import Preflight
     from kdsearch.schedule.jobs import Submission
 
 
@@ -85,7 +85,7 @@ def _tell_submission(study: str, submission: "Submission", address: str, output:
 
 
 def _run(spec: StudySpec, storage: str, address: str | None, takeover: bool, output: str) -> None:
-    from kdsearch.schedule.resources import check_local_resources
+    from kdsearch.schedule.cluster.resources import check_local_resources
 
     if address is None:
         check_local_resources(spec)  # again in launch_study, but here before anything heavy is imported
@@ -178,7 +178,7 @@ def _show_plan(spec: StudySpec, address: str | None, output: str) -> None:
 
     print_plan(plan)
     if address is None:
-        from kdsearch.schedule.resources import check_local_resources
+        from kdsearch.schedule.cluster.resources import check_local_resources
 
         check_local_resources(spec)
 

@@ -84,7 +84,7 @@ def _drop_output() -> None:
 
 def _told(error: Exception) -> int:
     """Tell what went wrong in words and return its exit code; raise what is a mistake of ours again."""
-    from kdsearch.storage.failures import explained
+    from kdsearch.storage.sql.failures import explained
 
     if isinstance(error, OSError) and error.filename is None:  # it may be of the output itself
         _drop_output()

@@ -7,21 +7,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdsearch.distill.checks import check_training, has_temperature
-    from kdsearch.distill.members import Member
     from kdsearch.distill.models import build_model
     from kdsearch.distill.objectives import objective
-    from kdsearch.distill.training import train_pack
+    from kdsearch.distill.preflight.checks import check_training, has_temperature
+    from kdsearch.distill.training.members import Member
+    from kdsearch.distill.training.train_pack import train_pack
 
 __all__ = ["Member", "build_model", "check_training", "has_temperature", "objective", "train_pack"]
 
 _MODULES = {
-    "Member": "members",
+    "Member": "training.members",
     "build_model": "models",
-    "check_training": "checks",
-    "has_temperature": "checks",
+    "check_training": "preflight.checks",
+    "has_temperature": "preflight.checks",
     "objective": "objectives",
-    "train_pack": "training",
+    "train_pack": "training.train_pack",
 }
 
 

@@ -23,8 +23,8 @@ from kdsearch.spec import (
 )
 from kdsearch.spec.sections import ASKED
 from kdsearch.spec.study import NO_TRAINER, TRAINING_LEAVES
-from kdsearch.storage.distributions import within_range
-from kdsearch.storage.rows import TrialRow
+from kdsearch.storage.rows.distributions import within_range
+from kdsearch.storage.rows.read import TrialRow
 
 _PATHS = {
     **dict.fromkeys(LEARNING_RATES, "optimizer.lr"),

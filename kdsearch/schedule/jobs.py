@@ -11,7 +11,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from kdsearch.errors import RequestError, RunError
-from kdsearch.schedule.authentication import send_token_if_any
+from kdsearch.schedule.cluster.authentication import send_token_if_any
 from kdsearch.schedule.submission_notes import note_failed_start, note_submission
 from kdsearch.spec import StudySpec
 from kdsearch.storage import parse_url

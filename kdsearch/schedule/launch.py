@@ -8,12 +8,12 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-from kdsearch.analysis.transfer import EarlierStudy, load_warm_start
-from kdsearch.distill.artifact_store import Place
+from kdsearch.analysis.response.earlier import EarlierStudy, load_warm_start
+from kdsearch.artifacts.store import Place
 from kdsearch.errors import KDSearchError, LiveDriverError, RunError
-from kdsearch.schedule.authentication import agree_on_token
+from kdsearch.schedule.cluster.authentication import agree_on_token
+from kdsearch.schedule.cluster.resources import check_local_resources
 from kdsearch.schedule.preflight import data_fingerprints, preflight
-from kdsearch.schedule.resources import check_local_resources
 from kdsearch.schedule.signals import EndingSignals
 from kdsearch.schedule.submission_notes import note_failed_start
 from kdsearch.search import PackAsker
@@ -21,7 +21,7 @@ from kdsearch.spec import StudySpec, spec_document
 from kdsearch.storage import Hours, Lease, StudyRecord, TrialRow, hold_lease, load_study, open_database
 
 if TYPE_CHECKING:
-    from kdsearch.schedule.cluster import Cluster
+    from kdsearch.schedule.cluster.connection import Cluster
     from kdsearch.schedule.run import StudyRun
 
 Ending: TypeAlias = Literal["finished", "stopped", "interrupted"]
@@ -112,7 +112,7 @@ def _connect(address: str | None, watch: Watch) -> AbstractContextManager["Clust
     watch.phase("starting Ray" if address is None else f"joining Ray at {address}")
     if address is not None:
         agree_on_token(address)
-    from kdsearch.schedule.cluster import connect
+    from kdsearch.schedule.cluster.connection import connect
 
     return connect(address)
 
@@ -197,15 +197,15 @@ def _tune(run: "StudyRun", lease: Lease, spec: StudySpec, artifacts: Place, clus
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # a lost pack is told by its trials' reason
     from ray import tune
 
-    from kdsearch.schedule.losses import LossScheduler
-    from kdsearch.schedule.ray_internals import (
+    from kdsearch.schedule.cluster.ray_internals import (
         ended_packs_dropped,
         memory_kills_as_losses,
         silent_progress,
         use_ready_workers,
     )
+    from kdsearch.schedule.lost_packs import LostPackScheduler
     from kdsearch.schedule.searcher import BeginCallback, LeaseStopper, PackSearcher
-    from kdsearch.schedule.trainable import run_pack
+    from kdsearch.schedule.workers.trainable import run_pack
 
     use_ready_workers()
     trainable = tune.with_parameters(
@@ -217,7 +217,7 @@ def _tune(run: "StudyRun", lease: Lease, spec: StudySpec, artifacts: Place, clus
         tune.with_resources(trainable, needs),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=LossScheduler(searcher.explain),
+            scheduler=LostPackScheduler(searcher.explain),
             num_samples=-1,
             max_concurrent_trials=cluster.slots(spec),
             reuse_actors=True,

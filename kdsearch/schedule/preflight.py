@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from kdsearch.distill.artifact_store import Place, folder_of, store_at
+from kdsearch.artifacts.store import Place, folder_of, store_at
+from kdsearch.distill.data.fingerprints import data_fingerprint
 from kdsearch.distill.factories import load_factory
-from kdsearch.distill.fingerprints import data_fingerprint
-from kdsearch.distill.recipes import is_known_by_name
+from kdsearch.distill.teachers.recipes import is_known_by_name
 from kdsearch.errors import RequestError
-from kdsearch.schedule.trainers import load_trainer
+from kdsearch.schedule.workers.trainers import load_trainer
 from kdsearch.spec import TEMPERATURE, Choices, Range, Setup, StudySpec, TrainingSpec
 from kdsearch.spec.catalogue import USUAL_TEMPERATURES, is_factory
 from kdsearch.spec.sections import CommandTrainer, Dataset, Pretraining
 from kdsearch.spec.study import NO_TRAINER
 
 if TYPE_CHECKING:
-    from kdsearch.distill.preflight import Preflight
+    from kdsearch.distill.preflight.trainings import Preflight
 
 _OWN_CODE = (
     *("dataset.name", "student.arch", "teacher.arch", "objective.name", "optimizer.name"),
@@ -85,7 +85,7 @@ def preflight(spec: StudySpec, address: str | None, *, engine: bool = True) -> F
         return Found(artifacts, (left, *unseen, *_uncalled_objectives(spec)), data=data)
     if not engine:
         return Found(artifacts)
-    from kdsearch.distill.preflight import Preflight
+    from kdsearch.distill.preflight.trainings import Preflight
 
     checks = Preflight()
     checks.check_all(_kinds(spec))
@@ -165,8 +165,8 @@ def _uncalled_objectives(spec: StudySpec) -> list[str]:
     }
     if not own:
         return []
-    from kdsearch.distill.checks import has_temperature
-    from kdsearch.distill.preflight import refuse_without_temperature
+    from kdsearch.distill.preflight.checks import has_temperature
+    from kdsearch.distill.preflight.trainings import refuse_without_temperature
 
     uncalled = []
     for training, temperatures in own.values():
@@ -258,8 +258,8 @@ def _check_weights(spec: StudySpec) -> None:
         if isinstance(source, Pretraining) and source.weights and "teacher.arch" not in spec.tune:
             asked.add(("teacher", teacher.arch, source.weights))
     for role, arch, weights in sorted(asked):
-        from kdsearch.distill.published_weights import check_published
-        from kdsearch.distill.setting_names import settings_of
+        from kdsearch.distill.teachers.setting_names import settings_of
+        from kdsearch.distill.weights.published import check_published
 
         with settings_of(role):
             check_published(arch, weights)

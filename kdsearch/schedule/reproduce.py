@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from kdsearch.analysis.noise import seed_noise
-from kdsearch.distill.artifact_store import Place, store_at
-from kdsearch.distill.recipes import recipe_of
-from kdsearch.distill.teacher_records import find_record
+from kdsearch.analysis.response.noise import seed_noise
+from kdsearch.artifacts.store import Place, store_at
+from kdsearch.distill.teachers.recipes import recipe_of
+from kdsearch.distill.teachers.records import find_record
 from kdsearch.errors import RequestError, RunError
 from kdsearch.schedule.preflight import artifacts_of, import_from_working_directory
-from kdsearch.schedule.trainers import load_trainer
+from kdsearch.schedule.workers.trainers import load_trainer
 from kdsearch.spec import StudySpec, TrainingSpec
 from kdsearch.storage import (
     DIVERGED,

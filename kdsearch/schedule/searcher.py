@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
 
-from kdsearch.schedule.losses import KILLED
-from kdsearch.schedule.trainable import WARNINGS, pack_config
-from kdsearch.schedule.worker_warnings import WarningTeller
+from kdsearch.schedule.lost_packs import KILLED
+from kdsearch.schedule.workers.trainable import WARNINGS, pack_config
+from kdsearch.schedule.workers.warnings import WarningTeller
 from kdsearch.search import Pack
 from kdsearch.trial import Metrics, TrialResult
 

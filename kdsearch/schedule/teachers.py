@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from kdsearch.distill.artifact_store import Place, store_at
-from kdsearch.distill.recipes import recipe_of
-from kdsearch.distill.teacher_records import TeacherRecord, find_record, teacher_entry
+from kdsearch.artifacts.store import Place, store_at
+from kdsearch.distill.teachers.recipes import recipe_of
+from kdsearch.distill.teachers.records import TeacherRecord, find_record, teacher_entry
 from kdsearch.errors import KDSearchError, RunError
-from kdsearch.schedule.folders import enter_launch_folder
-from kdsearch.schedule.losses import reason_of
-from kdsearch.schedule.worker_warnings import WarningTeller, held_warnings
+from kdsearch.schedule.lost_packs import reason_of
+from kdsearch.schedule.workers.folders import enter_launch_folder
+from kdsearch.schedule.workers.warnings import WarningTeller, held_warnings
 from kdsearch.spec import StudySpec, TrainingSpec
 
 if TYPE_CHECKING:  # the task runs without a database
@@ -141,7 +141,7 @@ def _train(
     """Yield nothing as a sign that the training begins, then the teacher's record; each with warnings."""
     yield {}, []
     enter_launch_folder(folder, document)
-    from kdsearch.distill.teachers import ensure_teacher
+    from kdsearch.distill.teachers.made import ensure_teacher
 
     with held_warnings() as held:
         recipe = recipe_of(TrainingSpec.model_validate(document))

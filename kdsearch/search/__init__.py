@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kdsearch.search.asker import PackAsker
     from kdsearch.search.pack import Pack
+    from kdsearch.search.profile_sampler import ProfileSampler
     from kdsearch.search.proposer import Proposal, Proposer
+    from kdsearch.search.proposers import build_proposer
     from kdsearch.search.pruning import under_floor
-    from kdsearch.search.sampler import ProfileSampler
-    from kdsearch.search.samplers import build_proposer
 
 __all__ = ["Pack", "PackAsker", "ProfileSampler", "Proposal", "Proposer", "build_proposer", "under_floor"]
 
 _MODULES = {
     "Pack": "pack",
     "PackAsker": "asker",
-    "ProfileSampler": "sampler",
+    "ProfileSampler": "profile_sampler",
     "Proposal": "proposer",
     "Proposer": "proposer",
-    "build_proposer": "samplers",
+    "build_proposer": "proposers",
     "under_floor": "pruning",
 }
 

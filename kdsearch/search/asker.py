@@ -5,16 +5,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from kdsearch.analysis.forecast import forecast_of
-from kdsearch.analysis.observations import asked_epochs
-from kdsearch.analysis.response import fit_response
-from kdsearch.analysis.transfer import EarlierStudy
-from kdsearch.analysis.widening import find_widenings
+from kdsearch.analysis.questions.forecast import forecast_of
+from kdsearch.analysis.questions.widening import find_widenings
+from kdsearch.analysis.response.earlier import EarlierStudy
+from kdsearch.analysis.response.fitted import fit_response
+from kdsearch.analysis.response.observations import asked_epochs
 from kdsearch.search.balance import trials_of
 from kdsearch.search.pack import Pack
+from kdsearch.search.proposers import build_proposer
 from kdsearch.search.pruning import FLOORED, audited_of, floors_of, line_of
 from kdsearch.search.replicates import outranked
-from kdsearch.search.samplers import build_proposer
 from kdsearch.spec import Params, Setup, StudySpec
 from kdsearch.spec.widening import Widening
 from kdsearch.storage import TrialRow

@@ -6,11 +6,11 @@ from functools import cached_property
 
 import numpy as np
 
-from kdsearch.analysis.axes import FloatArray, IntArray
-from kdsearch.analysis.candidates import candidates, nearest_places, product_nodes
-from kdsearch.analysis.fitting import Fit
-from kdsearch.analysis.space import ResponseSpace, Site
-from kdsearch.analysis.surfaces import Surfaces, mean_surface
+from kdsearch.analysis.response.axes import FloatArray, IntArray
+from kdsearch.analysis.response.candidates import candidates, nearest_places, product_nodes
+from kdsearch.analysis.response.fitting import Fit
+from kdsearch.analysis.response.space import ResponseSpace, Site
+from kdsearch.analysis.response.surfaces import Surfaces, mean_surface
 
 _FEW_VALUES = 8
 """An axis with more values than this is looked at on every second one: neighbours are much alike."""

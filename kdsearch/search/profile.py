@@ -5,16 +5,16 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from kdsearch.analysis.axes import FloatArray
-from kdsearch.analysis.fitting import Fit, fit, hyperparameter_draws
-from kdsearch.analysis.forecast import target_of
-from kdsearch.analysis.kernels import Kernel
-from kdsearch.analysis.observations import POINTS, Observations, observe
-from kdsearch.analysis.replication import find_gaps, usual_index
-from kdsearch.analysis.space import ResponseSpace, Site
-from kdsearch.analysis.surfaces import Surfaces, draw_surfaces
+from kdsearch.analysis.questions.forecast import target_of
+from kdsearch.analysis.questions.replication import find_gaps, usual_index
+from kdsearch.analysis.response.axes import FloatArray
+from kdsearch.analysis.response.earlier import EarlierStudy, joined, observe_earlier
+from kdsearch.analysis.response.fitting import Fit, fit, hyperparameter_draws
+from kdsearch.analysis.response.kernels import Kernel
+from kdsearch.analysis.response.observations import POINTS, Observations, observe
+from kdsearch.analysis.response.space import ResponseSpace, Site
+from kdsearch.analysis.response.surfaces import Surfaces, draw_surfaces
 from kdsearch.analysis.threads import one_blas_thread
-from kdsearch.analysis.transfer import EarlierStudy, joined, observe_earlier
 from kdsearch.search.balance import count_by_setup, covering_order, in_doubt_first, trials_of
 from kdsearch.search.beliefs import SetupBelief, believe
 from kdsearch.search.proposer import Proposal

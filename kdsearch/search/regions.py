@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kdsearch.analysis.axes import FloatArray, IntArray
-from kdsearch.analysis.replication import REGIONS, count_tuned, regions_of
+from kdsearch.analysis.questions.replication import REGIONS, count_tuned, regions_of
+from kdsearch.analysis.response.axes import FloatArray, IntArray
 from kdsearch.search.beliefs import SetupBelief
 
 NEAR_POINTS = 0.2

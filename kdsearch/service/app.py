@@ -18,7 +18,7 @@ from kdsearch.service.documents import Documents
 from kdsearch.service.guard import LOOPBACK_NAMES, Guard
 from kdsearch.service.library import Library
 from kdsearch.service.pages import Pages, error_page
-from kdsearch.storage.failures import explained
+from kdsearch.storage.sql.failures import explained
 
 _API = "/kdsearch/v1"
 

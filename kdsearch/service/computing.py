@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kdsearch.analysis import best, compare, importance
-from kdsearch.analysis.findings import coupling, figure_sections, load_findings, reading, summary
-from kdsearch.analysis.forecast import forecast
 from kdsearch.analysis.labels import varied_factors
-from kdsearch.analysis.pages import PLOTLY_VERSION, page_templates
-from kdsearch.analysis.recommendation import recommend_from
-from kdsearch.analysis.tables import answer_lines, answer_table, forecast_table
-from kdsearch.analysis.transfer import EarlierStudy, load_earlier, load_prior
+from kdsearch.analysis.questions.forecast import forecast
+from kdsearch.analysis.questions.recommendation import recommend_from
+from kdsearch.analysis.report.contents import coupling, figure_sections, load_findings, reading, summary
+from kdsearch.analysis.report.pages import PLOTLY_VERSION, page_templates
+from kdsearch.analysis.report.tables import answer_lines, answer_table, forecast_table
+from kdsearch.analysis.response.earlier import EarlierStudy, load_earlier, load_prior
 from kdsearch.storage import (
     Database,
     load_columns,

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from kdsearch.service.library import Library
 from kdsearch.storage import Database
-from kdsearch.storage.optuna_store import open_optuna_storage
+from kdsearch.storage.mirror.store import open_optuna_storage
 
 _ADDRESS = "/dashboard"
 

@@ -9,8 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from kdsearch.analysis import BestAnswer, Comparison, Importance
-from kdsearch.analysis.forecast import Forecast
-from kdsearch.analysis.recommendation import Recommendation
+from kdsearch.analysis.questions.forecast import Forecast
+from kdsearch.analysis.questions.recommendation import Recommendation
 from kdsearch.errors import RequestError
 from kdsearch.service.answers import Answers
 from kdsearch.service.computing import Task, evidence

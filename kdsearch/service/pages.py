@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse
 from starlette.routing import Route
 
-from kdsearch.analysis.pages import PLOTLY_JS, TEMPLATES, page_templates
+from kdsearch.analysis.report.pages import PLOTLY_JS, TEMPLATES, page_templates
 from kdsearch.errors import KDSearchError
 from kdsearch.service.dashboard import Dashboard
 from kdsearch.service.library import Library

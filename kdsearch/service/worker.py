@@ -12,7 +12,7 @@ from typing import Any, Literal
 from kdsearch.errors import RequestError
 from kdsearch.service.computing import Task, compute
 from kdsearch.storage import Database, open_database
-from kdsearch.storage.failures import explained
+from kdsearch.storage.sql.failures import explained
 
 _log = logging.getLogger(__name__)
 

@@ -38,6 +38,11 @@ def load_spec(source: str | Path | Mapping[str, Any], *, overrides: Sequence[str
     Raises:
         SpecError: The spec has mistakes; every one is named, with its path and line.
         RequestError: The file can't be read, or an override is no `PATH=VALUE`.
+
+    Example:
+        >>> spec = load_spec("studies/quickstart.yaml", overrides=["search.trials=32"])
+        >>> spec.name, spec.search.trials
+        ('quickstart', 32)
     """
     name = "the study spec" if isinstance(source, Mapping) else str(source)
     lines: Lines = {}

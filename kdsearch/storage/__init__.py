@@ -3,18 +3,15 @@
 Imports neither Optuna, Ray nor torch; `StudyRecord.open` imports Optuna.
 """
 
-from kdsearch.storage.columns import TrialColumns, Trials, columns_of
-from kdsearch.storage.database import (
-    Database,
-    connect_database,
-    open_database,
-    parse_url,
-)
-from kdsearch.storage.foreign import add_trials
-from kdsearch.storage.lease import Lease, hold_lease, request_stop
-from kdsearch.storage.optuna_store import load_optuna_study
-from kdsearch.storage.origins import Origin, load_origin
-from kdsearch.storage.queries import (
+from kdsearch.storage.add_runs import add_trials
+from kdsearch.storage.export import export_study, import_study
+from kdsearch.storage.mirror.store import load_optuna_study
+from kdsearch.storage.record import StudyRecord
+from kdsearch.storage.removal import delete_study, rename_study
+from kdsearch.storage.rows.columns import TrialColumns, Trials, columns_of
+from kdsearch.storage.rows.lease import Lease, hold_lease, request_stop
+from kdsearch.storage.rows.origins import Origin, load_origin
+from kdsearch.storage.rows.queries import (
     list_studies,
     load_columns,
     load_epochs,
@@ -26,9 +23,7 @@ from kdsearch.storage.queries import (
     load_teachers,
     load_trials,
 )
-from kdsearch.storage.record import StudyRecord
-from kdsearch.storage.removal import delete_study, rename_study
-from kdsearch.storage.rows import (
+from kdsearch.storage.rows.read import (
     DIVERGED,
     HOPELESS,
     SET_ASIDE,
@@ -44,8 +39,13 @@ from kdsearch.storage.rows import (
     by_setup,
     setup_keys,
 )
-from kdsearch.storage.schema import SchemaStatus
-from kdsearch.storage.transfer import export_study, import_study
+from kdsearch.storage.sql.database import (
+    Database,
+    connect_database,
+    open_database,
+    parse_url,
+)
+from kdsearch.storage.sql.schema import SchemaStatus
 from kdsearch.storage.upgrading import schema_status, upgrade
 
 __all__ = [

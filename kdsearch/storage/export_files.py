@@ -12,8 +12,8 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, String, Tabl
 from kdsearch.errors import KDSearchError, RequestError
 from kdsearch.spec import StudySpec, load_stored_spec
 from kdsearch.spec.bounds import LARGEST_COLUMN, LARGEST_WHOLE, problem_in_document, shown
-from kdsearch.storage.rows import TrialState
-from kdsearch.storage.tables import (
+from kdsearch.storage.rows.read import TrialState
+from kdsearch.storage.sql.tables import (
     EpochTable,
     PackTable,
     SetupTable,
@@ -159,7 +159,7 @@ class ExportedStudy:
         return keys
 
     def _check_optuna(self) -> None:
-        from kdsearch.storage.frozen import frozen_of_document
+        from kdsearch.storage.mirror.frozen import frozen_of_document
 
         count = 0
         for where, document in self._lines("optuna"):

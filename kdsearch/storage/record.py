@@ -17,21 +17,19 @@ from sqlalchemy import select
 from kdsearch.spec import Params, Setup, StudySpec
 from kdsearch.spec.widening import Widening, widened
 from kdsearch.storage import recovery
-from kdsearch.storage.books import Books, write
-from kdsearch.storage.database import Database, database_now
-from kdsearch.storage.distributions import within_range
-from kdsearch.storage.entries import NewTrial, StoredTrial
-from kdsearch.storage.lease import Lease
-from kdsearch.storage.ledger import end_pack, read_hours, start_pack
-from kdsearch.storage.mirror import OptunaMirror
-from kdsearch.storage.queries import curves_of, finite, load_spec_of, read_epochs, read_progress
-from kdsearch.storage.reading import GrowingTrials
+from kdsearch.storage.both_halves import BothHalves, write
+from kdsearch.storage.mirror.trials import OptunaMirror
 from kdsearch.storage.removal import make_way
-from kdsearch.storage.rows import Hours, Progress, StoredWidening, StudyState, TrialRow
-from kdsearch.storage.study import ensure_study, set_stopped, set_study_state
-from kdsearch.storage.tables import TrialTable
-from kdsearch.storage.teachers import save_teacher
-from kdsearch.storage.trials import (
+from kdsearch.storage.rows.distributions import within_range
+from kdsearch.storage.rows.entries import NewTrial, StoredTrial
+from kdsearch.storage.rows.lease import Lease
+from kdsearch.storage.rows.ledger import end_pack, read_hours, start_pack
+from kdsearch.storage.rows.queries import curves_of, finite, load_spec_of, read_epochs, read_progress
+from kdsearch.storage.rows.read import Hours, Progress, StoredWidening, StudyState, TrialRow
+from kdsearch.storage.rows.reading import GrowingTrials
+from kdsearch.storage.rows.study import ensure_study, set_stopped, set_study_state
+from kdsearch.storage.rows.teachers import save_teacher
+from kdsearch.storage.rows.trials import (
     Epochs,
     as_recorded,
     finish_trials,
@@ -41,7 +39,9 @@ from kdsearch.storage.trials import (
     seed_of,
     take_waiting,
 )
-from kdsearch.storage.widenings import insert_widening, read_widenings
+from kdsearch.storage.rows.widenings import insert_widening, read_widenings
+from kdsearch.storage.sql.database import Database, database_now
+from kdsearch.storage.sql.tables import TrialTable
 from kdsearch.trial import Metrics, Trial, TrialResult
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ _log = logging.getLogger(__name__)
 class StudyRecord:
     """One study in the database, as its driver sees and writes it. Made by `open`."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: BothHalves) -> None:
         self._books = books
         self._lengths: dict[int, int] = {}
         self._trials = GrowingTrials()
@@ -92,7 +92,7 @@ class StudyRecord:
         make_way(database, spec, lease)
         study, uid = write(database, lambda c: ensure_study(c, spec, folder, data or {}), lease)
         spec = load_spec_of(database, spec.name)
-        return cls(Books(database, spec, study, OptunaMirror(database, spec, uid, sampler), lease))
+        return cls(BothHalves(database, spec, study, OptunaMirror(database, spec, uid, sampler), lease))
 
     @property
     def spec(self) -> StudySpec:

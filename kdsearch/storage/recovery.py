@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from kdsearch.storage.books import Books
-from kdsearch.storage.entries import Ending, NewTrial
-from kdsearch.storage.frozen import TRIAL_ATTRIBUTE
-from kdsearch.storage.ledger import close_packs
-from kdsearch.storage.queries import curves_of, read_epochs
-from kdsearch.storage.trials import (
+from kdsearch.storage.both_halves import BothHalves
+from kdsearch.storage.mirror.frozen import TRIAL_ATTRIBUTE
+from kdsearch.storage.rows.entries import Ending, NewTrial
+from kdsearch.storage.rows.ledger import close_packs
+from kdsearch.storage.rows.queries import curves_of, read_epochs
+from kdsearch.storage.rows.trials import (
     await_again,
     fail_trials,
     furthest_epochs,
@@ -32,7 +32,7 @@ MAX_ATTEMPTS = 3
 _log = logging.getLogger(__name__)
 
 
-def recover(books: Books) -> None:
+def recover(books: BothHalves) -> None:
     """Leave no trial running: each is finished as its results say, or waits again as if it had never begun.
 
     Their driver's end says nothing about trials: it is no attempt of theirs.
@@ -46,7 +46,7 @@ def recover(books: Books) -> None:
     books.complete_pairs(*books.mirror.open_trials())
 
 
-def lose(books: Books, numbers: Collection[int], reason: str) -> list[int]:
+def lose(books: BothHalves, numbers: Collection[int], reason: str) -> list[int]:
     """Fail running trials that lost their worker, and let them wait to be run again.
 
     One that has ended its worker too often without coming further waits no more. The numbers of those are
@@ -72,7 +72,7 @@ def lose(books: Books, numbers: Collection[int], reason: str) -> list[int]:
     return given_up
 
 
-def adopt_enqueued(books: Books) -> None:
+def adopt_enqueued(books: BothHalves) -> None:
     """Take trials into our rows that someone enqueued through Optuna."""
     for number, trial in _without_row(books, books.mirror.waiting_trials()).items():
         if TRIAL_ATTRIBUTE not in trial.user_attrs:
@@ -85,7 +85,7 @@ def _reason(again: NewTrial, reason: str) -> str:
     return f"lost {MAX_ATTEMPTS} times without coming further; the last time: {reason}"
 
 
-def _restore_lost(books: Books) -> None:
+def _restore_lost(books: BothHalves) -> None:
     """Make the trials again that someone deleted with the Optuna study."""
     last = books.read(lambda c: last_number(c, books.study))
     if last is None or books.mirror.has(last):
@@ -98,7 +98,7 @@ def _restore_lost(books: Books) -> None:
             books.mirror.restore(number, stored.get(number), curve.get(number, {}))
 
 
-def _adopt_strays(books: Books) -> None:
+def _adopt_strays(books: BothHalves) -> None:
     """Take trials into our rows that a kill left in Optuna alone, and end what nobody runs."""
     for number, trial in _without_row(books, books.mirror.open_trials()).items():
         attribute = trial.user_attrs.get(TRIAL_ATTRIBUTE)
@@ -111,7 +111,7 @@ def _adopt_strays(books: Books) -> None:
             books.mirror.finish(number, Ending("failed", "not started by kdsearch"))
 
 
-def _adopt_stray(books: Books, number: int, trial: NewTrial, *, waits: bool) -> None:
+def _adopt_stray(books: BothHalves, number: int, trial: NewTrial, *, waits: bool) -> None:
     """Do what was left undone: insert the row, and fail the trial that it runs again."""
 
     def change(connection: Connection) -> None:
@@ -127,7 +127,7 @@ def _adopt_stray(books: Books, number: int, trial: NewTrial, *, waits: bool) -> 
         books.mirror.finish(number, Ending("failed", reason))
 
 
-def _adopt_enqueued(books: Books, number: int, trial: "FrozenTrial") -> None:
+def _adopt_enqueued(books: BothHalves, number: int, trial: "FrozenTrial") -> None:
     try:
         point = books.mirror.point_of(trial)
         books.spec.resolve(*point)
@@ -141,6 +141,6 @@ def _adopt_enqueued(books: Books, number: int, trial: "FrozenTrial") -> None:
     books.write(lambda c: insert_trials(c, books.study, books.spec, {number: new}, "waiting"))
 
 
-def _without_row(books: Books, trials: dict[int, "FrozenTrial"]) -> dict[int, "FrozenTrial"]:
+def _without_row(books: BothHalves, trials: dict[int, "FrozenTrial"]) -> dict[int, "FrozenTrial"]:
     known = books.read(lambda c: known_numbers(c, books.study, trials))
     return {number: trial for number, trial in trials.items() if number not in known}

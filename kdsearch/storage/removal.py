@@ -9,15 +9,15 @@ from sqlalchemy import Connection, delete, select, update
 
 from kdsearch.errors import LiveDriverError, RequestError
 from kdsearch.spec import StudySpec, load_stored_spec
-from kdsearch.storage.books import write
-from kdsearch.storage.database import Database
-from kdsearch.storage.distributions import OptunaSpace
-from kdsearch.storage.lease import Lease, live_drivers
-from kdsearch.storage.optuna_store import open_optuna_storage, optuna_name
-from kdsearch.storage.optuna_transfer import read_optuna, write_optuna
-from kdsearch.storage.queries import read_progress, study_id
-from kdsearch.storage.study import check_name, differences, spec_hash
-from kdsearch.storage.tables import (
+from kdsearch.storage.both_halves import write
+from kdsearch.storage.mirror.documents import read_optuna, write_optuna
+from kdsearch.storage.mirror.store import open_optuna_storage, optuna_name
+from kdsearch.storage.rows.distributions import OptunaSpace
+from kdsearch.storage.rows.lease import Lease, live_drivers
+from kdsearch.storage.rows.queries import read_progress, study_id
+from kdsearch.storage.rows.study import check_name, differences, spec_hash
+from kdsearch.storage.sql.database import Database
+from kdsearch.storage.sql.tables import (
     EpochTable,
     LeaseTable,
     PackTable,

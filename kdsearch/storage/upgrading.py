@@ -1,9 +1,9 @@
 """The version of a database's tables, told and brought up to date."""
 
 from kdsearch.errors import LiveDriverError
-from kdsearch.storage.database import Database
-from kdsearch.storage.lease import live_drivers
-from kdsearch.storage.schema import SchemaStatus, create_schema, read_schema
+from kdsearch.storage.rows.lease import live_drivers
+from kdsearch.storage.sql.database import Database
+from kdsearch.storage.sql.schema import SchemaStatus, create_schema, read_schema
 
 
 def schema_status(database: Database) -> SchemaStatus:

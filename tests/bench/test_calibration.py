@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from kdsearch.analysis import SetupAnswer
-from kdsearch.analysis.forecast import SetupForecast
+from kdsearch.analysis.questions.forecast import SetupForecast
 from kdsearch.bench.__main__ import bench
 from kdsearch.bench.calibration.campaign import Case, Result, run_case
 from kdsearch.bench.calibration.rivals import grid_at_rate

@@ -13,9 +13,9 @@ from kdsearch.bench.engine.command import Measured, interleaved, rows_of
 from kdsearch.bench.engine.contenders import Contender, PackRunner
 from kdsearch.bench.engine.memory import member_bytes, peak_bytes
 from kdsearch.bench.engine.plain_loop import PlainLoop
-from kdsearch.distill.data import load_dataset
+from kdsearch.distill.data.dataset import load_dataset
 from kdsearch.distill.models import build_model
-from kdsearch.distill.pack_training import PackTraining
+from kdsearch.distill.training.pack import PackTraining
 
 TINY = Case("mlp", "mlp_8", "mlp_8", "digits", 8, 256)
 CPU = torch.device("cpu")

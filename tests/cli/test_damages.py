@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from kdsearch.cli.main import cli, run
 from kdsearch.storage import list_studies, open_database
-from kdsearch.storage.optuna_store import open_optuna_storage
+from kdsearch.storage.mirror.store import open_optuna_storage
 
 NOBODY = 65534
 OWN_TRAINER = ["launch", "studies/own_trainer.yaml", "--set", "name=made"]

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from kdsearch.analysis import BestAnswer, SetupAnswer
-from kdsearch.analysis.forecast import Budget, Forecast, SetupForecast
-from kdsearch.analysis.outcomes import TemperatureBand
+from kdsearch.analysis.questions.forecast import Budget, Forecast, SetupForecast
+from kdsearch.analysis.questions.outcomes import TemperatureBand
 from kdsearch.cli.tables import number, print_answer, print_forecast
 
 BANDS = (

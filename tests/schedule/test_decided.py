@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kdsearch.analysis.decision import ENOUGH_TO_DECIDE
+from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE
 from kdsearch.storage import load_study, open_database
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

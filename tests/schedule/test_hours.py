@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from kdsearch.storage import list_studies, load_hours, load_teachers, open_database
-from kdsearch.storage.tables import PackTable
+from kdsearch.storage.sql.tables import PackTable
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

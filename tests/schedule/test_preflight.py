@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from kdsearch.cli.tables import print_plan
-from kdsearch.distill.preflight import Cost, Preflight
+from kdsearch.distill.preflight.trainings import Cost, Preflight
 from kdsearch.errors import RequestError
 from kdsearch.schedule.launch import launch_study
 from kdsearch.schedule.preflight import costs, data_fingerprints, preflight

@@ -15,13 +15,13 @@ import pytest
 import sqlalchemy as sa
 import torch
 
-from kdsearch.analysis.noise import seed_noise
+from kdsearch.analysis.response.noise import seed_noise
 from kdsearch.cli.main import run
 from kdsearch.distill import Member, train_pack
-from kdsearch.schedule.trainers import load_trainer
+from kdsearch.schedule.workers.trainers import load_trainer
 from kdsearch.spec import TEMPERATURE, load_spec
 from kdsearch.storage import StudyRecord, load_trials, open_database
-from kdsearch.storage.tables import StudyTable, TrialTable
+from kdsearch.storage.sql.tables import StudyTable, TrialTable
 from kdsearch.trial import TrialResult
 
 TRAINER = """

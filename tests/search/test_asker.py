@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from kdsearch.analysis import best
-from kdsearch.analysis.edges import MOST_WIDENINGS
-from kdsearch.analysis.response import fit_response
-from kdsearch.analysis.widening import find_widenings
+from kdsearch.analysis.questions.edges import MOST_WIDENINGS
+from kdsearch.analysis.questions.widening import find_widenings
+from kdsearch.analysis.response.fitted import fit_response
 from kdsearch.bench.search.record import SimulatedRecord
 from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.search import PackAsker

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdsearch.distill.schedules import schedule_of
+from kdsearch.distill.optim.schedules import schedule_of
 from kdsearch.search.pruning import (
     FLOORED,
     MIN_CURVES,

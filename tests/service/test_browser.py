@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from kdsearch.analysis.report import write_report
+from kdsearch.analysis.report.file import write_report
 from kdsearch.service import build_app
 from kdsearch.storage import open_database
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from kdsearch.spec import StudySpec, load_spec
 from kdsearch.storage import Database, open_database
-from kdsearch.storage.optuna_store import open_optuna_storage
+from kdsearch.storage.mirror.store import open_optuna_storage
 
 _names = itertools.count()
 

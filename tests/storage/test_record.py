@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from kdsearch.errors import RequestError
 from kdsearch.spec import StudySpec
 from kdsearch.storage import Database, StudyRecord, load_epochs, load_spec_of
-from kdsearch.storage.entries import NewTrial
+from kdsearch.storage.rows.entries import NewTrial
 from kdsearch.trial import TrialResult
 
 POINT = {"objective.temperature": 3.0, "optimizer.lr": 0.1}
@@ -390,10 +390,10 @@ class TestGoingOn:
             with database.read() as connection:
                 return list(connection.exec_driver_sql("SELECT git_commit, versions FROM kd_study").one())
 
-        monkeypatch.setattr("kdsearch.storage.study.git_commit", lambda folder: "a" * 40)
+        monkeypatch.setattr("kdsearch.storage.rows.study.git_commit", lambda folder: "a" * 40)
         StudyRecord.open(database, spec)
         StudyRecord.open(database, spec)
-        monkeypatch.setattr("kdsearch.storage.study.git_commit", lambda folder: "b" * 40 + "+changes")
+        monkeypatch.setattr("kdsearch.storage.rows.study.git_commit", lambda folder: "b" * 40 + "+changes")
         StudyRecord.open(database, spec)
         commit, runs = versions()
         assert commit == "b" * 40 + "+changes"

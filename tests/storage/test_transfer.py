@@ -22,7 +22,7 @@ from kdsearch.storage import (
     load_optuna_study,
     open_database,
 )
-from kdsearch.storage.tables import Table
+from kdsearch.storage.sql.tables import Table
 from kdsearch.trial import TrialResult
 
 TEACHER = {"digest": "d" * 64, "recipe": {"seed": 0}, "path": "/artifacts/d", "entropy": {"1.0": 0.1}}
@@ -201,7 +201,7 @@ class TestRefusal:
         def fail(*_: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("kdsearch.storage.transfer._import_rows", fail)
+        monkeypatch.setattr("kdsearch.storage.export._import_rows", fail)
         with pytest.raises(KeyboardInterrupt):
             import_study(database, exported[1])
         monkeypatch.undo()

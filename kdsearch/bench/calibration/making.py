@@ -96,7 +96,7 @@ class Progress:
 
 def _sizes(spec: StudySpec) -> tuple[int, int]:
     """Return the numbers of validation and test images."""
-    from kdsearch.distill.data import load_dataset  # brings torch along
+    from kdsearch.distill.data.dataset import load_dataset  # brings torch along
 
     data = load_dataset(spec.resolve(spec.setups()[0], {}).dataset)
     return len(data.validation), len(data.test)

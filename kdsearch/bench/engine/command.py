@@ -22,7 +22,7 @@ from kdsearch.bench.engine.cases import BATCH_SIZE, CASES, Case
 from kdsearch.bench.engine.contenders import Contender, PackRunner, contenders_of
 from kdsearch.bench.engine.memory import member_bytes
 from kdsearch.cli.options import format_option
-from kdsearch.distill.packs import Way
+from kdsearch.distill.execution import Way
 
 _LEAST_ROUNDS = 3
 _TURN_S = 0.1  # the least length of a turn

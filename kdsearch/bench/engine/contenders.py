@@ -12,12 +12,12 @@ from torch import nn
 from kdsearch.bench.engine.cases import BATCH_SIZE, Case
 from kdsearch.bench.engine.plain_loop import PlainLoop
 from kdsearch.distill.devices import on_device
-from kdsearch.distill.members import Member, groups_of
+from kdsearch.distill.execution import Precision, Way
 from kdsearch.distill.models import build_model
-from kdsearch.distill.pack_training import PackTraining
-from kdsearch.distill.packs import Precision, Way
-from kdsearch.distill.residents import Surroundings, surroundings_of
-from kdsearch.distill.soft_targets import DEFAULT_CAP_BYTES
+from kdsearch.distill.teachers.soft_targets import DEFAULT_CAP_BYTES
+from kdsearch.distill.training.kept import SplitViews, split_views_of
+from kdsearch.distill.training.members import Member, groups_of
+from kdsearch.distill.training.pack import PackTraining
 
 
 class Runner(Protocol):
@@ -71,7 +71,7 @@ class ViewsAlone:
     """What rendering new views costs, once for a whole pack; packs find theirs in memory here."""
 
     def __init__(self, case: Case, device: torch.device) -> None:
-        self._views = surroundings_of(case.spec(), device).views
+        self._views = split_views_of(case.spec(), device).views
         self._epoch = 0
 
     def run_epoch(self) -> None:
@@ -109,7 +109,7 @@ class Limit:
 def contenders_of(case: Case, sizes: Sequence[int], artifacts: Path, device: torch.device) -> list[Contender]:
     """Return the plain loop, the limit in both layouts, views, and our packs: looped, fused and chosen."""
     spec = case.spec()
-    surroundings = surroundings_of(spec, device)
+    surroundings = split_views_of(spec, device)
 
     def network(arch: str) -> nn.Module:
         data = surroundings.data
@@ -127,9 +127,7 @@ def contenders_of(case: Case, sizes: Sequence[int], artifacts: Path, device: tor
     return found
 
 
-def _limits(
-    case: Case, model: nn.Module, surroundings: Surroundings, device: torch.device
-) -> list[Contender]:
+def _limits(case: Case, model: nn.Module, surroundings: SplitViews, device: torch.device) -> list[Contender]:
     layouts = {"limit": torch.contiguous_format, "limit_channels_last": torch.channels_last}
     channels = surroundings.data.in_channels
     return [

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from kdsearch.bench.engine.cases import Case
 from kdsearch.bench.engine.contenders import PackRunner, Runner
-from kdsearch.distill.packs import Way
+from kdsearch.distill.execution import Way
 
 
 def member_bytes(case: Case, way: Way, artifacts: Path, device: torch.device) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, Dataset
 
-from kdsearch.distill.data import ImageData, Split
+from kdsearch.distill.data.dataset import ImageData, Split
 from kdsearch.spec import TrainingSpec
 
 

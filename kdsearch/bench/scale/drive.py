@@ -17,12 +17,12 @@ from sqlalchemy import func, select, text
 from kdsearch.bench.scale.forking import forking_python
 from kdsearch.errors import RunError
 from kdsearch.storage import Database, list_studies, open_database
-from kdsearch.storage.tables import PackTable
+from kdsearch.storage.sql.tables import PackTable
 
 NAME = "driven"
 SAMPLE_S = 2.0
 TRAINER = "kdsearch.bench.scale.trainer"
-_WORKER_NEEDS = ("ray.tune", "kdsearch.schedule.trainable", TRAINER)
+_WORKER_NEEDS = ("ray.tune", "kdsearch.schedule.workers.trainable", TRAINER)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from sqlalchemy import Connection, Table, insert, select
 from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.spec import TEMPERATURE, StudySpec, setup_key
 from kdsearch.storage import Database, StudyRecord, TrialRow
-from kdsearch.storage.distributions import OptunaSpace
-from kdsearch.storage.optuna_store import open_optuna_storage
-from kdsearch.storage.tables import EpochTable, PackTable, StudyTable, TrialTable, table_of
+from kdsearch.storage.mirror.store import open_optuna_storage
+from kdsearch.storage.rows.distributions import OptunaSpace
+from kdsearch.storage.sql.tables import EpochTable, PackTable, StudyTable, TrialTable, table_of
 
 PACK = 8
 _ROWS_AT_ONCE = 5000

@@ -16,7 +16,7 @@ import click
 
 from kdsearch.bench.options import rounds_option, spec_argument
 from kdsearch.cli.options import format_option
-from kdsearch.distill.teachers import ensure_teacher, recipe_of
+from kdsearch.distill.teachers.made import ensure_teacher, recipe_of
 from kdsearch.spec import load_spec
 
 

@@ -12,9 +12,9 @@ from ray import tune
 
 from kdsearch.bench.engine.plain_loop import PlainLoop
 from kdsearch.bench.study.plain_tune import tune_plainly
-from kdsearch.distill.data import load_dataset
+from kdsearch.distill.data.dataset import load_dataset
 from kdsearch.distill.models import build_model
-from kdsearch.distill.teachers import ensure_teacher, load_teacher, recipe_of
+from kdsearch.distill.teachers.made import ensure_teacher, load_teacher, recipe_of
 from kdsearch.spec import StudySpec, load_spec
 
 

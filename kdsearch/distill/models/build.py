@@ -73,6 +73,11 @@ def build_model(
 
     Raises:
         RequestError: The architecture is unknown or does not fit the images.
+
+    Example:
+        >>> import torch
+        >>> build_model("resnet8", num_classes=10)(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 10])
     """
     if problem := problem_with_architecture(arch):
         raise RequestError(f"`arch` {problem}")

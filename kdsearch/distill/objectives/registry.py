@@ -66,6 +66,12 @@ def objective(name: str, **options: Option) -> DistillationTerm:
 
     Raises:
         RequestError: The name or an option is not known.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0]])
+        >>> float(objective("kd")(student, teacher, torch.tensor([0]), 4.0))
+        0.1196...
     """
     if ":" in name:
         return OwnTerm(name, options)

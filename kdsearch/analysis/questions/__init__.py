@@ -1,0 +1,1 @@
+"""What is asked of a response: the best temperature, comparisons, forecasts, importance."""

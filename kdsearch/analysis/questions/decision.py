@@ -1,0 +1,120 @@
+"""When a setup's answer is decided: what has to hold before it is called so, and what is still missing.
+
+An expected loss within the target is not enough: a few lucky seeds at one learning rate, believed because
+other setups fall alike, have that too. So the answer also has to stand without the other setups, without
+the latest pack, and against rivals that were tried at rates that suit them.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from kdsearch.analysis.labels import temperature_text
+from kdsearch.analysis.questions.replication import Gap, count_tuned, find_gaps, usual_index
+from kdsearch.analysis.response.axes import FloatArray, IntArray
+from kdsearch.analysis.response.fitted import Response
+from kdsearch.analysis.response.profiles import TemperatureProfile
+
+ENOUGH_TO_DECIDE = 12
+"""So many complete trials a setup needs before its doubt is believed: a model of few trials is too sure."""
+
+_LARGE = 2.5
+"""A large loss is so many times the target: half a point where the target is 0.2 points."""
+
+_CHANCE_OF_LARGE = 0.05
+_CHANCE_ALONE = 0.1
+"""The setup alone knows less: what it may take for a large loss is twice as likely."""
+
+_EARLIER_REGRET = 1.5
+"""One pack earlier the same temperature was expected to lose at most so many times the target."""
+
+
+def what_is_missing(
+    response: Response, setup: int, profile: TemperatureProfile, target: float
+) -> tuple[str, ...]:
+    """Return in words what keeps a setup's answer from being decided; nothing where it is.
+
+    Args:
+        response: The study's response.
+        setup: A setup that can be answered.
+        profile: Its profile.
+        target: The accuracy that its recommendation may be expected to lose.
+    """
+    return tuple(_missing(response, setup, profile, target))
+
+
+def _missing(response: Response, setup: int, profile: TemperatureProfile, target: float) -> Iterator[str]:
+    n_trials = len(response.tallies[setup].complete)
+    if n_trials < ENOUGH_TO_DECIDE:
+        yield f"{ENOUGH_TO_DECIDE} complete trials, it has {n_trials}"
+    doubts = list(_doubts(profile, profile.best, target, target, _CHANCE_OF_LARGE))
+    yield from doubts
+    for gap in gaps_of(response, setup, profile):
+        temperature = temperature_text(profile.temperatures[gap.temperature])
+        plural = "" if gap.missing == 1 else "s"
+        yield f"{gap.missing} more trial{plural} near T = {temperature} ({gap.why}) at tuned values"
+    if n_trials < ENOUGH_TO_DECIDE or doubts:
+        return  # the rest is dear to find, and says little before
+    yield from _alone(response, setup, profile, target)
+    yield from _earlier(response, setup, profile, target)
+
+
+def gaps_of(response: Response, setup: int, profile: TemperatureProfile) -> list[Gap]:
+    """Return which temperatures a setup has tried too seldom at tuned values."""
+    usual = usual_index(profile.temperatures, profile.half_step)
+    return find_gaps(_places(response, setup), response.draws[setup].mean, _tried(response, setup), usual)
+
+
+def tuned_trials(response: Response, setup: int) -> tuple[int, ...]:
+    """Return how many complete trials at tuned values each quarter of the range of temperatures has."""
+    count = count_tuned(_places(response, setup), response.draws[setup].mean, _tried(response, setup))
+    return tuple(count.tolist())
+
+
+def _places(response: Response, setup: int) -> FloatArray:
+    return np.asarray(response.space.axes[0].positions[response.draws[setup].temperature_nodes])
+
+
+def _tried(response: Response, setup: int) -> IntArray:
+    return response.draws[setup].nearest(response.tallies[setup].complete.nodes)
+
+
+def _doubts(
+    profile: TemperatureProfile, at: int, target: float, regret: float, chance: float
+) -> Iterator[str]:
+    lost = float(profile.regret[:, at].mean())
+    if lost > regret:
+        yield f"an expected loss of at most {_points(regret)}, it is {_points(lost)}"
+    large = profile.chance_to_lose(_LARGE * target, at)
+    if large > chance:
+        yield (
+            f"at most {100 * chance:.0f}% chance to lose more than {_points(_LARGE * target)}, "
+            f"it is {100 * large:.0f}%"
+        )
+
+
+def _alone(response: Response, setup: int, profile: TemperatureProfile, target: float) -> Iterator[str]:
+    alone = response.profile_alone(setup)
+    if alone is None:
+        return
+    large = alone.chance_to_lose(_LARGE * target, alone.nearest(profile.temperature))
+    if large > _CHANCE_ALONE:
+        yield (
+            f"agreement of its own trials: alone they give a {100 * large:.0f}% chance "
+            f"that it loses more than {_points(_LARGE * target)}"
+        )
+
+
+def _earlier(response: Response, setup: int, profile: TemperatureProfile, target: float) -> Iterator[str]:
+    earlier = response.a_pack_earlier
+    if earlier.silence(setup) is not None:
+        yield "a second look, a pack apart"
+        return
+    before = earlier.profile([setup])
+    at = before.nearest(profile.temperature)
+    if any(_doubts(before, at, target, _EARLIER_REGRET * target, _CHANCE_ALONE)):
+        yield "a second look that agrees: a pack earlier it was in doubt"
+
+
+def _points(accuracy: float) -> str:
+    return f"{100 * accuracy:.2g} points"

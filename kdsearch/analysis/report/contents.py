@@ -1,0 +1,330 @@
+"""All that a report or a page tells of one study: its answers, its figures, and words around them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, TypeVar
+
+import plotly.graph_objects as go
+from sqlalchemy import select
+
+from kdsearch.analysis.labels import factor_label, setup_names, value_text, varied_factors
+from kdsearch.analysis.questions.best import BestAnswer, best_of
+from kdsearch.analysis.questions.comparison import Comparison, compare_of
+from kdsearch.analysis.questions.importance import Importance, importance_of
+from kdsearch.analysis.questions.outcomes import (
+    TemperatureBand,
+    belongs_to,
+    temperature_bands,
+    temperature_of,
+    temperature_span,
+)
+from kdsearch.analysis.report.headline import headline
+from kdsearch.analysis.report.plots import (
+    plot_best_temperatures,
+    plot_importance,
+    plot_learning_curves,
+    plot_outcomes,
+    plot_progress,
+    plot_response,
+)
+from kdsearch.analysis.report.tables import Table, effect_table, importance_table, outcome_table
+from kdsearch.analysis.response.earlier import load_prior
+from kdsearch.analysis.response.fitted import ResponseCurve, curves_of, fit_response
+from kdsearch.spec import Choices, Range, Setup, StudySpec
+from kdsearch.spec.luck import luck_text
+from kdsearch.storage import (
+    Database,
+    StudySummary,
+    TeacherRow,
+    TrialRow,
+    load_epochs,
+    load_slots,
+    load_spec_of,
+    load_study,
+    load_teachers,
+    load_trials,
+)
+from kdsearch.storage.rows.queries import study_id
+from kdsearch.storage.sql.tables import StudyTable
+from kdsearch.trial import audit_text
+
+_MOST_CURVES = 600
+_MOST_CURVES_A_SETUP = 40
+_MOST_POINTS_A_CURVE = 60
+
+Curve: TypeAlias = list[tuple[int, float]]
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known of a study.
+
+    Attributes:
+        spec: Its spec.
+        trials: Its trials.
+        answer: The best temperature per setup.
+        curves: Accuracy over temperature per setup.
+        comparisons: Whether the best temperature depends on each factor.
+        learning: (epoch, validation accuracy) by the number of each trial of a sample.
+        teachers: The teachers it used.
+        runs: With which package versions and git commit it ran, the latest last.
+        study: How it is, and why.
+        importance: What accuracy depends on.
+    """
+
+    spec: StudySpec
+    trials: list[TrialRow]
+    answer: BestAnswer
+    curves: list[ResponseCurve]
+    comparisons: list[Comparison]
+    learning: Mapping[int, Curve]
+    teachers: list[TeacherRow]
+    runs: list[dict[str, Any]]
+    study: StudySummary
+    importance: Importance
+
+    def of_study(self, study: StudySummary) -> "Findings":
+        """Return the same findings with how their study is now."""
+        return replace(self, study=study, answer=self.answer.of_study(study))
+
+    @property
+    def setups(self) -> list[Setup]:
+        """The setups that are owed an answer."""
+        return [found.setup for found in self.answer.setups]
+
+
+@dataclass(frozen=True)
+class FigureSection:
+    """One figure with its heading, its caption and, where numbers matter, its table."""
+
+    title: str
+    caption: str
+    figure: go.Figure
+    table: Table | None = None
+
+
+def load_findings(
+    database: Database, study: str, *, level: float = 0.9, tolerance: float = 0.005
+) -> Findings:
+    """Return what a database knows of a study.
+
+    Raises:
+        RequestError: There is no such study.
+    """
+    spec, trials = load_spec_of(database, study), load_trials(database, study)
+    earlier = load_prior(database, spec)
+    now = load_study(database, study)
+    slots = load_slots(database, study)
+    response = fit_response(spec, trials, earlier=earlier)
+    answer = best_of(response, trials, level=level, tolerance=tolerance, slots=slots).of_study(now)
+    sample = learning_sample([found.setup for found in answer.setups], trials)
+    return Findings(
+        spec,
+        trials,
+        answer,
+        curves_of(response, level=level),
+        [compare_of(response, factor, level=level) for factor in _factors(answer)],
+        _learning_curves(database, study, sample),
+        load_teachers(database, study),
+        _runs(database, study),
+        now,
+        importance_of(response, level=level),
+    )
+
+
+def learning_sample(setups: Sequence[Setup], trials: Sequence[TrialRow]) -> list[int]:
+    """Return the numbers of the trials whose learning curves are drawn: some of each setup.
+
+    They are spread evenly over the order of temperatures.
+    """
+    most = max(6, min(_MOST_CURVES_A_SETUP, _MOST_CURVES // max(len(setups), 1)))
+    numbers: list[int] = []
+    for setup in setups:
+        known = [t for t in trials if belongs_to(t, setup) and temperature_of(t) is not None]
+        ordered = sorted(known, key=lambda t: (temperature_of(t) or 0.0, t.number))
+        numbers += [t.number for t in _evenly(ordered, most)]
+    return numbers
+
+
+def figure_sections(findings: Findings) -> list[FigureSection]:
+    """Return the figures of a study, the response of accuracy to temperature first."""
+    sections = [_response_section(findings), _forest_section(findings)]
+    if findings.importance.tuned:
+        sections.append(_importance_section(findings.importance))
+    bands = temperature_bands(findings.trials, temperature_span(findings.trials, findings.spec))
+    if any(band.finished for band in bands):
+        sections.append(
+            FigureSection(
+                "What was completed, pruned and lost",
+                _outcomes_caption(bands),
+                plot_outcomes(bands),
+                outcome_table(bands, findings.answer),
+            )
+        )
+    if findings.learning:
+        figure = plot_learning_curves(findings.setups, findings.trials, findings.learning, bands)
+        caption = (
+            "Validation accuracy over epochs, coloured by temperature. "
+            "Low temperatures often lead early without winning."
+        )
+        sections.append(FigureSection("Learning curves", caption, figure))
+    if any(trial.state == "complete" for trial in findings.trials):
+        caption = (
+            "The best accuracy observed in each setup after each trial. A best observation is partly luck: "
+            "it shows whether the search still moves, not what to expect."
+        )
+        figure = plot_progress(findings.setups, findings.trials)
+        sections.append(FigureSection("Progress of the search", caption, figure))
+    return sections
+
+
+def _outcomes_caption(bands: Sequence[TemperatureBand]) -> str:
+    caption = "Trials by temperature. Where many were lost, the curve rests on the few that were not."
+    audit = audit_text(sum(band.audited for band in bands), sum(band.came_back for band in bands))
+    return f"{caption} {audit.capitalize()}." if audit else caption
+
+
+def summary(findings: Findings) -> list[str]:
+    """Return in a few sentences what was found, what was searched, over what, on which budget."""
+    spec, setups = findings.spec, len(findings.setups)
+    owed = f"each of {setups} setups" if setups > 1 else "this setup"
+    return [
+        headline(findings.answer),
+        f"Which distillation temperature is best in {owed}, and how sure is that?",
+        f"{_levels(spec, 'student.arch')} learns from {_levels(spec, 'teacher.arch')} on "
+        f"{_levels(spec, 'dataset.name')}; objective {_levels(spec, 'objective.name')}. "
+        f"Every student was given {_levels(spec, 'training.epochs')} epochs; "
+        "only trials that ran all of them compete.",
+        f"{_progress(spec, findings.trials)} Searched in each setup: {_searched(spec)}.",
+        *(f"Widened after {w.trials} complete trials: {w}." for w in findings.study.widened),
+    ]
+
+
+def standing(study: StudySummary) -> str:
+    """Return how a study is, and why, in a sentence."""
+    return f"The study is {study.state}{f': {study.why}' if study.why else ''}."
+
+
+def coupling(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
+    """Return what is known of each factor's effect on the best temperature, as (factor, sentence)."""
+    return [(found.factor, found.statement or found.reason or "") for found in comparisons]
+
+
+def reading(answer: BestAnswer) -> list[str]:
+    """Return how the answers are to be read."""
+    level, points = f"{answer.level:.0%}", f"{100 * answer.tolerance:g}"
+    earlier = ", ".join(answer.prior_from)
+    prior = [f"The study started from {earlier}, whose trials have a say as far as this one's agree."]
+    return [
+        *(prior if earlier else []),
+        f"The interval holds, with {level} probability, a temperature that loses at most "
+        f"{_promised(answer)} against the best. Each temperature in the near-optimal range is, with {level} "
+        f"probability, within {points} points of "
+        "the best accuracy: any of them will do.",
+        "Accuracies are expected ones on the validation split, the other tuned parameters at their best. "
+        "The test split was measured once per trial and took no part in the choice.",
+        luck_text(answer.luck),
+    ]
+
+
+def _promised(answer: BestAnswer) -> str:
+    """Return to within how many points intervals hold the best temperatures."""
+    losses = [f"{100 * own.interval_loss:.1f}" for own in answer.setups if own.interval_loss is not None]
+    known = sorted(set(losses), key=float)
+    return f"{' to '.join(dict.fromkeys([known[0], known[-1]]))} points" if known else "little"
+
+
+def _response_section(findings: Findings) -> FigureSection:
+    caption = (
+        "Validation accuracy, the other tuned parameters at their best. Points are trials, which may have "
+        "worse parameters and so lie below the curve. Hover for their numbers."
+    )
+    figure = plot_response(findings.curves, findings.trials, findings.answer)
+    if not any(found.effect_at_common for found in findings.answer.setups):
+        return FigureSection("Accuracy over temperature", caption, figure)
+    caption += (
+        " The lighter line keeps the others as recommended for the best temperature: what it falls more than "
+        "the curve is an effect of tuning, not of temperature."
+    )
+    return FigureSection("Accuracy over temperature", caption, figure, effect_table(findings.answer))
+
+
+def _forest_section(findings: Findings) -> FigureSection:
+    names = setup_names(findings.setups)
+    colored = " One colour for each level of the first factor." if len(names) > 1 else ""
+    caption = f"Where intervals overlap, the setups may well share a best temperature.{colored}"
+    span = temperature_span(findings.trials, findings.spec)
+    return FigureSection(
+        "Best temperatures side by side", caption, plot_best_temperatures(findings.answer, span)
+    )
+
+
+def _importance_section(found: Importance) -> FigureSection:
+    caption = (
+        "The share of accuracy's variation that each tuned parameter explains within a setup, over the whole "
+        "ranges, and each pair beyond its two parameters; and that each factor explains between the setups' "
+        f"best accuracies. With {found.level:.0%} intervals."
+    )
+    return FigureSection("What accuracy depends on", caption, plot_importance(found), importance_table(found))
+
+
+def _learning_curves(database: Database, study: str, numbers: Sequence[int]) -> dict[int, Curve]:
+    curves: dict[int, Curve] = {}
+    for row in load_epochs(database, study, numbers):
+        if row.val_accuracy is not None:
+            curves.setdefault(row.number, []).append((row.epoch, row.val_accuracy))
+    return {number: _evenly(curve, _MOST_POINTS_A_CURVE) for number, curve in curves.items()}
+
+
+def _factors(answer: BestAnswer) -> list[str]:
+    return varied_factors([found.setup for found in answer.setups])
+
+
+def _runs(database: Database, study: str) -> list[dict[str, Any]]:
+    with database.read() as connection:
+        query = select(StudyTable.versions).where(StudyTable.id == study_id(connection, study))
+        return connection.scalar(query) or []
+
+
+def _evenly(items: Sequence[_Item], most: int) -> list[_Item]:
+    """Return at most so many of the items, evenly spread, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
+
+
+def _levels(spec: StudySpec, path: str) -> str:
+    texts = [value_text(level) for level in spec.setup.get(path, (spec.value_at(path),))]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} or {texts[-1]}"
+
+
+def _progress(spec: StudySpec, trials: Sequence[TrialRow]) -> str:
+    diverged = sum(t.reason == "diverged" and t.state == "failed" for t in trials)
+    counts = {
+        "complete": sum(t.state == "complete" for t in trials),
+        "pruned": sum(t.state == "pruned" for t in trials),
+        "diverged": diverged,
+    }
+    failed = sum(t.state == "failed" for t in trials) - diverged
+    finished = sum(counts.values())
+    parts = [f"{count} {kind}" for kind, count in counts.items() if count]
+    also = f" {failed} more failed and were replaced." if failed else ""
+    return f"{finished} of {spec.search.trials} trials finished ({', '.join(parts) or 'none yet'}).{also}"
+
+
+def _searched(spec: StudySpec) -> str:
+    dimensions: dict[str, list[str]] = {}
+    for setup in spec.setups():
+        for path, dimension in spec.dimensions(setup).items():
+            texts = dimensions.setdefault(factor_label(path), [])
+            if (text := _dimension_text(dimension)) not in texts:
+                texts.append(text)
+    return "; ".join(f"{name} {' or '.join(texts)}" for name, texts in dimensions.items())
+
+
+def _dimension_text(dimension: Range | Choices) -> str:
+    if isinstance(dimension, Choices):
+        return f"({', '.join(map(value_text, dimension.choices))})"
+    scale = " (log)" if dimension.log else ""
+    return f"{value_text(dimension.low)} to {value_text(dimension.high)}{scale}"

@@ -1,0 +1,98 @@
+"""One self-contained HTML file with a study's answers and figures; it opens offline."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from markupsafe import Markup
+
+from kdsearch.analysis.report.contents import (
+    Findings,
+    coupling,
+    figure_sections,
+    load_findings,
+    reading,
+    standing,
+    summary,
+)
+from kdsearch.analysis.report.output_files import write_output
+from kdsearch.analysis.report.pages import PLOTLY_JS, TEMPLATES, page_templates
+from kdsearch.analysis.report.tables import answer_table, forecast_table, teacher_table
+from kdsearch.errors import RequestError
+from kdsearch.spec import spec_document
+from kdsearch.storage import Database
+
+
+def write_report(
+    database: Database, study: str, path: Path, *, level: float = 0.9, tolerance: float = 0.005
+) -> Path:
+    """Write a study's report and return its path.
+
+    A file is written beside `path` and then moved to it, so that no reader sees half of it; what a link
+    points to is replaced, not the link, and what is no file, such as a pipe, gets the text as it is.
+
+    Raises:
+        RequestError: There is no such study, or the file can't be written.
+    """
+    findings = load_findings(database, study, level=level, tolerance=tolerance)
+    html = report_html(findings, written=datetime.now(UTC))
+    try:
+        write_output(path, html.encode())
+    except OSError as error:
+        raise RequestError(
+            f"The report can't be written to {path}: {error.strerror}. Name another place with --out."
+        ) from error
+    return path
+
+
+def report_html(findings: Findings, *, written: datetime) -> str:
+    """Return the report as HTML: style, plotly.js and data inside, no request to anywhere.
+
+    Args:
+        findings: What is known of the study.
+        written: When; shown in the footer.
+    """
+    plotly, drawing = _script(PLOTLY_JS), _script(TEMPLATES / "figures.js")
+    template = page_templates().get_template("report.html")
+    return template.render(
+        study=findings.spec.name,
+        summary=[*summary(findings), standing(findings.study)],
+        answer=answer_table(findings.answer),
+        reading=reading(findings.answer),
+        forecast=forecast_table(findings.answer),
+        coupling=coupling(findings.comparisons),
+        sections=figure_sections(findings),
+        teachers=teacher_table(findings.teachers),
+        spec=yaml.safe_dump(spec_document(findings.spec), sort_keys=False, allow_unicode=True),
+        written=f"{written:%Y-%m-%d %H:%M} UTC",
+        versions=_versions(findings.runs),
+        style=Markup((TEMPLATES / "style.css").read_text()),  # noqa: S704 - ours
+        plotly=plotly,
+        drawing=drawing,
+        policy=_policy(plotly, drawing),
+    )
+
+
+def _script(path: Path) -> Markup:
+    return Markup(path.read_text(encoding="utf-8").strip())  # noqa: S704 - plotly's and ours
+
+
+def _policy(*scripts: str) -> str:
+    """Return a content security policy under which only these scripts run and nothing is fetched."""
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    hashes = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
+
+
+def _versions(runs: Sequence[Mapping[str, Any]]) -> str:
+    if not runs:
+        return ""
+    latest = runs[-1]
+    packages = ", ".join(f"{package} {version}" for package, version in latest["versions"].items())
+    commit = f"; git commit {latest['git_commit'][:12]}" if latest.get("git_commit") else ""
+    more = f"; earlier parts ran with {len(runs) - 1} other set(s) of versions" if len(runs) > 1 else ""
+    return f"Ran with {packages}{commit}{more}."

@@ -1,0 +1,1 @@
+"""What is believed of accuracy over setups and tuned parameters: observations, model, draws."""

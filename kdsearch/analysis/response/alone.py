@@ -1,0 +1,44 @@
+"""A setup fitted alone, from its own trials: what may be believed of it without the others.
+
+Sharing between setups is right on average, but how much two of them have in common can hardly be learned
+from a few levels of a factor: it is mostly the prior's. So what an answer owes to other setups is shown, and
+it is decided only where the setup alone does not contradict it.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from kdsearch.analysis.response.axes import FloatArray
+from kdsearch.analysis.response.fitting import Fit, fit
+from kdsearch.analysis.response.kernels import Kernel
+from kdsearch.analysis.response.observations import Observations
+
+ENOUGH_ALONE = 6
+"""With fewer observations a setup alone tells nothing but the prior."""
+
+_FIT_CELLS = 64
+"""Enough for the few hyper-parameters of one setup; twelve setups are fitted for one answer."""
+
+
+def fit_alone(shared: Fit, observations: Observations, setup: int) -> Fit | None:
+    """Return the model of a setup's own trials, in which it is number 0; None where they are too few.
+
+    Args:
+        shared: The model of all setups: where its hyper-parameters are, those of one begin.
+        observations: Those of all setups.
+        setup: The setup.
+    """
+    own = observations.take(np.flatnonzero(observations.setup == setup))
+    if np.isfinite(own.points).sum() < ENOUGH_ALONE:
+        return None
+    kernel = Kernel(shared.kernel.axes, np.zeros((1, 1, 0)))
+    own = replace(own, setup=np.zeros_like(own.setup))
+    return fit(kernel, own, start=_start(kernel, shared, setup), n_cells=_FIT_CELLS)
+
+
+def _start(kernel: Kernel, shared: Fit, setup: int) -> FloatArray:
+    """Return the hyper-parameters of all setups' model that a setup alone has too: those come first."""
+    start = shared.theta[: kernel.layout.size].copy()
+    start[kernel.layout.noise] = np.log(shared.kernel.noise(shared.theta)[setup])
+    return np.asarray(np.clip(start, *np.array(kernel.bounds()).T))

@@ -1,0 +1,364 @@
+"""The response of accuracy to temperature in each setup, with its doubt: joint draws from the model."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from kdsearch.analysis.response.alone import fit_alone
+from kdsearch.analysis.response.axes import FloatArray, IntArray
+from kdsearch.analysis.response.candidates import candidates, nearest_places, product_nodes
+from kdsearch.analysis.response.earlier import EarlierStudy, joined, observe_earlier
+from kdsearch.analysis.response.fitting import Fit, fit, hyperparameter_draws
+from kdsearch.analysis.response.kernels import Kernel
+from kdsearch.analysis.response.observations import Evidence, Observations, Tally, observe
+from kdsearch.analysis.response.profiles import TemperatureProfile
+from kdsearch.analysis.response.selection import select_setups
+from kdsearch.analysis.response.space import ResponseSpace, level_of
+from kdsearch.analysis.response.split_luck import SplitLuck, draw_split_luck
+from kdsearch.analysis.response.surfaces import Surfaces, draw_surfaces, mean_surface
+from kdsearch.analysis.threads import one_blas_thread
+from kdsearch.spec import Setup, StudySpec
+from kdsearch.spec.catalogue import ignores_temperature
+from kdsearch.storage import Trials
+
+ENOUGH_POINTS = 4
+"""Complete trials at fewer distinct places can't tell a temperature's effect from a learning rate's."""
+
+_HYPERPARAMETER_DRAWS, _DRAWS_EACH = 12, 32
+"""With so many no answer changes with the seed of its draws by more than a tenth of its expected regret."""
+
+
+_FEWER_HYPERPARAMETER_DRAWS = 6
+"""Enough to agree or not: for a setup alone, and for a second look."""
+
+_SPREAD = 1.15
+"""Draws are moved away from their mean by so much: the model is too sure by this factor on tables of really
+trained students, where true regret was 1.3 to 1.7 times the stated one without it."""
+
+
+@dataclass(frozen=True)
+class SetupDraws:
+    """Draws of one setup's surface over all its temperatures and the candidates of the other parameters.
+
+    Attributes:
+        temperature_nodes: The setup's nodes on the temperature axis [U].
+        candidates: Nodes of the other parameters [C, P - 1].
+        profile: Each draw's best value at each temperature, in the model's points, the luck of the validation
+            images included [Q, U].
+        mean: The mean over the draws [U, C].
+    """
+
+    temperature_nodes: IntArray
+    candidates: IntArray
+    profile: FloatArray
+    mean: FloatArray
+
+    def moved(self, by: FloatArray) -> "SetupDraws":
+        """Return the draws with something added to each one's profile [Q, U]."""
+        return replace(self, profile=self.profile + by[: len(self.profile)])
+
+    def nearest(self, nodes: IntArray) -> IntArray:
+        """Return which temperature and which candidate [N, 2] are nearest to trials' nodes [N, P]."""
+        return nearest_places(self.temperature_nodes, self.candidates, nodes)
+
+    def nodes_at(self, temperature: int) -> IntArray:
+        """Return the node on each axis of what is best on average at the setup's n-th temperature."""
+        best = self.candidates[self.mean[temperature].argmax()]
+        return np.concatenate([[self.temperature_nodes[temperature]], best]).astype(np.intp)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a response was fitted on: the study's own observations and tallies, earlier studies', a seed."""
+
+    own: Observations
+    tallies: list[Tally]
+    earlier: Sequence[Observations]
+    names: tuple[str, ...]
+    seed: int
+
+    def a_pack_earlier(self, size: int) -> "Observed":
+        """Return it without the latest `size` observations of each setup, under another seed."""
+        last = [np.flatnonzero(self.own.setup == s)[-size:] for s in np.unique(self.own.setup)]
+        kept = np.setdiff1d(np.arange(len(self.own)), np.concatenate(last)) if last else np.arange(0)
+        return replace(self, own=self.own.take(kept), seed=self.seed + 1)
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a study's trials say about accuracy, for every setup; `draws` is empty without trials.
+
+    `observed` is what it was fitted on, `found` the model of it, `surfaces` are draws of what that believes.
+    """
+
+    spec: StudySpec
+    space: ResponseSpace
+    tallies: list[Tally]
+    found: Fit | None
+    surfaces: list[Surfaces]
+    draws: list[SetupDraws]
+    luck: SplitLuck
+    observed: "Observed"
+    _alone: dict[int, TemperatureProfile | None] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """What the model was given; None without trials."""
+        return None if self.found is None else self.found.evidence
+
+    @property
+    def prior_from(self) -> tuple[str, ...]:
+        """The names of the earlier studies that inform it."""
+        return self.observed.names
+
+    @cached_property
+    def likeness(self) -> FloatArray:
+        """The expected share of temperature's effect that each two setups have in common [S, S]."""
+        if self.found is None:
+            return np.eye(len(self.space.setups))
+        return np.asarray(self.found.kernel.tables(self.found.theta).sharing[0].matrix)
+
+    @cached_property
+    def a_pack_earlier(self) -> "Response":
+        """The response before each setup's latest pack, from other draws: a second look."""
+        earlier = self.observed.a_pack_earlier(self.spec.pack_size)
+        start = None if self.found is None else self.found.theta
+        return _respond(self.spec, self.space, earlier, _FEWER_HYPERPARAMETER_DRAWS, start=start)
+
+    def at(self, setup: int, nodes: IntArray) -> FloatArray:
+        """Return draws of the accuracy [Q, N], as fractions, at nodes [N, P] of one setup."""
+        assert self.evidence is not None  # noqa: S101 - only setups with an answer are asked
+        return self.evidence.to_accuracy(drawn_at(self.surfaces, setup, nodes), setup)
+
+    @property
+    def tunes_others(self) -> bool:
+        """Whether anything is tuned beside temperature."""
+        return len(self.space.axes) > 1
+
+    def profile(self, members: Sequence[int]) -> TemperatureProfile:
+        """Return the profile of one setup, or the mean over several at the temperatures that all allow."""
+        assert self.evidence is not None  # noqa: S101 - only setups with an answer are asked
+        nodes = self.shared_temperatures(members)
+        own = ((s, self.draws[s]) for s in members)
+        return self._mean_profile(
+            nodes,
+            [
+                self.evidence.to_accuracy(draws.profile[:, np.isin(draws.temperature_nodes, nodes)], s)
+                for s, draws in own
+            ],
+        )
+
+    def profile_alone(self, setup: int) -> TemperatureProfile | None:
+        """Return the profile that a setup's own trials tell without the others.
+
+        None where the study has no other, or the setup too few trials.
+        """
+        if setup not in self._alone:
+            self._alone[setup] = self._fit_alone(setup)
+        return self._alone[setup]
+
+    def _fit_alone(self, setup: int) -> TemperatureProfile | None:
+        if self.found is None or len(self.found.evidence.tops) == 1:
+            return None
+        rng = np.random.default_rng([self.observed.seed, setup])
+        alone = fit_alone(self.found, self.observed.own, setup)
+        if alone is None:
+            return None
+        shared, surfaces = self.draws[setup], draw_all(alone, _FEWER_HYPERPARAMETER_DRAWS, rng)
+        draws = _draws_of(0, shared.temperature_nodes, shared.candidates, surfaces)
+        draws = draws.moved(self.luck.at(setup, shared.temperature_nodes))
+        curve = alone.evidence.to_accuracy(draws.profile, 0)
+        return self._mean_profile(draws.temperature_nodes, [curve])
+
+    def profile_at_common(self, members: Sequence[int], temperature: float) -> TemperatureProfile:
+        """Return the profile where each setup's other parameters stay as recommended for one temperature."""
+        nodes = self.shared_temperatures(members)
+        kept = [self.recommended_nodes(s, temperature)[None, 1:] for s in members]
+        return self._mean_profile(
+            nodes, [self.at(s, product_nodes(nodes, own)) for s, own in zip(members, kept, strict=True)]
+        )
+
+    def _mean_profile(self, nodes: IntArray, curves: Sequence[FloatArray]) -> TemperatureProfile:
+        axis, temperatures = self.space.axes[0], self.space.temperatures()
+        half_step = axis.half_step * np.log(temperatures[-1] / temperatures[0])
+        return TemperatureProfile(temperatures[nodes], np.mean(curves, axis=0), float(half_step))
+
+    def shared_temperatures(self, members: Sequence[int]) -> IntArray:
+        """Return the temperature nodes that all of some setups allow, maybe none."""
+        allowed = [self.space.allowed(s, 0) for s in members]
+        return np.flatnonzero(np.logical_and.reduce(allowed))
+
+    def recommended_nodes(self, setup: int, temperature: float) -> IntArray:
+        """Return the node on each axis of what is best on average at a temperature of the setup."""
+        own = self.space.temperatures()[self.draws[setup].temperature_nodes]
+        return self.draws[setup].nodes_at(int(np.abs(np.log(own / temperature)).argmin()))
+
+    def best_nodes(self, setup: int, temperature_node: int) -> IntArray:
+        """Return the nodes of the other parameters [Q, P - 1] that each draw likes best at a temperature."""
+        others = self.draws[setup].candidates
+        nodes = product_nodes(np.array([temperature_node]), others)
+        return np.asarray(others[drawn_at(self.surfaces, setup, nodes).argmax(axis=1)])
+
+    def silence(self, setup: int) -> str | None:
+        """Return why a setup can't be answered, or None where it can."""
+        if (why := _without_effect(self.spec, self.space.setups[setup])) is not None:
+            return why
+        sites = [site for site in self.space.sites if site.index == setup]
+        n_possible = sum(math.prod(int(nodes.sum()) for nodes in site.allowed) for site in sites)
+        n_needed = min(ENOUGH_POINTS, n_possible)
+        n_points = self.tallies[setup].complete.n_places
+        if n_points >= n_needed:
+            return None
+        plural = "" if n_points == 1 else "s"
+        return (
+            f"too few trials: complete ones at {n_points} distinct point{plural}, "
+            f"at least {n_needed} are needed."
+        )
+
+
+def _without_effect(spec: StudySpec, setup: Setup) -> str | None:
+    """Return why no temperature can be best in a setup, or None where one may be."""
+    if spec.trainer != "distill":
+        return None
+    name, alpha = (level_of(spec, setup, f"objective.{leaf}") for leaf in ("name", "alpha"))
+    if not ignores_temperature(str(name), 1.0 if alpha is None else float(alpha)):
+        return None
+    cause = "`objective.alpha: 0`" if alpha == 0 else f"`objective.name: {name}`"
+    return f"temperature has no effect with {cause}: what differs between temperatures is luck."
+
+
+@dataclass(frozen=True)
+class ResponseCurve:
+    """Accuracy over temperature in one setup, with the other parameters at their best for each.
+
+    `mean`, `low` and `high` are expected accuracies and a credible band; `at_common` is what is expected
+    where the other parameters stay as recommended for the best temperature, so that the two tell how much of
+    temperature's effect is one of tuning; it is empty where nothing else is tuned. All are empty where the
+    setup has too few trials to say. `points` are the observed (temperature, accuracy) of the complete trials.
+    """
+
+    setup: Setup
+    temperatures: list[float]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+    points: list[tuple[float, float]]
+    at_common: list[float] = field(default_factory=list)
+
+
+@one_blas_thread
+def response_curves(
+    spec: StudySpec,
+    trials: Trials,
+    *,
+    earlier: Sequence[EarlierStudy] = (),
+    where: Mapping[str, Any] | None = None,
+    level: float = 0.9,
+    seed: int = 0,
+) -> list[ResponseCurve]:
+    """Return the curve of every setup, or of those with some levels, from the draws behind `best`.
+
+    Raises:
+        RequestError: A factor or a level does not belong to the study.
+    """
+    return curves_of(fit_response(spec, trials, earlier=earlier, seed=seed), where=where, level=level)
+
+
+@one_blas_thread
+def curves_of(
+    response: Response, *, where: Mapping[str, Any] | None = None, level: float = 0.9
+) -> list[ResponseCurve]:
+    """Return what `response_curves` does, of a response that is there already."""
+    return [_curve(response, s, level) for s in select_setups(response.space.setups, where)]
+
+
+def _curve(response: Response, setup: int, level: float) -> ResponseCurve:
+    complete = response.tallies[setup].complete
+    points = list(zip(complete.temperature.tolist(), complete.val_accuracy.tolist(), strict=True))
+    if response.silence(setup) is not None:
+        return ResponseCurve(response.space.setups[setup], [], [], [], [], points)
+    profile = response.profile([setup])
+    low, high = np.quantile(profile.draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    common = response.profile_at_common([setup], profile.temperature) if response.tunes_others else None
+    return ResponseCurve(
+        setup=response.space.setups[setup],
+        temperatures=profile.temperatures.tolist(),
+        mean=profile.mean.tolist(),
+        low=low.tolist(),
+        high=high.tolist(),
+        points=points,
+        at_common=[] if common is None else common.mean.tolist(),
+    )
+
+
+@one_blas_thread
+def fit_response(
+    spec: StudySpec, trials: Trials, *, earlier: Sequence[EarlierStudy] = (), seed: int = 0
+) -> Response:
+    """Return the response that the trials tell, the same for the same trials and seed.
+
+    Args:
+        spec: The study's spec.
+        trials: Its trials.
+        earlier: Other studies, whose setups then stand behind the spec's.
+        seed: Fixes the draws.
+    """
+    names = tuple(study.spec.name for study in earlier)
+    space = ResponseSpace(spec, [study.spec for study in earlier])
+    own, tallies = observe(spec, space, trials)
+    return _respond(spec, space, Observed(own, tallies, observe_earlier(space, earlier), names, seed))
+
+
+def _respond(
+    spec: StudySpec,
+    space: ResponseSpace,
+    observed: Observed,
+    n_thetas: int = _HYPERPARAMETER_DRAWS,
+    *,
+    start: FloatArray | None = None,
+) -> Response:
+    observations = joined(observed.own, observed.earlier)
+    if not len(observations):
+        nothing = SplitLuck(np.zeros((0, len(space.axes[0]))), np.zeros(len(space.setups)))
+        return Response(spec, space, observed.tallies, None, [], [], nothing, observed)
+    rng = np.random.default_rng(observed.seed)
+    found = fit(Kernel(space.axes, space.distances), observations, start=start)
+    surfaces = draw_all(found, n_thetas, rng)
+    accuracies = [tally.complete.val_accuracy for tally in observed.tallies]
+    n_splits = spec.training.splits if "split" in spec.training.vary else 1
+    positions, n_draws = space.axes[0].positions, n_thetas * _DRAWS_EACH
+    luck = draw_split_luck(positions, accuracies, n_draws, rng, n_splits=n_splits)
+    mean = mean_surface(found.process())
+    draws = []
+    for s in range(len(space.setups)):
+        nodes = np.flatnonzero(space.allowed(s, 0))
+        others = candidates(space, s, mean, found.evidence, rng)
+        draws.append(_draws_of(s, nodes, others, surfaces).moved(luck.at(s, nodes)))
+    return Response(spec, space, observed.tallies, found, surfaces, draws, luck, observed)
+
+
+def draw_all(found: Fit, n_thetas: int, rng: np.random.Generator) -> list[Surfaces]:
+    """Return draws of all setups' surfaces under each of some draws of the hyper-parameters."""
+    return [
+        draw_surfaces(found.process(theta), _DRAWS_EACH, rng)
+        for theta in hyperparameter_draws(found, n_thetas, rng)
+    ]
+
+
+def drawn_at(surfaces: Sequence[Surfaces], setup: int, nodes: IntArray) -> FloatArray:
+    """Return draws [Q, N], in the model's points, at nodes [N, P] of one setup, moved apart by `_SPREAD`."""
+    values = np.concatenate([surface.at(setup, nodes) for surface in surfaces])
+    mean = values.mean(axis=0)
+    return np.asarray(mean + _SPREAD * (values - mean))
+
+
+def _draws_of(
+    setup: int, temperature_nodes: IntArray, others: IntArray, surfaces: Sequence[Surfaces]
+) -> SetupDraws:
+    values = drawn_at(surfaces, setup, product_nodes(temperature_nodes, others))
+    values = values.reshape(-1, len(temperature_nodes), len(others))
+    return SetupDraws(temperature_nodes, others, values.max(axis=2), values.mean(axis=0))

@@ -1,0 +1,218 @@
+"""Hyper-parameters: their most probable values with broken trials doubted, and draws around those."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from kdsearch.analysis.response.axes import FloatArray, IntArray
+from kdsearch.analysis.response.kernels import Kernel
+from kdsearch.analysis.response.observations import (
+    Evidence,
+    Observations,
+    cells_of,
+    distinct_rows,
+    pool,
+    weigh,
+)
+from kdsearch.analysis.response.process import Posterior, Process
+
+_OUTLIER_VARIANCE = 1e4
+_OUTLIER_SDS = 3.0
+_TAIL = 4.0
+_SAME_DOUBT = 0.2
+_SD_OF_MEDIAN_DEVIATION = 1.4826
+_ENOUGH_FOR_OUTLIERS = 20
+_ENOUGH_FOR_OWN_SCALE = 8
+_ENOUGH_TO_FIT = 3
+_FIT_CELLS = 240
+"""So many observations tell the hyper-parameters; a step of the fit costs their square to cube."""
+
+_SOLVE_CELLS = 700
+_ITERATIONS = (30, 15, 30)
+_CLOSE = 1e-6
+"""A smaller relative gain of the log posterior moves no answer: draws are reweighted about its top."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Hyper-parameters, the sample of the evidence that they were fitted on, and all the evidence, pooled."""
+
+    kernel: Kernel
+    theta: FloatArray
+    sample: Evidence
+    evidence: Evidence
+
+    def process(self, theta: FloatArray | None = None) -> Process:
+        """Return the process given all the evidence."""
+        return Process(self.kernel, self.theta if theta is None else theta, self.evidence)
+
+
+def fit(
+    kernel: Kernel,
+    observations: Observations,
+    theta: FloatArray | None = None,
+    *,
+    start: FloatArray | None = None,
+    n_cells: int = _FIT_CELLS,
+) -> Fit:
+    """Return the most probable hyper-parameters and the evidence, with what is too low doubted.
+
+    At most `n_cells` observations, the newest and an even sample of the older ones of each setup, decide the
+    hyper-parameters. All of them enter the evidence, as at most about 700 cells.
+
+    Args:
+        kernel: The covariance of the study.
+        observations: What was measured; at least one.
+        theta: Hyper-parameters that are known already.
+        start: Where their search begins, if not at the prior's mean: near the end it takes fewer steps.
+        n_cells: How many observations decide the hyper-parameters.
+    """
+    everything = weigh(observations, kernel.n_setups)
+    chosen = _sample(observations, kernel.n_setups, n_cells)
+    plain = everything.take(chosen)
+    if theta is None:
+        theta, sample = _most_probable(kernel, plain, kernel.prior_mean if start is None else start)
+    else:
+        sample = _doubted(kernel, theta, plain, _doubted(kernel, theta, plain, plain))
+    variance = everything.variance.copy()
+    variance[chosen] = sample.variance
+    rest = np.setdiff1d(np.arange(len(everything)), chosen)
+    if len(rest):
+        variance[rest] = _doubted_unseen(kernel, theta, sample, everything.take(rest))
+    evidence = pool_to_fit(kernel, everything.with_variance(variance), _SOLVE_CELLS)
+    return Fit(kernel, theta, _pool_replicates(sample), evidence)
+
+
+def _sample(observations: Observations, n_setups: int, n_cells: int) -> IntArray:
+    """Return which observations are fitted: per setup the newest half and an even sample of the rest."""
+    if len(observations) <= n_cells:
+        return np.arange(len(observations))
+    share = max(4, n_cells // n_setups)
+    chosen = []
+    for s in range(n_setups):
+        own = np.flatnonzero(observations.setup == s)
+        newest, older = own[-(share // 2) :], own[: -(share // 2)]
+        n_older = min(len(older), share - len(newest))
+        spaced = older[np.linspace(0, len(older) - 1, n_older).astype(int)] if n_older else older
+        chosen.append(np.union1d(spaced, newest))
+    return np.concatenate(chosen)
+
+
+def _most_probable(kernel: Kernel, plain: Evidence, theta: FloatArray) -> tuple[FloatArray, Evidence]:
+    """Return the most probable hyper-parameters and the doubted evidence that they were fitted on.
+
+    They are fitted again where they raise other doubts; those of the last fit stay.
+    """
+    if len(plain) < _ENOUGH_TO_FIT:
+        return kernel.prior_mean, plain
+    doubted = _doubted(kernel, theta, plain, plain)
+    for iterations in _ITERATIONS:
+        evidence = doubted
+        found = minimize(
+            Posterior(kernel, _pool_replicates(evidence)).value_and_gradient,
+            theta,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=kernel.bounds(),
+            options={"maxiter": iterations, "ftol": _CLOSE},
+        )
+        theta = np.asarray(found.x)
+        doubted = _doubted(kernel, theta, plain, evidence)
+        if np.allclose(doubted.variance, evidence.variance, rtol=_SAME_DOUBT):
+            break
+    return theta, evidence
+
+
+def _doubted(kernel: Kernel, theta: FloatArray, plain: Evidence, evidence: Evidence) -> Evidence:
+    """Return the plain evidence with more variance for what lies below the others' prediction.
+
+    The residuals' scale is their median deviation, not the fitted noise: a few broken trials inflate that
+    one and would hide behind it.
+    """
+    if len(plain) < _ENOUGH_FOR_OUTLIERS:
+        return plain
+    process = Process(kernel, theta, evidence)
+    residual, variance = process.leave_one_out()
+    model_variance = variance - process.tables.noise[evidence.setup] * evidence.variance
+    scale = _typical_residuals(residual, evidence.setup, kernel.n_setups)[evidence.setup]
+    deviation = residual / np.sqrt(np.maximum(model_variance, 0) + scale**2)
+    return plain.with_variance(_doubt(deviation, plain.variance))
+
+
+def _doubted_unseen(kernel: Kernel, theta: FloatArray, sample: Evidence, unseen: Evidence) -> FloatArray:
+    """Return noise multiples for what was not in the sample, by what the sample believes of its places."""
+    process = Process(kernel, theta, sample)
+    first, place = distinct_rows([unseen.setup, *unseen.nodes.T])
+    mean, belief = process.believe_each(unseen.setup[first], unseen.nodes[first])
+    sd = np.sqrt(belief[place] + process.tables.noise[unseen.setup] * unseen.variance)
+    return _doubt((unseen.y - mean[place]) / sd, unseen.variance)
+
+
+def _doubt(deviation: FloatArray, variance: FloatArray) -> FloatArray:
+    """Return noise multiples that doubt what deviates downwards, in standard deviations.
+
+    Trials break downwards, so noise has a long lower tail: a Student t's, which raises the variance with the
+    deviation. What lies far below says nothing at all. Diverged trials are taken as they are.
+    """
+    low = np.minimum(deviation, 0.0)
+    tail = np.maximum((_TAIL + low**2) / (_TAIL + 1), 1.0)
+    doubted = np.where(deviation < -_OUTLIER_SDS, _OUTLIER_VARIANCE, tail)
+    return np.asarray(np.where(variance == 1.0, doubted, variance))
+
+
+def _typical_residuals(residual: FloatArray, setup: IntArray, n_setups: int) -> FloatArray:
+    """Return the scale of each setup's residuals [S]: their median deviation, drawn to that of all."""
+    deviation = np.maximum(np.abs(residual), 1e-6)
+    scale = np.full(n_setups, np.log(np.median(deviation)))
+    for s in np.unique(setup):
+        own = deviation[setup == s]
+        share = len(own) / (len(own) + _ENOUGH_FOR_OWN_SCALE)
+        scale[s] += share * (np.log(np.median(own)) - scale[s])
+    return np.asarray(_SD_OF_MEDIAN_DEVIATION * np.exp(scale))
+
+
+def _pool_replicates(evidence: Evidence) -> Evidence:
+    return pool(evidence, [1] * evidence.nodes.shape[1])
+
+
+def pool_to_fit(kernel: Kernel, evidence: Evidence, n_cells: int) -> Evidence:
+    """Pool replicates; where more than about `n_cells` are left, neighbours on the ordered axes too."""
+    places = evidence.take(distinct_rows(cells_of(evidence, [1] * len(kernel.axes)))[0])
+    for step in (1, 2, 4, 8):
+        steps = [step if axis.continuous else 1 for axis in kernel.axes]
+        if len(distinct_rows(cells_of(places, steps))[0]) <= n_cells:
+            break
+    return pool(evidence, steps)
+
+
+def hyperparameter_draws(found: Fit, n_draws: int, rng: np.random.Generator) -> list[FloatArray]:
+    """Return draws of the hyper-parameters: a Laplace approximation, reweighted by importance.
+
+    The noise profile of the setups stays at its most probable values.
+    """
+    posterior = Posterior(found.kernel, found.sample)
+    free = np.arange(found.kernel.layout.profile.start)
+    curvature, directions = np.linalg.eigh(_hessian(posterior, found.theta, free))
+    curvature = np.maximum(curvature, 1 / found.kernel.prior_sd.max() ** 2)
+    n_tried = 4 * n_draws
+    normal = rng.standard_normal((n_tried, len(free)))
+    tried = np.tile(found.theta, (n_tried, 1))
+    tried[:, free] += (normal / np.sqrt(curvature)) @ directions.T
+    tried = np.clip(tried, *np.array(found.kernel.bounds()).T)
+    log_weight = np.array([-posterior.value(theta) for theta in tried]) + 0.5 * (normal**2).sum(axis=1)
+    weight = np.exp(log_weight - log_weight.max())
+    weight = np.minimum(weight, np.sqrt(n_tried) * weight.mean())
+    return list(tried[rng.choice(n_tried, n_draws, p=weight / weight.sum())])
+
+
+def _hessian(posterior: Posterior, theta: FloatArray, free: IntArray, step: float = 1e-3) -> FloatArray:
+    """Return the curvature among the free hyper-parameters, by differences of the gradient."""
+    centre = posterior.value_and_gradient(theta)[1][free]
+    rows = []
+    for index in free:
+        moved = theta.copy()
+        moved[index] += step
+        rows.append((posterior.value_and_gradient(moved)[1][free] - centre) / step)
+    matrix = np.array(rows)
+    return 0.5 * (matrix + matrix.T)

@@ -1,0 +1,1 @@
+"""Data sets: where samples come from, what they must look like, how they are split."""

@@ -1,0 +1,171 @@
+"""Data sets as uint8 images, split into training, validation and test parts by a seed."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from kdsearch.distill.data.fingerprints import data_fingerprint
+from kdsearch.distill.data.images import Form, ImageFiles, StreamedImages
+from kdsearch.distill.data.labels import merge_labels
+from kdsearch.distill.data.remembered import remembered
+from kdsearch.distill.data.samples import Source
+from kdsearch.distill.data.sources import load_source
+from kdsearch.distill.data.splits import split_indices
+from kdsearch.errors import RequestError
+from kdsearch.spec.sections import Dataset
+
+MEMORY_LIMIT_BYTES = 4 * 2**30
+LOWEST_DEVIATION = 0.01  # of pixels in [0, 1]: two and a half of 255 steps
+_N_MEASURED = 10_000
+_MEASURED_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and their labels; a set too large for memory is streamed."""
+
+    images: UInt8[Tensor, "N C H W"] | StreamedImages
+    labels: Int64[Tensor, " N"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set as training uses it; `mean` and `std` are the training split's, of pixels in [0, 1].
+
+    `fingerprint` is a digest of its samples, None where its name decides them; `notes` say how it was read.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+    num_classes: int
+    in_channels: int
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+    fingerprint: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def load_dataset(
+    dataset: Dataset, *, in_channels: int | None = None, memory_limit_bytes: int = MEMORY_LIMIT_BYTES
+) -> ImageData:
+    """Return the data set that a spec names, split as it says.
+
+    Images of mixed or oblong sizes are resized by their shorter side and cut to the middle square of
+    `dataset.image_size` (224 where the spec gives none and the sizes differ).
+
+    Args:
+        dataset: The spec's section.
+        in_channels: 1 or 3 to convert the images; None leaves them as they are.
+        memory_limit_bytes: A set of more bytes than this is decoded anew each time it is asked for.
+
+    Raises:
+        RequestError: The files are missing, the sizes don't fit the data, or labels can't be merged.
+    """
+    source, fingerprint = _known_source(dataset)
+    source = _readable(source, fingerprint, dataset)
+    labels, classes = merge_labels(source.labels, source.classes, dataset)
+    if len(classes) < 2:
+        raise RequestError(
+            f"`dataset.name` {dataset.name!r} must have at least two classes, got {classes[0]!r} alone in "
+            f"{dataset.root or 'it'}. Put the images of each class into a folder of its own."
+        )
+    parts = split_indices(source.labels, source.n_test, dataset)
+    native = source.images.native_form()
+    form = Form(in_channels or native.n_channels, dataset.image_size or native.size)
+    n_bytes = sum(len(part) for part in parts) * form.n_channels * form.size**2
+    streamed = n_bytes > memory_limit_bytes
+    train, validation, test = (_split(source, labels, part, form, streamed) for part in parts)
+    mean, std = _pixel_statistics(train.images)
+    _check_statistics(mean, std, dataset)
+    return ImageData(
+        train=train,
+        validation=validation,
+        test=test,
+        num_classes=len(classes),
+        in_channels=form.n_channels,
+        image_size=form.size,
+        mean=mean,
+        std=std,
+        classes=classes,
+        fingerprint=fingerprint,
+        notes=source.all_notes(),
+    )
+
+
+def _known_source(dataset: Dataset) -> tuple[Source, str | None]:
+    """Return the samples and their fingerprint; a factory is asked once for both."""
+    source = load_source(dataset)
+    return source, source.fingerprint() if source.is_own else data_fingerprint(dataset)
+
+
+def _readable(source: Source, fingerprint: str | None, dataset: Dataset) -> Source:
+    """Return the samples, without those that can't be read where a spec says so."""
+    if not (dataset.skip_bad and isinstance(source.images, ImageFiles)):
+        return source
+    key = ("bad samples", dataset.model_dump_json(), fingerprint)
+    rest = source.without(remembered(key, source.images.failures))
+    n_pool = len(rest.labels) - (rest.n_test or 0)
+    n_classes = int(source.labels.max()) + 1
+    if not torch.bincount(rest.labels[:n_pool], minlength=n_classes).all():
+        raise RequestError(
+            "`dataset.skip_bad` must leave each class images to train on, got a class of bad ones alone. "
+            "Mend or remove them."
+        )
+    return rest
+
+
+def measured_deviations(std: tuple[float, ...]) -> list[float]:
+    """Return each channel's deviation; that of a constant one is kept as 1, which none of 0 to 1 can have."""
+    return [0.0 if value == 1.0 else value for value in std]
+
+
+def _check_statistics(mean: tuple[float, ...], std: tuple[float, ...], dataset: Dataset) -> None:
+    """Refuse images that are blank, or so dark that their range was mistaken."""
+    highest = max(measured_deviations(std))
+    if highest < LOWEST_DEVIATION:
+        told = " and ".join(f"{value:.3f}" for value in (max(mean), highest))
+        raise RequestError(
+            f"`dataset.name` {dataset.name!r} must give images that differ, got pixels from 0 to 1 of mean "
+            f"and deviation {told}. Give uint8 from 0 to 255, or floats from 0 to 1."
+        )
+
+
+def _split(
+    source: Source, labels: Int64[Tensor, " N"], index: Int64[Tensor, " M"], form: Form, streamed: bool
+) -> Split:
+    if streamed and isinstance(source.images, ImageFiles):
+        return Split(StreamedImages(source.images, index, form), labels[index])
+    return Split(source.images.load(index, form), labels[index])
+
+
+def _pixel_statistics(
+    images: UInt8[Tensor, "N C H W"] | StreamedImages,
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return each channel's mean and deviation in [0, 1], of 10,000 evenly spaced images where more."""
+    step = max(1, len(images) // _N_MEASURED)
+    chunks = torch.split(torch.arange(0, len(images), step), _MEASURED_AT_ONCE)
+    loaded = (
+        images.batches(chunks) if isinstance(images, StreamedImages) else (images[chunk] for chunk in chunks)
+    )
+    histogram = sum((_histogram(pixels) for pixels in loaded), torch.zeros(()))
+    values = torch.arange(256, dtype=torch.float64) / 255
+    shares = histogram / histogram.sum(1, keepdim=True)
+    mean = shares @ values
+    variance = shares @ values**2 - mean**2
+    # A channel that is constant is left at its value: dividing by 1 is as good as anything.
+    std = torch.where(variance > 1e-12, variance.clamp(min=0).sqrt(), torch.ones_like(variance))
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _histogram(pixels: UInt8[Tensor, "B C H W"]) -> Tensor:
+    """Return how often each channel has each of the 256 values: exact, whatever the batches."""
+    by_channel = pixels.transpose(0, 1).flatten(1).long()
+    return torch.stack([torch.bincount(values, minlength=256) for values in by_channel]).double()

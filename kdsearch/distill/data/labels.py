@@ -1,0 +1,91 @@
+"""How fine labels are: as the data set has them, or merged into coarser classes."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from kdsearch.distill.data.label_files import read_label_file
+from kdsearch.errors import RequestError
+from kdsearch.spec.sections import Dataset
+
+# CIFAR-100's superclasses as its authors publish them: 20 of 5 classes each.
+CIFAR100_SUPERCLASSES = {
+    "aquatic_mammals": ("beaver", "dolphin", "otter", "seal", "whale"),
+    "fish": ("aquarium_fish", "flatfish", "ray", "shark", "trout"),
+    "flowers": ("orchid", "poppy", "rose", "sunflower", "tulip"),
+    "food_containers": ("bottle", "bowl", "can", "cup", "plate"),
+    "fruit_and_vegetables": ("apple", "mushroom", "orange", "pear", "sweet_pepper"),
+    "household_electrical_devices": ("clock", "keyboard", "lamp", "telephone", "television"),
+    "household_furniture": ("bed", "chair", "couch", "table", "wardrobe"),
+    "insects": ("bee", "beetle", "butterfly", "caterpillar", "cockroach"),
+    "large_carnivores": ("bear", "leopard", "lion", "tiger", "wolf"),
+    "large_man-made_outdoor_things": ("bridge", "castle", "house", "road", "skyscraper"),
+    "large_natural_outdoor_scenes": ("cloud", "forest", "mountain", "plain", "sea"),
+    "large_omnivores_and_herbivores": ("camel", "cattle", "chimpanzee", "elephant", "kangaroo"),
+    "medium_mammals": ("fox", "porcupine", "possum", "raccoon", "skunk"),
+    "non-insect_invertebrates": ("crab", "lobster", "snail", "spider", "worm"),
+    "people": ("baby", "boy", "girl", "man", "woman"),
+    "reptiles": ("crocodile", "dinosaur", "lizard", "snake", "turtle"),
+    "small_mammals": ("hamster", "mouse", "rabbit", "shrew", "squirrel"),
+    "trees": ("maple_tree", "oak_tree", "palm_tree", "pine_tree", "willow_tree"),
+    "vehicles_1": ("bicycle", "bus", "motorcycle", "pickup_truck", "train"),
+    "vehicles_2": ("lawn_mower", "rocket", "streetcar", "tank", "tractor"),
+}
+
+
+def merge_labels(
+    labels: Int64[Tensor, " N"], classes: tuple[str, ...] | None, dataset: Dataset
+) -> tuple[Int64[Tensor, " N"], tuple[str, ...]]:
+    """Return the labels at the granularity that a spec asks for, with the classes' names.
+
+    `dataset.labels` is `fine`, `coarse` (CIFAR100) or a JSON or YAML file that maps every class, by
+    name or index, to its coarse class. Coarse classes are numbered in the order of their names.
+
+    Raises:
+        RequestError: The data set has no coarse labels, or the file does not map every class.
+    """
+    n_fine = max(int(labels.max()) + 1, len(classes or ()))
+    fine = classes or tuple(str(index) for index in range(n_fine))
+    if dataset.labels == "fine":
+        return labels, fine
+    coarse = _mapped(fine, _coarse_mapping(dataset), dataset)
+    names = sorted(set(coarse), key=_number_or_text)
+    if len(names) < 2:
+        raise RequestError(
+            f"`dataset.labels` must leave at least two classes, got {dataset.labels!r}, which puts all in "
+            f"{names[0]!r}. Name more of them."
+        )
+    table = torch.tensor([names.index(name) for name in coarse])
+    return table[labels], tuple(names)
+
+
+def _coarse_mapping(dataset: Dataset) -> Mapping[str, str]:
+    if dataset.labels != "coarse":
+        return read_label_file(dataset.labels)
+    if dataset.name != "CIFAR100":
+        raise RequestError(
+            f"`dataset.labels` must be fine or a mapping file for {dataset.name!r}, got 'coarse'. "
+            "CIFAR100 alone brings coarse labels; for others write a file with a line `class: its coarse "
+            "class` for each class."
+        )
+    return {fine: coarse for coarse, members in CIFAR100_SUPERCLASSES.items() for fine in members}
+
+
+def _mapped(fine: tuple[str, ...], mapping: Mapping[str, str], dataset: Dataset) -> list[str]:
+    """Return each class's coarse one; a file names all classes, or numbers all of them from 0."""
+    by_index = not any(name in mapping for name in fine)
+    keys = [str(index) for index in range(len(fine))] if by_index else list(fine)
+    missing = [name for name, key in zip(fine, keys, strict=True) if key not in mapping]
+    if missing:
+        raise RequestError(
+            f"`dataset.labels` must map every class, got {dataset.labels!r} without {', '.join(missing[:5])}"
+            f"{' …' if len(missing) > 5 else ''}. Add them."
+        )
+    return [mapping[key] for key in keys]
+
+
+def _number_or_text(name: str) -> tuple[float, str]:
+    """Return a key that sorts numbers by value, before texts; `1` and `01` differ by their text."""
+    return (int(name) if name.isdecimal() else float("inf"), name)

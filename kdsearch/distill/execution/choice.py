@@ -1,0 +1,264 @@
+"""Which executor trains a pack: measured briefly on its first batch, and remembered."""
+
+import copy
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from kdsearch.artifacts.files import write_whole
+from kdsearch.distill.devices import is_out_of_memory
+from kdsearch.distill.execution.agreement import disagreement
+from kdsearch.distill.execution.dropout import draws_globally
+from kdsearch.distill.execution.executor import Executor, MemberLoss
+from kdsearch.distill.execution.fused import FusedPack
+from kdsearch.distill.execution.graphed import GraphedStep
+from kdsearch.distill.execution.looped import LoopedPack
+from kdsearch.distill.execution.precision import Precision
+
+Way: TypeAlias = Literal["looped", "looped_channels_last", "fused"]
+
+_ROUNDS = (3, 20)  # at least and at most; as many as fit into _BUDGET_S
+_BUDGET_S = 0.5
+_MARGIN = 0.97  # another way must be this much faster than the first, so that noise rarely decides
+_HOPELESS = 1.5  # fusing that is this much slower on a part of the batch is not measured on the whole
+
+
+@dataclass(frozen=True)
+class PackPlan:
+    """How a pack's executor is to be built.
+
+    Args:
+        precision: The forward pass's arithmetic.
+        seeds: Each member's seed.
+        compiled: Compile the forward pass.
+        random: The networks draw from the global generators, so that only a loop keeps members apart.
+        graphed: Steps of a fused pack are replayed as a CUDA graph, where they can be.
+    """
+
+    precision: Precision
+    seeds: Sequence[int]
+    compiled: bool = False
+    random: bool = False
+    graphed: bool = False
+
+    def build(self, way: Way, models: Sequence[nn.Module]) -> Executor:
+        """Return the executor of a way, made of these networks."""
+        if way == "fused":
+            return FusedPack(models, self.precision, compiled=self.compiled)
+        return LoopedPack(
+            models,
+            self.precision,
+            channels_last=way == "looped_channels_last",
+            seeds=self.seeds if self.random else None,
+            compiled=self.compiled,
+        )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a pack is trained, and whether its networks draw from the global generators."""
+
+    way: Way
+    random: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the choice as plain values."""
+        return dict(self.__dict__)
+
+
+def measured_choice(
+    models: Sequence[nn.Module], images: Tensor, loss_on: Callable[[int], MemberLoss], plan: PackPlan
+) -> Choice:
+    """Return the fastest way of training these networks, measured on copies of them.
+
+    Args:
+        models: The members' networks; they stay untouched.
+        images: A batch.
+        loss_on: Gives the loss on the batch's first n images.
+        plan: How executors are built; they are measured uncompiled.
+    """
+    random = draws_globally(models[0], images[:2])
+    plan = replace(plan, random=random, compiled=False)
+    ways = possible_ways(models, images, plan)
+    if len(ways) == 1:
+        return Choice(ways[0], random)
+    return Choice(preferred(measured_seconds(ways, models, images, loss_on, plan)), random)
+
+
+def possible_ways(models: Sequence[nn.Module], images: Tensor, plan: PackPlan) -> list[Way]:
+    """Return the ways that train these networks as the plain loop does, which is the first."""
+    layered = any(isinstance(module, nn.Conv2d) for module in models[0].modules())
+    others: list[Way] = ["looped_channels_last"] if layered else []
+    others += ["fused"] if len(models) > 1 else []
+    return ["looped", *(way for way in others if way_problem(way, models[0], images, plan) is None)]
+
+
+def way_problem(way: Way, model: nn.Module, images: Tensor, plan: PackPlan) -> str | None:
+    """Return why networks of this kind can't be trained in a way, or None where they can."""
+    if way == "looped":
+        return None
+    if way == "fused":
+        return fusing_problem(model, images, plan.precision)
+    return disagreement(way, model, images, plan)
+
+
+def fusing_problem(model: nn.Module, images: Tensor, precision: Precision) -> str | None:
+    """Return why networks of this kind can't be fused, or None where they can."""
+    if draws_globally(model, images):
+        return "it draws random numbers of another kind than nn.Dropout's"
+    try:
+        pack = FusedPack([copy.deepcopy(model), copy.deepcopy(model)], precision)
+        pack.backward(images[:2], lambda logits, _: (logits.mean((1, 2)), logits), 0)
+        pack.logits(images[:2])
+    except Exception as error:  # a foreign network may fail under vmap in any way
+        if is_out_of_memory(error):
+            raise
+        return f"torch.func can't vectorise it ({type(error).__name__}: {str(error).splitlines()[0]})"
+    problem = disagreement("fused", model, images, PackPlan(precision, seeds=()))
+    return None if problem is None else f"fused it would train otherwise than alone: {problem}"
+
+
+def measured_seconds(
+    ways: Sequence[Way],
+    models: Sequence[nn.Module],
+    images: Tensor,
+    loss_on: Callable[[int], MemberLoss],
+    plan: PackPlan,
+) -> dict[Way, float]:
+    """Return the best time of one step in each way, in seconds of CPU or GPU; ways take turns, on copies.
+
+    Fusing is left out where it is far behind on an eighth of the batch, and any way that runs out of memory.
+    Loops are always measured on the whole: they look slow on a part, and gain with its size.
+
+    Args:
+        ways: The ways to measure, the default first.
+        models: The members' networks; they stay untouched.
+        images: A batch.
+        loss_on: Gives the loss on the batch's first n images.
+        plan: How executors are built.
+    """
+    part = max(len(images) // 8, 2)
+    shorter = _measured(ways, models, images[:part], loss_on(part), plan)
+    loop = min((seconds for way, seconds in shorter.items() if way != "fused"), default=float("inf"))
+    promising = [way for way, seconds in shorter.items() if way != "fused" or seconds <= _HOPELESS * loop]
+    if len(promising) <= 1:
+        return {way: shorter[way] for way in promising}
+    return _measured(promising, models, images, loss_on(len(images)), plan)
+
+
+def _measured(
+    ways: Sequence[Way], models: Sequence[nn.Module], images: Tensor, loss: MemberLoss, plan: PackPlan
+) -> dict[Way, float]:
+    warmed = {way: _warmed(way, models, images, loss, plan) for way in ways}
+    steps = {way: step for way, step in warmed.items() if step is not None}
+    best = {way: _seconds(step, images.device) for way, step in steps.items()}
+    rounds = int(_BUDGET_S / sum(best.values(), start=1e-9))
+    for _ in range(min(max(rounds, _ROUNDS[0]), _ROUNDS[1]) - 1):
+        for way, step in steps.items():
+            best[way] = min(best[way], _seconds(step, images.device))
+    return best
+
+
+def _warmed(
+    way: Way, models: Sequence[nn.Module], images: Tensor, loss: MemberLoss, plan: PackPlan
+) -> Callable[[], Tensor] | None:
+    """Return a step of training in a way, taken once before; None where memory does not suffice."""
+    try:
+        pack = plan.build(way, [copy.deepcopy(model) for model in models])
+        step = partial(pack.backward, images, loss, 0)
+        if plan.graphed and isinstance(pack, FusedPack) and pack.is_replayable:
+            step = partial(GraphedStep(pack, lambda _: pack.backward(images, loss, 0)), [])
+        step()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+    return step
+
+
+def preferred(seconds: Mapping[Way, float]) -> Way:
+    """Return the fastest way, or the first one where none is clearly faster.
+
+    Raises:
+        torch.OutOfMemoryError: No way was measured, for want of memory.
+    """
+    if not seconds:
+        raise torch.OutOfMemoryError("No way of training this pack fits the device's memory.")
+    first = next(iter(seconds))
+    fastest = min(seconds, key=lambda way: seconds[way])
+    return fastest if seconds[fastest] < _MARGIN * seconds[first] else first
+
+
+class ChoiceMemory:
+    """The choices that were measured, kept in a JSON file for all processes.
+
+    Args:
+        path: The file; it is made with the first choice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, Any] = {}
+
+    @staticmethod
+    @cache
+    def at(path: Path) -> "ChoiceMemory":
+        """Return this process's memory of a file."""
+        return ChoiceMemory(path)
+
+    def get(self, key: str, measure: Callable[[], Choice]) -> Choice:
+        """Return a key's choice, measured where nobody has or where the file is not as it was written."""
+        if key not in self._known:
+            self._known |= self._read()
+        if key not in self._known:
+            self._known[key] = measure().to_dict()
+            self._write()
+        return Choice(**self._known[key])
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self._path.read_text())
+            choices, digest = dict(found["choices"]), found["sha256"]
+        except (OSError, ValueError, TypeError, KeyError):
+            return {}
+        return choices if digest == _digest(choices) else {}
+
+    def _write(self) -> None:
+        """Add to the file; when two processes write at once, one choice may have to be measured again."""
+        choices = {**self._read(), **self._known}
+        document = json.dumps({"choices": choices, "sha256": _digest(choices)}, indent=1, sort_keys=True)
+        with suppress(OSError):  # where the disk is full, it is measured again
+            write_whole(self._path, document.encode())
+
+
+def _digest(choices: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).hexdigest()
+
+
+def device_name(device: torch.device) -> str:
+    """Return what decides a device's speed: a GPU's name, or the number of threads on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} with {torch.get_num_threads()} threads"
+
+
+def _seconds(step: Callable[[], Tensor], device: torch.device) -> float:
+    """Return the time of one step: on a GPU from start to end, on a CPU what the process spent."""
+    if device.type != "cuda":
+        start = time.process_time()
+        step()
+        return time.process_time() - start
+    torch.cuda.synchronize(device)  # or it would wait for what came before
+    start = time.perf_counter()
+    step()
+    torch.cuda.synchronize(device)
+    return time.perf_counter() - start

@@ -1,0 +1,1 @@
+"""Optimizers of packs, and learning-rate schedules."""

@@ -1,0 +1,216 @@
+"""What a training brings, looked at before anything starts: networks, weights and objective."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from kdsearch.distill.data.dataset import ImageData, load_dataset
+from kdsearch.distill.data.preprocessing import described
+from kdsearch.distill.factories import place_of
+from kdsearch.distill.models import is_users
+from kdsearch.distill.objectives import OwnTerm
+from kdsearch.distill.randomness import seeded, stream
+from kdsearch.distill.teachers.initial_students import starting_recipe
+from kdsearch.distill.teachers.recipes import TeacherRecipe, recipe_of
+from kdsearch.distill.teachers.setting_names import settings_of
+from kdsearch.distill.teachers.supervised import batch_size_of
+from kdsearch.distill.weights.prepared_networks import build_prepared, preparation_of
+from kdsearch.distill.weights.published import check_published
+from kdsearch.distill.weights.starts import Start, fresh, load_checkpoint, refuse_untrained
+from kdsearch.errors import KDSearchError, RequestError
+from kdsearch.spec import TrainingSpec
+from kdsearch.spec.catalogue import USUAL_TEMPERATURES, ignores_temperature
+from kdsearch.spec.sections import Finetune, Pretraining
+
+_N_EXAMPLES = 8
+
+
+def check_training(
+    spec: TrainingSpec, data: ImageData | None = None, *, temperatures: Sequence[float] = USUAL_TEMPERATURES
+) -> list[str]:
+    """Look at all that a training brings and return what a user should know of it.
+
+    Nothing is trained, downloaded or written.
+
+    Args:
+        spec: How one student is trained, as `StudySpec.resolve` gives it.
+        data: The study's images, where they are at hand.
+        temperatures: Some that the study may try, its lowest and highest among them.
+
+    Raises:
+        RequestError: Something can't be had, or does not fit; in one line.
+    """
+    data = load_dataset(spec.dataset) if data is None else data
+    notes = [*check_networks(spec, data), *check_weights(spec, data)]
+    return [*notes, *check_objective(spec, data, temperatures)]
+
+
+def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
+    """Build student and teacher; return what they are fed with where it is not the data as they are."""
+    notes = []
+    for name, section in (("student", spec.student), ("teacher", spec.teacher)):
+        if name == "teacher" and not spec.objective.alpha:
+            continue
+        with settings_of("teacher" if name == "teacher" else "student"), _in_one_line(f"{name}.arch"):
+            model = build_prepared(section, data)
+            if name == "student" and not any(own.requires_grad for own in model.parameters()):
+                raise RequestError(
+                    f"`arch` must have parameters that are trained, got {section.arch!r}, all of them "
+                    "frozen. Let its factory leave them trainable."
+                )
+            if is_users(section.arch):
+                notes.append(check_output(model, section.arch, name, data))
+            notes.append(described(name, preparation_of(section, data), data))
+    return [note for note in notes if note is not None]
+
+
+def check_output(model: nn.Module, arch: str, name: str, data: ImageData) -> str | None:
+    """Call a user's network once in training and twice in evaluation; return a word on what it draws."""
+    shape = (_N_EXAMPLES, data.in_channels, data.image_size, data.image_size)
+    images = torch.randn(shape, generator=stream(0, "output"))
+    trial = copy.deepcopy(model)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        trained = trial.train()(images)
+        logits, again = trial.eval()(images), trial(images)
+    if not isinstance(trained, torch.Tensor) or trained.shape != logits.shape:
+        got = tuple(trained.shape) if isinstance(trained, torch.Tensor) else type(trained).__name__
+        raise RequestError(
+            f"`arch` must give logits alone in training too, got {arch!r} with {got} there. Leave out its "
+            "auxiliary outputs."
+        )
+    if not bool(logits.isfinite().all()):
+        raise RequestError(f"`arch` must give finite logits, got {arch!r} with NaN or infinity in them.")
+    if bool((logits >= 0).all()) and torch.allclose(logits.sum(1), torch.ones(()).to(logits), atol=1e-3):
+        raise RequestError(
+            f"`arch` must give logits, got {arch!r}, whose outputs are probabilities: a temperature divides "
+            "logits. Leave out its softmax."
+        )
+    return None if torch.equal(logits, again) else f"{name}: draws at random in evaluation too"
+
+
+def check_weights(spec: TrainingSpec, data: ImageData) -> list[str]:
+    """Load what checkpoints hold into the networks; return what was chosen, and what stays random."""
+    notes = []
+    if spec.objective.alpha:
+        recipe = recipe_of(spec)
+        with settings_of("teacher"):
+            start = _start_of(recipe, data)
+            refuse_untrained(start, recipe.teacher.finetune)
+            notes += _said_of("teacher", start, recipe)
+        notes += _said_of_batches(recipe.teacher.finetune, len(data.train))
+    if isinstance(spec.student.init, Pretraining):
+        with settings_of("student"):
+            recipe = starting_recipe(spec, build_prepared(spec.student, data), 0) or recipe_of(spec)
+            notes += _said_of("student", _start_of(recipe, data), recipe)
+    return notes
+
+
+def check_objective(
+    spec: TrainingSpec, data: ImageData, temperatures: Sequence[float] = USUAL_TEMPERATURES
+) -> list[str]:
+    """Call a user's objective once; return a word where the temperature has no effect."""
+    objective = spec.objective
+    if not has_temperature(spec, data.num_classes, temperatures):
+        why = "its weight `objective.alpha` is 0" if not objective.alpha else "it does not use it"
+        return [
+            f"`objective.temperature` has no effect on {objective.name!r}: {why}. No temperature is best."
+        ]
+    return []
+
+
+def has_temperature(
+    spec: TrainingSpec, num_classes: int = 10, temperatures: Sequence[float] = USUAL_TEMPERATURES
+) -> bool:
+    """Return whether the temperature changes a training's loss.
+
+    A user's objective is called at each of the temperatures, each time as new, on the same logits and with
+    the same numbers where it draws at random.
+
+    Args:
+        spec: The training.
+        num_classes: Of the data.
+        temperatures: Those that are compared.
+
+    Raises:
+        RequestError: The user's objective does not fit, or raises.
+    """
+    objective = spec.objective
+    if ":" not in objective.name:
+        return not ignores_temperature(objective.name, objective.alpha)
+    first, *others = (_tried(spec, temperature, num_classes) for temperature in temperatures)
+    differs = any(not torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
+    return differs and objective.alpha > 0
+
+
+def _tried(spec: TrainingSpec, temperature: float, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the loss of a user's objective on some logits, and its gradient."""
+    objective, generator = spec.objective, stream(0, "objective")
+    student = (3 * torch.randn(_N_EXAMPLES, num_classes, generator=generator)).requires_grad_()
+    teacher = 3 * torch.randn(_N_EXAMPLES, num_classes, generator=generator)
+    targets = torch.randint(0, num_classes, (_N_EXAMPLES,), generator=generator)
+    given = teacher.clone()
+    with _in_one_line("objective.name"), seeded(0):
+        loss = OwnTerm(objective.name, objective.options)(student, given, targets, temperature)
+        (gradient,) = torch.autograd.grad(loss, student)
+    if not torch.equal(given, teacher):
+        raise RequestError(
+            f"`objective.name` {objective.name!r} must leave the teacher's logits as they are: other "
+            "students get them too. Work on a copy."
+        )
+    if not bool(torch.isfinite(loss)) or not bool(torch.isfinite(gradient).all()):
+        raise RequestError(
+            f"`objective.name` {objective.name!r} must give a finite loss and gradient, got {float(loss):g} "
+            f"on ordinary logits at a temperature of {temperature:g}. Compute it from log-softmax, say."
+        )
+    return loss.detach(), gradient
+
+
+def _start_of(recipe: TeacherRecipe, data: ImageData) -> Start:
+    """Return what loading a recipe's weights leaves as it was drawn, as far as files tell it."""
+    teacher = recipe.teacher
+    pretraining = teacher.pretraining
+    model = build_prepared(teacher, data)
+    if not isinstance(pretraining, Pretraining):
+        return fresh(model)
+    if pretraining.checkpoint is not None:
+        return load_checkpoint(model, pretraining.checkpoint, new_stem=teacher.stem == "small")
+    if pretraining.weights is not None:
+        check_published(teacher.arch, pretraining.weights)
+        return Start()
+    return Start(fresh(model).untrained, "a pretraining on another data set gives no head")
+
+
+def _said_of(name: str, start: Start, recipe: TeacherRecipe) -> list[str]:
+    notes = [] if start.note is None else [f"{name}: {start.note}"]
+    if start.untrained and recipe.teacher.pretraining != "none":
+        notes.append(f"{name}: {', '.join(start.untrained[:3])} are drawn anew, since {start.why}")
+    return notes
+
+
+def _said_of_batches(finetune: Finetune, n_train: int) -> list[str]:
+    size = batch_size_of(finetune, n_train)
+    if size == finetune.batch_size or not finetune.epochs + finetune.head_epochs:
+        return []
+    return [
+        f"teacher: batches hold {size} images instead of {finetune.batch_size}, a quarter of the {n_train} "
+        "there are, so that an epoch is no single step"
+    ]
+
+
+@contextmanager
+def _in_one_line(setting: str) -> Iterator[None]:
+    """Say in one line what a user's own code raises."""
+    try:
+        yield
+    except KDSearchError:
+        raise
+    except (Exception, SystemExit) as error:  # it may raise anything
+        where = place_of(error.__traceback__)
+        place = f" in {where}" if where else ""
+        first = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
+        raise RequestError(
+            f"`{setting}` must run, but raises {type(error).__name__}{place}: {first}. Correct it there."
+        ) from error

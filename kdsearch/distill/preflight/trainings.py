@@ -1,0 +1,143 @@
+"""What can be known of a study's trainings before one is begun, and about what they cost."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from kdsearch.distill.data.dataset import ImageData, load_dataset
+from kdsearch.distill.factories import place_of, words_of
+from kdsearch.distill.preflight.checks import check_training, has_temperature
+from kdsearch.distill.training.size import PackForecast, forecast
+from kdsearch.distill.weights.prepared_networks import build_prepared
+from kdsearch.errors import KDSearchError, RequestError
+from kdsearch.spec import TrainingSpec
+from kdsearch.spec.sections import Dataset, Student, Teacher
+
+_N_TIMED = 16  # examples of the step that is measured: few enough for a large network on a CPU
+_N_STEPS = 3
+_QUICK_S = 0.1  # a step that is shorter shows how long calls take, not how long computing does
+_LONG_S = 10.0
+_MOST_TIMED = 1024
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training costs here: seconds of each example's step, by network, and the data's bytes."""
+
+    student_s: float
+    teacher_s: float
+    data_bytes: int
+
+
+class Preflight:
+    """Checks trainings one after another, and reads the data that they share once."""
+
+    def __init__(self) -> None:
+        self._data: dict[str, ImageData] = {}
+        self._notes: dict[str, None] = {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the trainings that were checked."""
+        return tuple(self._notes)
+
+    def check_all(self, trainings: Iterable[tuple[TrainingSpec, Sequence[float]]]) -> None:
+        """Check that each training could begin.
+
+        Args:
+            trainings: Each with some temperatures that are tried, the lowest and the highest among them.
+
+        Raises:
+            RequestError: Data can't be read, a network can't be built or its weights don't fit it, or a
+                user's objective can't take a batch or does not use the temperature.
+        """
+        for training, temperatures in trainings:
+            data = self.data_of(training.dataset)
+            self._notes |= dict.fromkeys(check_training(training, data, temperatures=temperatures))
+            refuse_without_temperature(training, data.num_classes, temperatures)
+            self.forecast(training)
+
+    def forecast(self, training: TrainingSpec) -> PackForecast:
+        """Return what a pack of a training takes."""
+        return forecast(training, self.data_of(training.dataset))
+
+    def cost(self, training: TrainingSpec, pack: int) -> Cost:
+        """Return what a training costs on this machine's CPU in packs of a size, by steps of each network."""
+        data = self.data_of(training.dataset)
+        batch, tuned = training.training.batch_size, training.teacher.finetune.batch_size
+        student = _example_s(training.student, data, min(pack * batch, _MOST_TIMED))
+        teacher = 0.0
+        if training.objective.alpha > 0:
+            teacher = _example_s(training.teacher, data, min(tuned, _MOST_TIMED))
+        n_images = len(data.train) + len(data.validation) + len(data.test)
+        return Cost(student, teacher, n_images * data.in_channels * data.image_size**2)
+
+    def data_of(self, dataset: Dataset) -> ImageData:
+        """Return a data set, read once."""
+        key = dataset.model_dump_json()
+        if key not in self._data:
+            with _own_code("dataset.name", dataset.name):
+                self._data[key] = load_dataset(dataset)
+        return self._data[key]
+
+
+def refuse_without_temperature(
+    training: TrainingSpec, num_classes: int, temperatures: Sequence[float]
+) -> None:
+    """Refuse a user's objective for which no temperature is best: answers could not know of it later.
+
+    Raises:
+        RequestError: Its loss is the same at all of the temperatures, or it can't be called.
+    """
+    objective = training.objective
+    if ":" not in objective.name or not objective.alpha:
+        return
+    if not has_temperature(training, num_classes, temperatures):
+        tried = " and ".join(f"{temperature:g}" for temperature in (min(temperatures), max(temperatures)))
+        raise RequestError(
+            f"`objective.name` {objective.name!r} must use the temperature, got the same loss and gradient "
+            f"at {tried}: a study would answer with luck. Let it divide the logits by its fourth argument."
+        )
+
+
+def _example_s(network: Student | Teacher, data: ImageData, n_together: int) -> float:
+    """Return the seconds that one example's forward and backward pass take here, many together.
+
+    A large network is measured on a few, since it gains nothing by more.
+    """
+    model = build_prepared(network, data)
+    few = _step_s(model, data, _N_TIMED)
+    if few < _LONG_S:  # the first one also begins what torch does once
+        few = _step_s(model, data, _N_TIMED)
+    if few > _QUICK_S:
+        return few / _N_TIMED
+    return min(_step_s(model, data, n_together) for _ in range(_N_STEPS)) / n_together
+
+
+def _step_s(model: nn.Module, data: ImageData, n: int) -> float:
+    images = torch.rand(n, data.in_channels, data.image_size, data.image_size)
+    labels = torch.arange(n) % data.num_classes
+    model.train()
+    start = time.perf_counter()
+    F.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]  # torch's own lack
+    return time.perf_counter() - start
+
+
+@contextmanager
+def _own_code(setting: str, name: str) -> Iterator[None]:
+    """Say in one line what breaks in a user's own code; ours raises errors of its own."""
+    try:
+        yield
+    except (KeyboardInterrupt, KDSearchError):
+        raise
+    except BaseException as error:
+        if ":" not in name:
+            raise
+        where = place_of(error.__traceback__)
+        said = " ".join(words_of(error).split()) + (f" ({where})" if where else "")
+        raise RequestError(f"`{setting}` must be something that works, got {name!r}: {said}.") from error

@@ -1,0 +1,1 @@
+"""Teachers and starting weights of students: recipes, their training, their logits."""

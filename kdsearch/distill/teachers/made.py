@@ -1,0 +1,280 @@
+"""Teachers: each recipe trained once, kept under its digest, and measured."""
+
+import errno
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdsearch.artifacts.files import exclusive
+from kdsearch.artifacts.store import ArtifactStore, Place, store_at
+from kdsearch.distill.data.dataset import ImageData, Split, load_dataset
+from kdsearch.distill.data.fingerprints import data_fingerprint
+from kdsearch.distill.data.sources import load_source
+from kdsearch.distill.devices import chosen_device, on_device
+from kdsearch.distill.models import layout_of
+from kdsearch.distill.models.batches_of_one import check_batch_size
+from kdsearch.distill.randomness import stream
+from kdsearch.distill.teachers.calibration import accuracy, calibration_error, soft_target_entropy
+from kdsearch.distill.teachers.loading import load_teacher, load_weights_of
+from kdsearch.distill.teachers.recipes import TeacherRecipe, is_known_by_name, pretraining_data, recipe_of
+from kdsearch.distill.teachers.records import (
+    RECORD_FILE,
+    TEACHERS,
+    WEIGHTS_FILE,
+    TeacherRecord,
+    find_record,
+    teacher_entry,
+)
+from kdsearch.distill.teachers.relatives import say_what_changed, stand_in
+from kdsearch.distill.teachers.setting_names import settings_of
+from kdsearch.distill.teachers.supervised import SupervisedTraining, finetune_of
+from kdsearch.distill.tensor_bytes import tensor_bytes
+from kdsearch.distill.views.batches import Views
+from kdsearch.distill.weights.prepared_networks import build_prepared, preparation_of
+from kdsearch.distill.weights.published import load_published
+from kdsearch.distill.weights.starts import Start, fresh, load_checkpoint, load_weights, refuse_untrained
+from kdsearch.errors import RequestError, RunError
+from kdsearch.spec.sections import Augment, Finetune, Pretraining, Teacher
+
+__all__ = [
+    "TeacherRecipe",
+    "TeacherRecord",
+    "ensure_teacher",
+    "load_start",
+    "load_teacher",
+    "load_weights_of",
+    "recipe_of",
+]
+
+TEMPERATURES = (1, 2, 4, 8, 16, 40)
+_RESUME_FILE = "resume.pt"
+_EVALUATION_BATCH = 512
+_log = logging.getLogger(__name__)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+
+
+def ensure_teacher(
+    recipe: TeacherRecipe, artifacts: Place, device: torch.device | str | None = None
+) -> TeacherRecord:
+    """Return a recipe's teacher, trained now if it never was; of processes that ask at once, one trains.
+
+    That holds for all that share a folder; at a URL for those of a node, and two nodes may both train.
+
+    Args:
+        recipe: What decides the weights.
+        artifacts: The folder or the URL of the artifact store.
+        device: Where to train; None stands for CUDA where there is one.
+
+    Raises:
+        RequestError: The recipe's data or weights can't be had.
+        RunError: The training diverged, what is stored is damaged, or it can't be stored.
+    """
+    store = store_at(artifacts)
+    with settings_of(recipe.role), _storable(store):
+        record = find_record(store, recipe.digest, WEIGHTS_FILE) or stand_in(recipe, store)
+        if record is None:
+            recipe = _with_data_at_hand(recipe)
+            entry = teacher_entry(recipe.digest)
+            with exclusive(store.root / entry):
+                record = find_record(store, recipe.digest, WEIGHTS_FILE)
+                if record is None:
+                    if not store.recover(entry):
+                        say_what_changed(recipe, store)
+                        _Making(recipe, artifacts, chosen_device(device)).run()
+                    record = find_record(store, recipe.digest, WEIGHTS_FILE)
+    if record is None:
+        raise RunError(f"The teacher in {store.address(entry)} has vanished. Let nothing else write there.")
+    return record
+
+
+def _with_data_at_hand(recipe: TeacherRecipe) -> TeacherRecipe:
+    """Return a recipe whose digest knows its data, downloaded first where a spec allows it."""
+    pretraining = recipe.teacher.pretraining
+    used = [recipe.dataset]
+    if isinstance(pretraining, Pretraining) and pretraining.dataset is not None:
+        used.append(pretraining_data(pretraining, recipe.dataset))
+    for dataset in used:
+        if dataset.download and not is_known_by_name(dataset.name) and data_fingerprint(dataset) is None:
+            load_source(dataset)
+    return replace(recipe)
+
+
+@contextmanager
+def _storable(store: ArtifactStore) -> Iterator[None]:
+    """Say what to do where a teacher's files can't be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise RunError(
+            f"A teacher could not be stored in {store.root / TEACHERS}: {error.strerror}. "
+            f"Free space there or name another folder in {store.setting}, and launch again."
+        ) from error
+
+
+def load_start(
+    model: nn.Module, recipe: TeacherRecipe, data: ImageData, artifacts: Place, device: torch.device | str
+) -> Start:
+    """Load the weights that a recipe's pretraining gives, trained here first where it says so.
+
+    Args:
+        model: The network, freshly initialised; a head of other classes stays so.
+        recipe: Names the pretraining.
+        data: The images that the network is for.
+        artifacts: The folder or the URL of the artifact store.
+        device: Where a pretraining is run.
+
+    Returns:
+        What stays as it was drawn.
+    """
+    pretraining = recipe.teacher.pretraining
+    if not isinstance(pretraining, Pretraining):
+        return fresh(model)
+    small_stem = recipe.teacher.stem == "small"
+    size = preparation_of(recipe.teacher, data).size
+    if pretraining.weights is not None:
+        seen = replace(data, image_size=size)
+        weights = pretraining.weights
+        return load_published(
+            model, recipe.teacher.arch, weights, seen, new_stem=small_stem, is_prepared=True
+        )
+    if pretraining.checkpoint is not None:
+        start = load_checkpoint(model, pretraining.checkpoint, new_stem=small_stem)
+        if start.note is not None:
+            _log.warning("%s.", start.note)
+        return start
+    finetune = finetune_of(pretraining, model, pretraining.epochs or 0)
+    first = _first_recipe(pretraining, recipe, replace(data, image_size=size), finetune)
+    record = ensure_teacher(first, artifacts, device)
+    return load_weights(model, load_weights_of(record), source=record.path, new_head=True)
+
+
+def _first_recipe(
+    pretraining: Pretraining, recipe: TeacherRecipe, data: ImageData, finetune: Finetune
+) -> TeacherRecipe:
+    """Return the recipe of a pretraining on a data set, its images made like the study's."""
+    teacher = recipe.teacher
+    own = pretraining_data(pretraining, recipe.dataset)
+    dataset = own.model_copy(update={"image_size": data.image_size})
+    first = Teacher(arch=teacher.arch, stem=teacher.stem, seed=teacher.seed, finetune=finetune)
+    return TeacherRecipe(dataset, recipe.augment, first, data.in_channels, role="pretraining")
+
+
+class _Making:
+    """The making of one recipe's teacher, from its data to its record."""
+
+    def __init__(self, recipe: TeacherRecipe, artifacts: Place, device: torch.device) -> None:
+        self._recipe = recipe
+        self._artifacts = artifacts
+        self._store = store_at(artifacts)
+        self._device = device
+        self._data = load_dataset(recipe.dataset, in_channels=recipe.in_channels)
+
+    def run(self) -> None:
+        """Train the teacher, measure it and put both into the store."""
+        start = time.perf_counter()
+        with on_device(self._device):
+            training = self._trained()
+            measured = self._measured(training.model)
+        record = {**measured, "seconds": time.perf_counter() - start}
+        weights = {name: value.cpu() for name, value in training.model.state_dict().items()}
+        files: dict[str, bytes | memoryview] = {WEIGHTS_FILE: tensor_bytes(weights)}
+        if _can_go_on(self._recipe):
+            files[_RESUME_FILE] = tensor_bytes(training.state_dict())
+        files[RECORD_FILE] = json.dumps(record, indent=1).encode()
+        self._store.keep(teacher_entry(self._recipe.digest), files)
+
+    def _trained(self) -> SupervisedTraining:
+        recipe, data = self._recipe, self._data
+        model = self._fresh_model().to(self._device)
+        self._check_batch_size(model)
+        views = Views(data.train, recipe.augment, data.mean, data.std, self._device)
+        teacher = recipe.teacher
+        training = SupervisedTraining(
+            model, views, teacher.finetune, seed=teacher.seed, layout=layout_of(teacher.arch)
+        )
+        shorter = self._shorter_training()
+        if shorter is not None:
+            training.load_state_dict(torch.load(shorter, map_location=self._device, weights_only=True))
+        else:
+            start = load_start(model, recipe, data, self._artifacts, self._device)
+            refuse_untrained(start, recipe.teacher.finetune)
+            training.train_head()
+        training.train()
+        return training
+
+    def _check_batch_size(self, model: nn.Module) -> None:
+        data, finetune = self._data, self._recipe.teacher.finetune
+        if finetune.epochs:
+            shape = (data.in_channels, data.image_size, data.image_size)
+            check_batch_size(model, shape, finetune.batch_size, len(data.train), "finetune.batch_size")
+
+    def _fresh_model(self) -> nn.Module:
+        teacher = self._recipe.teacher
+        return build_prepared(teacher, self._data, stream(teacher.seed, "teacher"))
+
+    def _shorter_training(self) -> Path | None:
+        """Return the state of the longest shorter training that this one only has to continue."""
+        if not _can_go_on(self._recipe):
+            return None
+        made = self._store.entries(TEACHERS)
+        for epochs in range(self._recipe.teacher.finetune.epochs - 1, 0, -1):
+            digest = self._recipe.with_epochs(epochs).digest
+            folder = self._store.find(teacher_entry(digest), _RESUME_FILE) if digest in made else None
+            if folder is not None and (folder / _RESUME_FILE).exists():
+                return folder / _RESUME_FILE
+        return None
+
+    def _measured(self, model: nn.Module) -> dict[str, Any]:
+        data = self._data
+        splits = (data.train, data.validation, data.test)
+        train, validation, test = (self._logits(model, split) for split in splits)
+        entropy = {str(t): soft_target_entropy(train, float(t)) for t in TEMPERATURES}
+        return {
+            "digest": self._recipe.digest,
+            "recipe": self._recipe.to_dict(),
+            "num_classes": data.num_classes,
+            "in_channels": data.in_channels,
+            "image_size": data.image_size,
+            "preparation": self._preparation(),
+            "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "train_accuracy": accuracy(train, data.train.labels),
+            "val_accuracy": accuracy(validation, data.validation.labels),
+            "test_accuracy": accuracy(test, data.test.labels),
+            "calibration_error": calibration_error(validation, data.validation.labels),
+            "entropy": entropy,
+            "relative_entropy": {t: nats / math.log(data.num_classes) for t, nats in entropy.items()},
+        }
+
+    def _preparation(self) -> dict[str, Any]:
+        """Return what the teacher is fed with, and how the images are normalised from which it is made."""
+        data = self._data
+        found = asdict(preparation_of(self._recipe.teacher, data))
+        return {**found, "data_mean": data.mean, "data_std": data.std}
+
+    @torch.no_grad()
+    def _logits(self, model: nn.Module, split: Split) -> Tensor:
+        views = Views(split, Augment(), self._data.mean, self._data.std, self._device)
+        batches = views.plain_batches(_EVALUATION_BATCH)
+        logits = torch.cat([model(batch.images).float().cpu() for batch in batches])
+        if not bool(torch.isfinite(logits).all()):
+            raise RequestError(
+                "`pretraining` must give weights whose logits are finite on the study's images, got NaN or "
+                "infinity. Take other weights, or finetune at a lower `finetune.lr`."
+            )
+        return logits
+
+
+def _can_go_on(recipe: TeacherRecipe) -> bool:
+    """Return whether a longer training begins exactly as a shorter one: with a constant schedule."""
+    return recipe.teacher.finetune.schedule == "constant" and recipe.teacher.finetune.epochs > 0

@@ -1,0 +1,1 @@
+"""The training of a pack: its members, loss, steps, checkpoints and measures."""

@@ -1,0 +1,164 @@
+"""What stays in memory between the packs of a process: data, views, teachers and their logits."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kdsearch.artifacts.store import Place, store_at
+from kdsearch.distill.data.dataset import ImageData, load_dataset
+from kdsearch.distill.data.fingerprints import data_fingerprint
+from kdsearch.distill.models import layout_of
+from kdsearch.distill.teachers.made import TeacherRecipe, ensure_teacher, load_teacher, recipe_of
+from kdsearch.distill.teachers.soft_targets import SoftTargetStore, TargetsKey, view_fingerprint
+from kdsearch.distill.views.batches import Chunk, Views
+from kdsearch.spec import TrainingSpec
+from kdsearch.spec.sections import Augment, Training
+
+EVALUATION_BATCH = 512
+_PLAIN = Augment()
+_DATA_SETS, _TEACHERS = 2, 4
+_LOGIT_BYTES = _VIEW_BYTES = 256 * 2**20
+Value = TypeVar("Value")
+
+
+class LruCache(Generic[Value]):
+    """A bounded memory of what is costly to make; what was unused for longest goes first.
+
+    Args:
+        bound: The total weight that is kept.
+        weigh: A value's weight; each weighs 1 by default.
+    """
+
+    def __init__(self, bound: int, weigh: Callable[[Value], int] = lambda _: 1) -> None:
+        self._bound = bound
+        self._weigh = weigh
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Return the value of a key, made only where it is not here."""
+        if key not in self._values:
+            self._values[key] = make()
+        self._values.move_to_end(key)
+        value = self._values[key]
+        while len(self._values) > 1 and sum(map(self._weigh, self._values.values())) > self._bound:
+            self._values.popitem(last=False)
+        return value
+
+
+class SplitViews:
+    """The data of one training spec on one device, as views of its three splits."""
+
+    def __init__(self, spec: TrainingSpec, device: torch.device) -> None:
+        self.data: ImageData = load_dataset(spec.dataset)
+        mean, std = self.data.mean, self.data.std
+        self.views = Views(self.data.train, spec.augment, mean, std, device)
+        self.validation = Views(self.data.validation, _PLAIN, mean, std, device)
+        self.test = Views(self.data.test, _PLAIN, mean, std, device)
+        self.fingerprint = view_fingerprint(spec, self.data)
+        self._epoch_bytes = len(self.views) * self.data.in_channels * self.data.image_size**2 * 4
+        self._rendered: LruCache[list[Chunk]] = LruCache(_VIEW_BYTES, lambda _: self._epoch_bytes)
+
+    def chunks(self, training: Training, epoch: int) -> Iterable[Chunk]:
+        """Return an epoch's batches; where a whole training's views are small, later packs find them here."""
+        key = (training.view_seed, training.order_seed, epoch, training.batch_size)
+        if training.epochs * self._epoch_bytes > _VIEW_BYTES:
+            return self.views.chunks(*key)
+        return self._rendered.get(key, lambda: list(self.views.chunks(*key)))
+
+
+class TeacherLogits:
+    """A frozen teacher's logits: on the training views of any epoch, and on the validation split.
+
+    Args:
+        recipe: The teacher's recipe; it is trained where nobody has trained it.
+        split_views: The data.
+        artifacts: The folder or the URL of the artifact store; logits are kept on this node.
+        device: Where the teacher and the logits are held.
+        cap_bytes: The bound on the stored logits of all teachers.
+    """
+
+    def __init__(
+        self,
+        recipe: TeacherRecipe,
+        split_views: SplitViews,
+        *,
+        artifacts: Place,
+        device: torch.device,
+        cap_bytes: int,
+    ) -> None:
+        record = ensure_teacher(recipe, artifacts, device)
+        teacher = load_teacher(record, device=device)
+        self._layout = layout_of(recipe.teacher.arch)
+        self._model = teacher.to(memory_format=self._layout)
+        self._views = split_views.views
+        self._store = SoftTargetStore(store_at(artifacts).root / "soft_targets", cap_bytes=cap_bytes)
+        shape = (len(self._views), split_views.data.num_classes)
+        self._key = TargetsKey(Path(record.path).name, split_views.fingerprint, 0, shape)
+        self._device = device
+        self._loaded: LruCache[Tensor] = LruCache(_LOGIT_BYTES, lambda logits: logits.nbytes)
+        self._prepared: dict[int, bool] = {}
+        self._stored = False
+        images = (batch.images for batch in split_views.validation.plain_batches(EVALUATION_BATCH))
+        self.validation_logits: Float[Tensor, "N C"] = torch.cat([self._live(part) for part in images])
+
+    def prepare(self, epochs: int) -> None:
+        """Decide for a training of so many epochs whether logits are stored or computed as they come."""
+        if epochs not in self._prepared:
+            self._prepared[epochs] = self._store.has_room_for(self._key, epochs)
+        self._stored = self._prepared[epochs]
+
+    def logits(self, training: Training, epoch: int, chunk: Chunk) -> Float[Tensor, "N C"]:
+        """Return the teacher's logits on a chunk of an epoch's views."""
+        views = chunk.whole
+        if not self._stored:
+            return torch.cat([self._live(part) for part in torch.split(views.images, EVALUATION_BATCH)])
+        key = (training.view_seed, training.order_seed, epoch)
+        by_class = self._loaded.get(key, lambda: self._load(*key))
+        return by_class[:, chunk.start : chunk.start + len(views.labels)].T
+
+    def _load(self, view_seed: int, order_seed: int, epoch: int) -> Float[Tensor, "C N"]:
+        """Return an epoch's stored logits in its order, and in the layout that losses compute in."""
+        key = replace(self._key, view_seed=view_seed)
+        stored = self._store.get(key, epoch, lambda: self._whole_epoch(view_seed, epoch))
+        return stored.at(self._views.order(order_seed, epoch).to(self._device)).T.contiguous()
+
+    def _whole_epoch(self, view_seed: int, epoch: int) -> Float[Tensor, "N C"]:
+        parts = torch.split(torch.arange(len(self._views)), EVALUATION_BATCH)
+        return torch.cat([self._live(self._views.batch(view_seed, epoch, part).images) for part in parts])
+
+    @torch.no_grad()
+    def _live(self, images: Tensor) -> Tensor:
+        logits: Tensor = self._model.eval()(images.contiguous(memory_format=self._layout))
+        return logits
+
+
+_SPLIT_VIEWS: LruCache[SplitViews] = LruCache(_DATA_SETS)
+_TEACHER_LOGITS: LruCache[TeacherLogits] = LruCache(_TEACHERS)
+
+
+def split_views_of(spec: TrainingSpec, device: torch.device) -> SplitViews:
+    """Return the data and views of a spec, from memory where they are there."""
+    content = data_fingerprint(spec.dataset)
+    key = (spec.dataset.model_dump_json(), content, spec.augment.model_dump_json(), str(device))
+    return _SPLIT_VIEWS.get(key, lambda: SplitViews(spec, device))
+
+
+def teacher_logits_of(
+    spec: TrainingSpec, *, artifacts: Place, device: torch.device, cap_bytes: int
+) -> TeacherLogits:
+    """Return the teacher of a spec beside its data, trained first where nobody has trained it."""
+    recipe, split_views = recipe_of(spec), split_views_of(spec, device)
+    key = (recipe.digest, split_views.fingerprint, str(artifacts), str(device), cap_bytes)
+
+    def make() -> TeacherLogits:
+        return TeacherLogits(recipe, split_views, artifacts=artifacts, device=device, cap_bytes=cap_bytes)
+
+    side = _TEACHER_LOGITS.get(key, make)
+    side.prepare(spec.training.epochs)
+    return side

@@ -1,0 +1,1 @@
+"""Random views of images: drawn by number, rendered in batches."""

@@ -1,0 +1,195 @@
+"""Random views of images: a pure function of (view seed, epoch, sample index).
+
+Batch order, batch size, device and number of workers decide nothing, so that a teacher's logits for a
+view can be stored once and used by every student.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from kdsearch.distill.data.dataset import Split
+from kdsearch.distill.data.images import StreamedImages
+from kdsearch.distill.randomness import hash_key, hashed_order
+from kdsearch.distill.views.draws import Drawer, Draws, Stream
+from kdsearch.distill.views.rendering import BorderedImages, Normalisation, mixed, rendered
+from kdsearch.spec.sections import Augment
+
+_RENDERED_AT_ONCE = 2**21  # values; of small images many batches are rendered at a time
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of normalised images.
+
+    Where images are mixed, `mix` is the weight of `labels` and `1 - mix` that of `partner_labels`;
+    elsewhere both are None. `index` says which samples they are.
+    """
+
+    images: Float[Tensor, "B C S S"]
+    labels: Int64[Tensor, " B"]
+    partner_labels: Int64[Tensor, " B"] | None
+    mix: Float[Tensor, " B"] | None
+    index: Int64[Tensor, " B"]
+
+    def part(self, start: int, stop: int) -> "Batch":
+        """Return the samples from `start` to before `stop`, without copying them."""
+        return Batch(
+            images=self.images[start:stop],
+            labels=self.labels[start:stop],
+            partner_labels=None if self.partner_labels is None else self.partner_labels[start:stop],
+            mix=None if self.mix is None else self.mix[start:stop],
+            index=self.index[start:stop],
+        )
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive batches of an epoch that were rendered at once, whole and one by one.
+
+    `start` is the place of its first sample in the epoch's order.
+    """
+
+    start: int
+    whole: Batch
+    batches: list[Batch]
+
+
+class Views:
+    """The views of one split, made in batches on a device.
+
+    Args:
+        split: The images and labels; they are held on the device, or streamed to it.
+        augment: What is random about a view.
+        mean: Each channel's mean, of pixels in [0, 1].
+        std: Each channel's standard deviation.
+        device: Where views are made.
+        dtype: Their floating-point type.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        augment: Augment,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        device: torch.device | str = "cpu",
+        *,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.device = torch.device(device)
+        self.labels = split.labels.to(self.device)
+        self._border = augment.crop_padding
+        self._images: BorderedImages | StreamedImages
+        if isinstance(split.images, StreamedImages):
+            self._images, size = split.images, split.images.form.size
+            self._n_values = split.images.form.n_channels * size**2
+        else:
+            self._images = BorderedImages(split.images.to(self.device), self._border)
+            size = split.images.shape[-1]
+            self._n_values = split.images[0].numel()
+        self._normalise = Normalisation.of(mean, std, self.device, dtype)
+        self._drawer = Drawer(augment, len(split), size, self.device, dtype)
+        self._drawn: tuple[tuple[int, int], Draws] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def order(self, order_seed: int, epoch: int) -> Int64[Tensor, " N"]:
+        """Return the order of an epoch, the same whatever the batch size."""
+        return hashed_order(hash_key(order_seed, epoch, Stream.ORDER), len(self)).to(self.device)
+
+    def n_batches(self, batch_size: int) -> int:
+        """Return how many batches an epoch has."""
+        return len(self._bounds(batch_size)) - 1
+
+    def batch(self, view_seed: int, epoch: int, index: Int64[Tensor, " B"]) -> Batch:
+        """Return the views of the samples at `index`."""
+        index = index.to(self.device)
+        draws = self._draws(view_seed, epoch)
+        if isinstance(self._images, BorderedImages):
+            return self._render(draws, index, self._images)
+        return self._render(draws, index, self._images.gather(_needed(draws, index)))
+
+    def batches(self, seed: int, epoch: int, batch_size: int) -> Iterator[Batch]:
+        """Yield an epoch's batches in its order; a single sample left over joins the batch before it.
+
+        The same as `batch` on slices of `order`, but faster; one seed fixes both.
+        """
+        for chunk in self.chunks(seed, seed, epoch, batch_size):
+            yield from chunk.batches
+
+    def chunks(self, view_seed: int, order_seed: int, epoch: int, batch_size: int) -> Iterator[Chunk]:
+        """Yield an epoch's batches like `batches`, as many at a time as are rendered at once.
+
+        Of small images these are many; streamed images are decoded ahead, batch by batch.
+        """
+        order = self.order(order_seed, epoch)
+        draws = self._draws(view_seed, epoch)
+        bounds = self._bounds(batch_size)
+        if isinstance(self._images, StreamedImages):
+            batches = [order[start:stop] for start, stop in pairwise(bounds)]
+            loaded = self._images.batches([_needed(draws, index) for index in batches], self.device)
+            for start, index, pixels in zip(bounds[:-1], batches, loaded, strict=True):
+                views = self._render(draws, index, pixels)
+                yield Chunk(start, views, [views])
+            return
+        at_once = max(1, _RENDERED_AT_ONCE // (self._n_values * batch_size))
+        for first in range(0, len(bounds) - 1, at_once):
+            own = bounds[first : first + at_once + 1]
+            views = self._render(draws, order[own[0] : own[-1]], self._images)
+            parts = [views.part(start - own[0], stop - own[0]) for start, stop in pairwise(own)]
+            yield Chunk(own[0], views, parts)
+
+    def plain(self, index: Int64[Tensor, " B"]) -> Float[Tensor, "B C S S"]:
+        """Return the samples at `index` as they are, normalised."""
+        if isinstance(self._images, BorderedImages):
+            return self._normalise(self._images.plain(index.to(self.device)))
+        return self._normalise(self._images.gather(index).to(self.device))
+
+    def plain_batches(self, batch_size: int) -> Iterator[Batch]:
+        """Yield all samples as they are, normalised, in their order."""
+        everything = torch.arange(len(self), device=self.device)
+        indices = list(torch.split(everything, batch_size))
+        if isinstance(self._images, BorderedImages):
+            loaded: Iterable[Tensor] = map(self._images.plain, indices)
+        else:
+            loaded = self._images.batches(indices, self.device)
+        for index, pixels in zip(indices, loaded, strict=True):
+            views = self._normalise(pixels.to(self.device))
+            yield Batch(views, self.labels[index], None, None, index)
+
+    def _draws(self, view_seed: int, epoch: int) -> Draws:
+        """Return an epoch's draws; the last epoch's are kept, since its batches come one by one."""
+        if self._drawn is None or self._drawn[0] != (view_seed, epoch):
+            self._drawn = ((view_seed, epoch), self._drawer.epoch(view_seed, epoch))
+        return self._drawn[1]
+
+    def _render(self, draws: Draws, index: Tensor, pixels: BorderedImages | Tensor) -> Batch:
+        """Return views of images on the device, or of images that were loaded for this batch."""
+        needed = _needed(draws, index)
+        rows = needed
+        if isinstance(pixels, Tensor):
+            pixels = BorderedImages(pixels.to(self.device), self._border)
+            rows = torch.arange(len(needed), device=self.device)
+        views = rendered(pixels, rows, draws.at(needed), self._normalise)
+        own = draws.at(index)
+        if own.partner is None or own.share is None:
+            return Batch(views, self.labels[index], None, None, index)
+        views = mixed(views[: len(index)], views[len(index) :], own.share, own.patch)
+        return Batch(views, self.labels[index], self.labels[own.partner], own.share, index)
+
+    def _bounds(self, batch_size: int) -> list[int]:
+        bounds = [*range(0, len(self), batch_size), len(self)]
+        if bounds[-1] - bounds[-2] == 1 < batch_size and len(bounds) > 2:
+            del bounds[-2]
+        return bounds
+
+
+def _needed(draws: Draws, index: Tensor) -> Tensor:
+    """Return the samples whose images a batch takes: its own, then their partners."""
+    return index if draws.partner is None else torch.cat([index, draws.partner[index]])

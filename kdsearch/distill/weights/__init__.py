@@ -1,0 +1,1 @@
+"""The weights that networks start from: checkpoint files and what publishers offer."""

@@ -1,0 +1,1 @@
+"""Optuna's half of a study, which follows our rows."""

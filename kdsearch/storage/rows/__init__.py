@@ -1,0 +1,1 @@
+"""A study's rows: written step by step, read as plain values."""

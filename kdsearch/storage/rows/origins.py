@@ -1,0 +1,57 @@
+"""What a trial was trained with, and how that differs from what is here now."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import select
+
+from kdsearch.errors import RequestError
+from kdsearch.storage.rows.provenance import git_commit, package_versions
+from kdsearch.storage.rows.queries import study_id
+from kdsearch.storage.sql.database import Database
+from kdsearch.storage.sql.tables import StudyTable, TrialTable
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The package versions, and the git commit of the folder that the study was launched from."""
+
+    versions: Mapping[str, str]
+    git_commit: str | None
+
+    def differences(self, folder: Path) -> list[str]:
+        """Return in words what is otherwise in this environment and in a folder."""
+        here = package_versions()
+        found = [
+            f"{package} was {self.versions.get(package, 'absent')}, is {here.get(package, 'absent')}"
+            for package in sorted(self.versions.keys() | here.keys())
+            if self.versions.get(package) != here.get(package)
+        ]
+        commit = git_commit(folder)
+        if commit != self.git_commit:
+            found.append(f"the git commit was {self.git_commit or 'none'}, is {commit or 'none'}")
+        elif commit and commit.endswith("+changes"):
+            found.append(f"the files of {commit} may have been changed otherwise")
+        return found
+
+
+def load_origin(database: Database, study: str, number: int) -> Origin:
+    """Return what the driver that ran a trial was, by the times of both.
+
+    Raises:
+        RequestError: There is no such study, or no such trial in it.
+    """
+    with database.read() as connection:
+        row = study_id(connection, study)
+        runs = connection.scalars(select(StudyTable.versions).where(StudyTable.id == row)).one()
+        query = select(TrialTable.number, TrialTable.started)
+        trial = connection.execute(
+            query.where(TrialTable.study_id == row, TrialTable.number == number)
+        ).first()
+    if trial is None:
+        raise RequestError(f"`number` must be a trial of {study}, got {number}. See: kdsearch trials {study}")
+    before = [run for run in runs if trial.started and datetime.fromisoformat(run["since"]) <= trial.started]
+    run = before[-1] if before else runs[0]
+    return Origin(run["versions"], run["git_commit"])

@@ -1,0 +1,53 @@
+"""Waiting for a database that is locked, or away for a while."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from kdsearch.errors import RunError
+
+RETRY_LIMIT_S = 120.0
+
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+
+def with_retries(operation: Callable[[], _Result], *, limit_s: float = RETRY_LIMIT_S) -> _Result:
+    """Return what an operation returns; try again while the database is locked or away.
+
+    Args:
+        operation: May be run more than once: a failed one may yet have been committed.
+        limit_s: How long it is tried.
+
+    Raises:
+        RunError: The database was away for longer.
+    """
+    deadline = time.monotonic() + limit_s
+    pause_s = 0.2
+    while True:
+        try:
+            return operation()
+        except Exception as error:
+            cause = _passing(error)
+            if cause is None:
+                raise
+            if time.monotonic() > deadline:
+                raise RunError(f"The database could not be used for {limit_s:g} seconds: {cause}") from error
+            _log.warning("The database can't be used now, trying again: %s", cause)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 5.0)
+
+
+def _passing(error: BaseException) -> str | None:
+    """Return what is wrong with the database where that may pass (Optuna wraps SQLAlchemy's errors)."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, DBAPIError) and (
+            inner.connection_invalidated or isinstance(inner, OperationalError)
+        ):
+            return str(inner.orig).strip()
+        inner = inner.__cause__
+    return None

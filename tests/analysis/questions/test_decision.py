@@ -1,0 +1,132 @@
+"""An answer is called decided only where it was earned."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from kdsearch.analysis import SetupAnswer, best
+from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE
+from kdsearch.spec import TEMPERATURE, StudySpec, load_spec, spec_document
+from kdsearch.storage import TrialRow
+
+LR = "optimizer.lr"
+EPOCHS = "teacher.finetune.epochs"
+Truth = Callable[[float, float], float]
+
+
+def a_study(pack: int = 4) -> StudySpec:
+    tune = {TEMPERATURE: {"low": 1, "high": 40, "log": True}, LR: {"low": 0.01, "high": 1, "log": True}}
+    factors = {EPOCHS: [5, 40], "optimizer.name": ["sgd", "adamw"]}
+    return load_spec({"name": "s", "setup": factors, "tune": tune, "search": {"trials": 96, "pack": pack}})
+
+
+def trials(
+    spec: StudySpec, places: list[list[tuple[float, float]]], truths: list[Truth], noise: float = 0.002
+) -> list[TrialRow]:
+    """Return trials of each setup at its places: positions of temperature and rate in their ranges."""
+    rng, rows = np.random.default_rng(0), []
+    for setup, own, truth in zip(spec.setups(), places, truths, strict=True):
+        for u, v in own:
+            dimensions = spec.dimensions(setup)
+            params = {TEMPERATURE: dimensions[TEMPERATURE].from_unit(u), LR: dimensions[LR].from_unit(v)}
+            accuracy = truth(u, v) + noise * rng.standard_normal()
+            rows.append(TrialRow(len(rows), "complete", None, setup, params, len(rows), 20, accuracy))
+    return rows
+
+
+def spread(n: int) -> list[tuple[float, float]]:
+    """Return places that run through the range of temperatures, rates around the middle."""
+    return [((k * 0.382) % 1.0, 0.4 + 0.2 * ((k * 0.618) % 1.0)) for k in range(n)]
+
+
+def peak(at: float, depth: float = 0.15) -> Truth:
+    return lambda u, v: 0.9 - depth * (u - at) ** 2 - 0.1 * (v - 0.5) ** 2
+
+
+def answers(spec: StudySpec, rows: list[TrialRow]) -> list[SetupAnswer]:
+    return best(spec, rows).setups
+
+
+def missing(answer: SetupAnswer) -> str:
+    assert answer.forecast is not None
+    assert answer.forecast.decided == (not answer.forecast.missing)
+    return "; ".join(answer.forecast.missing)
+
+
+def test_a_clear_answer_with_evidence_everywhere_is_decided():
+    spec = a_study()
+    found = answers(spec, trials(spec, [spread(24)] * 4, [peak(0.4)] * 4))
+    assert [missing(answer) for answer in found] == [""] * 4
+    for answer in found:
+        assert math.log(answer.temperature or 0) / math.log(40) == pytest.approx(0.4, abs=0.1)
+
+
+def test_few_trials_decide_nothing():
+    spec = a_study()
+    found = answers(spec, trials(spec, [spread(ENOUGH_TO_DECIDE - 1)] * 4, [peak(0.4)] * 4))
+    assert all(f"{ENOUGH_TO_DECIDE} complete trials, it has 11" in missing(answer) for answer in found)
+
+
+def test_a_range_that_was_never_tried_at_a_tuned_rate_decides_nothing():
+    """The evidence of a wrong answer that was called decided: 13, 1, 0 and 0 trials in the quarters."""
+    spec = a_study()
+    clustered = [(0.02 * k, 0.5) for k in range(13)] + [(0.3, 0.5)]
+    untuned = [(0.6, 0.05), (0.7, 0.95), (0.8, 0.03), (0.95, 0.98)]
+    truths = [peak(0.0)] * 3 + [lambda u, v: 0.9 - 0.03 * u - 0.4 * (v - 0.5) ** 2]
+    found = answers(spec, trials(spec, [spread(24)] * 3 + [clustered + untuned], truths))[3]
+    assert "strongest in its quarter of the range" in missing(found)
+    assert found.tuned_trials is not None
+    assert found.tuned_trials[0] >= 10
+    assert sum(found.tuned_trials[2:]) <= 1
+
+
+def test_certainty_that_is_borrowed_from_other_setups_decides_nothing():
+    """Three setups fall steeply; the fourth's own noisy trials tell hardly anything."""
+    spec = a_study()
+    rng = np.random.default_rng(1)
+    noisy: Truth = lambda u, v: 0.9 + 0.02 * rng.standard_normal()  # noqa: E731
+    rows = trials(spec, [spread(24)] * 3 + [spread(14)], [peak(0.0, 0.2)] * 3 + [noisy])
+    found = answers(spec, rows)[3]
+    assert missing(found)
+    assert found.alone is not None
+    assert found.alone.interval[1] / found.alone.interval[0] > 10
+
+
+def test_what_the_latest_pack_alone_says_decides_nothing():
+    spec = a_study(pack=8)
+    rows = trials(spec, [spread(24)] * 4, [peak(0.4)] * 3 + [peak(0.4)])
+    early = [row for row in rows if row.setup != spec.setups()[3]]
+    own = [row for row in rows if row.setup == spec.setups()[3]]
+    flipped = [
+        row if k >= 16 else TrialRow(**{**row.__dict__, "val_accuracy": 0.88 - 0.001 * k})
+        for k, row in enumerate(own)
+    ]
+    found = answers(spec, [*early, *flipped])[3]
+    assert missing(found)
+
+
+def test_an_own_model_is_shown_beside_the_shared_one():
+    spec = a_study()
+    found = answers(spec, trials(spec, [spread(24)] * 4, [peak(0.4)] * 4))[0]
+    assert found.alone is not None
+    assert found.alone.to_dict().keys() == {"temperature", "interval", "regret"}
+    assert found.alone.interval[0] <= found.alone.temperature <= found.alone.interval[1]
+    assert found.alone.regret < 0.005
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"objective": {"name": "mse"}}, "objective.name: mse"),
+        ({"objective": {"alpha": 0.0}}, "objective.alpha: 0"),
+    ],
+)
+def test_a_temperature_without_effect_has_no_answer(changes: dict, cause: str):
+    """Mean squared error of logits knows no temperature: a best one would be the luckiest seed's."""
+    document = {**spec_document(a_study()), **changes}
+    spec = load_spec(document)
+    for found in answers(spec, trials(spec, [spread(14)] * 4, [peak(0.4)] * 4)):
+        assert found.temperature is None
+        assert cause in (found.reason or "")

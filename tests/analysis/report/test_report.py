@@ -1,0 +1,186 @@
+import base64
+import hashlib
+import json
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from kdsearch.analysis import best, compare, importance, response_curves
+from kdsearch.analysis.report.contents import Findings, learning_sample, load_findings
+from kdsearch.analysis.report.file import report_html, write_report
+from kdsearch.analysis.report.pages import PLOTLY_JS
+from kdsearch.errors import RequestError
+from kdsearch.spec import TEMPERATURE
+from kdsearch.storage import Progress, StudyRecord, StudySummary, open_database
+from kdsearch.trial import TrialResult
+
+NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+LOADING = {"src", "srcset", "poster", "data", "action", "background"}
+
+
+class Page(HTMLParser):
+    """The parts of a page that matter here."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.scripts: list[str] = []
+        self.figures: list[dict] = []
+        self.headings: list[str] = []
+        self.loads: list[tuple[str, str]] = []
+        self.policy = ""
+        self.text = ""
+        self._open: list[tuple[str, dict]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.loads += [(tag, value) for name, value in attrs if name in LOADING]
+        self.loads += [(tag, given["href"])] if tag == "link" else []
+        if given.get("http-equiv") == "Content-Security-Policy":
+            self.policy = given["content"]
+        if tag not in ("meta", "br", "link"):
+            self._open.append((tag, given))
+
+    def handle_endtag(self, tag):
+        self._open.pop()
+
+    def handle_data(self, data):
+        tag, given = self._open[-1] if self._open else ("", {})
+        if tag == "script":
+            is_figure = given.get("type") == "application/json"
+            self.figures.append(json.loads(data)) if is_figure else self.scripts.append(data)
+        elif tag in ("h1", "h2"):
+            self.headings.append(data)
+        elif tag != "style":
+            self.text += data
+
+
+def summary_of(spec, reason="all 24 trials are done"):
+    return StudySummary(spec.name, "finished", 2, Progress(24, complete=24), NOW, NOW, None, reason=reason)
+
+
+@pytest.fixture
+def findings(make_spec, make_trials) -> Findings:
+    spec = make_spec()
+    trials = make_trials(spec)
+    return Findings(
+        spec=spec,
+        trials=trials,
+        answer=best(spec, trials),
+        curves=response_curves(spec, trials),
+        comparisons=[compare(spec, trials, "optimizer.name")],
+        learning={0: [(1, 0.5), (2, 0.8)]},
+        teachers=[],
+        runs=[{"versions": {"python": "3.11.2", "torch": "2.9"}, "git_commit": "abc" * 10}],
+        study=summary_of(spec),
+        importance=importance(spec, trials),
+    )
+
+
+@pytest.fixture
+def database(tmp_path, make_spec, make_trials):
+    spec = make_spec({})
+    with open_database(f"sqlite:///{tmp_path}/studies.db", create=True) as database:
+        record = StudyRecord.open(database, spec)
+        params = [trial.params for trial in make_trials(spec, per_setup=6)]
+        for trial in record.start({}, params, "pack-0"):
+            record.report(1, {trial.number: {"val_accuracy": 0.5}})
+            accuracy = 0.9 - abs(trial.params[TEMPERATURE] - 6) / 400
+            record.finish(TrialResult(trial.number, "complete", 20, {"val_accuracy": accuracy}))
+        yield database
+
+
+def test_a_report_needs_nothing_from_elsewhere(findings):
+    page = Page(report_html(findings, written=NOW))
+    assert page.loads == []
+    assert page.scripts[0].strip() == PLOTLY_JS.read_text().strip()
+    assert len(page.scripts) == 2
+    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in page.scripts]
+    assert page.policy.startswith("default-src 'none'; script-src")
+    assert all(f"'sha256-{digest}'" in page.policy for digest in digests)
+    assert "http" not in page.policy
+
+
+def test_a_report_answers_first_and_shows_the_response_before_other_figures(findings):
+    page = Page(report_html(findings, written=NOW))
+    assert page.headings[:5] == [
+        "demo",
+        "Best temperature per setup",
+        "Accuracy over temperature",
+        "What is decided, and what the rest needs",
+        "Does the best temperature depend on the factors?",
+    ]
+    assert len(page.figures) == 6
+    assert "What accuracy depends on" in page.headings
+    assert all(figure["config"]["showSendToCloud"] is False for figure in page.figures)
+
+
+def test_a_report_says_what_was_done(findings):
+    text = " ".join(Page(report_html(findings, written=NOW)).text.split())
+    for said in (
+        "Every student was given 20 epochs; only trials that ran all of them compete.",
+        "convnet_8_16 learns from convnet_32_64_128 on digits; objective kd.",
+        "24 of 96 trials finished (24 complete).",
+        "The study is finished: all 24 trials are done.",
+        "temperature 1 to 40 (log); optimizer lr 0.01 to 1 (log)",
+        "The interval holds, with 90% probability, a temperature that loses at most",
+        "Ran with python 3.11.2, torch 2.9; git commit abcabcabcabc.",
+        "Written 2026-01-02 03:04 UTC",
+        "objective.temperature",
+    ):
+        assert said in text
+
+
+def test_texts_from_the_study_are_never_markup(make_spec, make_trials):
+    attack = "</script><script>alert(1)</script>"
+    spec = make_spec({"options.note": [attack, "plain"]})
+    trials = make_trials(spec)
+    curves = response_curves(spec, trials)
+    rest = [], {}, [], [], summary_of(spec, attack), importance(spec, trials)
+    findings = Findings(spec, trials, best(spec, trials), curves, *rest)
+    page = Page(report_html(findings, written=NOW))
+    assert len(page.scripts) == 2
+    assert attack in page.text
+
+
+def test_the_file_is_whole_or_not_there(database, tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    assert write_report(database, "demo", path) == path
+    before = path.read_text()
+
+    def full_disk(self, *arguments, **options):
+        Path(self).touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    with pytest.raises(RequestError, match="No space left"):
+        write_report(database, "demo", path)
+    assert path.read_text() == before
+    assert sorted(p.name for p in tmp_path.glob("*report*")) == ["report.html"]
+
+
+def test_a_missing_folder_and_an_unknown_study_are_named(database, tmp_path):
+    with pytest.raises(RequestError, match=r"can't be written to .*: No such file"):
+        write_report(database, "demo", tmp_path / "missing" / "report.html")
+    with pytest.raises(RequestError, match="demo"):
+        write_report(database, "other", tmp_path / "report.html")
+
+
+def test_findings_come_from_the_database(database):
+    findings = load_findings(database, "demo")
+    assert [len(findings.trials), len(findings.curves), len(findings.learning)] == [6, 1, 6]
+    assert findings.learning[0][0] == (1, 0.5)
+    assert findings.runs[-1]["versions"]["python"]
+    assert findings.comparisons == []
+
+
+def test_a_sample_of_learning_curves_reaches_from_the_lowest_to_the_highest_temperature(
+    make_spec, make_trials
+):
+    spec = make_spec({})
+    trials = make_trials(spec, per_setup=100)
+    sample = learning_sample(spec.setups(), trials)
+    assert len(sample) == len(set(sample)) == 40
+    assert {0, 99} <= set(sample)

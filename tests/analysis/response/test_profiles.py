@@ -1,0 +1,84 @@
+"""The interval of the best temperature, against draws that know no grid."""
+
+import numpy as np
+import pytest
+
+from kdsearch.analysis.response.profiles import TemperatureProfile
+
+TEMPERATURES = np.geomspace(1, 40, 41)
+LOG = np.log(TEMPERATURES)
+STEP = LOG[1] - LOG[0]
+
+
+def profile_of(best: np.ndarray) -> TemperatureProfile:
+    """Return draws whose best temperatures, in logs, are the grid's nearest to these."""
+    nearest = np.abs(best[:, None] - LOG).argmin(axis=1)
+    return TemperatureProfile(TEMPERATURES, np.eye(len(LOG))[nearest], float(STEP / 2))
+
+
+@pytest.mark.parametrize(("sd_steps", "off"), [(1.0, 0.06), (5.0, 0.02)])
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_it_is_that_of_draws_between_the_grids_temperatures(
+    sd_steps: float, off: float, level: float
+) -> None:
+    best = LOG[20] + 0.2 * STEP + sd_steps * STEP * np.random.default_rng(0).standard_normal(20_000)
+    true = np.quantile(best, [(1 - level) / 2, (1 + level) / 2])
+    found = np.log(profile_of(best).shortest_interval(level))
+    assert found == pytest.approx(true, abs=0.25 * STEP)
+    assert ((best >= found[0]) & (best <= found[1])).mean() == pytest.approx(level, abs=off)
+
+
+def test_draws_that_are_all_near_one_temperature_leave_most_of_its_cell() -> None:
+    low, high = np.log(profile_of(np.full(1000, LOG[20])).shortest_interval(0.9))
+    assert (low, high) == pytest.approx((LOG[20] - 0.45 * STEP, LOG[20] + 0.45 * STEP), abs=0.01 * STEP)
+
+
+def test_it_is_shorter_than_one_that_leaves_out_as_much_on_both_sides() -> None:
+    best = np.minimum(LOG[0] + np.random.default_rng(0).exponential(8 * STEP, 20_000), LOG[-1])
+    found = np.log(profile_of(best).shortest_interval(0.9))
+    assert found == pytest.approx((LOG[0], np.quantile(best, 0.9)), abs=0.5 * STEP)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_the_central_one_leaves_out_as_much_on_both_sides(level: float) -> None:
+    best = np.minimum(LOG[0] + np.random.default_rng(0).exponential(8 * STEP, 20_000), LOG[-1])
+    found = np.log(profile_of(best).central_interval(level))
+    assert found == pytest.approx(np.quantile(best, [(1 - level) / 2, (1 + level) / 2]), abs=0.5 * STEP)
+
+
+def test_the_central_one_has_an_end_that_may_be_best_with_more_than_a_tails_probability() -> None:
+    best = np.repeat(LOG[[0, 20]], [8, 92])
+    assert profile_of(best).central_interval(0.9)[0] == 1.0
+    best = np.repeat(LOG[[0, 20]], [2, 98])
+    assert profile_of(best).central_interval(0.9)[0] > TEMPERATURES[18]
+    best = np.repeat(LOG[[20, 40]], [90, 10])
+    assert profile_of(best).central_interval(0.9)[1] == 40.0
+
+
+@pytest.mark.parametrize(("end", "at"), [(0, 0), (40, 1)])
+def test_an_end_is_inside_where_the_rest_holds_too_little(end: int, at: int) -> None:
+    best = np.repeat(LOG[[end, 20]], [12, 88])
+    assert profile_of(best).shortest_interval(0.9)[at] == TEMPERATURES[end]
+    best = np.repeat(LOG[[end, 20]], [8, 92])
+    assert profile_of(best).shortest_interval(0.9)[at] == pytest.approx(TEMPERATURES[20], rel=0.05)
+
+
+def test_of_temperatures_that_alone_can_be_chosen_it_has_the_fewest_that_hold_enough() -> None:
+    levels = np.array([1.0, 2.0, 4.0, 8.0])
+    draws = np.eye(4)[np.repeat([0, 1, 2, 3], [4, 60, 31, 5])]
+    assert TemperatureProfile(levels, draws, 0.0).shortest_interval(0.9) == pytest.approx((2.0, 4.0))
+
+
+def test_the_told_interval_is_moved_out_and_holds_the_recommended_temperature():
+    """A share of the range is added where any temperature can be chosen; never beyond its ends."""
+    temperatures = np.exp(np.linspace(0, np.log(40), 41))
+    draws = np.full((100, 41), 0.8)
+    draws[np.arange(100), np.repeat([20, 22], 50)] = 0.9
+    draws[:, 30] += 0.06  # best on average, and of no draw
+    found = TemperatureProfile(temperatures, draws, 0.5 * np.log(40) / 40)
+    shortest, told = found.shortest_interval(0.9), found.interval(0.9)
+    assert found.temperature == pytest.approx(temperatures[30])
+    assert told[0] == pytest.approx(shortest[0] / 40**0.03)
+    assert told[1] == pytest.approx(temperatures[30])
+    ends = TemperatureProfile(temperatures, np.tile(np.linspace(1, 0, 41), (10, 1)), 0.5 * np.log(40) / 40)
+    assert ends.interval(0.9)[0] == 1.0

@@ -1,0 +1,33 @@
+"""What a worker loads: every pack at once pays for it, in memory and at its start."""
+
+import subprocess
+import sys
+
+import pytest
+
+OTHERS = {"alembic", "optuna", "plotly", "scipy", "sklearn", "sqlalchemy", "torch"}
+"""What its driver, an answer or our own engine needs, and a user's trainer without torch does not."""
+
+
+@pytest.mark.parametrize("task", ["trainable.run_pack", "teachers._train"])
+def test_a_worker_loads_nothing_that_only_others_need(task: str) -> None:
+    module, name = task.split(".")
+    code = f"""
+import sys
+from ray import tune
+before = set(sys.modules)
+from kdsearch.schedule.{module} import {name}
+from kdsearch.schedule.workers.trainers import load_trainer
+load_trainer("kdsearch.bench.scale.trainer:train", "artifacts")
+print(sorted({OTHERS!r} & (set(sys.modules) - before)))
+"""
+    told = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert told.strip() == "[]"
+
+
+def test_the_search_gives_its_names_when_they_are_asked_for() -> None:
+    import kdsearch.search
+
+    names = kdsearch.search.__all__
+    assert [name for name in names if not hasattr(kdsearch.search, name)] == []
+    assert not hasattr(kdsearch.search, "anything_else")

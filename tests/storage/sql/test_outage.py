@@ -1,0 +1,155 @@
+"""A database that is locked or away for a while: the driver waits, and nothing is lost or doubled."""
+
+import os
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from kdsearch.errors import RunError
+from kdsearch.spec import StudySpec
+from kdsearch.spec.widening import widen_range
+from kdsearch.storage import Database, StudyRecord, hold_lease, open_database
+from kdsearch.storage.sql.retries import with_retries
+from kdsearch.storage.sql.tables import Table, UtcDateTime
+from kdsearch.trial import TrialResult
+
+
+def run_packs(record: StudyRecord, spec: StudySpec, count: int) -> None:
+    for pack in range(count):
+        points = [{"objective.temperature": 2.0 + pack, "optimizer.lr": 0.1}] * 2
+        trials = record.start(spec.setups()[0], points, f"p{pack}")
+        for epoch in (1, 2):
+            record.report(epoch, {trial.number: {"val_accuracy": 0.5} for trial in trials})
+        for trial in trials:
+            record.finish(TrialResult(trial.number, "complete", 2, {"val_accuracy": 0.5}))
+
+
+@contextmanager
+def restarting(server: Any, times: int) -> Iterator[threading.Thread]:
+    """Stop the server and start it again while the block runs, some times; give the thread that does it."""
+
+    def restart() -> None:
+        for _ in range(times):
+            time.sleep(0.3)
+            pid = server.get_pid()
+            os.kill(pid, signal.SIGINT)  # "fast": connections are cut, running statements too
+            while Path(f"/proc/{pid}").exists():
+                time.sleep(0.02)
+            server.ensure_postgres_running()
+
+    thread = threading.Thread(target=restart)
+    thread.start()
+    yield thread
+    thread.join()
+
+
+@pytest.mark.postgres
+def test_postgres_may_be_restarted_under_a_running_study(
+    postgres: Any, postgres_prepared: str, spec: StudySpec
+) -> None:
+    with open_database(postgres_prepared) as database, hold_lease(database, "restarted") as lease:
+        restarted = spec.model_copy(update={"name": "restarted"})
+        record = StudyRecord.open(database, restarted, lease=lease)
+        n_packs, first = 0, postgres.get_pid()
+        with restarting(postgres, 2) as thread:
+            while thread.is_alive():
+                run_packs(record, restarted, 1)
+                n_packs += 1
+        run_packs(record, restarted, 1)
+        n_packs += 1
+        assert postgres.get_pid() != first
+        rows = record.trials()
+        assert [row.number for row in rows] == list(range(2 * n_packs))
+        assert {(row.state, row.epochs) for row in rows} == {("complete", 2)}
+        assert [t.state.name for t in record.optuna.get_trials()] == ["COMPLETE"] * 2 * n_packs
+        assert not lease.lost
+
+
+def test_a_locked_sqlite_file_is_waited_for(tmp_path: Path, spec: StudySpec) -> None:
+    with open_database(f"sqlite:///{tmp_path}/studies.db", create=True) as database:
+        record = StudyRecord.open(database, spec)
+        other = sqlite3.connect(tmp_path / "studies.db", isolation_level=None, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.5, lambda: other.execute("COMMIT")).start()
+        run_packs(record, spec, 2)
+        assert record.finished_count() == 4
+        other.close()
+
+
+ELSEWHERE = ("uid", "versions", "seconds")
+"""Columns that differ from database to database."""
+
+
+def everything_that_is_written(database: Database, spec: StudySpec) -> list[list[Any]]:
+    """Do each kind of writing once; return our tables' rows without their moments."""
+    record = StudyRecord.open(database, spec)
+    point = {"objective.temperature": 2.0, "optimizer.lr": 0.1}
+    record.start(spec.setups()[0], [point] * 4, "p1")
+    record.start_pack("p1")
+    record.report(1, {number: {"val_accuracy": 0.5} for number in range(4)})
+    record.finish(TrialResult(0, "complete", 2, {"val_accuracy": 0.5}))
+    record.lose([1, 2], "its worker was killed")
+    record.end_pack("p1")
+    taken = record.take_waiting(1, "p2")
+    widening = widen_range(spec, "optimizer.lr", "sgd", is_high=True, reason="it lies at the end")
+    assert widening is not None
+    record.widen(widening)
+    record.stop_setups({})
+    record.save_teacher({"digest": "d", "recipe": {}, "path": "p"})
+    record.set_state("stopped", "enough")
+    assert len(taken) == 1
+    with database.read() as connection:
+        tables = [table for name, table in sorted(Table.metadata.tables.items()) if name != "kd_lease"]
+        told = [
+            [c for c in table.c if c.name not in ELSEWHERE and not isinstance(c.type, UtcDateTime)]
+            for table in tables
+        ]
+        return [
+            connection.execute(sa.select(*columns).order_by(*table.primary_key)).all()
+            for table, columns in zip(tables, told, strict=True)
+        ]
+
+
+def test_what_was_committed_though_the_answer_was_lost_is_not_done_twice(
+    empty_url: str, spec: StudySpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with open_database(f"sqlite:///{tmp_path}/calm.db", create=True) as database:
+        expected = everything_that_is_written(database, spec)
+    write, is_lost = Database.write, True
+
+    @contextmanager
+    def write_and_lose_every_other_answer(self: Database) -> Iterator[sa.Connection]:
+        nonlocal is_lost
+        with write(self) as connection:
+            yield connection
+        is_lost = not is_lost
+        if not is_lost:
+            raise sa.exc.OperationalError("COMMIT", {}, ConnectionError("the server is away"))
+
+    with open_database(empty_url, create=True) as database:
+        monkeypatch.setattr(Database, "write", write_and_lose_every_other_answer)
+        assert everything_that_is_written(database, spec) == expected
+
+
+def test_patience_ends_in_words() -> None:
+    def fail() -> None:
+        raise sa.exc.OperationalError("SELECT 1", {}, ConnectionError("the server is away"))
+
+    with pytest.raises(RunError, match="could not be used for 0 seconds: the server is away"):
+        with_retries(fail, limit_s=0)
+
+
+def test_other_errors_are_not_waited_for() -> None:
+    def fail() -> None:
+        raise sa.exc.IntegrityError("INSERT", {}, ValueError("twice"))
+
+    with pytest.raises(sa.exc.IntegrityError):
+        with_retries(fail)
