@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 _CIFAR_RESNETS = tuple(f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110))
 CIFAR_ARCHITECTURES = (
@@ -37,6 +38,19 @@ TORCHVISION_DATASETS = (
 )
 DATASETS = ("digits", "imagefolder", *TORCHVISION_DATASETS)
 
+
+class OptimizerFacts(NamedTuple):
+    """What the rest of the code asks of an optimizer, beside its steps.
+
+    Args:
+        takes: What it takes beside `lr` and `weight_decay`, by the names of a spec's section.
+        keeps: Tensors of the parameters' size that it keeps; a `momentum` above 0 adds one.
+    """
+
+    takes: tuple[str, ...]
+    keeps: int
+
+
 # Each objective's own options; the temperature and alpha belong to all of them.
 OBJECTIVES: dict[str, tuple[str, ...]] = {
     "kd": ("student_temperature", "divergence"),
@@ -53,7 +67,13 @@ STANDARDIZABLE = ("kd", "dkd", "mlkd")  # what logit_standardization may wrap
 DIVERGENCES = ("forward", "reverse", "jeffreys", "js")  # of the soft targets and the student
 WORDS = {"base": STANDARDIZABLE, "divergence": DIVERGENCES}  # the options that are no numbers
 USUAL_TEMPERATURES = (1.0, 40.0)  # the ends of the range that studies usually search
-OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "lion")
+OPTIMIZERS = {
+    "sgd": OptimizerFacts(takes=("momentum", "nesterov"), keeps=0),
+    "adam": OptimizerFacts(takes=("beta1", "beta2"), keeps=2),
+    "adamw": OptimizerFacts(takes=("beta1", "beta2"), keeps=2),
+    "rmsprop": OptimizerFacts(takes=("momentum",), keeps=1),
+    "lion": OptimizerFacts(takes=("beta1", "beta2"), keeps=1),
+}
 SCHEDULES = ("constant", "cosine", "step", "one_cycle")
 SAMPLERS = ("auto", "profile", "tpe", "gp", "random", "qmc", "grid")
 PRUNERS = ("hopeless", "median", "asha", "wilcoxon", "none")

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from kdsearch.spec import catalogue
 from kdsearch.spec.bounds import shown
 from kdsearch.spec.luck import SEED_PATHS
 from kdsearch.spec.sections import ASKED, CommandTrainer, Section
@@ -153,6 +154,7 @@ def problems_in_space(spec: StudySpec) -> list[Problem]:
     found = list(_too_many_setups(spec))
     found += [*_unknown_paths(spec), *_doubled(spec), *_broken_levels(spec), *_not_tuned(spec)]
     found += _fixed_and_drawn(spec)
+    found += _of_other_optimizers(spec)
     found += _broken_command(spec)
     found += _labels_of_one_name(spec)
     found += _broken_ranges(spec) if not found else []
@@ -210,6 +212,24 @@ def _fixed_and_drawn(spec: StudySpec) -> Iterator[Problem]:
             if (path := SEED_PATHS[luck]) in paths:
                 message = f"is drawn for each pack, as `training.vary` has {luck}. Keep one of the two."
                 yield Problem((section, path), message)
+
+
+def _of_other_optimizers(spec: StudySpec) -> Iterator[Problem]:
+    """Yield what is given of an optimizer that none of the study's optimizers takes: it would do nothing."""
+    names = [str(name) for name in spec.setup.get("optimizer.name", (spec.optimizer.name,))]
+    if spec.trainer != "distill" or any(name not in catalogue.OPTIMIZERS for name in names):
+        return
+    places = [("setup", path) for path in spec.setup] + [("tune", path) for path in spec.tune]
+    places += [("optimizer", leaf) for leaf in sorted(spec.optimizer.model_fields_set)]
+    for section, path in places:
+        owners = [
+            name
+            for name, facts in catalogue.OPTIMIZERS.items()
+            if path.removeprefix("optimizer.") in facts.takes
+        ]
+        if owners and not set(owners) & set(names):
+            message = f"does nothing: it belongs to {', '.join(owners)}, the study has {', '.join(names)}."
+            yield Problem((section, path), f"{message} Leave it out.")
 
 
 _OWN_NAMES = ("seed", "number", "epochs", "trial")

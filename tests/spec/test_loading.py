@@ -142,6 +142,33 @@ def test_each_mistake_has_one_message(override: str, path: str, finding: str, ru
 
 
 @pytest.mark.parametrize(
+    ("section", "path", "owners"),
+    [
+        ({"optimizer": {"name": "adam", "momentum": 0.5}}, "optimizer.momentum", "sgd, rmsprop"),
+        (
+            {"tune": {"optimizer.beta1": {"low": 0.5, "high": 0.9}}},
+            "tune.optimizer.beta1",
+            "adam, adamw, lion",
+        ),
+        (
+            {"optimizer": {"name": "lion"}, "setup": {"optimizer.nesterov": [True, False]}},
+            "setup.optimizer.nesterov",
+            "sgd",
+        ),
+    ],
+)
+def test_what_no_optimizer_of_the_study_takes_is_a_mistake(
+    section: dict[str, Any], path: str, owners: str
+) -> None:
+    temperature = {TEMPERATURE: {"low": 1, "high": 40, "log": True}}
+    document = {"name": "s", **section, "tune": {**temperature, **section.get("tune", {})}}
+    assert f"`{path}` does nothing: it belongs to {owners}" in problem(document)
+    mixed = {**document, "setup": {**section.get("setup", {}), "optimizer.name": ["sgd", "adam"]}}
+    load_spec(mixed)  # one of the two takes it
+    load_spec({**document, "trainer": "own:train"})  # whatever a loop of one's own makes of it
+
+
+@pytest.mark.parametrize(
     ("luck", "path"),
     [("split", "dataset.split_seed"), ("views", "training.view_seed"), ("order", "training.order_seed")],
 )
