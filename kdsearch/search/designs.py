@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
 import numpy as np
-from scipy.stats import qmc
 
 from kdsearch.search.balance import next_setup, trials_of
 from kdsearch.search.proposer import Proposal
@@ -24,6 +23,8 @@ def random_design(seed: int, index: int, n_parameters: int) -> Sequence[float]:
 
 def sobol_design(seed: int, index: int, n_parameters: int) -> Sequence[float]:
     """Return a point of a scrambled Sobol sequence."""
+    from scipy.stats import qmc  # as long to load as all else that a search needs
+
     sequence = qmc.Sobol(n_parameters, scramble=True, rng=np.random.default_rng(seed))
     if index > 0:  # SciPy can't fast-forward by nothing
         sequence.fast_forward(index)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import mannwhitneyu
 
 from kdsearch.spec import Params
 from kdsearch.storage import TrialRow
@@ -35,7 +34,11 @@ def outranked(asked: Sequence[Params], trials: Sequence[TrialRow]) -> list[bool]
 
 
 def _loses(own: Sequence[float], best: Sequence[float]) -> bool:
-    return len(own) >= MIN_REPLICATES and bool(mannwhitneyu(own, best, alternative="less").pvalue <= LEVEL)
+    if len(own) < MIN_REPLICATES:
+        return False
+    from scipy.stats import mannwhitneyu  # as long to load as all else that a search needs
+
+    return bool(mannwhitneyu(own, best, alternative="less").pvalue <= LEVEL)
 
 
 def _key(params: Params) -> str:
