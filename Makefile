@@ -7,7 +7,7 @@ LOWEST := .venv-lowest
 SITE := import sysconfig; print(sysconfig.get_path("purelib"))
 LIGHT := tests/spec tests/storage tests/analysis tests/search tests/service tests/cli
 
-.PHONY: setup quickstart test lowest lint clean
+.PHONY: setup quickstart test check lowest lint docs clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -25,6 +25,10 @@ quickstart: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# While one works: the checks, and the tests that start no server, no Ray and no long training.
+check: lint
+	$(BIN)/python -m pytest -q -m 'not (ray or gpu or slow or simulated or postgres)' tests/spec tests/search tests/storage tests/analysis
 
 # What needs neither Ray nor a GPU, under the lowest releases that pyproject.toml allows. Old releases beside
 # newer ones that they depend on may warn of what is deprecated: that is no fault of ours. torch and Ray are
@@ -46,5 +50,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The documentation as a site; a warning is an error.
+docs: setup
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs site
+
 clean:
-	rm -rf .venv $(LOWEST) build dist *.egg-info
+	rm -rf .venv $(LOWEST) site build dist *.egg-info

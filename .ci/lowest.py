@@ -11,8 +11,8 @@ from pathlib import Path
 
 # Gigabytes that the light tests only touch: these come from the main environment, at their newest.
 LARGE = {"torch", "torchvision", "ray", "timm"}
-# What only `make lint` runs.
-LINTERS = {"import-linter", "mypy", "ruff", "types-pyyaml"}
+# What only `make lint` and `make docs` run.
+CHECKERS = {"furo", "import-linter", "mypy", "myst-parser", "ruff", "sphinx", "types-pyyaml"}
 BOUND = re.compile(r"(?P<name>[\w.-]+)(?P<extras>\[[^]]*\])?>=(?P<lowest>[\d.]+)")
 
 
@@ -21,7 +21,7 @@ def lowest(project: dict) -> Iterator[str]:
     extras = project["optional-dependencies"].values()
     for requirement in (*project["dependencies"], *(each for extra in extras for each in extra)):
         name = re.split(r"[^\w.-]", requirement)[0].lower()
-        if name in LARGE | LINTERS | {project["name"]}:
+        if name in LARGE | CHECKERS | {project["name"]}:
             continue
         bound = BOUND.match(requirement)
         if bound is None:
