@@ -11,6 +11,9 @@ Metrics: TypeAlias = dict[str, float]
 
 Outcome: TypeAlias = Literal["complete", "pruned", "failed"]
 
+DIVERGED = "diverged"
+"""The reason of a trial whose loss or accuracy was not finite: a failure that says something."""
+
 AUDITED, CAME_BACK = "audited", "came back"
 """How the reason of a complete trial begins that a pruner would have stopped: it was right, or wrong."""
 
@@ -56,7 +59,7 @@ class TrialResult:
     `metrics` has the last epoch's `val_accuracy`, `val_loss` and `train_loss`, and, where the trainer
     knows them, `test_accuracy`, `test_loss`, `teacher_entropy`, `student_entropy` and
     `teacher_agreement`. `reason` tells why a trial was pruned or failed, or that a pruner would have
-    stopped it; a student whose loss or accuracy is not finite has failed for the reason `diverged`.
+    stopped it; a student whose loss or accuracy is not finite has failed for the reason `DIVERGED`.
     `seconds` is wall time divided by the pack's size. `executor` is the way in which our engine trained
     the pack, and `pack_size` how many students that pack held.
     """
@@ -79,6 +82,11 @@ class TrialResult:
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialResult":
         """Return the result that `to_dict` described."""
         return cls(**values)
+
+
+def has_result(state: str, reason: str | None) -> bool:
+    """Return whether a trial ended with something to say: complete, pruned or diverged."""
+    return state in ("complete", "pruned") or (state == "failed" and reason == DIVERGED)
 
 
 def audit_text(audited: int, came_back: int) -> str | None:

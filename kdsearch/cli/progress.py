@@ -93,7 +93,7 @@ class Display:
             self._console.print(line)
 
     def _finished(self) -> int:
-        return sum(row.state in ("complete", "pruned") or row.reason == "diverged" for row in self._rows)
+        return sum(row.has_result for row in self._rows)
 
     def _line(self) -> str:
         epochs = [row.epochs for row in self._rows if row.state == "running"]

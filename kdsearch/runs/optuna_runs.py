@@ -14,6 +14,7 @@ from kdsearch.runs.files import RunTable
 from kdsearch.runs.runs import Runs, runs_of, study_name
 from kdsearch.runs.space import Dimensions, SimpleDimension
 from kdsearch.spec import TEMPERATURE, Choices, Range, setup_key
+from kdsearch.trial import DIVERGED
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -123,7 +124,7 @@ def _measured(trial: "FrozenTrial", maximised: bool, points: float | None) -> fl
     """Return a trial's accuracy; NaN where it diverged, None where it has none."""
     if trial.state.name == "FAIL":
         reported = trial.intermediate_values.values()
-        diverged = trial.user_attrs.get("reason") == "diverged" or not all(map(math.isfinite, reported))
+        diverged = trial.user_attrs.get("reason") == DIVERGED or not all(map(math.isfinite, reported))
         return math.nan if diverged else None
     if trial.state.name != "COMPLETE" or trial.value is None:
         return None

@@ -27,7 +27,8 @@ from kdsearch.runs.space import (
     tune_section,
 )
 from kdsearch.spec import TEMPERATURE, Setup, StudySpec, level_label, setup_key
-from kdsearch.storage.rows.read import DIVERGED, TrialRow, TrialState
+from kdsearch.storage.rows.read import TrialRow, TrialState
+from kdsearch.trial import DIVERGED
 
 _COMPLETE = frozenset({"complete", "completed", "finished", "success", "succeeded", "done", "terminated"})
 _FAILED = frozenset({"failed", "fail", "crashed", "killed", "error", "preempted"})

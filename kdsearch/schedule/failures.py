@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from textwrap import shorten
 
 from kdsearch.spec import Setup, setup_key
-from kdsearch.storage import DIVERGED, SET_ASIDE, TrialRow, by_setup
+from kdsearch.storage import SET_ASIDE, TrialRow, by_setup
 
 FIRST_FAILURES = 4
 """So many trials, in two packs, fail by no chance where none has ever finished."""
@@ -53,7 +53,7 @@ class Failures:
         rows = by_setup(trials)
         found = []
         for key in self._keys:
-            finished = sum(map(_is_finished, rows.get(key, ())))
+            finished = sum(trial.has_result for trial in rows.get(key, ()))
             if key not in self.aside and self._is_hopeless(key, finished):
                 self.aside[key] = SET_ASIDE + self._words(key, finished)
                 found.append(key)
@@ -76,7 +76,3 @@ class Failures:
         failed = self._reasons[key].total()
         told = shorten(" ".join(reason.split()), _MOST_CHARACTERS, placeholder=" …")
         return f"{failed} of its trials failed and {finished} finished, {count} of them: {told}"
-
-
-def _is_finished(trial: TrialRow) -> bool:
-    return trial.state in ("complete", "pruned") or trial.reason == DIVERGED

@@ -17,7 +17,6 @@ from kdsearch.schedule.preflight import artifacts_of, import_from_working_direct
 from kdsearch.schedule.workers.trainers import load_trainer
 from kdsearch.spec import StudySpec, TrainingSpec
 from kdsearch.storage import (
-    DIVERGED,
     Database,
     EpochRow,
     TrialRow,
@@ -26,7 +25,7 @@ from kdsearch.storage import (
     load_spec_of,
     load_trials,
 )
-from kdsearch.trial import Metrics, Trial, TrialResult
+from kdsearch.trial import Metrics, Trial, TrialResult, has_result
 
 Verdict: TypeAlias = Literal["same", "within the seeds' spread", "of unknown distance", "different"]
 
@@ -137,7 +136,7 @@ def reproduce_trial(database: Database, study: str, number: int) -> Reproduction
 
 
 def _with_result(row: TrialRow, study: str) -> TrialRow:
-    if row.state in ("complete", "pruned") or row.reason == DIVERGED:
+    if row.has_result:
         return row
     why = f"{row.state}: {row.reason}" if row.reason else row.state
     raise RequestError(
@@ -165,7 +164,7 @@ def _train_again(
     train = load_trainer(spec.trainer, artifacts, checkpoint_interval_s=None, way=way)
     with _threads_of_a_worker(spec):
         result = train([trial, *(replace(trial, number=copy) for copy in copies)], report)[0]
-    if result.state == "failed" and result.reason != DIVERGED:
+    if not has_result(result.state, result.reason):
         raise RunError(f"The trial {row.number} fails now: {result.reason}")
     return curve, result
 

@@ -7,8 +7,8 @@ from kdsearch.errors import RunError
 from kdsearch.schedule.failures import Failures
 from kdsearch.search import Pack, PackAsker
 from kdsearch.spec import Setup, StudySpec
-from kdsearch.storage import DIVERGED, Hours, Lease, StudyRecord
-from kdsearch.trial import Metrics, TrialResult
+from kdsearch.storage import Hours, Lease, StudyRecord
+from kdsearch.trial import Metrics, TrialResult, has_result
 
 
 class StudyRun:
@@ -107,7 +107,7 @@ class StudyRun:
         self._record.finish(*ended)
         for result in ended:
             of_trial = self._open.pop(result.number)
-            if result.state != "failed" or result.reason == DIVERGED:
+            if has_result(result.state, result.reason):
                 self._finished += 1
             else:
                 self._failures.add(*of_trial, result.reason or "unknown")

@@ -22,7 +22,7 @@ def is_evidence(trial: TrialRow) -> bool:
 
     A lost worker or a broken trainer says nothing; a diverged student does.
     """
-    return trial.state != "failed" or trial.reason == "diverged"
+    return trial.state != "failed" or trial.has_result
 
 
 def next_setup(spec: StudySpec, trials: Sequence[TrialRow], decided: Collection[str] = ()) -> Setup:

@@ -24,7 +24,6 @@ from kdsearch.storage.rows.queries import (
     load_trials,
 )
 from kdsearch.storage.rows.read import (
-    DIVERGED,
     HOPELESS,
     SET_ASIDE,
     Driver,
@@ -47,6 +46,7 @@ from kdsearch.storage.sql.database import (
 )
 from kdsearch.storage.sql.schema import SchemaStatus
 from kdsearch.storage.upgrading import schema_status, upgrade
+from kdsearch.trial import DIVERGED
 
 __all__ = [
     "DIVERGED",

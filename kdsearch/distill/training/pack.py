@@ -44,7 +44,7 @@ from kdsearch.distill.training.members import ResolvedMember
 from kdsearch.distill.training.step import PackStep
 from kdsearch.distill.views.batches import Views
 from kdsearch.errors import RequestError
-from kdsearch.trial import Metrics, Outcome, PackReport, TrialResult
+from kdsearch.trial import DIVERGED, Metrics, Outcome, PackReport, TrialResult
 
 
 class PackTraining:
@@ -237,7 +237,7 @@ class PackTraining:
             own = self._latest[member.number]
             if not all(map(math.isfinite, own.values())):
                 finite = {name: value for name, value in own.items() if math.isfinite(value)}
-                self._end(member, "failed", finite, "diverged")
+                self._end(member, "failed", finite, DIVERGED)
         self._drop_ended()
 
     def _end_stopped(self, stopped: Collection[int]) -> None:

@@ -12,7 +12,12 @@ from ray.exceptions import AuthenticationError
 
 from kdsearch.errors import RequestError, RunError
 from kdsearch.schedule.cluster.authentication import give_token
-from kdsearch.schedule.cluster.ray_internals import apart_from_signals, kept_on_loopback, started_patiently
+from kdsearch.schedule.cluster.ray_internals import (
+    apart_from_signals,
+    at_any_port,
+    kept_on_loopback,
+    started_patiently,
+)
 from kdsearch.schedule.cluster.resources import check_resources, local_gpus
 from kdsearch.schedule.cluster.scratch import RAY, scratch_folder
 from kdsearch.spec import StudySpec
@@ -86,7 +91,12 @@ def _start(folder: Path) -> None:
 
 
 def _start_once(folder: Path) -> None:
-    with apart_from_signals() as processes, started_patiently(START_S, processes), kept_on_loopback():
+    with (
+        apart_from_signals() as processes,
+        started_patiently(START_S, processes),
+        kept_on_loopback(),
+        at_any_port(),
+    ):
         try:
             ray.init(
                 address="local",

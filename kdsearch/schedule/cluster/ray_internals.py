@@ -145,6 +145,28 @@ def kept_on_loopback() -> Iterator[None]:
 
 
 @contextmanager
+def at_any_port() -> Iterator[None]:
+    """Let the agent of a node that is started here listen where there is room.
+
+    Ray gives it one fixed port and starts only after six attempts at it: 3 s more beside another Ray.
+    """
+    try:
+        from ray._private import services
+
+        own = cast("Any", services)
+        original = own.start_raylet
+    except (ImportError, AttributeError) as error:
+        _tell_change(str(error), "a study starts later where another Ray runs on this machine")
+        yield
+        return
+    own.start_raylet = lambda *asked, **how: original(*asked, **{**how, "dashboard_agent_listen_port": 0})
+    try:
+        yield
+    finally:
+        own.start_raylet = original
+
+
+@contextmanager
 def memory_kills_as_losses() -> Iterator[None]:
     """Let Tune take a worker that Ray's memory monitor killed for lost, like any other dead worker.
 

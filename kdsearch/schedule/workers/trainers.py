@@ -13,7 +13,7 @@ from kdsearch.distill.factories import bounded, check_call, load_factory, place_
 from kdsearch.errors import KDSearchError
 from kdsearch.schedule.workers.commands import train_by_command
 from kdsearch.spec.sections import CommandTrainer
-from kdsearch.trial import Metrics, Outcome, PackEndedError, PackReport, Trial, TrialResult
+from kdsearch.trial import DIVERGED, Metrics, Outcome, PackEndedError, PackReport, Trial, TrialResult
 
 if TYPE_CHECKING:
     from kdsearch.distill.execution import Way
@@ -220,7 +220,7 @@ def _diverged(metrics: Metrics) -> bool:
 
 def _ended(last: TrialResult, final: Metrics, epochs: int) -> TrialResult:
     if _diverged(final) or (last.epochs and _diverged(last.metrics)):
-        return replace(last, state="failed", reason="diverged", metrics=last.metrics | final)
+        return replace(last, state="failed", reason=DIVERGED, metrics=last.metrics | final)
     if last.state == "pruned":
         return replace(last, metrics=last.metrics | final)
     return replace(last, epochs=epochs, metrics=last.metrics | final)

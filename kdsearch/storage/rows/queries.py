@@ -14,7 +14,6 @@ from kdsearch.storage.rows.columns import TrialColumns
 from kdsearch.storage.rows.lease import live_drivers
 from kdsearch.storage.rows.ledger import read_hours, read_slots
 from kdsearch.storage.rows.read import (
-    DIVERGED,
     EpochRow,
     Hours,
     Progress,
@@ -35,6 +34,7 @@ from kdsearch.storage.sql.tables import (
     TrialTable,
     table_of,
 )
+from kdsearch.trial import DIVERGED
 
 _STUDIES = select(
     *(StudyTable.id, StudyTable.name, StudyTable.trials, StudyTable.state, StudyTable.reason),

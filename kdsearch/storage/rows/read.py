@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from kdsearch.spec import Params, Setup, StudySpec, setup_key
 from kdsearch.spec.widening import Widening
+from kdsearch.trial import has_result
 
 TrialState: TypeAlias = Literal["complete", "pruned", "failed", "running", "waiting"]
 StudyState: TypeAlias = Literal[
@@ -16,10 +17,6 @@ StudyState: TypeAlias = Literal[
 
 HOPELESS = "hopeless"
 """How the reason of a trial begins that was pruned because no catch-up could bring it near the others."""
-
-DIVERGED = "diverged"
-"""The reason of a trial whose loss or accuracy was not finite: a failure that says something."""
-
 
 SET_ASIDE = "set aside: "
 """How the reason of a stopped setup begins whose trials failed; of others nothing is wrong."""
@@ -53,6 +50,11 @@ class TrialRow:
     executor: str | None = None
     pack_size: int | None = None
     draw: int | None = None
+
+    @property
+    def has_result(self) -> bool:
+        """Whether it ended with something to say: complete, pruned or diverged."""
+        return has_result(self.state, self.reason)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the trial as a JSON document."""

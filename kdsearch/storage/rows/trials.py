@@ -12,11 +12,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from kdsearch.spec import Setup, StudySpec, setup_key
 from kdsearch.storage.rows.entries import NewTrial, StoredTrial
 from kdsearch.storage.rows.queries import finite
-from kdsearch.storage.rows.read import DIVERGED, TrialState
+from kdsearch.storage.rows.read import TrialState
 from kdsearch.storage.rows.reading import read_setups
 from kdsearch.storage.sql.database import database_now
 from kdsearch.storage.sql.tables import EpochTable, SetupTable, Table, TrialTable, table_of
-from kdsearch.trial import Metrics, TrialResult
+from kdsearch.trial import DIVERGED, Metrics, TrialResult
 
 Epochs: TypeAlias = Sequence[tuple[int, Mapping[int, Metrics]]]
 """What trials reported: an epoch, and each trial's metrics by its number."""

@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 import ray
+from ray._private import services
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune import progress_reporter
@@ -23,6 +25,7 @@ from kdsearch.schedule.cluster.ray_internals import (
     CLUSTER_ID_METHOD,
     CURRENT_CLUSTER,
     ask_no_dead_worker,
+    at_any_port,
     ended_packs_dropped,
     error_of,
     memory_kills_as_losses,
@@ -53,6 +56,21 @@ def test_tunes_workers_differ_in_no_variable(
     assert warnings_told == []
     use_ready_workers()
     assert warnings_told == ["packs begin a little later"]
+
+
+def test_a_nodes_agent_waits_for_no_port_that_another_ray_has(
+    monkeypatch: pytest.MonkeyPatch, warnings_told: list[str]
+) -> None:
+    asked: list[dict[str, Any]] = []
+    assert "dashboard_agent_listen_port" in signature(services.start_raylet).parameters
+    monkeypatch.setattr(services, "start_raylet", lambda *_args, **how: asked.append(how))
+    with at_any_port():
+        services.start_raylet(dashboard_agent_listen_port=52365, resource=1)  # type: ignore[call-arg]
+    assert asked == [{"dashboard_agent_listen_port": 0, "resource": 1}]
+    monkeypatch.delattr(services, "start_raylet")
+    assert warnings_told == []
+    with at_any_port():
+        assert len(warnings_told) == 1
 
 
 def test_tune_adds_no_callback_that_prints_packs_to_one_that_is_silent(

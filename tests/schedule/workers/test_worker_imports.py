@@ -9,9 +9,9 @@ OTHERS = {"alembic", "optuna", "plotly", "scipy", "sklearn", "sqlalchemy", "torc
 """What its driver, an answer or our own engine needs, and a user's trainer without torch does not."""
 
 
-@pytest.mark.parametrize("task", ["trainable.run_pack", "teachers._train"])
+@pytest.mark.parametrize("task", ["workers.trainable.run_pack", "teachers._train"])
 def test_a_worker_loads_nothing_that_only_others_need(task: str) -> None:
-    module, name = task.split(".")
+    module, name = task.rsplit(".", 1)
     code = f"""
 import sys
 from ray import tune
