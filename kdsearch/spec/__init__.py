@@ -1,5 +1,6 @@
 """The study spec: read from YAML, checked once, frozen. Imports pydantic and nothing heavier."""
 
+from kdsearch.spec.claims import Claim
 from kdsearch.spec.loading import (
     load_spec,
     load_stored_spec,
@@ -25,6 +26,7 @@ __all__ = [
     "ENOUGH_TRIALS",
     "TEMPERATURE",
     "Choices",
+    "Claim",
     "Params",
     "Range",
     "Setup",

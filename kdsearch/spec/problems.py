@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from kdsearch.spec import catalogue
 from kdsearch.spec.bounds import shown
+from kdsearch.spec.claims import problems_in_claims
 from kdsearch.spec.luck import SEED_PATHS
 from kdsearch.spec.sections import ASKED, CommandTrainer, Section
 from kdsearch.spec.space import LABELS, ByFactor, Choices, Range, equal_pair, level_label, level_name
@@ -157,6 +158,7 @@ def problems_in_space(spec: StudySpec) -> list[Problem]:
     found += _of_other_optimizers(spec)
     found += _broken_command(spec)
     found += _labels_of_one_name(spec)
+    found += [Problem(keys, message) for keys, message in problems_in_claims(spec)]
     found += _broken_ranges(spec) if not found else []
     return found if found else list(_broken_combinations(spec))
 

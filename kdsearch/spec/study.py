@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from kdsearch.spec import catalogue
+from kdsearch.spec.claims import Claim
 from kdsearch.spec.luck import SEED_PATHS, SEEDS_APART
 from kdsearch.spec.sections import (
     Augment,
@@ -99,6 +100,7 @@ class StudySpec(TrainingSpec):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=100)]
     setup: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
     tune: dict[str, Dimension] = Field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
     search: Search = Search()
     resources: Resources = Resources()
     artifacts: str | None = None

@@ -1,0 +1,173 @@
+"""Claims: what a study is to confirm or refute, written down before it runs."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
+
+from kdsearch.spec.sections import ASKED, Number, Section, Temperature
+from kdsearch.spec.space import ByFactor, Choices, Range, level_label, level_name
+
+if TYPE_CHECKING:
+    from kdsearch.spec.study import StudySpec
+
+Quantity: TypeAlias = Literal["best_temperature", "shared_temperature", "spread", "crossing", "accuracy"]
+Direction: TypeAlias = Literal["higher", "lower", "none"]
+Place: TypeAlias = tuple[tuple[str, ...], str]
+"""Where in a claim something is wrong, as keys, and what."""
+
+MOST_CLAIMS = 50
+"""Each is weighed by itself: of 50 that are false, two or three at 95% are confirmed by luck."""
+
+_MOST_CHARACTERS = 300
+_OF_LEVELS = ("best_temperature", "crossing", "accuracy")
+_MEANING = {
+    "best_temperature": "the ratio of two levels' best temperatures",
+    "crossing": "how two temperatures change places between two levels",
+    "accuracy": "the difference between two levels' best accuracies",
+}
+
+
+def _sentence(text: str) -> str:
+    if not text.strip() or len(text) > _MOST_CHARACTERS:
+        raise ValueError(f"must be a sentence of 1 to {_MOST_CHARACTERS} characters, got {len(text)}.")
+    return text
+
+
+def _finite(value: float) -> float:
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"must be above 0, got {value:g}.")
+    return value
+
+
+def _evidence(probability: float) -> float:
+    if not 0.5 < probability < 1:
+        raise ValueError(f"must be above 0.5 and below 1, such as 0.95, got {probability:g}.")
+    return probability
+
+
+class Claim(Section):
+    """One contrast that a study is to decide, with what would confirm it.
+
+    `docs/claims.md` defines each quantity. Accuracies are fractions, `at_least` of `best_temperature` is a
+    ratio above 1. `direction` tells what is claimed of the second level against the first: that the quantity
+    is higher, lower, or that there is no effect that matters.
+    """
+
+    says: Annotated[str, AfterValidator(_sentence)]
+    quantity: Quantity
+    factor: str | None = None
+    levels: tuple[Any, ...] = ()
+    temperatures: tuple[Temperature, ...] = ()
+    where: dict[str, Any] = Field(default_factory=dict)
+    direction: Direction
+    at_least: Annotated[Number, AfterValidator(_finite)]
+    probability: Annotated[Number, AfterValidator(_evidence)] = 0.95
+
+    @property
+    def has_sign(self) -> bool:
+        """Whether the quantity may fall below 0, so that a claim of it can be reversed in sign."""
+        return self.quantity != "shared_temperature" and bool(self.levels)
+
+    @model_validator(mode="after")
+    def _names_what_it_compares(self) -> "Claim":
+        if self.quantity in _OF_LEVELS and not (self.factor and len(self.levels) == 2):
+            raise ValueError(
+                f"needs a `factor` and two `levels` of it: {self.quantity} is {_MEANING[self.quantity]}."
+            )
+        if (self.factor is None) != (not self.levels) and self.quantity != "shared_temperature":
+            raise ValueError("needs `factor` and `levels` together, or neither of them.")
+        if self.levels and self.factor is None:
+            raise ValueError("needs the `factor` that `levels` are of.")
+        if self.levels and self.quantity != "shared_temperature" and len(self.levels) != 2:
+            raise ValueError(f"needs two `levels`, got {len(self.levels)}.")
+        if len(set(map(level_label, self.levels))) < len(self.levels):
+            raise ValueError("must not name a level twice in `levels`.")
+        return self
+
+    @model_validator(mode="after")
+    def _names_temperatures_where_they_cross(self) -> "Claim":
+        if self.quantity != "crossing":
+            if self.temperatures:
+                raise ValueError("must have no `temperatures`: only crossing compares two of them.")
+        elif len(self.temperatures) != 2 or self.temperatures[0] >= self.temperatures[1]:
+            given = list(self.temperatures)
+            raise ValueError(f"needs two `temperatures`, the lower one first, got {given}.")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_confirmed(self, info: ValidationInfo) -> "Claim":
+        if self.direction == "lower" and not self.has_sign:
+            raise ValueError(
+                f"must have `direction` higher or none: {self.quantity} is never below 0 where no two levels "
+                "are compared."
+            )
+        if self.quantity == "best_temperature" and self.at_least <= 1:
+            raise ValueError(f"must have a ratio above 1 as `at_least`, such as 2, got {self.at_least:g}.")
+        if self.quantity != "best_temperature" and self.at_least > 0.5 and info.context == ASKED:
+            raise ValueError(
+                f"must have an accuracy of at most 0.5 as `at_least`, got {self.at_least:g}. "
+                "Divide points by 100."
+            )
+        return self
+
+
+def problems_in_claims(spec: "StudySpec") -> Iterator[Place]:
+    """Yield what a study's claims ask for that its space does not have."""
+    if len(spec.claims) > MOST_CLAIMS:
+        yield ("claims",), f"must be at most {MOST_CLAIMS}, got {len(spec.claims)}."
+    for number, claim in enumerate(spec.claims):
+        for keys, message in _problems_of(claim, spec):
+            yield ("claims", str(number), *keys), message
+
+
+def _problems_of(claim: Claim, spec: "StudySpec") -> Iterator[Place]:
+    factors = {path: levels for path, levels in spec.setup.items() if path != "objective.temperature"}
+    if claim.factor is not None:
+        yield from _unknown_levels(("factor", "levels"), claim.factor, claim.levels, factors)
+    for path, level in claim.where.items():
+        yield from _unknown_levels(("where", "where"), path, [level], factors)
+    if claim.factor is not None and claim.factor in claim.where:
+        yield ("where",), f"must not fix `{claim.factor}`, whose levels are compared."
+    yield from _unreachable_temperatures(claim, spec)
+
+
+def _unknown_levels(
+    keys: tuple[str, str], path: str, asked: Any, factors: Mapping[str, tuple[Any, ...]]
+) -> Iterator[Place]:
+    if path not in factors:
+        known = ", ".join(factors) or "none"
+        yield (keys[0],), f"must name a factor under `setup`, got {path!r}. Factors: {known}."
+        return
+    levels = [level_name(path, level) for level in factors[path]]
+    for level in asked:
+        if level_name(path, level) not in levels:
+            yield (
+                (keys[1],),
+                f"must name levels of `{path}`, got {level_label(level)}. Levels: {', '.join(levels)}.",
+            )
+
+
+def _unreachable_temperatures(claim: Claim, spec: "StudySpec") -> Iterator[Place]:
+    if not claim.temperatures:
+        return
+    if "objective.temperature" in spec.setup:
+        levels = spec.setup["objective.temperature"]
+        yield from (
+            (("temperatures",), f"must be levels of `objective.temperature`, got {temperature:g}.")
+            for temperature in claim.temperatures
+            if temperature not in levels
+        )
+        return
+    dimension = spec.tune.get("objective.temperature")
+    ranges = dimension.ranges.values() if isinstance(dimension, ByFactor) else [dimension]
+    for temperature in claim.temperatures:
+        if not all(_holds(own, temperature) for own in ranges):
+            yield ("temperatures",), f"must lie in the range of `objective.temperature`, got {temperature:g}."
+
+
+def _holds(dimension: Range | Choices | Any, temperature: float) -> bool:
+    if isinstance(dimension, Choices):
+        return temperature in dimension.choices
+    return not isinstance(dimension, Range) or dimension.low <= temperature <= dimension.high
