@@ -10,9 +10,10 @@ from kdsearch.analysis import BestAnswer, Comparison, Importance, best, compare,
 from kdsearch.analysis.questions.best import best_of
 from kdsearch.analysis.questions.forecast import Forecast, forecast
 from kdsearch.analysis.questions.recommendation import Recommendation, recommend_from
+from kdsearch.analysis.questions.verdicts import VerdictAnswer, verdicts
 from kdsearch.analysis.response.earlier import load_earlier, load_prior
 from kdsearch.analysis.response.fitted import curves_of, fit_response
-from kdsearch.spec import Setup, StudySpec, load_spec
+from kdsearch.spec import Claim, Setup, StudySpec, load_spec
 from kdsearch.storage import (
     Database,
     StudySummary,
@@ -163,6 +164,17 @@ class Study:
         spec = self.spec
         earlier = load_prior(self._database, spec)
         return importance(spec, self._columns(), earlier=earlier, where=where, level=level)
+
+    def verdict(self, claims: Sequence[Claim] | None = None) -> VerdictAnswer:
+        """Return what the study says of the claims written with it, or of some that were written since."""
+        spec = self.spec
+        return verdicts(
+            spec,
+            self._columns(),
+            earlier=load_prior(self._database, spec),
+            claims=claims,
+            slots=load_slots(self._database, self.name),
+        )
 
     def trials(self) -> "pd.DataFrame":
         """Return every trial, one row each; setup and parameters have a column for each path."""

@@ -15,6 +15,7 @@ COMMANDS = {
     "search": "kdsearch.bench.search.command:search_command",
     "table": "kdsearch.bench.calibration.making:table_command",
     "study": "kdsearch.bench.study.command:study_command",
+    "verdicts": "kdsearch.bench.verdicts.command:verdicts_command",
     "widening": "kdsearch.bench.search.widening:widening_command",
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kdsearch.cli import administer, answer, ask, data, import_, launch
+from kdsearch.cli import administer, answer, ask, data, import_, launch, verdict
 from kdsearch.errors import KDSearchError, LiveDriverError, RequestError
 
 FAILED, WRONG_REQUEST, LIVE_DRIVER, INTERRUPTED = 1, 2, 3, 130
@@ -44,6 +44,7 @@ for command in (
     *launch.COMMANDS,
     *data.COMMANDS,
     *ask.COMMANDS,
+    *verdict.COMMANDS,
     *answer.COMMANDS,
     *import_.COMMANDS,
     *administer.COMMANDS,

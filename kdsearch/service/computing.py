@@ -10,6 +10,7 @@ from kdsearch.analysis import best, compare, importance
 from kdsearch.analysis.labels import varied_factors
 from kdsearch.analysis.questions.forecast import forecast
 from kdsearch.analysis.questions.recommendation import recommend_from
+from kdsearch.analysis.questions.verdicts import verdicts
 from kdsearch.analysis.report.contents import coupling, figure_sections, load_findings, reading, summary
 from kdsearch.analysis.report.pages import PLOTLY_VERSION, page_templates
 from kdsearch.analysis.report.tables import answer_lines, answer_table, forecast_table
@@ -91,6 +92,12 @@ def _importance(database: Database, study: str, **asked: Any) -> Any:
     return importance(spec, trials, **asked, earlier=_prior(database, study))
 
 
+def _verdict(database: Database, study: str) -> Any:
+    slots = load_slots(database, study)
+    spec, trials = _known(database, study)
+    return verdicts(spec, trials, earlier=_prior(database, study), slots=slots)
+
+
 def _recommend(
     database: Database,
     _study: None,
@@ -155,6 +162,7 @@ KINDS: Mapping[str, Callable[..., Any]] = {
     "forecast": _forecast,
     "compare": _compare,
     "importance": _importance,
+    "verdict": _verdict,
     "recommend": _recommend,
     "trials": _trials,
     "page": _page,

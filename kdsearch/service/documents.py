@@ -29,6 +29,7 @@ class Documents:
             Route("/studies/{name}/forecast", self.forecast),
             Route("/studies/{name}/importance", self.importance),
             Route("/studies/{name}/trials", self.trials),
+            Route("/studies/{name}/verdict", self.verdict),
             Route("/recommend", self.recommend),
             Route("/teachers", self.teachers),
         ]
@@ -75,6 +76,11 @@ class Documents:
         name, asked = await self._question(request, "where", "regret")
         found = await self._library.forecast(name, where=asked.where, regret=asked.regret)
         return JSONResponse(found.to_dict())
+
+    async def verdict(self, request: Request) -> JSONResponse:
+        """Tell which of the study's claims are confirmed, reversed or not resolved."""
+        name, _ = await self._question(request)
+        return JSONResponse((await self._library.verdict(name)).to_dict())
 
     async def recommend(self, request: Request) -> JSONResponse:
         """Answer for a setup that need not have been run, from what was."""

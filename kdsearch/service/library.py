@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from kdsearch.analysis import BestAnswer, Comparison, Importance
 from kdsearch.analysis.questions.forecast import Forecast
 from kdsearch.analysis.questions.recommendation import Recommendation
+from kdsearch.analysis.questions.verdicts import VerdictAnswer
 from kdsearch.errors import RequestError
 from kdsearch.service.answers import Answers
 from kdsearch.service.computing import Task, evidence
@@ -116,6 +117,12 @@ class Library:
         """Return what accuracy depends on."""
         _, found = await self._ask("importance", name, where=where, level=level)
         answer: Importance = found
+        return answer
+
+    async def verdict(self, name: str) -> VerdictAnswer:
+        """Return what the study says of its claims."""
+        _, found = await self._ask("verdict", name)
+        answer: VerdictAnswer = found
         return answer
 
     async def recommend(

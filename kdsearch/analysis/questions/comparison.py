@@ -146,13 +146,13 @@ def _matched(response: Response, factor: str, groups: Sequence[Sequence[int]]) -
 def _compared(known: Comparison, levels: Sequence[Any], profiles: Sequence[TemperatureProfile]) -> Comparison:
     pairs = list(combinations(range(len(levels)), 2))
     shifts = np.array([profiles[b].log_best - profiles[a].log_best for a, b in pairs])
-    costs = np.array([_cost_of_one_temperature([profiles[a], profiles[b]]) for a, b in pairs])
+    costs = np.array([cost_of_one_temperature([profiles[a], profiles[b]]) for a, b in pairs])
     together = _family_intervals(shifts, known.level)
     found = [
         _shift((levels[a], levels[b]), shifts[i], costs[i], together[i], known.level)
         for i, (a, b) in enumerate(pairs)
     ]
-    probability = float((_cost_of_one_temperature(profiles) >= FREE_COST).mean())
+    probability = float((cost_of_one_temperature(profiles) >= FREE_COST).mean())
     return replace(
         known,
         levels=[
@@ -181,7 +181,7 @@ def _shift(
     )
 
 
-def _cost_of_one_temperature(profiles: Sequence[TemperatureProfile]) -> FloatArray:
+def cost_of_one_temperature(profiles: Sequence[TemperatureProfile]) -> FloatArray:
     """Return each draw's mean loss [Q] where all levels take the one temperature that suits them best."""
     shared = reduce(np.intersect1d, [profile.temperatures for profile in profiles])
     if not len(shared):

@@ -18,6 +18,7 @@ from kdsearch.analysis.questions.outcomes import (
     temperature_of,
     temperature_span,
 )
+from kdsearch.analysis.questions.verdicts import VerdictAnswer, verdicts_of
 from kdsearch.analysis.report.headline import headline
 from kdsearch.analysis.report.plots import (
     plot_best_temperatures,
@@ -71,6 +72,7 @@ class Findings:
         runs: With which package versions and git commit it ran, the latest last.
         study: How it is, and why.
         importance: What accuracy depends on.
+        verdicts: What it says of its claims.
     """
 
     spec: StudySpec
@@ -83,6 +85,7 @@ class Findings:
     runs: list[dict[str, Any]]
     study: StudySummary
     importance: Importance
+    verdicts: VerdictAnswer
 
     def of_study(self, study: StudySummary) -> "Findings":
         """Return the same findings with how their study is now."""
@@ -130,6 +133,7 @@ def load_findings(
         _runs(database, study),
         now,
         importance_of(response, level=level),
+        verdicts_of(response, slots=slots),
     )
 
 

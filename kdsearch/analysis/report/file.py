@@ -22,6 +22,7 @@ from kdsearch.analysis.report.contents import (
 from kdsearch.analysis.report.output_files import write_output
 from kdsearch.analysis.report.pages import PLOTLY_JS, TEMPLATES, page_templates
 from kdsearch.analysis.report.tables import answer_table, forecast_table, teacher_table
+from kdsearch.analysis.report.verdict_tables import verdict_table
 from kdsearch.errors import RequestError
 from kdsearch.spec import spec_document
 from kdsearch.storage import Database
@@ -65,6 +66,7 @@ def report_html(findings: Findings, *, written: datetime) -> str:
         reading=reading(findings.answer),
         forecast=forecast_table(findings.answer),
         coupling=coupling(findings.comparisons),
+        verdicts=verdict_table(findings.verdicts.to_dict()),
         sections=figure_sections(findings),
         teachers=teacher_table(findings.teachers),
         spec=yaml.safe_dump(spec_document(findings.spec), sort_keys=False, allow_unicode=True),

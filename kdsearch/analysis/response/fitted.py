@@ -205,8 +205,15 @@ class Response:
 
     def silence(self, setup: int) -> str | None:
         """Return why a setup can't be answered, or None where it can."""
-        if (why := _without_effect(self.spec, self.space.setups[setup])) is not None:
-            return why
+        why = _without_effect(self.spec, self.space.setups[setup])
+        return self.shortage(setup) if why is None else why
+
+    def ignores_temperature(self, setup: int) -> bool:
+        """Return whether a setup's objective makes no use of the temperature."""
+        return _without_effect(self.spec, self.space.setups[setup]) is not None
+
+    def shortage(self, setup: int) -> str | None:
+        """Return why a setup has too few trials to be answered, or None where it has enough."""
         sites = [site for site in self.space.sites if site.index == setup]
         n_possible = sum(math.prod(int(nodes.sum()) for nodes in site.allowed) for site in sites)
         n_needed = min(ENOUGH_POINTS, n_possible)

@@ -178,6 +178,12 @@ class TemperatureProfile:
         """Return the index of the nearest temperature, by their ratio."""
         return int(np.abs(np.log(self.temperatures / temperature)).argmin())
 
+    def accuracy_at(self, temperature: float) -> FloatArray:
+        """Return the accuracy in each draw [Q] at a temperature that can be chosen."""
+        if not self.half_step or len(self.temperatures) < 2:
+            return np.asarray(self.draws[:, self.nearest(temperature)])
+        return _interpolated(math.log(temperature), np.log(self.temperatures), self.draws)
+
     def lost_at(self, temperature: float, level: float) -> tuple[float, Interval] | None:
         """Return what a temperature loses against the recommended one, and an interval of that.
 

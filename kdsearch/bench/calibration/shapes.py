@@ -5,7 +5,7 @@ family has twelve setups whose three factors move the curve; the best learning r
 and a cliff lies above it. Whoever changes the model must not tune it to these shapes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal, TypeAlias
@@ -145,14 +145,22 @@ class ShapeWorld(World):
         noise: Constant, with heavy tails on both sides, or growing towards the cliff of learning rates.
         seed: Fixes curves and noise.
         n_trials: The budget that the spec names.
+        factors: The levels of each factor; those of the second tell a family's two kinds apart.
     """
 
-    def __init__(self, family: str, noise: Noise, seed: int, n_trials: int) -> None:
+    def __init__(
+        self,
+        family: str,
+        noise: Noise,
+        seed: int,
+        n_trials: int,
+        factors: Mapping[str, list[Any]] = _FACTORS,
+    ) -> None:
         name = family.replace(" ", "-")
         document = {
             "name": f"{name}-{noise}-{seed}",
             "optimizer": {"lr": 0.1},
-            "setup": _FACTORS,
+            "setup": dict(factors),
             "tune": {
                 TEMPERATURE: {"low": 1, "high": 40, "log": True},
                 _LR: {"low": 0.01, "high": 1.0, "log": True},
@@ -168,10 +176,10 @@ class ShapeWorld(World):
         self._tops: dict[str, float] = {}
         self._rates: dict[str, float] = {}
         self._spreads: dict[str, float] = {}
-        steps = [drawn.normal(0, 0.13, len(levels)) for levels in _FACTORS.values()]
+        steps = [drawn.normal(0, 0.13, len(levels)) for levels in factors.values()]
         depth = drawn.uniform(2, 5)
         for setup in self.spec.setups():
-            at = [_FACTORS[path].index(level) for path, level in setup.items()]
+            at = [factors[path].index(level) for path, level in setup.items()]
             moved = 0.5 + sum(step[k] for step, k in zip(steps, at, strict=True)) + drawn.normal(0, 0.04)
             key = setup_key(setup)
             self._curves[key] = Curve(

@@ -1,0 +1,111 @@
+"""Verdicts as text: the same cells and sentences for the terminal, files and the report."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kdsearch.analysis.report.tables import NOTHING, Heading, Table
+
+HEADINGS = (
+    Heading("claim"),
+    Heading("verdict"),
+    Heading("effect", "the other tuned parameters at their best for each temperature and setup"),
+    Heading("interval", "holds the effect with the probability that the claim asks for"),
+    Heading("at common", "the effect with the other tuned parameters the same for all"),
+    Heading("P(true)", "that the claim is true: its direction, and as large as matters"),
+    Heading("P(opposite)", "that the effect is as large the other way; of a claim of none, that it matters"),
+    Heading("power", "the chance that these trials confirm an effect of twice the smallest that matters"),
+    Heading("trials"),
+    Heading("to go", "about so many more trials of the compared setups decide it"),
+)
+
+_CLAIMED = {
+    "higher": "Claimed: higher by {} or more",
+    "lower": "Claimed: lower by {} or more",
+    "none": "Claimed: no effect of {} or more",
+}
+
+
+def verdict_table(document: Mapping[str, Any]) -> Table:
+    """Return the verdicts as a table of a report, with what to know of each as notes.
+
+    Args:
+        document: What `VerdictAnswer.to_dict` returns.
+    """
+    rows = [verdict_cells(n, found) for n, found in enumerate(document["verdicts"], start=1)]
+    notes = [("claims", verdict_notes(document)[0]), *_numbered(document)]
+    return Table(list(HEADINGS), rows, emphasis=1, notes=notes)
+
+
+def verdict_cells(number: int, found: Mapping[str, Any]) -> list[str]:
+    """Return the cells of one verdict, in the order of `HEADINGS`."""
+    quantity = found["claim"]["quantity"]
+    return [
+        f"{number}. {found['claim']['says']}",
+        found["verdict"],
+        _effect(quantity, found["effect"]),
+        _span(quantity, found["interval"]),
+        _effect(quantity, found["effect_at_common"]),
+        _share(found["probability"]),
+        _share(found["probability_reversed"]),
+        _share(found["power"]),
+        str(found["trials"]),
+        _to_go(found),
+    ]
+
+
+def verdict_notes(document: Mapping[str, Any]) -> list[str]:
+    """Return when the claims were written, and the reasons and notes of each verdict, in sentences."""
+    if not document["verdicts"]:
+        return [
+            f"The study {document['study']} has no claims. Write `claims:` into the study file before it "
+            "runs, or judge some that are written now: kdsearch verdict STUDY --claims FILE."
+        ]
+    written = f"The claims were written {document['written']} (SHA-256 {document['digest'][:12]})."
+    return [written, *(f"{name}: {note}" for name, note in _numbered(document))]
+
+
+def _numbered(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (str(number), note)
+        for number, found in enumerate(document["verdicts"], start=1)
+        for note in _notes_of(found)
+    ]
+
+
+def _notes_of(found: Mapping[str, Any]) -> Iterable[str]:
+    claim = found["claim"]
+    least = (
+        f"a factor of {claim['at_least']:g}"
+        if claim["quantity"] == "best_temperature"
+        else f"{100 * claim['at_least']:g} points"
+    )
+    why = f" Not resolved: {'; '.join(found['reasons']).removesuffix('.')}." if found["reasons"] else ""
+    yield f"{_CLAIMED[claim['direction']].format(least)}, with probability {claim['probability']:g}.{why}"
+    yield from found["notes"]
+
+
+def _effect(quantity: str, effect: float | None) -> str:
+    if effect is None:
+        return NOTHING
+    return f"{effect:.2g}×" if quantity == "best_temperature" else f"{100 * effect:+.2f} points"
+
+
+def _span(quantity: str, interval: Iterable[float] | None) -> str:
+    if interval is None:
+        return NOTHING
+    times = quantity == "best_temperature"
+    return " to ".join(f"{end:.2g}" if times else f"{100 * end:.2f}" for end in interval)
+
+
+def _share(probability: float | None) -> str:
+    return NOTHING if probability is None else f"{probability:.2f}"
+
+
+def _to_go(found: Mapping[str, Any]) -> str:
+    if found["verdict"] != "not resolved":
+        return "decided"
+    if found["more_trials"] is None:
+        return NOTHING
+    hours = found["hours"]
+    time = "" if not hours else f", {hours:.1f} h" if hours >= 0.1 else f", {60 * hours:.0f} min"
+    return f"about {found['more_trials']}{time}"

@@ -1,0 +1,1 @@
+"""Whether verdicts on claims hold, on simulated studies whose truth is known."""
