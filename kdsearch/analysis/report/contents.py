@@ -72,7 +72,7 @@ class Findings:
         runs: With which package versions and git commit it ran, the latest last.
         study: How it is, and why.
         importance: What accuracy depends on.
-        verdicts: What it says of its claims.
+        verdicts: What it says of its claims; None where nobody asked.
     """
 
     spec: StudySpec
@@ -85,7 +85,7 @@ class Findings:
     runs: list[dict[str, Any]]
     study: StudySummary
     importance: Importance
-    verdicts: VerdictAnswer
+    verdicts: VerdictAnswer | None = None
 
     def of_study(self, study: StudySummary) -> "Findings":
         """Return the same findings with how their study is now."""

@@ -131,7 +131,7 @@ def differences(asked: StudySpec, stored: StudySpec) -> list[str]:
     """Return what a spec asks for otherwise than a study has it, where that may not change."""
     before, after = _leaves(spec_document(stored)), _leaves(spec_document(asked))
     return [
-        f"`{path}` was {_shown(before.get(path))}, is {_shown(after.get(path))}"
+        _difference(path, before.get(path), after.get(path))
         for path in sorted(before.keys() | after.keys())
         if before.get(path) != after.get(path)
         and not (path == "trainer" and before.get(path) == NO_TRAINER)
@@ -139,6 +139,15 @@ def differences(asked: StudySpec, stored: StudySpec) -> list[str]:
             _may_change(path) or _has_grown(before, after, path) or _is_of_new_level(asked, stored, path)
         )
     ]
+
+
+def _difference(path: str, was: Any, now: Any) -> str:
+    if path == "claims":
+        return (
+            "`claims` were written before the first trial and stay as they are (to judge others, which the "
+            "answer tells: kdsearch verdict STUDY --claims FILE)"
+        )
+    return f"`{path}` was {_shown(was)}, is {_shown(now)}"
 
 
 def _has_grown(before: Mapping[str, Any], after: Mapping[str, Any], path: str) -> bool:

@@ -1,0 +1,135 @@
+"""Verdicts: claims that are true, opposite and of no effect, on trials whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from kdsearch.analysis.questions.quantities import effect_draws
+from kdsearch.analysis.questions.verdicts import claims_digest, verdicts
+from kdsearch.analysis.response.profiles import TemperatureProfile
+from kdsearch.spec import TEMPERATURE, Claim
+from kdsearch.storage import TrialRow
+
+FACTOR = "optimizer.name"
+TEMPERATURES = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
+
+
+def claim(quantity: str, direction: str = "higher", at_least: float = 0.003, **more) -> Claim:
+    levels = {"factor": FACTOR, "levels": ["sgd", "adamw"]}
+    document = {"says": quantity, "quantity": quantity, "direction": direction, "at_least": at_least}
+    return Claim.model_validate({**document, **levels, **more})
+
+
+def profile(*points: float) -> TemperatureProfile:
+    return TemperatureProfile(TEMPERATURES, np.array([points]) / 100, math.log(2) / 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "second", "effect"),
+    [
+        (claim("best_temperature", at_least=2), (90, 92, 91, 89, 88), (88, 89, 91, 92, 90), math.log(4)),
+        (claim("best_temperature", at_least=2), (92, 92.05, 92, 92, 92), (92, 92, 92, 92.05, 92), 0.0),
+        (claim("shared_temperature"), (90, 92, 91, 89, 88), (88, 89, 91, 92, 90), 0.01),
+        (claim("spread"), (90, 92, 91, 89, 88), (91, 91, 91, 92, 91), -0.03),
+        (claim("crossing", temperatures=[2, 8]), (90, 92, 91, 89, 88), (88, 89, 91, 91, 90), 0.02),
+        (claim("crossing", temperatures=[2, 8]), (88, 89, 91, 91, 90), (90, 92, 91, 89, 88), -0.02),
+        (claim("crossing", temperatures=[2, 8]), (90, 92, 91, 89, 88), (90, 92, 91, 89, 88), 0.0),
+        (claim("accuracy"), (90, 92, 91, 89, 88), (93, 89, 91, 91, 90), 0.01),
+    ],
+)
+def test_a_quantity_is_its_formula(asked: Claim, first: tuple, second: tuple, effect: float) -> None:
+    assert effect_draws(asked, [profile(*first), profile(*second)])[0] == pytest.approx(effect, abs=1e-12)
+
+
+@pytest.fixture(scope="module")
+def spec():
+    from kdsearch.spec import load_spec
+
+    return load_spec(
+        {
+            "name": "claimed",
+            "setup": {FACTOR: ["sgd", "adamw"]},
+            "tune": {
+                TEMPERATURE: {"low": 1, "high": 40, "log": True},
+                "optimizer.lr": {"low": 0.01, "high": 1.0, "log": True},
+            },
+            "claims": [claim("best_temperature", at_least=2).model_dump(mode="json")],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def trials(spec) -> list[TrialRow]:
+    """Under sgd T = 3 is best, under adamw T = 15, which is also a point better; the depths are the same."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for setup, best, top in zip(spec.setups(), (3.0, 15.0), (0.90, 0.91), strict=True):
+        for u, v in zip((np.arange(32) + 0.5) / 32, rng.permutation(32) / 32, strict=True):
+            rate = 10 ** (2 * v - 2)
+            lost = 0.02 * math.log(40**u / best) ** 2 + 0.02 * math.log10(rate / 0.1) ** 2
+            accuracy = top - lost + rng.normal(0, 0.002)
+            params = {TEMPERATURE: float(40**u), "optimizer.lr": float(rate)}
+            rows.append(TrialRow(len(rows), "complete", None, setup, params, len(rows), 20, accuracy))
+    return rows
+
+
+def test_what_is_claimed_is_confirmed_its_opposite_reversed_and_a_small_effect_named(spec, trials) -> None:
+    asked = [
+        claim("best_temperature", at_least=2),
+        claim("best_temperature", "lower", at_least=2),
+        claim("best_temperature", "none", at_least=2),
+        claim("accuracy"),
+        claim("accuracy", at_least=0.03),
+        claim("accuracy", "none", at_least=0.03),
+        claim("shared_temperature", at_least=0.005),
+    ]
+    found = verdicts(spec, trials, claims=asked)
+    assert [one.verdict for one in found.verdicts] == [
+        "confirmed",
+        "reversed",
+        "reversed",
+        "confirmed",
+        "no effect that matters",
+        "confirmed",
+        "confirmed",
+    ]
+    ratio = found.verdicts[0]
+    assert ratio.interval[0] < 5 < ratio.interval[1]
+    assert ratio.interval_at_common[0] < 5 < ratio.interval_at_common[1]
+    assert found.written == "after 64 complete trials"
+
+
+def test_the_studys_own_claims_were_written_before_it_ran(spec, trials) -> None:
+    found = verdicts(spec, trials)
+    assert (found.written, found.digest) == ("before the first trial", claims_digest(spec.claims))
+    other = [spec.claims[0].model_copy(update={"at_least": 1.5})]
+    assert claims_digest(other) != found.digest
+
+
+def test_few_trials_resolve_nothing_and_say_what_would(spec, trials) -> None:
+    few = [row for row in trials if row.number % 4 == 0]
+    found = verdicts(spec, few).verdicts[0]
+    assert found.verdict == "not resolved"
+    assert found.reasons
+    none = verdicts(spec, trials[:2]).verdicts[0]
+    assert none.verdict == "not resolved"
+    assert "too few trials" in none.reasons[0]
+    assert none.effect is None
+
+
+def test_an_effect_that_turns_around_at_a_common_rate_is_not_resolved(spec) -> None:
+    """At its own rate adamw is half a point better; at the rate that suits both it is 0.4 points worse."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for setup, steep, place, top in zip(spec.setups(), (0.3, 0.12), (0.25, 0.75), (0.9, 0.905), strict=True):
+        for u, v in zip((np.arange(48) + 0.5) / 48, rng.permutation(48) / 48, strict=True):
+            lost = 0.005 * math.log(40**u / 6) ** 2 + steep * (v - place) ** 2
+            params = {TEMPERATURE: float(40**u), "optimizer.lr": float(10 ** (2 * v - 2))}
+            accuracy = top - lost + rng.normal(0, 0.0005)
+            rows.append(TrialRow(len(rows), "complete", None, setup, params, len(rows), 20, accuracy))
+    found = verdicts(spec, rows, claims=[claim("accuracy", at_least=0.002)]).verdicts[0]
+    assert found.probability > 0.95
+    assert found.effect_at_common < 0 < found.effect
+    assert found.verdict == "not resolved"
+    assert "other sign" in found.reasons[0]
