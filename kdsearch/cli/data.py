@@ -66,6 +66,8 @@ def _write_sheet(reports: list["DataReport"], path: Path) -> None:
     from kdsearch.distill.preflight.contact_sheets import contact_sheet
 
     pictures, content = [row for report in reports for row in report.pictures.items()], BytesIO()
+    if not pictures:
+        raise RequestError("`--sheet` must be left out for texts: there are no images to show.")
     contact_sheet(pictures).save(content, format="PNG")
     try:
         write_output(path, content.getvalue())
@@ -82,14 +84,21 @@ def _print_report(report: "DataReport") -> None:
     name = document["dataset"]["name"]
     click.echo(f"{report.role}: {name}{_root_of(document)}, labels {document['dataset']['labels']}")
     print_counts(document, most=_MOST_CLASSES)
-    channels, height, width = report.shape
-    click.echo(
-        f"images: {channels} × {height} × {width}, {'streamed' if report.streamed else 'in memory'}; "
-        f"mean {_numbers(report.mean)}, deviation {_numbers(report.std)} of training pixels from 0 to 1"
-    )
+    click.echo(_samples_of(report))
     for warning in report.warnings:
         click.echo(f"look: {warning}")
     click.echo()
+
+
+def _samples_of(report: "DataReport") -> str:
+    """Return in words what the samples are."""
+    if report.vocabulary is not None:
+        return f"texts: {report.shape[-1]} tokens each, of a vocabulary of {report.vocabulary:,}"
+    channels, height, width = report.shape
+    return (
+        f"images: {channels} × {height} × {width}, {'streamed' if report.streamed else 'in memory'}; "
+        f"mean {_numbers(report.mean)}, deviation {_numbers(report.std)} of training pixels from 0 to 1"
+    )
 
 
 def _root_of(document: dict[str, Any]) -> str:

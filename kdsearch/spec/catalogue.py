@@ -21,6 +21,7 @@ CIFAR_ARCHITECTURES = (
 )
 _SIZED_FAMILIES = re.compile(r"(convnet|mlp)(_[1-9]\d*)+|vit_[1-9]\d*_[1-9]\d*")
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_EXTRAS = {"timm": "timm", "hf": "transformers"}  # the optional package behind a scheme, and our extra's name
 
 TORCHVISION_DATASETS = (
     *("CIFAR10", "CIFAR100", "Caltech101", "Caltech256", "Country211", "DTD", "EMNIST"),
@@ -79,9 +80,18 @@ SAMPLERS = ("auto", "profile", "tpe", "gp", "random", "qmc", "grid")
 PRUNERS = ("hopeless", "median", "asha", "wilcoxon", "none")
 
 
+LIBRARIES = ("torchvision", "timm", "hf")
+"""What stands before the colon where a name is a library's model, and not a user's own."""
+
+
 def is_factory(name: str) -> bool:
     """Return whether a name is `package.module:factory`, a user's own, and no library's model."""
-    return bool(_FACTORY.fullmatch(name)) and name.partition(":")[0] not in ("torchvision", "timm")
+    return bool(_FACTORY.fullmatch(name)) and name.partition(":")[0] not in LIBRARIES
+
+
+def takes_texts(arch: str) -> bool:
+    """Return whether an architecture may be one for texts: of `hf:` or of a user."""
+    return is_factory(arch) or arch.startswith("hf:")
 
 
 def problem_with_architecture(name: str) -> str | None:
@@ -89,15 +99,16 @@ def problem_with_architecture(name: str) -> str | None:
     scheme, _, rest = name.partition(":")
     if scheme == "torchvision" and rest:
         return _problem_with_torchvision_model(rest)
-    if scheme == "timm" and rest:
-        if find_spec("timm") is None:
-            return f"needs timm for {name!r}. Install it: pip install 'kdsearch-hpo[timm]'."
+    if scheme in _EXTRAS and rest:
+        package = _EXTRAS[scheme]
+        if find_spec(package) is None:
+            return f"needs {package} for {name!r}. Install it: pip install 'kdsearch-hpo[{scheme}]'."
         return None
     known = name in CIFAR_ARCHITECTURES or _SIZED_FAMILIES.fullmatch(name)
     if known or _FACTORY.fullmatch(name):
         return None
     families = "convnet_8_16, mlp_64_32 and vit_64_4 (any widths)"
-    others = "torchvision:NAME, timm:NAME or package.module:factory"
+    others = "torchvision:NAME, timm:NAME, hf:NAME or package.module:factory"
     return (
         f"must be a known architecture, got {name!r}.{_suggestion(name, CIFAR_ARCHITECTURES)} "
         f"Known: {', '.join(CIFAR_ARCHITECTURES)}, {families}, {others}."

@@ -120,11 +120,12 @@ class Section(BaseModel):
 
 
 class Dataset(Section):
-    """The images, their labels and how they are split.
+    """The images or texts, their labels and how they are split.
 
     `train_size` and `validation_size` are counts, or fractions of the data set's training part;
     the validation split is taken from the training part, stratified, by `split_seed`. `skip_bad` leaves
-    images out that can't be read, which are refused otherwise.
+    images out that can't be read, which are refused otherwise. `kind: text` says that a user's factory gives
+    token ids and attention masks.
     """
 
     name: DatasetName = "digits"
@@ -136,6 +137,26 @@ class Dataset(Section):
     image_size: PositiveCount | None = None
     split_seed: Count = 0
     skip_bad: bool = False
+    kind: Literal["image", "text"] = "image"
+
+    @property
+    def unsaid(self) -> set[str]:
+        """The settings that decide no data; `kind` is among them for images, which came before it."""
+        return {"download", "skip_bad"} | ({"kind"} if self.kind == "image" else set())
+
+    @model_validator(mode="after")
+    def _texts_are_a_users(self) -> "Dataset":
+        if self.kind == "image":
+            return self
+        if not catalogue.is_factory(self.name):
+            raise ValueError(
+                f"must name package.module:factory beside `kind: text`, got `name: {self.name}`. It gives "
+                "token ids and attention masks."
+            )
+        for name in ("image_size", "skip_bad"):
+            if getattr(self, name):
+                raise ValueError(f"must have no `{name}` beside `kind: text`: it is of images. Remove it.")
+        return self
 
 
 class Augment(Section):

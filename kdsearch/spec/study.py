@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import product
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from kdsearch.spec import catalogue
 from kdsearch.spec.claims import Claim
@@ -55,6 +55,20 @@ def _trainer_name(name: str) -> str:
     return name
 
 
+def _refuse_images_alone(name: str, network: Student | Teacher) -> None:
+    """Refuse what only a network for images can be, or be fed with."""
+    if not catalogue.takes_texts(network.arch):
+        raise ValueError(
+            f"must have hf:NAME or package.module:factory as `{name}.arch` beside `dataset.kind: text`, got "
+            f"{network.arch!r}, a network for images."
+        )
+    if network.stem != "standard" or network.preprocessing not in ("auto", "data"):
+        raise ValueError(
+            f"must have neither `{name}.stem` nor `{name}.preprocessing` beside `dataset.kind: text`: they "
+            "are of images. Remove them."
+        )
+
+
 class TrainingSpec(Section):
     """Everything that decides how one student is trained, but for its seed."""
 
@@ -67,6 +81,15 @@ class TrainingSpec(Section):
     training: Training = Training()
     trainer: Annotated[str, AfterValidator(_trainer_name)] | CommandTrainer = "distill"
     options: dict[str, Scalar] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fits_texts(self) -> "TrainingSpec":
+        if self.dataset.kind == "text" and self.trainer == "distill":
+            if self.augment != Augment():
+                raise ValueError("must have no `augment` beside `dataset.kind: text`: texts have no views.")
+            for name, network in (("student", self.student), ("teacher", self.teacher)):
+                _refuse_images_alone(name, network)
+        return self
 
     def with_values(
         self, values: Mapping[str, Any], *, context: Mapping[str, Any] | None = None

@@ -1,9 +1,9 @@
-"""Data sets as uint8 images, split into training, validation and test parts by a seed."""
+"""Data sets as uint8 images, or texts as tokens, split into training, validation and test parts by a seed."""
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int32, Int64, UInt8
 from torch import Tensor
 
 from kdsearch.distill.data.fingerprints import data_fingerprint
@@ -13,6 +13,8 @@ from kdsearch.distill.data.remembered import remembered
 from kdsearch.distill.data.samples import Source
 from kdsearch.distill.data.sources import load_source
 from kdsearch.distill.data.splits import split_indices
+from kdsearch.distill.data.tokens import TokenArray
+from kdsearch.distill.models.inputs import Inputs
 from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Dataset
 
@@ -24,13 +26,18 @@ _MEASURED_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Split:
-    """Images and their labels; a set too large for memory is streamed."""
+    """Images, or texts as tokens, and their labels; images too large for memory are streamed."""
 
-    images: UInt8[Tensor, "N C H W"] | StreamedImages
+    images: UInt8[Tensor, "N C H W"] | Int32[Tensor, "N R L"] | StreamedImages
     labels: Int64[Tensor, " N"]
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the samples are texts as tokens."""
+        return isinstance(self.images, Tensor) and self.images.dtype == torch.int32
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class ImageData:
     """A data set as training uses it; `mean` and `std` are the training split's, of pixels in [0, 1].
 
     `fingerprint` is a digest of its samples, None where its name decides them; `notes` say how it was read.
+    Of texts, whose `vocabulary` is the number of tokens, `in_channels` are the rows of tokens and `image_size`
+    is their length; there is neither mean nor deviation.
     """
 
     train: Split
@@ -51,6 +60,12 @@ class ImageData:
     classes: tuple[str, ...]
     fingerprint: str | None = None
     notes: tuple[str, ...] = ()
+    vocabulary: int | None = None
+
+    @property
+    def inputs(self) -> Inputs:
+        """What a network takes that learns from them."""
+        return Inputs(self.in_channels, self.image_size, self.vocabulary)
 
 
 def load_dataset(
@@ -83,8 +98,8 @@ def load_dataset(
     n_bytes = sum(len(part) for part in parts) * form.n_channels * form.size**2
     streamed = n_bytes > memory_limit_bytes
     train, validation, test = (_split(source, labels, part, form, streamed) for part in parts)
-    mean, std = _pixel_statistics(train.images)
-    _check_statistics(mean, std, dataset)
+    is_text = isinstance(source.images, TokenArray)
+    mean, std = ((), ()) if is_text else _checked_statistics(train.images, dataset)
     return ImageData(
         train=train,
         validation=validation,
@@ -97,6 +112,7 @@ def load_dataset(
         classes=classes,
         fingerprint=fingerprint,
         notes=source.all_notes(),
+        vocabulary=source.images.vocabulary if isinstance(source.images, TokenArray) else None,
     )
 
 
@@ -127,8 +143,11 @@ def measured_deviations(std: tuple[float, ...]) -> list[float]:
     return [0.0 if value == 1.0 else value for value in std]
 
 
-def _check_statistics(mean: tuple[float, ...], std: tuple[float, ...], dataset: Dataset) -> None:
-    """Refuse images that are blank, or so dark that their range was mistaken."""
+def _checked_statistics(
+    images: UInt8[Tensor, "N C H W"] | StreamedImages, dataset: Dataset
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation; refuse images that are blank, or so dark that their range was mistaken."""
+    mean, std = _pixel_statistics(images)
     highest = max(measured_deviations(std))
     if highest < LOWEST_DEVIATION:
         told = " and ".join(f"{value:.3f}" for value in (max(mean), highest))
@@ -136,6 +155,7 @@ def _check_statistics(mean: tuple[float, ...], std: tuple[float, ...], dataset: 
             f"`dataset.name` {dataset.name!r} must give images that differ, got pixels from 0 to 1 of mean "
             f"and deviation {told}. Give uint8 from 0 to 255, or floats from 0 to 1."
         )
+    return mean, std
 
 
 def _split(

@@ -15,13 +15,14 @@ from kdsearch.distill.data.image_folders import ImageFile, read_image_folder
 from kdsearch.distill.data.remembered import remembered
 from kdsearch.distill.data.roots import data_root
 from kdsearch.distill.data.torchvision_sets import TORCHVISION_PARTS
+from kdsearch.spec.catalogue import LIBRARIES
 from kdsearch.spec.sections import Dataset
 
 READ_WHOLE_BYTES = 256 * 2**20
 """Files of more bytes together are known by their sizes, not by what they hold: half a second to hash."""
 
 _PACKED = (".gz", ".zip", ".tar", ".tgz")  # beside what was unpacked from them, and not on every node
-_LIBRARIES = ("torchvision:", "timm:")
+_HUB = "hf:"
 _INSTALLED = {"site-packages", "dist-packages"}
 
 
@@ -124,13 +125,20 @@ def code_fingerprint(name: str) -> str | None:
     """Return a digest of the module of `package.module:object`, or None where it is not a user's.
 
     All files of its package count, or else the module's and those it imports from its folder; comments
-    and layout don't.
+    and layout don't. Of `hf:FOLDER` all that the folder holds counts.
     """
     module, colon, _ = name.partition(":")
-    if not colon or name.startswith(_LIBRARIES):
+    if name.startswith(_HUB) and Path(name.removeprefix(_HUB)).is_dir():
+        return _of_model_folder(Path(name.removeprefix(_HUB)))
+    if not colon or module in LIBRARIES:
         return None
     files = _source_files(module)
     return _digest(f"{file.name}\0{_code(file)}\n" for file in files) if files else None
+
+
+def _of_model_folder(folder: Path) -> str:
+    files = sorted(_below([folder]), key=_path_of)
+    return _of_files([(os.path.relpath(file.path, folder), file) for file in files], timed=True)
 
 
 def _source_files(module: str) -> list[Path]:

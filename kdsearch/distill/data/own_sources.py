@@ -61,19 +61,33 @@ def own_source(dataset: Dataset) -> Source:
         RequestError: The factory fails, or gives something else.
     """
     setting = f"`dataset.name` {dataset.name!r}"
-    train, test = _called(dataset, setting)
+    train, test = called(dataset, setting, _FORMS)
+    if _is_array(train) and (_is_array(test) or isinstance(test, list)):
+        raise RequestError(
+            f"{setting} must return {_FORMS}, got one pair of arrays. Return ((images, labels), None)."
+        )
     named = [("train", train)] if test is None else [("train", train), ("test", test)]
     parts = [_part(part, f"{setting}, in its {name} part,") for name, part in named]
     n_test = None if test is None else len(parts[1].labels)
     labels = torch.cat([part.labels for part in parts])
     classes = _classes(parts, setting)
-    _check_labels(labels, n_test, classes, setting)
+    check_labels(labels, n_test, classes, setting)
     images, notes = _images(parts, setting)
     code = code_fingerprint(dataset.name) if isinstance(images, ImageFiles) else None
     return Source(images, labels, n_test, classes, notes, code, is_own=True)
 
 
-def _called(dataset: Dataset, setting: str) -> tuple[Any, Any]:
+def called(dataset: Dataset, setting: str, forms: str) -> tuple[Any, Any]:
+    """Return what a user's factory gives: a training part, and a test part or None.
+
+    Args:
+        dataset: The section that names it, and that it gets where it asks for it.
+        setting: The setting and its value, for errors.
+        forms: What it should return, in words.
+
+    Raises:
+        RequestError: It fails, or returns something else than two parts.
+    """
     factory = load_factory(dataset.name, "dataset.name")
     arguments = _arguments(factory, dataset, setting)
     try:
@@ -84,13 +98,9 @@ def _called(dataset: Dataset, setting: str) -> tuple[Any, Any]:
         raise RequestError(f"{setting} must give samples, but failed: {_told(error)}.") from error
     if not (isinstance(result, tuple | list) and len(result) == 2):
         raise RequestError(
-            f"{setting} must return {_FORMS}, got {_shape_of(result)}. Return None for a missing test part."
+            f"{setting} must return {forms}, got {_shape_of(result)}. Return None for a missing test part."
         )
     train, test = result
-    if _is_array(train) and (_is_array(test) or isinstance(test, list)):
-        raise RequestError(
-            f"{setting} must return {_FORMS}, got one pair of arrays. Return ((images, labels), None)."
-        )
     return train, test
 
 
@@ -250,7 +260,7 @@ def _classes(parts: Sequence[_Part], setting: str) -> tuple[str, ...] | None:
     return next(iter(known), None)
 
 
-def _check_labels(
+def check_labels(
     labels: Int64[Tensor, " N"], n_test: int | None, classes: tuple[str, ...] | None, setting: str
 ) -> None:
     """Refuse labels that leave classes without a sample to train on."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kdsearch.distill.data.images import Failure, ImageArray, ImageFiles
 from kdsearch.distill.data.plain_arrays import plain_array
+from kdsearch.distill.data.tokens import TokenArray
 from kdsearch.errors import RequestError
 
 _LABEL_ATTRIBUTES = ("targets", "labels", "_labels", "y")
@@ -28,7 +29,7 @@ class Source:
     `code` is the fingerprint of what makes images that are decoded as they are read.
     """
 
-    images: ImageArray | ImageFiles
+    images: ImageArray | ImageFiles | TokenArray
     labels: Int64[Tensor, " N"]
     n_test: int | None
     classes: tuple[str, ...] | None
@@ -40,7 +41,7 @@ class Source:
         """Return a digest of all samples; of files their names, sizes, times, and some of their pixels."""
         digest = hashlib.sha256(repr((self.n_test, self.classes, self.code, len(self.labels))).encode())
         digest.update(self.labels.numpy().tobytes())
-        if isinstance(self.images, ImageArray):
+        if not isinstance(self.images, ImageFiles):
             self.images.add_to(digest)
             return digest.hexdigest()
         for index, image in self.images.native_sample(_N_HASHED):
@@ -56,7 +57,7 @@ class Source:
 
     def without(self, failures: dict[int, Failure]) -> "Source":
         """Return the samples but those that can't be read."""
-        if not failures or isinstance(self.images, ImageArray):
+        if not failures or not isinstance(self.images, ImageFiles):
             return self
         bad = sorted(failures)
         n_pool = len(self.labels) - (self.n_test or 0)

@@ -16,6 +16,7 @@ from torch import Tensor
 from kdsearch.distill.data.image_folders import FolderPart, read_image_folder
 from kdsearch.distill.data.images import ImageArray, ImageFiles, Labelled
 from kdsearch.distill.data.own_sources import own_source
+from kdsearch.distill.data.own_texts import own_texts
 from kdsearch.distill.data.pixels import channels_first
 from kdsearch.distill.data.roots import data_root
 from kdsearch.distill.data.samples import Source, as_labels, classes_of, kept_labels
@@ -36,7 +37,7 @@ def load_source(dataset: Dataset) -> Source:
         return _image_folder(dataset)
     if dataset.name in TORCHVISION_PARTS:
         return _torchvision(dataset)
-    return own_source(dataset)
+    return own_texts(dataset) if dataset.kind == "text" else own_source(dataset)
 
 
 def _digits() -> Source:

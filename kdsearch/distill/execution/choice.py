@@ -106,6 +106,8 @@ def way_problem(way: Way, model: nn.Module, images: Tensor, plan: PackPlan) -> s
     """Return why networks of this kind can't be trained in a way, or None where they can."""
     if way == "looped":
         return None
+    if not images.is_floating_point():
+        return "texts are trained one student after the other"
     if way == "fused":
         return fusing_problem(model, images, plan.precision)
     return disagreement(way, model, images, plan)
@@ -113,6 +115,8 @@ def way_problem(way: Way, model: nn.Module, images: Tensor, plan: PackPlan) -> s
 
 def fusing_problem(model: nn.Module, images: Tensor, precision: Precision) -> str | None:
     """Return why networks of this kind can't be fused, or None where they can."""
+    if not images.is_floating_point():
+        return "it takes texts, whose packs are looped"
     if draws_globally(model, images):
         return "it draws random numbers of another kind than nn.Dropout's"
     try:

@@ -54,11 +54,13 @@ class LoopedPack:
         """Return every member's loss and leave its gradients in its parameters.
 
         On small batches the loss is computed once for all members, since there it costs as much as a
-        network; on larger ones each member's graph is freed before the next one's is made.
+        network; on larger ones, and on texts, whose tokens are few and whose graphs are large, each member's
+        graph is freed before the next one's is made.
         """
         images = images.contiguous(memory_format=self._format)
         size = len(self._models)
-        at_once = size if images.numel() <= _SMALL_BATCH else 1
+        is_small = images.is_floating_point() and images.numel() <= _SMALL_BATCH
+        at_once = size if is_small else 1
         parts = [slice(k, min(k + at_once, size)) for k in range(0, size, at_once)]
         losses = [self._backward_part(images, loss, step, part) for part in parts]
         return losses[0] if len(losses) == 1 else torch.cat(losses)

@@ -5,19 +5,18 @@ import copy
 import torch
 from torch import nn
 
+from kdsearch.distill.models.inputs import Inputs
 from kdsearch.errors import RequestError
 
 _TORCH_SAYS = "more than 1 value per channel"
 
 
-def check_batch_size(
-    model: nn.Module, shape: tuple[int, int, int], batch_size: int, n_train: int, setting: str
-) -> None:
+def check_batch_size(model: nn.Module, inputs: Inputs, batch_size: int, n_train: int, setting: str) -> None:
     """Raise RequestError where every batch is a single image and the network needs more.
 
     Args:
         model: The network; it stays as it is.
-        shape: Channels, height and width of an image.
+        inputs: What it takes.
         batch_size: Of the training.
         n_train: Images to train on; one that is left over joins the batch before it.
         setting: The dotted path of the batch size.
@@ -27,7 +26,7 @@ def check_batch_size(
     trial = copy.deepcopy(model).cpu().train()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            trial(torch.zeros(1, *shape))
+            trial(inputs.zeros())
     except ValueError as error:
         if _TORCH_SAYS not in str(error):
             raise

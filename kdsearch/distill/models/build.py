@@ -9,6 +9,8 @@ from torch import nn
 
 from kdsearch.distill.models.cifar_resnet import CifarResNet, WideStageResNet
 from kdsearch.distill.models.heads import note_head
+from kdsearch.distill.models.hugging_face import build_hugging_face
+from kdsearch.distill.models.inputs import Inputs
 from kdsearch.distill.models.library import (
     build_from_factory,
     build_timm,
@@ -24,7 +26,7 @@ from kdsearch.distill.models.vit import ViT
 from kdsearch.distill.models.wide_resnet import WideResNet
 from kdsearch.distill.randomness import seeded
 from kdsearch.errors import RequestError
-from kdsearch.spec.catalogue import problem_with_architecture
+from kdsearch.spec.catalogue import is_factory, problem_with_architecture, takes_texts
 
 _NARROW, _FOURFOLD = (16, 16, 32, 64), (32, 64, 128, 256)
 _SMALL_IMAGE = 16
@@ -59,17 +61,19 @@ def build_model(
     image_size: int = 32,
     stem: Literal["standard", "small"] = "standard",
     generator: torch.Generator | None = None,
+    vocabulary: int | None = None,
 ) -> nn.Module:
     """Return a freshly initialised network.
 
     Args:
         arch: An architecture's name, as in a spec.
         num_classes: How many logits it gives.
-        in_channels: 1 for grey images, 3 for colour.
-        image_size: Height and width of the images, in pixels.
+        in_channels: 1 for grey images, 3 for colour; of texts the rows: token ids, mask, maybe segments.
+        image_size: Height and width of the images, in pixels; of texts their length in tokens.
         stem: `small` suits an ImageNet residual network to small images: no early loss of resolution.
         generator: Decides the weights, and is advanced by it; None stands for one seeded with 0. Global
             generators stay untouched.
+        vocabulary: How many tokens there are, for a network that takes texts [B, R, L]; None for images.
 
     Raises:
         RequestError: The architecture is unknown or does not fit the images.
@@ -81,11 +85,14 @@ def build_model(
     """
     if problem := problem_with_architecture(arch):
         raise RequestError(f"`arch` {problem}")
+    inputs = Inputs(in_channels, image_size, vocabulary)
+    if vocabulary is not None and not takes_texts(arch):
+        raise RequestError(f"`arch` must be hf:NAME or package.module:factory for texts, got {arch!r}.")
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
     with seeded(seed):
         if ":" in arch:
-            return _from_library(arch, num_classes, in_channels, image_size, stem)
+            return _from_library(arch, num_classes, inputs, stem)
         if stem == "small":
             use_small_stem(nn.Module(), arch)
         if arch in _CIFAR_FAMILIES:
@@ -95,27 +102,34 @@ def build_model(
 
 def is_users(arch: str) -> bool:
     """Return whether an architecture is a user's own `package.module:factory`."""
-    return ":" in arch and arch.partition(":")[0] not in _LIBRARIES
+    return is_factory(arch)
+
+
+def is_unvetted(arch: str) -> bool:
+    """Return whether nobody here knows how an architecture's code behaves: a user's, or one of the Hub's."""
+    return takes_texts(arch)
 
 
 def layout_of(arch: str) -> torch.memory_format:
     """Return the layout in which a teacher runs: the faster one on CPUs, where its code is known to take it.
 
-    A user's network may flatten by `view`, which channels that lie innermost do not allow.
+    Other networks may flatten by `view`, which channels that lie innermost do not allow, or take texts.
     """
-    return torch.contiguous_format if is_users(arch) else torch.channels_last
+    return torch.contiguous_format if is_unvetted(arch) else torch.channels_last
 
 
-def _from_library(arch: str, num_classes: int, in_channels: int, image_size: int, stem: str) -> nn.Module:
+def _from_library(arch: str, num_classes: int, inputs: Inputs, stem: str) -> nn.Module:
     library, _, name = arch.partition(":")
-    if library in _LIBRARIES:
-        model = _LIBRARIES[library](name, num_classes, in_channels, image_size)
+    if library == "hf":
+        model = build_hugging_face(name, num_classes, inputs)
+    elif library in _LIBRARIES:
+        model = _LIBRARIES[library](name, num_classes, inputs.in_channels, inputs.size)
     else:
-        model = build_from_factory(arch, num_classes, in_channels, image_size)
+        model = build_from_factory(arch, num_classes, inputs)
     if stem == "small":
         use_small_stem(model, arch)
-    check_fits(model, arch, num_classes, in_channels, image_size)
-    note_head(model, (in_channels, image_size, image_size))
+    check_fits(model, arch, num_classes, inputs)
+    note_head(model, inputs.zeros())
     return model
 
 

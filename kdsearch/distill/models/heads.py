@@ -1,7 +1,7 @@
 """The head of a network: the parameters that its logits come from, found in the graph of an output."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,18 +10,24 @@ from torch import Tensor, nn
 _HEADS = "_kdsearch_head"
 
 
-def note_head(model: nn.Module, logits_of: tuple[int, int, int]) -> None:
+def note_head(model: nn.Module, logits_of: Tensor) -> None:
     """Find the head of a network and note it there, where `head_parameters` reads it.
 
     Two heads whose logits are averaged are both the head; so is what stands between it and the logits.
 
     Args:
         model: The network.
-        logits_of: Channels, height and width of the images that it takes.
+        logits_of: A batch of what it takes.
     """
     found = _head_in_graph(model, logits_of)
     if found:
         setattr(model, _HEADS, found)
+
+
+def add_to_head(model: nn.Module, names: Sequence[str]) -> None:
+    """Let more of a network's tensors be its head: what published weights lack of the layers before it."""
+    if names:
+        setattr(model, _HEADS, tuple(dict.fromkeys((*names, *head_parameters(model)))))
 
 
 def head_parameters(model: nn.Module) -> tuple[str, ...]:
@@ -48,19 +54,38 @@ def head_tensors(model: nn.Module) -> frozenset[str]:
     return frozenset(n for n in names if n in parameters or n.rpartition(".")[0] in owners)
 
 
-def _head_in_graph(model: nn.Module, image: tuple[int, int, int]) -> tuple[str, ...]:
+def _head_in_graph(model: nn.Module, batch: Tensor) -> tuple[str, ...]:
     """Return the parameters that meet the data nearest to the logits, on every path from there.
 
     A path ends where a matrix that has a dimension of the classes' number is applied to the data.
     """
     tried = copy.deepcopy(model).eval().requires_grad_(True)
     example = next(tried.parameters(), torch.zeros(()))
-    images = torch.zeros(1, *image, dtype=example.dtype, device=example.device).requires_grad_(True)
-    logits = tried(images)
+    data: list[Tensor] = []
+    if batch.is_floating_point():
+        batch = batch.to(example).detach().requires_grad_(True)
+        data.append(batch)
+    else:
+        _begin_at_embeddings(tried, data)
+    logits = tried(batch)
+    if not data:
+        return ()
     names = {id(parameter): name for name, parameter in tried.named_parameters()}
-    graph = _Graph(names, images)
+    graph = _Graph(names, data)
     found = graph.nearest(logits.grad_fn, logits.shape[-1])
     return tuple(name for name, _ in tried.named_parameters() if name in found)
+
+
+def _begin_at_embeddings(model: nn.Module, data: list[Tensor]) -> None:
+    """Let what embeddings give be the data, noted as it comes: no gradient leads to a token's number."""
+
+    def note(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        data.append(output.detach().requires_grad_(True))
+        return data[-1]
+
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            module.register_forward_hook(note)
 
 
 class _Graph:
@@ -68,12 +93,12 @@ class _Graph:
 
     Args:
         names: The parameters' names by their identity.
-        images: The images, which require a gradient, so that data are told from parameters.
+        data: The data, which require a gradient, so that they are told from parameters.
     """
 
-    def __init__(self, names: Mapping[int, str], images: Tensor) -> None:
+    def __init__(self, names: Mapping[int, str], data: Sequence[Tensor]) -> None:
         self._names = names
-        self._images = images
+        self._data = {id(own) for own in data}
         self._carries: dict[Any, bool] = {}
 
     def nearest(self, end: Any, num_classes: int) -> set[str]:
@@ -97,7 +122,7 @@ class _Graph:
         return found if has_matrix else set()
 
     def _carries_data(self, node: Any) -> bool:
-        """Return whether a node comes from the images; without recursion, for graphs are deep."""
+        """Return whether a node comes from the data; without recursion, for graphs are deep."""
         waiting = [node]
         while waiting:
             top = waiting[-1]
@@ -106,8 +131,8 @@ class _Graph:
                 waiting += missing
                 continue
             waiting.pop()
-            is_image = getattr(top, "variable", None) is self._images
-            self._carries[top] = is_image or any(self._carries[part] for part in _inputs(top))
+            is_data = id(getattr(top, "variable", None)) in self._data
+            self._carries[top] = is_data or any(self._carries[part] for part in _inputs(top))
         return self._carries[node]
 
 

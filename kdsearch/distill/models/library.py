@@ -9,6 +9,8 @@ from torch import nn
 from kdsearch.distill.factories import load_factory
 from kdsearch.distill.models.channels import adapt_input_channels
 from kdsearch.distill.models.heads import head_modules, note_head
+from kdsearch.distill.models.inputs import Inputs
+from kdsearch.distill.models.texts import give_logits, take_tokens
 from kdsearch.errors import RequestError
 
 # Auxiliary heads would change what a forward pass gives back while training.
@@ -63,15 +65,21 @@ def build_timm(
     return model
 
 
-def build_from_factory(name: str, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+def build_from_factory(name: str, num_classes: int, inputs: Inputs) -> nn.Module:
     """Return the network of `package.module:factory`.
 
     The factory is called with those of `num_classes`, `in_channels` and `image_size` that it takes, by
     name, and returns an `nn.Module` that maps images [B, C, H, W] to logits; a linear head of another
-    number of classes is replaced.
+    number of classes is replaced. For texts it is offered `num_classes`, `vocab_size` and `max_length`, and
+    its network is called with `input_ids` and `attention_mask` by name.
     """
     factory = load_factory(name, "arch")
-    offered = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+    is_text = inputs.vocabulary is not None
+    own = {"vocab_size": inputs.vocabulary, "max_length": inputs.size}
+    offered = {
+        "num_classes": num_classes,
+        **(own if is_text else {"in_channels": inputs.in_channels, "image_size": inputs.size}),
+    }
     parameters = inspect.signature(factory).parameters
     takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     given = {key: value for key, value in offered.items() if takes_all or key in parameters}
@@ -82,13 +90,16 @@ def build_from_factory(name: str, num_classes: int, in_channels: int, image_size
     ]
     if missing:
         raise RequestError(
-            f"`arch` {name!r} must take no arguments but num_classes, in_channels and image_size, got "
+            f"`arch` {name!r} must take no arguments but {', '.join(offered)}, got "
             f"{', '.join(missing)} without a default. Give it one."
         )
     model = factory(**given)
     if not isinstance(model, nn.Module):
         raise RequestError(f"`arch` {name!r} must return an nn.Module, got {type(model).__name__}.")
-    _set_head(model, num_classes, (in_channels, image_size, image_size))
+    if is_text:
+        take_tokens(model)
+        give_logits(model)
+    _set_head(model, num_classes, inputs)
     return model
 
 
@@ -109,23 +120,27 @@ def use_small_stem(model: nn.Module, arch: str) -> None:
     model.conv1, model.maxpool = convolution, nn.Identity()
 
 
-def check_fits(model: nn.Module, arch: str, num_classes: int, in_channels: int, image_size: int) -> None:
-    """Raise RequestError unless the network gives logits for images of this kind."""
+def check_fits(model: nn.Module, arch: str, num_classes: int, inputs: Inputs) -> None:
+    """Raise RequestError unless the network gives logits for inputs of this form."""
     training = model.training
     try:
         with torch.no_grad():
-            logits = model.eval()(torch.zeros(1, in_channels, image_size, image_size))
-    except (RuntimeError, AssertionError, ValueError) as error:
+            logits = model.eval()(_example(inputs))
+    except _misfits(inputs) as error:
+        advice = (
+            "Set a larger `dataset.image_size`, or choose another."
+            if inputs.vocabulary is None
+            else "Let it take `input_ids` and `attention_mask` of that size, tokenised as it was made for."
+        )
         raise RequestError(
-            f"`arch` must be a network for images of {in_channels}×{image_size}×{image_size}, got {arch!r} "
-            f"({error}). Set a larger `dataset.image_size`, or choose another."
+            f"`arch` must be a network for {inputs}, got {arch!r} ({error}). {advice}"
         ) from error
     model.train(training)
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if shape != (1, num_classes):
         raise RequestError(
             f"`arch` must give one logit for each of {num_classes} classes, got {arch!r}, "
-            f"whose output for one image is {shape}."
+            f"whose output for one example is {shape}."
         )
 
 
@@ -148,19 +163,32 @@ def _set_input_channels(model: nn.Module, in_channels: int) -> None:
     _replace(model, name, fitted)
 
 
-def _set_head(model: nn.Module, num_classes: int, image: tuple[int, int, int]) -> None:
+def _misfits(inputs: Inputs) -> tuple[type[Exception], ...]:
+    """Return what networks raise for inputs of a form that they are not for."""
+    of_all = (RuntimeError, AssertionError, ValueError)
+    return of_all if inputs.vocabulary is None else (*of_all, IndexError, TypeError)
+
+
+def _example(inputs: Inputs) -> torch.Tensor:
+    """Return one example; of texts one with the last token, which the network must know."""
+    if inputs.vocabulary is None:
+        return inputs.zeros()
+    return inputs.random(1, torch.Generator().manual_seed(0))
+
+
+def _set_head(model: nn.Module, num_classes: int, inputs: Inputs) -> None:
     """Replace linear heads of another number of classes; what else does not fit is said by `check_fits`."""
     training = model.training
     try:
         with torch.no_grad():
-            logits = model.eval()(torch.zeros(1, *image))
-    except (RuntimeError, AssertionError, ValueError):
+            logits = model.eval()(_example(inputs))
+    except _misfits(inputs):
         return
     finally:
         model.train(training)
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[1] == num_classes:
         return
-    note_head(model, image)
+    note_head(model, inputs.zeros())
     for name in head_modules(model):
         head = model.get_submodule(name)
         if isinstance(head, nn.Linear) and head.out_features == logits.shape[1]:

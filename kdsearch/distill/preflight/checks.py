@@ -10,7 +10,7 @@ from torch import nn
 from kdsearch.distill.data.dataset import ImageData, load_dataset
 from kdsearch.distill.data.preprocessing import described
 from kdsearch.distill.factories import place_of
-from kdsearch.distill.models import is_users
+from kdsearch.distill.models import is_unvetted
 from kdsearch.distill.objectives import OwnTerm
 from kdsearch.distill.randomness import seeded, stream
 from kdsearch.distill.teachers.initial_students import starting_recipe
@@ -18,7 +18,7 @@ from kdsearch.distill.teachers.recipes import TeacherRecipe, recipe_of
 from kdsearch.distill.teachers.setting_names import settings_of
 from kdsearch.distill.teachers.supervised import batch_size_of
 from kdsearch.distill.weights.prepared_networks import build_prepared, preparation_of
-from kdsearch.distill.weights.published import check_published
+from kdsearch.distill.weights.published import published_head
 from kdsearch.distill.weights.starts import Start, fresh, load_checkpoint, refuse_untrained
 from kdsearch.errors import KDSearchError, RequestError
 from kdsearch.spec import TrainingSpec
@@ -61,16 +61,15 @@ def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
                     f"`arch` must have parameters that are trained, got {section.arch!r}, all of them "
                     "frozen. Let its factory leave them trainable."
                 )
-            if is_users(section.arch):
+            if is_unvetted(section.arch):
                 notes.append(check_output(model, section.arch, name, data))
             notes.append(described(name, preparation_of(section, data), data))
     return [note for note in notes if note is not None]
 
 
 def check_output(model: nn.Module, arch: str, name: str, data: ImageData) -> str | None:
-    """Call a user's network once in training and twice in evaluation; return a word on what it draws."""
-    shape = (_N_EXAMPLES, data.in_channels, data.image_size, data.image_size)
-    images = torch.randn(shape, generator=stream(0, "output"))
+    """Call a foreign network once in training and twice in evaluation; return a word on what it draws."""
+    images = data.inputs.random(_N_EXAMPLES, stream(0, "output"))
     trial = copy.deepcopy(model)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         trained = trial.train()(images)
@@ -178,8 +177,7 @@ def _start_of(recipe: TeacherRecipe, data: ImageData) -> Start:
     if pretraining.checkpoint is not None:
         return load_checkpoint(model, pretraining.checkpoint, new_stem=teacher.stem == "small")
     if pretraining.weights is not None:
-        check_published(teacher.arch, pretraining.weights)
-        return Start()
+        return published_head(model, teacher.arch, pretraining.weights, data)
     return Start(fresh(model).untrained, "a pretraining on another data set gives no head")
 
 

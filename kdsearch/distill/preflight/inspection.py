@@ -39,7 +39,7 @@ class DataReport:
         role: The path of the setting that it is read for.
         classes: Their names, in the order of their numbers.
         counts: How many samples each class has, by split.
-        shape: Channels, height and width that every image is brought to.
+        shape: Channels, height and width that every image is brought to; of texts their rows and length.
         mean: Each channel's mean over the training split, of pixels in [0, 1].
         std: Each channel's standard deviation.
         streamed: Whether images are decoded each time they are asked for.
@@ -47,13 +47,14 @@ class DataReport:
         warnings: What a user should look at, in sentences.
         pictures: A few training images of each class, or of evenly spaced ones of many classes.
         pretraining: The data sets that networks are trained on before.
+        vocabulary: How many tokens texts are made of; None for images.
     """
 
     dataset: Dataset
     role: str
     classes: tuple[str, ...]
     counts: Mapping[str, tuple[int, ...]]
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     streamed: bool
@@ -61,6 +62,7 @@ class DataReport:
     warnings: tuple[str, ...]
     pictures: Mapping[str, Sequence[Image]] = field(repr=False)
     pretraining: tuple["DataReport", ...] = ()
+    vocabulary: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values."""
@@ -74,6 +76,7 @@ class DataReport:
             ],
             **{"shape": list(self.shape), "mean": list(self.mean), "std": list(self.std)},
             **{"streamed": self.streamed, "fingerprint": self.fingerprint, "warnings": list(self.warnings)},
+            **({} if self.vocabulary is None else {"vocabulary": self.vocabulary}),
         }
 
 
@@ -128,13 +131,14 @@ def _inspected(dataset: Dataset, content: str | None) -> DataReport:
         role="dataset",
         classes=data.classes,
         counts=counts,
-        shape=(data.in_channels, data.image_size, data.image_size),
+        shape=data.inputs.shape,
         mean=data.mean,
         std=data.std,
         streamed=isinstance(data.train.images, StreamedImages),
         fingerprint=data.fingerprint,
         warnings=(*data.notes, *_of_counts(counts, data.classes), *_of_pixels(data), *_of_copies(splits)),
-        pictures=class_pictures(data),
+        pictures={} if data.vocabulary else class_pictures(data),
+        vocabulary=data.vocabulary,
     )
 
 
@@ -189,6 +193,8 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _of_pixels(data: ImageData) -> Iterator[str]:
+    if data.vocabulary is not None:
+        return
     deviations = measured_deviations(data.std)
     mean, std = max(data.mean), max(deviations)
     if std < _FLAT_DEVIATION or not _NEAR_THE_END < mean < 1 - _NEAR_THE_END:
@@ -202,7 +208,8 @@ def _of_copies(splits: Mapping[str, Split]) -> Iterator[str]:
     seen = set(_hashes(splits["train"]))
     for name in SPLITS[1:]:
         if n := sum(digest in seen for digest in _hashes(splits[name])):
-            yield f"{n:,} images of the {name} split are also in the training split, pixel by pixel."
+            what, by = ("texts", "token") if splits[name].is_text else ("images", "pixel")
+            yield f"{n:,} {what} of the {name} split are also in the training split, {by} by {by}."
 
 
 def _hashes(split: Split) -> list[bytes]:

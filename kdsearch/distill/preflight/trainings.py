@@ -1,5 +1,6 @@
 """What can be known of a study's trainings before one is begun, and about what they cost."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from kdsearch.distill.data.dataset import ImageData, load_dataset
 from kdsearch.distill.factories import place_of, words_of
 from kdsearch.distill.preflight.checks import check_training, has_temperature
+from kdsearch.distill.randomness import stream
 from kdsearch.distill.training.size import PackForecast, forecast
 from kdsearch.distill.weights.prepared_networks import build_prepared
 from kdsearch.errors import KDSearchError, RequestError
@@ -75,7 +77,7 @@ class Preflight:
         if training.objective.alpha > 0:
             teacher = _example_s(training.teacher, data, min(tuned, _MOST_TIMED))
         n_images = len(data.train) + len(data.validation) + len(data.test)
-        return Cost(student, teacher, n_images * data.in_channels * data.image_size**2)
+        return Cost(student, teacher, n_images * math.prod(data.inputs.shape) * _value_bytes(data))
 
     def data_of(self, dataset: Dataset) -> ImageData:
         """Return a data set, read once."""
@@ -119,8 +121,13 @@ def _example_s(network: Student | Teacher, data: ImageData, n_together: int) -> 
     return min(_step_s(model, data, n_together) for _ in range(_N_STEPS)) / n_together
 
 
+def _value_bytes(data: ImageData) -> int:
+    """Return how many bytes a pixel, or a token, takes in memory."""
+    return 1 if data.vocabulary is None else 4
+
+
 def _step_s(model: nn.Module, data: ImageData, n: int) -> float:
-    images = torch.rand(n, data.in_channels, data.image_size, data.image_size)
+    images = data.inputs.random(n, stream(0))
     labels = torch.arange(n) % data.num_classes
     model.train()
     start = time.perf_counter()

@@ -49,6 +49,7 @@ def load_teacher(
         record.in_channels,
         image_size=fed.get("size", record.image_size),
         stem=recipe["stem"],
+        vocabulary=record.vocabulary,
     )
     if fed:
         own = Preparation(

@@ -165,7 +165,8 @@ def _first_recipe(
     """Return the recipe of a pretraining on a data set, its images made like the study's."""
     teacher = recipe.teacher
     own = pretraining_data(pretraining, recipe.dataset)
-    dataset = own.model_copy(update={"image_size": data.image_size})
+    size = data.image_size if data.vocabulary is None else None
+    dataset = own.model_copy(update={"image_size": size})
     first = Teacher(arch=teacher.arch, stem=teacher.stem, seed=teacher.seed, finetune=finetune)
     return TeacherRecipe(dataset, recipe.augment, first, data.in_channels, role="pretraining")
 
@@ -216,8 +217,7 @@ class _Making:
     def _check_batch_size(self, model: nn.Module) -> None:
         data, finetune = self._data, self._recipe.teacher.finetune
         if finetune.epochs:
-            shape = (data.in_channels, data.image_size, data.image_size)
-            check_batch_size(model, shape, finetune.batch_size, len(data.train), "finetune.batch_size")
+            check_batch_size(model, data.inputs, finetune.batch_size, len(data.train), "finetune.batch_size")
 
     def _fresh_model(self) -> nn.Module:
         teacher = self._recipe.teacher
@@ -246,6 +246,7 @@ class _Making:
             "num_classes": data.num_classes,
             "in_channels": data.in_channels,
             "image_size": data.image_size,
+            "vocabulary": data.vocabulary,
             "preparation": self._preparation(),
             "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
             "train_accuracy": accuracy(train, data.train.labels),

@@ -102,6 +102,7 @@ def pretraining_data(pretraining: Pretraining, dataset: Dataset) -> Dataset:
         root=pretraining.root or dataset.root,
         download=dataset.download,
         skip_bad=dataset.skip_bad,
+        kind=dataset.kind,
     )
     return dataset.model_copy(update={"labels": "fine"}) if _is_same_data(first, dataset) else first
 
@@ -117,7 +118,7 @@ def _is_same_data(first: Dataset, second: Dataset) -> bool:
 
 def _dataset_values(dataset: Dataset) -> dict[str, Any]:
     """Return what decides the data; the root does only where neither name nor content does."""
-    values = dataset.model_dump(mode="json", exclude={"download", "skip_bad"})
+    values = dataset.model_dump(mode="json", exclude=dataset.unsaid)
     if dataset.name in _KNOWN_BY_NAME:
         del values["root"]
     values |= _known("content", data_fingerprint(dataset))

@@ -22,6 +22,8 @@ class TeacherRecord:
     error on the validation split; `entropy` is the mean entropy of its soft targets on the training
     split, in nats by temperature, and `relative_entropy` the same divided by log C. `preparation` is what its
     images are made of, beside the mean and deviation of the data; None where they are the data's own.
+    Of a teacher for texts `in_channels` and `image_size` are their rows and length, and `vocabulary` is the
+    number of tokens.
     """
 
     digest: str
@@ -39,6 +41,7 @@ class TeacherRecord:
     entropy: dict[str, float]
     relative_entropy: dict[str, float]
     preparation: dict[str, Any] | None = None
+    vocabulary: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values."""

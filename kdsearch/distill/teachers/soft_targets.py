@@ -64,7 +64,7 @@ def view_fingerprint(spec: TrainingSpec, data: ImageData) -> str:
     """
     values = {
         "version": _VERSION,
-        "dataset": spec.dataset.model_dump(mode="json", exclude={"root", "download", "skip_bad"}),
+        "dataset": spec.dataset.model_dump(mode="json", exclude={"root", *spec.dataset.unsaid}),
         "content": data.fingerprint,
         "augment": spec.augment.model_dump(mode="json"),
         "mean": data.mean,

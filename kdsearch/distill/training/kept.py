@@ -1,5 +1,6 @@
 """What stays in memory between the packs of a process: data, views, teachers and their logits."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
@@ -61,7 +62,8 @@ class SplitViews:
         self.validation = Views(self.data.validation, _PLAIN, mean, std, device)
         self.test = Views(self.data.test, _PLAIN, mean, std, device)
         self.fingerprint = view_fingerprint(spec, self.data)
-        self._epoch_bytes = len(self.views) * self.data.in_channels * self.data.image_size**2 * 4
+        value_bytes = 4 if self.data.vocabulary is None else 8
+        self._epoch_bytes = len(self.views) * math.prod(self.data.inputs.shape) * value_bytes
         self._rendered: LruCache[list[Chunk]] = LruCache(_VIEW_BYTES, lambda _: self._epoch_bytes)
 
     def chunks(self, training: Training, epoch: int) -> Iterable[Chunk]:

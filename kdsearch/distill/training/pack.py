@@ -194,6 +194,7 @@ class PackTraining:
             [
                 *(student.arch, code_fingerprint(student.arch)),
                 *(student.stem, data.in_channels, data.image_size, data.num_classes),
+                *(() if data.vocabulary is None else ("text", data.vocabulary)),
                 *(len(models), batch_size, self._spec.objective.name),
                 *(training.precision, training.cuda_graphs),
                 *(device_name(self._device), torch.__version__, content_of(models[0])),

@@ -57,7 +57,7 @@ def forecast(spec: TrainingSpec, data: ImageData | None = None) -> PackForecast:
     """
     data = data or load_dataset(spec.dataset)
     model = _student(spec, data)
-    images = torch.randn(4, data.in_channels, data.image_size, data.image_size, generator=stream(0))
+    images = data.inputs.random(4, stream(0))
     n_train, n_validation = len(data.train), len(data.validation)
     _check_batch_sizes(spec, data, model)
     return PackForecast(
@@ -81,12 +81,12 @@ def member_bytes(spec: TrainingSpec, model: nn.Module) -> int:
 
 
 def _check_batch_sizes(spec: TrainingSpec, data: ImageData, student: nn.Module) -> None:
-    shape, n_train = (data.in_channels, data.image_size, data.image_size), len(data.train)
-    check_batch_size(student, shape, spec.training.batch_size, n_train, "training.batch_size")
+    inputs, n_train = data.inputs, len(data.train)
+    check_batch_size(student, inputs, spec.training.batch_size, n_train, "training.batch_size")
     finetune = spec.teacher.finetune
     if finetune.epochs and min(finetune.batch_size, n_train) == 1:
         teacher = build_prepared(spec.teacher, data)
-        check_batch_size(teacher, shape, finetune.batch_size, n_train, "teacher.finetune.batch_size")
+        check_batch_size(teacher, inputs, finetune.batch_size, n_train, "teacher.finetune.batch_size")
 
 
 def _student(spec: TrainingSpec, data: ImageData) -> nn.Module:

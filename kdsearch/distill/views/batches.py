@@ -4,7 +4,7 @@ Batch order, batch size, device and number of workers decide nothing, so that a 
 view can be stored once and used by every student.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kdsearch.distill.data.dataset import Split
 from kdsearch.distill.data.images import StreamedImages
+from kdsearch.distill.data.tokens import TokenRows
 from kdsearch.distill.randomness import hash_key, hashed_order
 from kdsearch.distill.views.draws import Drawer, Draws, Stream
 from kdsearch.distill.views.rendering import BorderedImages, Normalisation, mixed, rendered
@@ -24,13 +25,13 @@ _RENDERED_AT_ONCE = 2**21  # values; of small images many batches are rendered a
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch of normalised images.
+    """One batch of normalised images, or of texts: then `images` are tokens [B, R, L].
 
     Where images are mixed, `mix` is the weight of `labels` and `1 - mix` that of `partner_labels`;
     elsewhere both are None. `index` says which samples they are.
     """
 
-    images: Float[Tensor, "B C S S"]
+    images: Float[Tensor, "B C S S"] | Int64[Tensor, "B R L"]
     labels: Int64[Tensor, " B"]
     partner_labels: Int64[Tensor, " B"] | None
     mix: Float[Tensor, " B"] | None
@@ -63,7 +64,7 @@ class Views:
     """The views of one split, made in batches on a device.
 
     Args:
-        split: The images and labels; they are held on the device, or streamed to it.
+        split: The images or texts, and labels; they are held on the device, or streamed to it.
         augment: What is random about a view.
         mean: Each channel's mean, of pixels in [0, 1].
         std: Each channel's standard deviation.
@@ -84,15 +85,18 @@ class Views:
         self.device = torch.device(device)
         self.labels = split.labels.to(self.device)
         self._border = augment.crop_padding
-        self._images: BorderedImages | StreamedImages
+        self._images: BorderedImages | TokenRows | StreamedImages
+        self._normalise: Callable[[Tensor], Tensor] = _as_they_are
         if isinstance(split.images, StreamedImages):
             self._images, size = split.images, split.images.form.size
             self._n_values = split.images.form.n_channels * size**2
         else:
-            self._images = BorderedImages(split.images.to(self.device), self._border)
+            held = split.images.to(self.device)
+            self._images = TokenRows(held) if split.is_text else BorderedImages(held, self._border)
             size = split.images.shape[-1]
             self._n_values = split.images[0].numel()
-        self._normalise = Normalisation.of(mean, std, self.device, dtype)
+        if not isinstance(self._images, TokenRows):
+            self._normalise = Normalisation.of(mean, std, self.device, dtype)
         self._drawer = Drawer(augment, len(split), size, self.device, dtype)
         self._drawn: tuple[tuple[int, int], Draws] | None = None
 
@@ -111,9 +115,9 @@ class Views:
         """Return the views of the samples at `index`."""
         index = index.to(self.device)
         draws = self._draws(view_seed, epoch)
-        if isinstance(self._images, BorderedImages):
-            return self._render(draws, index, self._images)
-        return self._render(draws, index, self._images.gather(_needed(draws, index)))
+        if isinstance(self._images, StreamedImages):
+            return self._render(draws, index, self._images.gather(_needed(draws, index)))
+        return self._render(draws, index, self._images)
 
     def batches(self, seed: int, epoch: int, batch_size: int) -> Iterator[Batch]:
         """Yield an epoch's batches in its order; a single sample left over joins the batch before it.
@@ -145,20 +149,20 @@ class Views:
             parts = [views.part(start - own[0], stop - own[0]) for start, stop in pairwise(own)]
             yield Chunk(own[0], views, parts)
 
-    def plain(self, index: Int64[Tensor, " B"]) -> Float[Tensor, "B C S S"]:
+    def plain(self, index: Int64[Tensor, " B"]) -> Float[Tensor, "B C S S"] | Int64[Tensor, "B R L"]:
         """Return the samples at `index` as they are, normalised."""
-        if isinstance(self._images, BorderedImages):
-            return self._normalise(self._images.plain(index.to(self.device)))
-        return self._normalise(self._images.gather(index).to(self.device))
+        if isinstance(self._images, StreamedImages):
+            return self._normalise(self._images.gather(index).to(self.device))
+        return self._normalise(self._images.plain(index.to(self.device)))
 
     def plain_batches(self, batch_size: int) -> Iterator[Batch]:
         """Yield all samples as they are, normalised, in their order."""
         everything = torch.arange(len(self), device=self.device)
         indices = list(torch.split(everything, batch_size))
-        if isinstance(self._images, BorderedImages):
-            loaded: Iterable[Tensor] = map(self._images.plain, indices)
+        if isinstance(self._images, StreamedImages):
+            loaded: Iterable[Tensor] = self._images.batches(indices, self.device)
         else:
-            loaded = self._images.batches(indices, self.device)
+            loaded = map(self._images.plain, indices)
         for index, pixels in zip(indices, loaded, strict=True):
             views = self._normalise(pixels.to(self.device))
             yield Batch(views, self.labels[index], None, None, index)
@@ -169,7 +173,7 @@ class Views:
             self._drawn = ((view_seed, epoch), self._drawer.epoch(view_seed, epoch))
         return self._drawn[1]
 
-    def _render(self, draws: Draws, index: Tensor, pixels: BorderedImages | Tensor) -> Batch:
+    def _render(self, draws: Draws, index: Tensor, pixels: BorderedImages | TokenRows | Tensor) -> Batch:
         """Return views of images on the device, or of images that were loaded for this batch."""
         needed = _needed(draws, index)
         rows = needed
@@ -188,6 +192,10 @@ class Views:
         if bounds[-1] - bounds[-2] == 1 < batch_size and len(bounds) > 2:
             del bounds[-2]
         return bounds
+
+
+def _as_they_are(tokens: Tensor) -> Tensor:
+    return tokens
 
 
 def _needed(draws: Draws, index: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ Only additions and multiplications, each rounded by itself, so that an image's v
 any batch and on any device.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
+from kdsearch.distill.data.tokens import TokenRows
 from kdsearch.distill.views.draws import Draws
 
 # How much red, green and blue weigh in grey, in thousandths (ITU-R 601).
@@ -76,9 +78,12 @@ class Normalisation:
 
 
 def rendered(
-    images: BorderedImages, index: Int64[Tensor, " B"], draws: Draws, normalise: Normalisation
-) -> Float[Tensor, "B C S S"]:
-    """Return the images at `index` cropped, flipped, jittered, normalised and holed."""
+    images: BorderedImages | TokenRows,
+    index: Int64[Tensor, " B"],
+    draws: Draws,
+    normalise: Callable[[Tensor], Tensor],
+) -> Float[Tensor, "B C S S"] | Int64[Tensor, "B R L"]:
+    """Return the images at `index` cropped, flipped, jittered, normalised and holed; texts as they are."""
     pixels = images.crops(index, draws.corner)
     if draws.flip is not None:
         pixels = _mirrored(pixels, draws.flip)

@@ -23,7 +23,8 @@ def preparation_of(section: Teacher | Student, data: ImageData) -> Preparation:
     chosen = section.preprocessing
     source = section.pretraining if isinstance(section, Teacher) else section.init
     weights = source.weights if isinstance(source, Pretraining) else None
-    if chosen == "data" or (weights is None and not isinstance(chosen, Preprocessing)):
+    is_text = data.vocabulary is not None
+    if is_text or chosen == "data" or (weights is None and not isinstance(chosen, Preprocessing)):
         return own
     base = own if weights is None else published_preparation(section.arch, weights)
     base = base.for_channels(data.in_channels)
@@ -55,6 +56,7 @@ def build_prepared(
         image_size=preparation.size,
         stem=section.stem,
         generator=generator,
+        vocabulary=data.vocabulary,
     )
     prepare(model, preparation, data.mean, data.std, data.image_size)
     return model

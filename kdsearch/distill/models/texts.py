@@ -1,0 +1,31 @@
+"""Networks for texts in an engine that hands each network one tensor and takes logits."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from kdsearch.distill.models.inputs import ROWS
+
+
+def take_tokens(model: nn.Module) -> None:
+    """Let a network be called with tokens [B, R, L]: it gets their rows by name, as transformers' do."""
+    model.register_forward_pre_hook(_rows_by_name, with_kwargs=True)
+
+
+def give_logits(model: nn.Module) -> None:
+    """Let a network give its logits alone where its output has them among others, as transformers' have."""
+    model.register_forward_hook(_logits_alone)
+
+
+def _rows_by_name(
+    model: nn.Module, inputs: tuple[Any, ...], others: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    del model
+    (tokens,) = inputs
+    return (), others | dict(zip(ROWS, tokens.unbind(1), strict=False))
+
+
+def _logits_alone(model: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor:
+    del model, inputs
+    logits: Tensor = getattr(output, "logits", output)
+    return logits
