@@ -45,8 +45,8 @@ class ImageData:
     """A data set as training uses it; `mean` and `std` are the training split's, of pixels in [0, 1].
 
     `fingerprint` is a digest of its samples, None where its name decides them; `notes` say how it was read.
-    Of texts, whose `vocabulary` is the number of tokens, `in_channels` are the rows of tokens and `image_size`
-    is their length; there is neither mean nor deviation.
+    Of texts, `vocabulary` is the number of tokens, `in_channels` are the rows of tokens and `image_size` is
+    their length; there is neither mean nor deviation.
     """
 
     train: Split

@@ -1,7 +1,8 @@
 """Networks of the Hugging Face Hub, or of a folder that `save_pretrained` wrote: `hf:NAME`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,8 @@ def model_config(name: str, revision: str | None = None) -> Any:
     except _LOADING as error:
         raise RequestError(
             f"`{setting}` must be a model of the Hugging Face Hub or a folder of save_pretrained, got "
-            f"'hf:{name}'{f' at {revision!r}' if revision else ''} ({first_line(error)}). Check its spelling, "
-            "or fetch it where there is a network."
+            f"'hf:{name}'{f' at {revision!r}' if revision else ''} ({first_line(error)}). Check its "
+            "spelling, or fetch it where there is a network."
         ) from error
 
 
@@ -100,15 +101,16 @@ def published_state(name: str, revision: str, *, is_text: bool) -> tuple[dict[st
     Raises:
         OSError, ValueError, RuntimeError: They can't be had.
     """
-    model, info = _automatic(is_text).from_pretrained(name, revision=revision, output_loading_info=True)
+    with _no_bars():
+        model, info = _automatic(is_text).from_pretrained(name, revision=revision, output_loading_info=True)
     missing = set(info["missing_keys"])
     body = f"{model.base_model_prefix}."
     of_head = tuple(n for n in sorted(missing) if not n.startswith(body) or "pooler" in n)
     return {n: value for n, value in model.float().state_dict().items() if n not in missing}, of_head
 
 
-def image_processor(name: str, revision: str) -> Any:
-    """Return how a published model's images are prepared.
+def image_processing(name: str, revision: str) -> dict[str, Any]:
+    """Return how a published model's images are prepared: its image processor's values by name.
 
     Raises:
         RequestError: Nothing says so.
@@ -117,18 +119,33 @@ def image_processor(name: str, revision: str) -> Any:
 
     try:
         kind: Any = transformers.AutoImageProcessor
-        return kind.from_pretrained(name, revision=revision)
+        values: dict[str, Any] = kind.from_pretrained(name, revision=revision).to_dict()
     except (*_LOADING, ImportError) as error:
         raise RequestError(
             f"`preprocessing` must be given for 'hf:{name}', which does not say how its images were prepared "
             f"({first_line(error)}). Set it to {{mean: […], std: […], size: N}}, or to data."
         ) from error
+    return values
 
 
 def first_line(error: Exception) -> str:
     """Return what an error says in one line, without a full stop."""
     said = (str(error).strip() or type(error).__name__).splitlines()[0]
     return said.rstrip(".:")
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Hide the progress bars of loading, which would cross a study's own."""
+    from transformers.utils import logging
+
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()
 
 
 def _plain(name: Any) -> str:

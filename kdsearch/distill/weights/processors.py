@@ -11,65 +11,61 @@ _INTERPOLATIONS = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's number
 _CONVNEXT_CROPS_BELOW = 384  # its processor resizes larger images whole
 
 
-def processed_as(processor: Any, name: str) -> Preparation:
+def processed_as(processing: Mapping[str, Any], name: str) -> Preparation:
     """Return the preparation of an image processor: what it normalises by, its size, filter and crop.
 
     Args:
-        processor: An image processor of transformers.
+        processing: An image processor's values by name.
         name: The model's, for errors.
 
     Raises:
         RequestError: It prepares images in a way that has no words here.
     """
-    mean, std = _normalised(processor)
-    size, crop = _sized(processor, name)
-    filter_number = int(getattr(processor, "resample", None) or 0)
+    mean, std = _normalised(processing)
+    size, crop = _sized(processing, name)
+    filter_number = int(_said(processing, "resample", 0))
     return Preparation(mean, std, size, _INTERPOLATIONS.get(filter_number, "bilinear"), crop)
 
 
-def _normalised(processor: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalised(processing: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and deviation of pixels in [0, 1], whatever it scales pixels to before."""
-    scale = _said(processor, "rescale_factor", 1 / _WHITE) if _said(processor, "do_rescale", True) else 1.0
-    offset = 1.0 if _said(processor, "rescale_offset", False) else 0.0
+    scale = _said(processing, "rescale_factor", 1 / _WHITE) if _said(processing, "do_rescale", True) else 1.0
+    offset = 1.0 if _said(processing, "rescale_offset", False) else 0.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
-    if _said(processor, "do_normalize", True):
-        mean, std = (_values(_said(processor, key, None), key) for key in ("image_mean", "image_std"))
+    if _said(processing, "do_normalize", True):
+        mean, std = (_values(_said(processing, key, None), key) for key in ("image_mean", "image_std"))
     white = _WHITE * scale
     return tuple((value + offset) / white for value in mean), tuple(value / white for value in std)
 
 
-def _sized(processor: Any, name: str) -> tuple[int, float]:
+def _sized(processing: Mapping[str, Any], name: str) -> tuple[int, float]:
     """Return the side of a prepared image, and the middle part of it that is seen."""
-    resized = _side(_said(processor, "size", None), name)
-    if _said(processor, "do_center_crop", False):
-        side = _side(_said(processor, "crop_size", None), name)
+    resized = _side(_said(processing, "size", None), name)
+    if _said(processing, "do_center_crop", False):
+        side = _side(_said(processing, "crop_size", None), name)
         return side, min(1.0, side / resized)
-    share = _said(processor, "crop_pct", None)
+    share = _said(processing, "crop_pct", None)
     is_cropped = share is not None and resized < _CONVNEXT_CROPS_BELOW
     return resized, float(share) if is_cropped else 1.0
 
 
 def _side(size: Any, name: str) -> int:
-    found = size if isinstance(size, int) else None
-    if not isinstance(size, int) and hasattr(size, "items"):
-        sides = {key: value for key, value in dict(size.items()).items() if value is not None}
+    found = size
+    if isinstance(size, Mapping):
+        sides = {key: value for key, value in size.items() if value is not None}
         found = sides.get("shortest_edge", sides.get("height"))
         found = None if sides.get("width", found) != found else found
     if not isinstance(found, int):
         raise RequestError(
-            f"`preprocessing` must be given for 'hf:{name}', whose images are prepared to {_plain(size)}: "
+            f"`preprocessing` must be given for 'hf:{name}', whose images are prepared to {size}: "
             "only squares are known. Set it to {mean: […], std: […], size: N}, or to data."
         )
     return found
 
 
-def _plain(size: Any) -> Any:
-    return dict(size) if isinstance(size, Mapping) else size
-
-
-def _said(processor: Any, key: str, otherwise: Any) -> Any:
-    value = getattr(processor, key, None)
+def _said(processing: Mapping[str, Any], key: str, otherwise: Any) -> Any:
+    value = processing.get(key)
     return otherwise if value is None else value
 
 

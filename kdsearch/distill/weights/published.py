@@ -12,7 +12,7 @@ from kdsearch.distill.data.preprocessing import Preparation, prepare
 from kdsearch.distill.models.heads import add_to_head, head_parameters
 from kdsearch.distill.models.hugging_face import (
     head_problem,
-    image_processor,
+    image_processing,
     model_config,
     published_state,
 )
@@ -141,7 +141,7 @@ def published_preparation(arch: str, weights: str) -> Preparation:
         made: Any = torchvision.models.get_model_weights(name)[weights].transforms()
         return Preparation(tuple(made.mean), tuple(made.std), made.crop_size[0], made.interpolation.value)
     if library == "hf":
-        return processed_as(image_processor(name, _revision(weights)), name)
+        return processed_as(image_processing(name, _revision(weights)), name)
     import timm
 
     base = name.partition(".")[0]

@@ -280,5 +280,5 @@ def test_a_network_that_can_not_take_texts_is_named(artifacts):
 
 
 def test_only_a_loop_trains_texts(artifacts):
-    with pytest.raises(RequestError, match="one student after the other.*Take 'looped'"):
+    with pytest.raises(RequestError, match=r"one student after the other.*Take 'looped'"):
         train_pack(spec(), [{"seed": 0}, {"seed": 1, "number": 1}], artifacts=artifacts, way="fused")
