@@ -47,7 +47,9 @@ def data(spec: Path, overrides: tuple[str, ...], sheet: Path | None, output: str
 def _reports(study: StudySpec) -> list["DataReport"]:
     """Return the report of each data set that some setup reads, once."""
     from kdsearch.distill.preflight.inspection import inspect_data
+    from kdsearch.schedule.preflight import import_from_working_directory
 
+    import_from_working_directory()
     found: dict[str, DataReport] = {}
     seen: set[str] = set()
     for setup in study.setups():

@@ -440,7 +440,7 @@ def print_plan(plan: Mapping[str, Any]) -> None:
         click.echo(
             f"about {_hours(found['hours'])} with {found['slots']} packs at once on this machine's CPUs, "
             f"{_hours(found['teacher_hours'])} of it for teachers, by a few steps of each network; "
-            f"{_bytes(found['data_bytes'])} of images in each pack's process"
+            f"{_bytes(found['data_bytes'])} of data in each pack's process"
         )
     for note in plan.get("notes", ()):
         click.echo(f"note: {note}")

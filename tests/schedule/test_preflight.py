@@ -204,4 +204,4 @@ def test_a_dry_run_says_hours_and_memory_in_words(capsys: pytest.CaptureFixture[
     print_plan(plan)
     shown = " ".join(capsys.readouterr().out.split())
     assert "about 11 min with 4 packs at once on this machine's CPUs, 1.2 min of it for teachers" in shown
-    assert "64 kB of images in each pack's process" in shown
+    assert "64 kB of data in each pack's process" in shown

@@ -107,5 +107,7 @@ def test_unknown_published_weights_are_named():
         RequestError, match=r"torchvision's for resnet18, got 'V9'. Choose one of IMAGENET1K_V1"
     ):
         load_published(nn.Identity(), "torchvision:resnet18", "V9", data)
-    with pytest.raises(RequestError, match=r"must go with torchvision:NAME or timm:NAME, got 'resnet8'"):
+    with pytest.raises(
+        RequestError, match=r"must go with torchvision:NAME, timm:NAME or hf:NAME, got 'resnet8'"
+    ):
         load_published(nn.Identity(), "resnet8", "DEFAULT", data)
