@@ -29,6 +29,18 @@ def serve(storage: str, host: str, port: int) -> None:
 
 
 @click.command()
+@storage_option
+@click.option(
+    "--allow-launch", is_flag=True, help="Let the agent launch and stop studies, and run their code."
+)
+def mcp(storage: str, allow_launch: bool) -> None:
+    """Answer an agent's questions by the Model Context Protocol, over stdin and stdout; changes nothing."""
+    from kdsearch.cli.agents import build_server
+
+    build_server(storage, allow_launch=allow_launch).run()
+
+
+@click.command()
 @click.argument("study")
 @storage_option
 def stop(study: str, storage: str) -> None:
@@ -144,4 +156,4 @@ def reproduce(study: str, number: int, storage: str, output: str) -> None:
         click.echo(found.statement)
 
 
-COMMANDS = (serve, stop, delete, rename, db, export, reproduce)
+COMMANDS = (serve, mcp, stop, delete, rename, db, export, reproduce)

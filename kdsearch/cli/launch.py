@@ -184,9 +184,18 @@ def _show_plan(spec: StudySpec, address: str | None, output: str) -> None:
 
 
 def _plan(spec: StudySpec, unknown: list[str]) -> dict[str, Any]:
-    """Return the size of the work: setups, packs, teachers, epochs; and what is not known of it."""
+    """Return the size of the work, its teachers, and what is not known of it."""
     from kdsearch.schedule.teachers import teacher_documents
 
+    return {
+        **size_of_work(spec),
+        "teachers": [document["teacher"] for document in teacher_documents(spec)],
+        **{"packs_take": [], "estimate": None, "notes": [], "unknown": unknown},
+    }
+
+
+def size_of_work(spec: StudySpec) -> dict[str, Any]:
+    """Return setups, packs and epochs, as the spec alone tells them: no code of its user is run."""
     setups = spec.setups()
     n = len(setups)
     epochs = [spec.resolve(setup, {}).training.epochs for setup in setups]
@@ -201,12 +210,7 @@ def _plan(spec: StudySpec, unknown: list[str]) -> dict[str, Any]:
         "pack": spec.pack_size,
         "luck": list(spec.luck),
         "splits": spec.n_splits,
-        "teachers": [document["teacher"] for document in teacher_documents(spec)],
         "student_epochs": round(spec.search.trials * sum(epochs) / n),
-        "packs_take": [],
-        "estimate": None,
-        "notes": [],
-        "unknown": unknown,
     }
 
 
