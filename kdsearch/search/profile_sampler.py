@@ -14,6 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from kdsearch.errors import RequestError
+from kdsearch.search.conditions import Conditions, conditions_of
 from kdsearch.search.profile import ProfileProposer
 from kdsearch.search.unit_space import Space, UnitSpace
 from kdsearch.storage import DIVERGED, TrialRow
@@ -43,7 +44,8 @@ class ProfileSampler(BaseSampler):
     Args:
         temperature: The parameter whose profile is learned, the others at their best for each of its values.
         setup: Categorical parameters that are conditions, not to be optimised: each combination of their
-            choices is served in turn.
+            choices is served in turn. A parameter that exists under some of them alone (`lr_sgd`, `lr_adamw`)
+            is learned inside them, once a trial of each has ended.
         space: The search space, where it is known beforehand. Otherwise it is what the trials have in
             common, the first trial is random, and what is not in common stays so.
         points: What one percentage point of accuracy is in the objective's unit, such as 0.01 for an
@@ -80,20 +82,24 @@ class ProfileSampler(BaseSampler):
         self._seed = seed
         self._random = RandomSampler(seed=seed)
         self._common = IntersectionSearchSpace()
-        self._model: tuple[Space, UnitSpace, ProfileProposer] | None = None
+        self._conditions = Conditions()
+        self._model: tuple[Space, Conditions, UnitSpace, ProfileProposer] | None = None
 
     def infer_relative_search_space(
         self,
         study: "Study",
         trial: FrozenTrial,  # noqa: ARG002 - Optuna's signature
     ) -> dict[str, BaseDistribution]:
-        """Return the given space, or what the trials so far have in common.
+        """Return the given space, or what the trials so far have in common, in all setups or in some.
 
         Raises:
             RequestError: No trial has a parameter that `setup` names, or `temperature` is nearly one's name.
         """
         self._check_names(study)
         space = self._common.calculate(study) if self._static is None else self._static
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        self._conditions = conditions_of(complete, self._setup) if self._setup else Conditions()
+        space = {**space, **self._conditions.distributions}
         return {name: distribution for name, distribution in space.items() if not distribution.single()}
 
     def sample_relative(
@@ -152,10 +158,10 @@ class ProfileSampler(BaseSampler):
         self._names_are_known = self._temperature in known
 
     def _model_of(self, space: Space) -> tuple[UnitSpace, ProfileProposer]:
-        if self._model is None or self._model[0] != space:
-            units = UnitSpace(space, self._temperature, self._setup, self._seed)
-            self._model = space, units, ProfileProposer(units.spec, self._seed)
-        return self._model[1:]
+        if self._model is None or self._model[:2] != (space, self._conditions):
+            units = UnitSpace(space, self._temperature, self._setup, self._seed, self._conditions)
+            self._model = space, self._conditions, units, ProfileProposer(units.spec, self._seed)
+        return self._model[2:]
 
     def _rows(
         self, units: UnitSpace, space: Space, trials: Sequence[FrozenTrial], sign: float

@@ -1,5 +1,6 @@
 """An Optuna search space as a study spec: every parameter by its share of its range."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -11,12 +12,14 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from kdsearch.search.conditions import Conditions, Levels
 from kdsearch.spec import TEMPERATURE, Choices, Params, Range, Setup, StudySpec, load_spec
 
 Space: TypeAlias = Mapping[str, BaseDistribution]
 
 _MOST_LISTED = 41
 _ONE_OVER = 40.0
+_NO_CONDITIONS = Conditions()
 
 
 class UnitSpace:
@@ -24,17 +27,28 @@ class UnitSpace:
 
     The parameter called `temperature` is the one whose profile is learned; where the space has none, the
     model looks for the best of all parameters alike. Parameters named by `setup` are conditions: each
-    combination of their choices is to have an answer.
+    combination of their choices is to have an answer. Parameters that exist under some of these alone share
+    one of the model's by their role; where a setup has none of a role, the model's stays at its middle.
     """
 
-    def __init__(self, space: Space, temperature: str, setup: Sequence[str], seed: int) -> None:
-        self._space = {name: d for name, d in space.items() if not d.single()}
+    def __init__(
+        self,
+        space: Space,
+        temperature: str,
+        setup: Sequence[str],
+        seed: int,
+        conditions: Conditions = _NO_CONDITIONS,
+    ) -> None:
+        self._conditional = {n: d for n, d in conditions.distributions.items() if n in space}
+        self._space = {n: d for n, d in space.items() if not d.single() and n not in self._conditional}
         self._fixed = {name: _only_value(d) for name, d in space.items() if d.single()}
         self._paths = {
             name: TEMPERATURE if name == temperature else f"options.p{index}"
             for index, name in enumerate(self._space)
         }
         self._setup = [name for name in setup if name in self._space]
+        self._shared: dict[str, Range | Choices] = {}
+        self._within = {levels: self._slots(own) for levels, own in conditions.roles.items()}
         self.spec = self._build_spec(seed)
 
     def _build_spec(self, seed: int) -> StudySpec:
@@ -46,10 +60,23 @@ class UnitSpace:
             for name, distribution in self._space.items()
             if name not in self._setup
         }
+        tuned |= self._shared
         if TEMPERATURE not in tuned:
             factors[TEMPERATURE] = [1.0]
         tune = {path: dimension.model_dump() for path, dimension in tuned.items()}
         return load_spec({"name": "optuna", "setup": factors, "tune": tune, "search": {"seed": seed}})
+
+    def _slots(self, roles: Mapping[str, str]) -> dict[str, str]:
+        """Return which parameter each of the model's shared ones stands for under a setup."""
+        slots = {}
+        for name, role in roles.items():
+            if name in self._conditional:
+                dimension = _dimension(self._conditional[name], is_temperature=False)
+                digest = hashlib.sha256(f"{role} {dimension.model_dump_json()}".encode()).hexdigest()
+                path = f"options.c{digest[:12]}"
+                self._shared[path] = dimension
+                slots[path] = name
+        return slots
 
     def encode(self, values: Mapping[str, Any]) -> tuple[Setup, Params]:
         """Return the setup and the parameters of Optuna's values; what is missing or outside is left out."""
@@ -63,7 +90,17 @@ class UnitSpace:
             else:
                 path = self._paths[name]
                 params[path] = _to_model(self.spec.tune[path], distribution, values[name])
+        within = self._within.get(self._levels(values), {})
+        for path, dimension in self._shared.items():
+            own = within.get(path)
+            if own is None:
+                params[path] = _middle(dimension)
+            elif own in values and _holds(self._conditional[own], values[own]):
+                params[path] = _to_model(dimension, self._conditional[own], values[own])
         return setup, params
+
+    def _levels(self, values: Mapping[str, Any]) -> Levels:
+        return tuple(values.get(name) for name in self._setup)
 
     def decode(self, setup: Setup, params: Params) -> dict[str, Any]:
         """Return Optuna's values, one for each parameter of the space."""
@@ -74,6 +111,8 @@ class UnitSpace:
                 values[name] = _choices(distribution)[setup[path]]
             else:
                 values[name] = _to_optuna(self.spec.tune[path], distribution, params[path])
+        for path, name in self._within.get(self._levels(values), {}).items():
+            values[name] = _to_optuna(self._shared[path], self._conditional[name], params[path])
         return values
 
 
@@ -89,6 +128,10 @@ def _dimension(distribution: BaseDistribution, *, is_temperature: bool) -> Range
     if listed is not None and not getattr(distribution, "log", False):
         return Range(low=0, high=len(listed) - 1, integer=True)
     return Range(low=0.0, high=1.0)
+
+
+def _middle(dimension: Range | Choices) -> Any:
+    return dimension.choices[0] if isinstance(dimension, Choices) else dimension.from_unit(0.5)
 
 
 def _to_model(dimension: Any, distribution: BaseDistribution, value: Any) -> Any:

@@ -169,6 +169,37 @@ def test_misspelt_names_are_refused_once_a_trial_has_ended():
     assert len(run(study, 3).trials) == 3
 
 
+def of_its_own_rate(trial: optuna.Trial) -> float:
+    """A script whose rates have names, ranges and best values of their own: 0.3 of SGD, 0.002 of AdamW."""
+    optimizer = trial.suggest_categorical("optimizer", ["sgd", "adamw"])
+    temperature = trial.suggest_float("temperature", 1, 40, log=True)
+    if optimizer == "sgd":
+        off = math.log(trial.suggest_float("lr_sgd", 0.001, 1.0, log=True) / 0.3)
+        off = math.hypot(off, trial.suggest_float("momentum", 0.0, 0.99) - 0.9)
+    else:
+        off = math.log(trial.suggest_float("lr_adamw", 1e-5, 1e-2, log=True) / 0.002)
+    return 0.9 - 0.02 * math.log(temperature / PEAKS[optimizer]) ** 2 - 0.02 * off**2
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_parameter_of_some_setups_is_learned_inside_them(known):
+    space = {
+        **{name: SPACE[name] for name in ("optimizer", "temperature")},
+        "lr_sgd": FloatDistribution(0.001, 1.0, log=True),
+        "lr_adamw": FloatDistribution(1e-5, 1e-2, log=True),
+        "momentum": FloatDistribution(0.0, 0.99),
+    }
+    sampler = ProfileSampler(setup=["optimizer"], points=0.01, space=space if known else None)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.optimize(of_its_own_rate, n_trials=40)
+    assert min(Counter(p["optimizer"] for p in points_of(study)).values()) >= 15
+    late = points_of(study)[20:]
+    for name, best in (("lr_sgd", 0.3), ("lr_adamw", 0.002)):
+        far = [abs(math.log(p[name] / best)) for p in late if name in p]
+        assert np.median(far) < 1  # at random over a range of 6.9 it is 2.4 and more
+    assert all(("momentum" in p) == (p["optimizer"] == "sgd") for p in points_of(study))
+
+
 def test_setups_must_be_categorical():
     study = optuna.create_study(sampler=ProfileSampler(setup=["lr"], space=SPACE))
     with pytest.raises(ValueError, match="`setup` must name categorical parameters"):
