@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
-import plotly.graph_objects as go
 from sqlalchemy import select
 
 from kdsearch.analysis.labels import factor_label, setup_names, value_text, varied_factors
@@ -19,15 +18,16 @@ from kdsearch.analysis.questions.outcomes import (
     temperature_span,
 )
 from kdsearch.analysis.questions.verdicts import VerdictAnswer, verdicts_of
-from kdsearch.analysis.report.headline import headline
-from kdsearch.analysis.report.plots import (
-    plot_best_temperatures,
-    plot_importance,
-    plot_learning_curves,
-    plot_outcomes,
-    plot_progress,
-    plot_response,
+from kdsearch.analysis.report.drawing import (
+    Drawing,
+    draw_best_temperatures,
+    draw_importance,
+    draw_learning,
+    draw_outcomes,
+    draw_progress,
+    draw_response,
 )
+from kdsearch.analysis.report.headline import headline
 from kdsearch.analysis.report.tables import Table, effect_table, importance_table, outcome_table
 from kdsearch.analysis.response.earlier import load_prior
 from kdsearch.analysis.response.fitted import ResponseCurve, curves_of, fit_response
@@ -49,9 +49,9 @@ from kdsearch.storage.rows.queries import study_id
 from kdsearch.storage.sql.tables import StudyTable
 from kdsearch.trial import audit_text
 
-_MOST_CURVES = 600
+_MOST_CURVES = 240
 _MOST_CURVES_A_SETUP = 40
-_MOST_POINTS_A_CURVE = 60
+_MOST_POINTS_A_CURVE = 40
 
 Curve: TypeAlias = list[tuple[int, float]]
 _Item = TypeVar("_Item")
@@ -103,7 +103,7 @@ class FigureSection:
 
     title: str
     caption: str
-    figure: go.Figure
+    figure: Drawing
     table: Table | None = None
 
 
@@ -162,12 +162,12 @@ def figure_sections(findings: Findings) -> list[FigureSection]:
             FigureSection(
                 "What was completed, pruned and lost",
                 _outcomes_caption(bands),
-                plot_outcomes(bands),
+                draw_outcomes(bands),
                 outcome_table(bands, findings.answer),
             )
         )
     if findings.learning:
-        figure = plot_learning_curves(findings.setups, findings.trials, findings.learning, bands)
+        figure = draw_learning(findings.setups, findings.trials, findings.learning, bands)
         caption = (
             "Validation accuracy over epochs, coloured by temperature. "
             "Low temperatures often lead early without winning."
@@ -178,7 +178,7 @@ def figure_sections(findings: Findings) -> list[FigureSection]:
             "The best accuracy observed in each setup after each trial. A best observation is partly luck: "
             "it shows whether the search still moves, not what to expect."
         )
-        figure = plot_progress(findings.setups, findings.trials)
+        figure = draw_progress(findings.setups, findings.trials)
         sections.append(FigureSection("Progress of the search", caption, figure))
     return sections
 
@@ -242,13 +242,13 @@ def _promised(answer: BestAnswer) -> str:
 def _response_section(findings: Findings) -> FigureSection:
     caption = (
         "Validation accuracy, the other tuned parameters at their best. Points are trials, which may have "
-        "worse parameters and so lie below the curve. Hover for their numbers."
+        "worse parameters and so lie below the curve; of very many, some are drawn, the best among them."
     )
-    figure = plot_response(findings.curves, findings.trials, findings.answer)
+    figure = draw_response(findings.curves, findings.trials, findings.answer)
     if not any(found.effect_at_common for found in findings.answer.setups):
         return FigureSection("Accuracy over temperature", caption, figure)
     caption += (
-        " The lighter line keeps the others as recommended for the best temperature: what it falls more than "
+        " The dashed line keeps the others as recommended for the best temperature: what it falls more than "
         "the curve is an effect of tuning, not of temperature."
     )
     return FigureSection("Accuracy over temperature", caption, figure, effect_table(findings.answer))
@@ -260,7 +260,7 @@ def _forest_section(findings: Findings) -> FigureSection:
     caption = f"Where intervals overlap, the setups may well share a best temperature.{colored}"
     span = temperature_span(findings.trials, findings.spec)
     return FigureSection(
-        "Best temperatures side by side", caption, plot_best_temperatures(findings.answer, span)
+        "Best temperatures side by side", caption, draw_best_temperatures(findings.answer, span)
     )
 
 
@@ -270,7 +270,7 @@ def _importance_section(found: Importance) -> FigureSection:
         "ranges, and each pair beyond its two parameters; and that each factor explains between the setups' "
         f"best accuracies. With {found.level:.0%} intervals."
     )
-    return FigureSection("What accuracy depends on", caption, plot_importance(found), importance_table(found))
+    return FigureSection("What accuracy depends on", caption, draw_importance(found), importance_table(found))
 
 
 def _learning_curves(database: Database, study: str, numbers: Sequence[int]) -> dict[int, Curve]:

@@ -1,7 +1,5 @@
 """One self-contained HTML file with a study's answers and figures; it opens offline."""
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,12 +18,15 @@ from kdsearch.analysis.report.contents import (
     summary,
 )
 from kdsearch.analysis.report.output_files import write_output
-from kdsearch.analysis.report.pages import PLOTLY_JS, TEMPLATES, page_templates
+from kdsearch.analysis.report.pages import TEMPLATES, page_templates
 from kdsearch.analysis.report.tables import answer_table, forecast_table, teacher_table
 from kdsearch.analysis.report.verdict_tables import verdict_table
 from kdsearch.errors import RequestError
 from kdsearch.spec import spec_document
 from kdsearch.storage import Database
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""Under which nothing runs and nothing is fetched."""
 
 
 def write_report(
@@ -51,13 +52,12 @@ def write_report(
 
 
 def report_html(findings: Findings, *, written: datetime) -> str:
-    """Return the report as HTML: style, plotly.js and data inside, no request to anywhere.
+    """Return the report as HTML: style and figures inside, no script and no request to anywhere.
 
     Args:
         findings: What is known of the study.
         written: When; shown in the footer.
     """
-    plotly, drawing = _script(PLOTLY_JS), _script(TEMPLATES / "figures.js")
     template = page_templates().get_template("report.html")
     return template.render(
         study=findings.spec.name,
@@ -73,21 +73,8 @@ def report_html(findings: Findings, *, written: datetime) -> str:
         written=f"{written:%Y-%m-%d %H:%M} UTC",
         versions=_versions(findings.runs),
         style=Markup((TEMPLATES / "style.css").read_text()),  # noqa: S704 - ours
-        plotly=plotly,
-        drawing=drawing,
-        policy=_policy(plotly, drawing),
+        policy=_POLICY,
     )
-
-
-def _script(path: Path) -> Markup:
-    return Markup(path.read_text(encoding="utf-8").strip())  # noqa: S704 - plotly's and ours
-
-
-def _policy(*scripts: str) -> str:
-    """Return a content security policy under which only these scripts run and nothing is fetched."""
-    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    hashes = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
 
 
 def _versions(runs: Sequence[Mapping[str, Any]]) -> str:

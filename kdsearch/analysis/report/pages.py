@@ -1,20 +1,14 @@
-"""From values to HTML: the templates, the style, and figures as JSON that a page's script draws."""
+"""From values to HTML: the templates and the style that pages and reports share."""
 
-import json
+import re
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import plotly
-import plotly.graph_objects as go
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from kdsearch.analysis.report.figure_layout import CONFIG
+from markupsafe import Markup, escape
 
 TEMPLATES = Path(__file__).parent / "templates"
-PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-PLOTLY_VERSION: str = plotly.__version__
+_CODE = re.compile(r"`([^`]+)`")
 
 
 @cache
@@ -24,21 +18,10 @@ def page_templates(*packages: str) -> Environment:
     environment = Environment(
         loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["figure_json"] = figure_json
+    environment.filters["code"] = marked_code
     return environment
 
 
-def figure_json(figure: go.Figure) -> Markup:
-    """Return a figure as JSON that may stand inside a script element.
-
-    Numbers are rounded to six digits, and no character in it could end the element.
-    """
-    document = json.loads(figure.to_json(), parse_float=_six_digits)
-    text = json.dumps({**document, "config": CONFIG}, separators=(",", ":"))
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704 - escaped for a script element above
-
-
-def _six_digits(text: str) -> Any:
-    return float(f"{float(text):.6g}")
+def marked_code(text: str) -> Markup:
+    """Return a sentence with what stands between backticks as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped here

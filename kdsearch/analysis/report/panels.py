@@ -25,6 +25,7 @@ class Point:
     accuracy: float
     is_complete: bool = True
     text: tuple[str, ...] = ()
+    number: int | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _point(trial: TrialRow) -> Point | None:
     has_ended = trial.state in ("complete", "pruned", "failed")
     if not has_ended or temperature is None or accuracy is None or not math.isfinite(accuracy):
         return None
-    return Point(temperature, accuracy, trial.state == "complete", trial_text(trial))
+    return Point(temperature, accuracy, trial.state == "complete", trial_text(trial), trial.number)
 
 
 def trial_text(trial: TrialRow) -> tuple[str, ...]:
