@@ -5,9 +5,11 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import Empty, LifoQueue
@@ -40,7 +42,35 @@ _MOST_WAITING = 100
 """Different questions; equal ones wait together."""
 
 _KEPT = 64
+
+_REST = 4
+"""An answer of older trials is renewed after so many times what it took: a fifth of a core at most."""
+
+_LEAST_REST_S = 1.0
 _PROGRAM = "import sys; from kdsearch.service.worker import main; main(*map(int, sys.argv[1:]))"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The last answer to a question, or why there is none.
+
+    Attributes:
+        evidence: What there was when it was asked for.
+        answer: The answer; None where there is an error.
+        error: Why it can't be answered.
+        at: When it was answered, in seconds of `time.monotonic`.
+        took_s: How long that took by the clock.
+    """
+
+    evidence: Hashable
+    answer: Any
+    error: Exception | None
+    at: float
+    took_s: float
+
+    def has_rested(self) -> bool:
+        """Return whether it may be renewed: what is asked all the time must not take the cores that train."""
+        return time.monotonic() - self.at >= max(_LEAST_REST_S, _REST * self.took_s)
 
 
 class Answers:
@@ -60,7 +90,8 @@ class Answers:
         self._all: set[_Process] = set()
         self._lock = Lock()
         self._waiting: dict[Task, Future[Any]] = {}
-        self._kept: OrderedDict[Task, tuple[Hashable, Any]] = OrderedDict()
+        self._computing: set[Task] = set()
+        self._kept: OrderedDict[Task, Kept] = OrderedDict()
         self.n_computed = 0
 
     async def ask(self, task: Task, evidence: Hashable = None) -> Any:
@@ -75,13 +106,36 @@ class Answers:
             HTTPException: It can't be answered now, or not within the bounds (503).
         """
         with self._lock:
-            before, found = self._kept.get(task, (None, None))
-            if evidence is not None and before == evidence:
+            kept = self._kept.get(task)
+            if kept is not None and not kept.error and evidence is not None and kept.evidence == evidence:
                 self._kept.move_to_end(task)
-                return found
-            future = self._waiting.get(task) or self._submit(task)
+                return kept.answer
+            future = self._waiting.get(task) or self._submit(task, evidence)
         # It is shared: one client that goes away must not take it from the others.
         return await asyncio.shield(asyncio.wrap_future(future))
+
+    async def latest(self, task: Task, evidence: Hashable, *, patience_s: float = 0.0) -> Kept | None:
+        """Return the last answer, of this evidence or of older, and see to it that it is renewed.
+
+        Args:
+            task: The question.
+            evidence: What there is now.
+            patience_s: How long to wait where there is none at all.
+        """
+        with self._lock:
+            kept = self._kept.get(task)
+            future = self._waiting.get(task)
+            is_due = kept is None or (kept.evidence != evidence and kept.has_rested())
+            if future is None and is_due and task not in self._computing:
+                future = self._submit(task, evidence)
+            if kept is not None:
+                self._kept.move_to_end(task)
+        if kept is None and future is not None and patience_s:
+            waited = asyncio.wrap_future(future)
+            waited.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is kept
+            await asyncio.wait([waited], timeout=patience_s)
+            kept = self._kept.get(task)
+        return kept
 
     def start(self) -> None:
         """Start the processes before the first question comes."""
@@ -94,28 +148,39 @@ class Answers:
         for process in list(self._all):
             self._end(process)
 
-    def _submit(self, task: Task) -> "Future[Any]":
+    def _submit(self, task: Task, evidence: Hashable) -> "Future[Any]":
         if len(self._waiting) >= _MOST_WAITING:
             raise HTTPException(503, "Too many questions wait for an answer. Ask again in a moment.")
-        future: Future[Any] = self._threads.submit(self._answer, task)
+        future: Future[Any] = self._threads.submit(self._answer, task, evidence)
         self._waiting[task] = future
         return future
 
-    def _answer(self, task: Task) -> Any:
+    def _answer(self, task: Task, evidence: Hashable) -> Any:
         with self._lock:  # who asks from now on wants what is read from now on
             self._waiting.pop(task, None)
+            self._computing.add(task)
             self.n_computed += 1
-        outcome = self._computed(task)
-        if outcome.kind == "wrong request":
-            raise RequestError(outcome.reason)
-        if outcome.kind != "answered":
-            raise HTTPException(503, f"It can't be answered: {outcome.reason}")
-        if outcome.evidence is not None and not isinstance(outcome.answer, bytes):
+        begin = time.monotonic()
+        try:
+            outcome = self._computed(task)
+        finally:
             with self._lock:
-                self._kept[task] = outcome.evidence, outcome.answer
-                while len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
+                self._computing.discard(task)
+        error = _error(outcome)
+        if evidence is not None and not isinstance(outcome.answer, bytes):
+            end = time.monotonic()
+            known = evidence if outcome.evidence is None else outcome.evidence
+            self._keep(task, Kept(known, outcome.answer, error, end, end - begin))
+        if error is not None:
+            raise error
         return outcome.answer
+
+    def _keep(self, task: Task, kept: Kept) -> None:
+        with self._lock:
+            self._kept[task] = kept
+            self._kept.move_to_end(task)
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
 
     def _computed(self, task: Task) -> Outcome:
         process = self._process()
@@ -197,6 +262,14 @@ class _Process:
     def __del__(self) -> None:
         if self._process.poll() is None:
             self.end()
+
+
+def _error(outcome: Outcome) -> Exception | None:
+    if outcome.kind == "answered":
+        return None
+    if outcome.kind == "wrong request":
+        return RequestError(outcome.reason)
+    return HTTPException(503, f"It can't be answered: {outcome.reason}")
 
 
 def _search_path() -> str:

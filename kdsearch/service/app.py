@@ -7,6 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount
@@ -15,9 +16,11 @@ from kdsearch.errors import KDSearchError, RequestError
 from kdsearch.service.answers import Answers
 from kdsearch.service.dashboard import Dashboard
 from kdsearch.service.documents import Documents
+from kdsearch.service.events import Events
 from kdsearch.service.guard import LOOPBACK_NAMES, Guard
 from kdsearch.service.library import Library
 from kdsearch.service.pages import Pages, error_page
+from kdsearch.service.tagged import Tagged
 from kdsearch.storage.sql.failures import explained
 
 _API = "/kdsearch/v1"
@@ -50,13 +53,19 @@ def build_app(
             own.close()
 
     dashboard = Dashboard(library)
+    pages = Pages(library, dashboard)
     return Starlette(
         routes=[
-            *Pages(library, dashboard).routes(),
+            *Events(library, pages).routes(),
+            *pages.routes(),
             Mount(_API, routes=Documents(library).routes()),
             Mount("/", dashboard),
         ],
-        middleware=[Middleware(Guard, hosts=hosts, token=token)],
+        middleware=[
+            Middleware(Guard, hosts=hosts, token=token),
+            Middleware(GZipMiddleware, minimum_size=1000, compresslevel=6),
+            Middleware(Tagged),
+        ],
         exception_handlers={
             HTTPException: _http_error,
             RequestError: _request_error,

@@ -3,16 +3,15 @@
 import json
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from kdsearch.analysis import best, compare, importance
-from kdsearch.analysis.labels import varied_factors
 from kdsearch.analysis.questions.forecast import forecast
+from kdsearch.analysis.questions.heat import heat_map
 from kdsearch.analysis.questions.recommendation import recommend_from
 from kdsearch.analysis.questions.verdicts import verdicts
 from kdsearch.analysis.report.contents import coupling, figure_sections, load_findings, reading, summary
-from kdsearch.analysis.report.pages import PLOTLY_VERSION, page_templates
+from kdsearch.analysis.report.pages import page_templates
 from kdsearch.analysis.report.tables import answer_lines, answer_table, forecast_table
 from kdsearch.analysis.response.earlier import EarlierStudy, load_earlier, load_prior
 from kdsearch.storage import (
@@ -38,7 +37,6 @@ class Task:
         kind: The name of a function in `KINDS`.
         study: The study that is asked about; None for all.
         asked: What is asked, as pairs of names and values.
-        beside: What else the answer tells of.
     """
 
     url: str
@@ -46,7 +44,6 @@ class Task:
     kind: str
     study: str | None = None
     asked: tuple[tuple[str, Any], ...] = ()
-    beside: Hashable = None
 
     def options(self) -> dict[str, Any]:
         """Return what is asked, by name; pairs within are levels by their path."""
@@ -54,10 +51,27 @@ class Task:
         return {name: dict(value) if name in levels and value else value for name, value in self.asked}
 
 
+@dataclass(frozen=True)
+class StudyAnswers:
+    """The part of a study's page that tells its answers.
+
+    Attributes:
+        html: It, as HTML.
+        decided: How many setups are decided.
+        setups: How many there are.
+    """
+
+    html: str
+    decided: int
+    setups: int
+
+
 def evidence(database: Database, study: str) -> Hashable:
     """Return what differs once an answer about a study may differ, without reading its trials."""
     studies = (study, *load_spec_of(database, study).search.warm_start)
-    return tuple(load_mark(database, name) for name in studies)
+    now = load_study(database, study)
+    told = now.state, now.why, now.driver and now.driver.pid
+    return told, tuple(load_mark(database, name) for name in studies)
 
 
 def compute(database: Database, task: Task) -> tuple[Hashable, Any]:
@@ -119,33 +133,36 @@ def _page(
     study: str,
     *,
     by: tuple[str, ...] | None,
+    where: dict[str, Any] | None,
     level: float,
     tolerance: float,
-    dashboard: str,
-) -> str:
+) -> StudyAnswers:
     findings = load_findings(database, study, level=level, tolerance=tolerance)
     answer = findings.answer
-    if by:
-        answer = _best(database, study, by=by, level=level, tolerance=tolerance).of_study(findings.study)
-    return (
+    if by or where:
+        asked = {"by": by, "where": where, "level": level, "tolerance": tolerance}
+        answer = _best(database, study, **asked).of_study(findings.study)
+    html = (
         page_templates("kdsearch.service")
-        .get_template("study.html")
+        .get_template("answers.html")
         .render(
-            study=findings.study,
             summary=summary(findings),
             by=by,
-            factors=varied_factors(findings.setups),
+            where=where,
             answer=answer_table(answer),
+            heat=heat_map(answer),
             reading=reading(answer),
             forecast=forecast_table(findings.answer),
             coupling=coupling(findings.comparisons),
             sections=figure_sections(findings),
-            dashboard=dashboard,
-            now=f"{datetime.now(UTC):%H:%M}",
-            plotly_version=PLOTLY_VERSION,
-            refresh_s=None,
         )
     )
+    decided = sum(found.forecast is not None and found.forecast.decided for found in findings.answer.setups)
+    return StudyAnswers(html, decided, len(findings.answer.setups))
+
+
+def _what_if(database: Database, study: str, *, setup: Mapping[str, Any]) -> Any:
+    return recommend_from(load_earlier(database, (study,)), setup)
 
 
 def _known(database: Database, study: str) -> tuple[Any, Any]:
@@ -166,4 +183,5 @@ KINDS: Mapping[str, Callable[..., Any]] = {
     "recommend": _recommend,
     "trials": _trials,
     "page": _page,
+    "what_if": _what_if,
 }

@@ -1,6 +1,8 @@
 """The studies behind the service: opens the database when it is there, asks for answers about it."""
 
+import hashlib
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -13,18 +15,47 @@ from kdsearch.analysis.questions.forecast import Forecast
 from kdsearch.analysis.questions.recommendation import Recommendation
 from kdsearch.analysis.questions.verdicts import VerdictAnswer
 from kdsearch.errors import RequestError
-from kdsearch.service.answers import Answers
+from kdsearch.service.answers import Answers, Kept
 from kdsearch.service.computing import Task, evidence
+from kdsearch.spec import StudySpec
 from kdsearch.storage import (
     Database,
     StudySummary,
     TeacherRow,
+    TrialRow,
     list_studies,
+    load_epochs,
+    load_mark,
     load_spec_of,
     load_study,
     load_teachers,
     open_database,
 )
+from kdsearch.storage.rows.browsing import (
+    LossReason,
+    RunningPack,
+    TrialPage,
+    TrialQuery,
+    load_loss_reasons,
+    load_running_packs,
+    load_trial,
+    load_trial_page,
+)
+
+
+@dataclass(frozen=True)
+class Latest:
+    """How a study is, and the last answer to a question about it.
+
+    Attributes:
+        study: How it is now.
+        kept: The answer, or why there is none; None until the first is computed.
+        is_current: Whether nothing has changed since.
+    """
+
+    study: StudySummary
+    kept: Kept | None
+    is_current: bool
 
 
 class Library:
@@ -73,6 +104,32 @@ class Library:
         """Return the trained teachers."""
         return load_teachers(self.database())
 
+    def spec(self, name: str) -> StudySpec:
+        """Return what a study was last launched with."""
+        return load_spec_of(self.database(), name)
+
+    def trial_page(self, name: str, query: TrialQuery) -> TrialPage:
+        """Return some of a study's trials."""
+        return load_trial_page(self.database(), name, query)
+
+    def trial(self, name: str, number: int) -> tuple[TrialRow, list[tuple[int, float]]]:
+        """Return one trial, and its (epoch, validation accuracy)."""
+        trial = load_trial(self.database(), name, number)
+        epochs = load_epochs(self.database(), name, [number])
+        return trial, [(row.epoch, row.val_accuracy) for row in epochs if row.val_accuracy is not None]
+
+    def loss_reasons(self, name: str) -> list[LossReason]:
+        """Return why trials of a study were lost."""
+        return load_loss_reasons(self.database(), name)
+
+    def running_packs(self, name: str) -> list[RunningPack]:
+        """Return the packs of a study that are in training."""
+        return load_running_packs(self.database(), name)
+
+    def trials_mark(self, name: str) -> str:
+        """Return what differs once a trial of a study has changed."""
+        return hashlib.sha256(repr(load_mark(self.database(), name)).encode()).hexdigest()[:16]
+
     async def trials(self, name: str) -> bytes:
         """Return a study's trials by number, as JSON."""
         await run_in_threadpool(self.study, name)
@@ -92,11 +149,6 @@ class Library:
         study, found = await self._ask("best", name, by=by, where=where, level=level, tolerance=tolerance)
         answer: BestAnswer = found.of_study(study)
         return answer
-
-    async def lines(self, name: str, *, level: float, tolerance: float) -> list[str]:
-        """Return the best temperature per setup in a few lines."""
-        _, lines = await self._ask("lines", name, level=level, tolerance=tolerance)
-        return list(lines)
 
     async def forecast(self, name: str, *, where: Mapping[str, Any] | None, regret: float | None) -> Forecast:
         """Return which setups are decided, and about what the others need; None asks for the study's own."""
@@ -131,16 +183,24 @@ class Library:
         """Return the temperature for a setup that need not have been run."""
         asked = {"setup": setup, "studies": studies, "level": level, "tolerance": tolerance}
         await run_in_threadpool(self.database)
-        answer: Recommendation = await self._answers.ask(self._task("recommend", None, None, **asked))
+        answer: Recommendation = await self._answers.ask(self._task("recommend", None, **asked))
         return answer
 
-    async def page(
-        self, name: str, *, by: Sequence[str] | None, level: float, tolerance: float, dashboard: str
-    ) -> str:
-        """Return a study's page."""
-        asked = {"by": by, "level": level, "tolerance": tolerance, "dashboard": dashboard}
-        _, html = await self._ask("page", name, **asked)
-        return str(html)
+    async def latest(self, kind: str, name: str, *, patience_s: float = 0.0, **asked: Any) -> Latest:
+        """Return how a study is now, and the last answer to a question about it, without waiting for one.
+
+        Args:
+            kind: The name of a function in `computing.KINDS`.
+            name: The study.
+            patience_s: How long to wait where there is no answer yet.
+            asked: What is asked.
+
+        Raises:
+            HTTPException: There is no study of this name (404).
+        """
+        study, now = await run_in_threadpool(self._now, name)
+        kept = await self._answers.latest(self._task(kind, name, **asked), now, patience_s=patience_s)
+        return Latest(study, kept, is_current=kept is not None and kept.evidence == now)
 
     async def _ask(self, kind: str, name: str, **asked: Any) -> tuple[StudySummary, Any]:
         """Return how a study is now, and the answer to a question about it.
@@ -149,16 +209,14 @@ class Library:
             HTTPException: There is no study of this name (404).
         """
         study, now = await run_in_threadpool(self._now, name)
-        return study, await self._answers.ask(self._task(kind, name, study, **asked), now)
+        return study, await self._answers.ask(self._task(kind, name, **asked), now)
 
     def _now(self, name: str) -> tuple[StudySummary, Hashable]:
         return self.study(name), evidence(self.database(), name)
 
-    def _task(self, kind: str, name: str | None, study: StudySummary | None = None, **asked: Any) -> Task:
+    def _task(self, kind: str, name: str | None, **asked: Any) -> Task:
         pairs = tuple((key, _hashable(value)) for key, value in asked.items())
-        told = study if kind in ("page", "lines") else None  # which tell how the study is, beside its trials
-        beside = told and (told.state, told.why, told.driver and told.driver.pid)
-        return Task(self._url, self._file, kind, name, pairs, beside)
+        return Task(self._url, self._file, kind, name, pairs)
 
     def _refresh(self) -> None:
         """Open the database, again where its file is another one by now."""

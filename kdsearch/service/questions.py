@@ -1,7 +1,7 @@
 """What is asked in a URL's query, read strictly: unknown and wrong parameters are named."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,6 +11,8 @@ from kdsearch.errors import RequestError
 from kdsearch.spec import parse_levels
 
 _Default = TypeVar("_Default", bound=float | None)
+_Whole = TypeVar("_Whole", bound=int | None)
+_Text = TypeVar("_Text", bound=str | None)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
             raise RequestError(f"`{name}` is not a parameter of this address. {known}")
     by = [path.strip() for text in query.getlist("by") for path in text.split(",") if path.strip()]
     return Question(
-        by=tuple(by) or None,
+        by=tuple(dict.fromkeys(by)) or None,
         where=_assignments(query, "where"),
         level=_number(query, "level", Question.level, low=0.5, high=0.999),
         tolerance=_number(query, "tolerance", Question.tolerance, low=0.0, high=1.0),
@@ -55,6 +57,34 @@ def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
         setup=_assignments(query, "set"),
         studies=tuple(query.getlist("study")) or None,
     )
+
+
+def whole_number(query: QueryParams, name: str, default: _Whole, *, low: int, high: int) -> int | _Whole:
+    """Return a parameter that is a whole number.
+
+    Raises:
+        RequestError: It is none, or outside its bounds.
+    """
+    text = query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit()) or not low <= int(text[:20]) <= high:
+        raise RequestError(f"`{name}` must be a whole number from {low} to {high}, got {text[:100]!r}.")
+    return int(text)
+
+
+def choice(query: QueryParams, name: str, allowed: Sequence[str], default: _Text) -> str | _Text:
+    """Return a parameter that is one of some words.
+
+    Raises:
+        RequestError: It is another one.
+    """
+    text = query.get(name)
+    if text is None:
+        return default
+    if text not in allowed:
+        raise RequestError(f"`{name}` must be one of {', '.join(allowed)}, got {text[:100]!r}.")
+    return text
 
 
 def _assignments(query: QueryParams, name: str) -> dict[str, Any] | None:

@@ -6,8 +6,10 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 
 import uvicorn
+from starlette.applications import Starlette
 
 from kdsearch.errors import RequestError
 from kdsearch.service.app import build_app
@@ -50,7 +52,17 @@ def run(
         config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
         announce(f"http://{_shown(host)}:{listener.getsockname()[1]}/")
         with suppress(KeyboardInterrupt):  # how a service ends
-            uvicorn.Server(config).run(sockets=[listener])
+            _Server(config).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams of open pages first: the server waits for what is still being answered."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        app = self.config.app
+        assert isinstance(app, Starlette)  # noqa: S101 - as `run` builds it
+        app.state.is_closing = True
+        super().handle_exit(sig, frame)
 
 
 def _listen(host: str, port: int) -> socket.socket:

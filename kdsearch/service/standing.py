@@ -1,0 +1,47 @@
+"""How a study is now, as the piece of a page that is renewed while it runs."""
+
+from typing import Any
+
+from markupsafe import Markup
+
+from kdsearch.analysis.labels import setup_names
+from kdsearch.analysis.report.pages import page_templates
+from kdsearch.service.library import Latest, Library
+from kdsearch.spec import StudySpec
+
+_MOST_PACKS = 12
+
+
+def standing_html(library: Library, latest: Latest, spec: StudySpec) -> dict[str, Any]:
+    """Return the values of the template: what is decided, which packs run, for how long."""
+    answers = latest.kept.answer if latest.kept else None
+    packs = library.running_packs(latest.study.name) if latest.study.progress.running else []
+    names = setup_names([*spec.setups()])
+    by_setup = dict(zip(map(repr, spec.setups()), names, strict=True))
+    return {
+        "decided": (answers.decided, answers.setups) if answers else None,
+        "packs": [
+            {
+                "name": by_setup.get(repr(pack.setup), pack.pack),
+                "trials": pack.trials,
+                "epochs": pack.epochs,
+                "of": spec.training.epochs,
+            }
+            for pack in packs[:_MOST_PACKS]
+        ],
+        "hours": hours_text,
+    }
+
+
+def rendered_standing(library: Library, latest: Latest, spec: StudySpec) -> Markup:
+    """Return how a study is now, as HTML."""
+    template = page_templates("kdsearch.service").get_template("standing.html")
+    return Markup(template.render(study=latest.study, **standing_html(library, latest, spec)))  # noqa: S704
+
+
+def hours_text(hours: float) -> str:
+    """Return a time as people say it."""
+    seconds = 3600 * hours
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{hours:.1f} h"
