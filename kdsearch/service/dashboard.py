@@ -15,6 +15,7 @@ from kdsearch.storage import Database
 from kdsearch.storage.mirror.store import open_optuna_storage
 
 _ADDRESS = "/dashboard"
+_ITS_OWN = (_ADDRESS, "/api/", "/static/", "/csv/", "/artifacts/", "/favicon.ico")
 
 
 class Dashboard:
@@ -31,7 +32,9 @@ class Dashboard:
         self._app: Any = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer through the dashboard, started at the first request."""
+        """Answer through the dashboard, started at the first request; what is not its own is not found."""
+        if scope["type"] == "http" and not scope["path"].startswith(_ITS_OWN):
+            raise HTTPException(404, "There is no such page.")
         await run_in_threadpool(self._start)
         await self._app(_with_accept_encoding(scope), receive, send)
 

@@ -98,6 +98,7 @@ class Pages:
             trials_at=f"/studies/{name}/trials",
             factors=_factors(spec),
             asked=asked,
+            is_asked=asked != Question(),
             chosen=[(path, level_label(value)) for path, value in (asked.where or {}).items()],
             answers=answers,
             age=_age(latest),
