@@ -11,8 +11,10 @@ from kdsearch.analysis.questions.best import best_of
 from kdsearch.analysis.questions.forecast import Forecast, forecast
 from kdsearch.analysis.questions.recommendation import Recommendation, recommend_from
 from kdsearch.analysis.questions.verdicts import VerdictAnswer, verdicts
+from kdsearch.analysis.report.flat_rows import trial_row
 from kdsearch.analysis.response.earlier import load_earlier, load_prior
 from kdsearch.analysis.response.fitted import curves_of, fit_response
+from kdsearch.analysis.shown import frame_of
 from kdsearch.spec import Claim, Setup, StudySpec, load_spec
 from kdsearch.storage import (
     Database,
@@ -178,9 +180,7 @@ class Study:
 
     def trials(self) -> "pd.DataFrame":
         """Return every trial, one row each; setup and parameters have a column for each path."""
-        import pandas as pd
-
-        return pd.DataFrame([flat_trial(row) for row in self._rows()])
+        return frame_of([trial_row(row) for row in self._rows()])
 
     def summary(self) -> StudySummary:
         """Return how the study is and why, its progress, and the hours it took."""
@@ -213,9 +213,3 @@ class Study:
 
     def _rows(self) -> list[TrialRow]:
         return load_trials(self._database, self.name)
-
-
-def flat_trial(row: TrialRow) -> dict[str, Any]:
-    """Return a trial as one flat row: the levels and parameters stand under their dotted paths."""
-    document = row.to_dict()
-    return {**document.pop("setup"), **document.pop("params"), **document}

@@ -6,6 +6,9 @@ from typing import Any
 from kdsearch.spec import Setup, level_label, level_name
 from kdsearch.spec.study import TRAINING_LEAVES
 
+NOTHING = "–"
+"""Stands where there is no value."""
+
 _SPEAKS_FOR_ITSELF = "name"
 _BETWEEN = " · "
 _NAMED_BY_ITS_SECTION = "arch"
@@ -50,14 +53,44 @@ def value_text(value: Any) -> str:
     if isinstance(value, Mapping):
         given = {key: value_text(v) for key, v in value.items() if v is not None}
         return ", ".join(given.values() if len(given) == 1 else map(" ".join, given.items()))
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return level_label(value)
+    return number_text(value) if isinstance(value, float) else level_label(value)
+
+
+def level_text(path: str, level: Any) -> str:
+    """Return a factor's level as a person reads it: a file of labels by its name, wherever it is."""
+    return level_name(path, level) if isinstance(level, str) else value_text(level)
 
 
 def temperature_text(temperature: float) -> str:
-    """Return a temperature with as many digits as its uncertainty deserves."""
-    return f"{temperature:.0f}" if temperature >= 10 else f"{temperature:.1f}"
+    """Return a temperature with as many digits as its uncertainty deserves: two, as 12, 1.2 and 0.12."""
+    if temperature >= 9.95:
+        return f"{temperature:.0f}"
+    return f"{temperature:.1f}" if temperature >= 0.995 else f"{temperature:.2g}"
+
+
+def number_text(value: float | None, digits: int = 3) -> str:
+    """Return a number with so many significant digits, or a dash where there is none.
+
+    Every digit before the point is shown: people read 480, not 4.8e+02.
+    """
+    if value is None:
+        return NOTHING
+    return f"{value:.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
+
+
+def points_text(fraction: float | None, digits: int = 1) -> str:
+    """Return a fraction in hundredths, as accuracies in percent and losses in points; or a dash."""
+    return NOTHING if fraction is None else f"{round(100 * fraction, digits) + 0.0:.{digits}f}"  # no -0.0
+
+
+def duration_text(hours: float | None) -> str:
+    """Return hours in the largest unit of which there is one; or a dash."""
+    if hours is None:
+        return NOTHING
+    if 3600 * hours < 1:
+        return "under 1 s" if hours else "0 s"
+    unit, size = next((u, s) for u, s in (("h", 1.0), ("min", 1 / 60), ("s", 1 / 3600)) if hours >= 0.995 * s)
+    return f"{number_text(hours / size, 2)} {unit}"
 
 
 def wrapped(name: str, width: int) -> list[str]:
@@ -75,7 +108,7 @@ def _join(setup: Setup, paths: Sequence[str]) -> str:
 
 def _level_name(path: str, level: Any) -> str:
     section, _, key = path.rpartition(".")
-    text = level_name(path, level) if isinstance(level, str) else value_text(level)
+    text = level_text(path, level)
     if key == _SPEAKS_FOR_ITSELF and isinstance(level, str):
         return text
     if key == _NAMED_BY_ITS_SECTION:

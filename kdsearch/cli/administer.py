@@ -1,13 +1,17 @@
 """The commands that serve, stop, keep the database, and repeat what is in it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from kdsearch.cli.ask import print_json
+from kdsearch.cli.formats import print_document
 from kdsearch.cli.options import format_option, storage_option
 from kdsearch.errors import RunError
 from kdsearch.spec.bounds import LARGEST_COLUMN
+
+if TYPE_CHECKING:
+    from kdsearch.schedule.reproduce import Reproduction
 
 SENTENCES = {
     "empty": "no tables of kdsearch yet; `kdsearch launch` makes them.",
@@ -97,10 +101,9 @@ def status(storage: str, output: str) -> None:
     with connect_database(storage) as database:
         found = schema_status(database)
         name = database.name
-    if output == "json":
-        print_json({"database": name, **found.__dict__})
-    else:
-        click.echo(f"{name}: {SENTENCES[found.state].format(found)}")
+    document = {"database": name, **found.__dict__}
+    sentence = f"{name}: {SENTENCES[found.state].format(found)}"
+    print_document(output, lambda: document, lambda: [document], lambda: click.echo(sentence))
 
 
 @db.command()
@@ -142,18 +145,23 @@ def reproduce(study: str, number: int, storage: str, output: str) -> None:
 
     with open_database(storage) as database:
         found = reproduce_trial(database, study, number)
-    if output == "json":
-        print_json(found.to_dict())
-    else:
-        for difference in found.differences:
-            click.echo(f"Not as it was: {difference}.")
-        for name, value in found.recorded.items():
-            now = found.again.get(name)
-            click.echo(f"{name:<18} {value:.6g} → {'–' if now is None else f'{now:.6g}'}")
+    rows = [
+        {"metric": name, "recorded": value, "again": found.again.get(name)}
+        for name, value in found.recorded.items()
+    ]
+    print_document(output, found.to_dict, lambda: rows, lambda: _show_repetition(found))
     if not found.holds:
         raise RunError(found.statement)
     if output == "table":
         click.echo(found.statement)
+
+
+def _show_repetition(found: "Reproduction") -> None:
+    for difference in found.differences:
+        click.echo(f"Not as it was: {difference}.")
+    for name, value in found.recorded.items():
+        now = found.again.get(name)
+        click.echo(f"{name:<18} {value:.6g} → {'–' if now is None else f'{now:.6g}'}")
 
 
 COMMANDS = (serve, mcp, stop, delete, rename, db, export, reproduce)

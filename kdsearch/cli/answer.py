@@ -78,20 +78,12 @@ def answer(level: float, tolerance: float, output: str, plot: Path | None, **ask
     Columns of usual names need no option: what was guessed is shown.
     """
     from kdsearch.analysis.questions.runs import answer_runs
-    from kdsearch.cli.formats import answer_rows, print_as
-    from kdsearch.cli.tables import answer_table, notes_of_setups
+    from kdsearch.cli.formats import print_as
 
     if plot is not None:
         check_figure(plot)
     found = answer_runs(read_runs(**asked), level=level, tolerance=tolerance)
-    print_as(
-        output,
-        found.to_dict(),
-        table=answer_table,
-        rows=answer_rows,
-        notes=notes_of_setups,
-        show=_show,
-    )
+    print_as(output, found, lambda: _show(found))
     if plot is not None:
         write_figure(found, plot)
 
@@ -126,20 +118,20 @@ def _asked(options: Mapping[str, Any]) -> "Asked":
     return Asked(**given)
 
 
-def _show(document: Mapping[str, Any]) -> None:
-    from kdsearch.cli.tables import print_answer
+def _show(found: "RunsAnswer") -> None:
+    from kdsearch.cli.tables import print_answer, say
 
-    read = document["read"]
+    read = found.read
     guessed = set(read["guessed"])
     parts = []
     for role in ("temperature", "metric", "setup", "tuned", "seed"):
         columns = read[role] if isinstance(read[role], list) else [read[role]] if read[role] else []
         if columns:
             parts.append(f"{role} {', '.join(columns)}{' (guessed)' if role in guessed else ''}")
-    click.echo(f"Read from {read['source']}: {'; '.join(parts)}; accuracies are {read['unit']}.")
-    print_answer(document)
-    for note in document["notes"]:
-        click.echo(note)
+    say(f"Read from {read['source']}: {'; '.join(parts)}; accuracies are {read['unit']}.")
+    print_answer(found.answer)
+    for note in found.notes:
+        say(note)
 
 
 FIGURES = (".html", ".svg", ".pdf", ".png")

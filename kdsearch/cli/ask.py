@@ -19,10 +19,9 @@ from kdsearch.cli.options import (
     where_option,
 )
 from kdsearch.errors import RequestError
-from kdsearch.spec import level_label
 
 if TYPE_CHECKING:
-    from kdsearch.storage import TrialRow
+    from kdsearch.storage import StudySummary, TrialRow
 
 
 def print_json(document: Any) -> None:
@@ -35,13 +34,24 @@ def print_json(document: Any) -> None:
 @format_option
 def studies(storage: str, output: str) -> None:
     """List the studies in the database, with state and progress."""
-    from kdsearch.cli.tables import print_table, studies_table
+    from kdsearch.analysis.report.flat_rows import study_row
+    from kdsearch.cli.formats import print_document
     from kdsearch.storage import list_studies, open_database
 
     found = list_studies(open_database(storage))
-    if output == "json":
-        print_json([study.to_dict() for study in found])
-    elif found:
+    print_document(
+        output,
+        lambda: [study.to_dict() for study in found],
+        lambda: [study_row(study) for study in found],
+        lambda: _show_studies(found),
+    )
+
+
+def _show_studies(found: Sequence["StudySummary"]) -> None:
+    from kdsearch.analysis.report.listings import studies_table
+    from kdsearch.cli.tables import print_table
+
+    if found:
         print_table(studies_table(found))
     else:
         click.echo("No study yet. Start one: kdsearch launch studies/quickstart.yaml")
@@ -66,19 +76,12 @@ def best(
 ) -> None:
     """Tell the best temperature per setup, with its uncertainty."""
     from kdsearch.api import open_study
-    from kdsearch.cli.formats import answer_rows, print_as
-    from kdsearch.cli.tables import answer_table, notes_of_setups, print_answer
+    from kdsearch.cli.formats import print_as
+    from kdsearch.cli.tables import print_answer
 
     paths = [path.strip() for path in by.split(",")] if by else None
     answer = open_study(study, storage=storage).best(by=paths, where=where, level=level, tolerance=tolerance)
-    print_as(
-        output,
-        answer.to_dict(),
-        table=answer_table,
-        rows=answer_rows,
-        notes=notes_of_setups,
-        show=print_answer,
-    )
+    print_as(output, answer, lambda: print_answer(answer))
 
 
 @click.command()
@@ -93,18 +96,11 @@ def compare(
 ) -> None:
     """Tell whether the best temperature depends on a factor."""
     from kdsearch.api import open_study
-    from kdsearch.cli.formats import comparison_rows, print_as
-    from kdsearch.cli.tables import comparison_table, print_comparison
+    from kdsearch.cli.formats import print_as
+    from kdsearch.cli.tables import print_comparison
 
     comparison = open_study(study, storage=storage).compare(factor, where=where, level=level)
-    print_as(
-        output,
-        comparison.to_dict(),
-        table=comparison_table,
-        rows=comparison_rows,
-        notes=lambda document: [document["statement"] or document["reason"]],
-        show=print_comparison,
-    )
+    print_as(output, comparison, lambda: print_comparison(comparison))
 
 
 @click.command()
@@ -112,19 +108,17 @@ def compare(
 @click.option("--study", "studies", multiple=True, metavar="STUDY", help="Draw from this one; default: all.")
 @level_option
 @storage_option
-@format_option
+@formats_option
 def recommend(
     setup: dict[str, Any], studies: tuple[str, ...], level: float, storage: str, output: str
 ) -> None:
     """Tell the temperature for a setup that was not run yet, from all that was."""
     from kdsearch.api import recommend as recommend_for
+    from kdsearch.cli.formats import print_as
     from kdsearch.cli.tables import print_recommendation
 
     found = recommend_for(setup, studies=studies or None, storage=storage, level=level)
-    if output == "json":
-        print_json(found.to_dict())
-    else:
-        print_recommendation(found.to_dict())
+    print_as(output, found, lambda: print_recommendation(found))
 
 
 @click.command()
@@ -143,18 +137,11 @@ def forecast(
 ) -> None:
     """Tell which setups are decided, and about how many more trials the others need."""
     from kdsearch.api import open_study
-    from kdsearch.cli.formats import forecast_rows, print_as
-    from kdsearch.cli.tables import forecast_table, notes_of_setups, print_forecast
+    from kdsearch.cli.formats import print_as
+    from kdsearch.cli.tables import print_forecast
 
     found = open_study(study, storage=storage).forecast(regret=regret, where=where)
-    print_as(
-        output,
-        found.to_dict(),
-        table=forecast_table,
-        rows=forecast_rows,
-        notes=notes_of_setups,
-        show=print_forecast,
-    )
+    print_as(output, found, lambda: print_forecast(found))
 
 
 @click.command()
@@ -162,17 +149,15 @@ def forecast(
 @where_option
 @level_option
 @storage_option
-@format_option
+@formats_option
 def importance(study: str, where: dict[str, Any] | None, level: float, storage: str, output: str) -> None:
     """Tell what accuracy depends on: parameters, pairs of them, and factors."""
     from kdsearch.api import open_study
+    from kdsearch.cli.formats import print_as
     from kdsearch.cli.tables import print_importance
 
     found = open_study(study, storage=storage).importance(where=where, level=level)
-    if output == "json":
-        print_json(found.to_dict())
-    else:
-        print_importance(found.to_dict())
+    print_as(output, found, lambda: print_importance(found))
 
 
 LAST_TRIALS = 200
@@ -193,51 +178,38 @@ LAST_TRIALS = 200
 @click.option("--all", "show_all", is_flag=True, help="Show all trials in the table too.")
 def trials(study: str, storage: str, output: str, show_all: bool) -> None:
     """List every trial, one row each."""
+    from kdsearch.analysis.report.flat_rows import trial_row
+    from kdsearch.cli.formats import print_document
     from kdsearch.storage import load_trials, open_database
 
     rows = load_trials(open_database(storage), study)
-    if output == "json":
-        print_json([row.to_dict() for row in rows])
-    elif output == "table":
-        _print_trials(rows, len(rows) if show_all else LAST_TRIALS)
-    else:
-        _print_frame(rows, output)
+    if output == "parquet":
+        _print_parquet([trial_row(row) for row in rows])
+        return
+    print_document(
+        output,
+        lambda: [row.to_dict() for row in rows],
+        lambda: [trial_row(row) for row in rows],
+        lambda: _show_trials(rows, len(rows) if show_all else LAST_TRIALS),
+    )
 
 
-def _print_trials(rows: Sequence["TrialRow"], most: int) -> None:
-    from kdsearch.cli.tables import print_table, trials_table
+def _show_trials(rows: Sequence["TrialRow"], most: int) -> None:
+    from kdsearch.analysis.report.listings import trials_table
+    from kdsearch.cli.tables import print_table, say
 
     print_table(trials_table(rows[-most:]))
     if most < len(rows):
-        click.echo(
-            f"These are the last {most} of {len(rows):,} trials. All: --all, or --format csv, json, parquet."
-        )
+        say(f"These are the last {most} of {len(rows):,} trials. All: --all, or --format csv, json, parquet.")
 
 
-def _print_frame(rows: Sequence[Any], output: str) -> None:
-    import pandas as pd
+def _print_parquet(rows: Sequence[dict[str, Any]]) -> None:
+    from kdsearch.analysis.report.flat_rows import one_kind_a_column
+    from kdsearch.analysis.shown import frame_of
 
-    from kdsearch.api import flat_trial
-
-    frame = pd.DataFrame(_one_kind_a_column([flat_trial(row) for row in rows]))
-    if output == "csv":
-        click.echo(frame.to_csv(index=False), nl=False)
-        return
     if sys.stdout.isatty():
         raise RequestError("`--format parquet` is binary. Send it to a file: … --format parquet > FILE.")
-    sys.stdout.buffer.write(frame.to_parquet(index=False))
-
-
-def _one_kind_a_column(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows whose recipes, and columns of several kinds, are JSON texts."""
-    kinds: dict[str, set[type]] = {}
-    for row in rows:
-        for path, value in row.items():
-            kinds.setdefault(path, set()).add(float if type(value) is int else type(value))
-    mixed = {path for path, found in kinds.items() if len(found - {type(None)}) > 1 or found & {dict, list}}
-    return [
-        {p: level_label(v) if p in mixed and v is not None else v for p, v in row.items()} for row in rows
-    ]
+    sys.stdout.buffer.write(frame_of(one_kind_a_column(rows)).to_parquet(index=False))
 
 
 @click.command()
@@ -245,14 +217,19 @@ def _one_kind_a_column(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 @format_option
 def teachers(storage: str, output: str) -> None:
     """List the teacher recipes, their accuracy and where their artifacts are."""
-    from kdsearch.cli.tables import print_table, teachers_table
+    from kdsearch.analysis.report.tables import teacher_table
+    from kdsearch.cli.formats import print_document
+    from kdsearch.cli.tables import print_table
     from kdsearch.storage import load_teachers, open_database
 
     found = load_teachers(open_database(storage))
-    if output == "json":
-        print_json([teacher.to_dict() for teacher in found])
-    else:
-        print_table(teachers_table(found))
+    documents = [teacher.to_dict() for teacher in found]
+    print_document(
+        output,
+        lambda: documents,
+        lambda: documents,
+        lambda: print_table(teacher_table(found, with_files=True)),
+    )
 
 
 @click.command()

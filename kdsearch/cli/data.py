@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kdsearch.cli.ask import print_json
+from kdsearch.cli.formats import print_document
 from kdsearch.cli.options import format_option
 from kdsearch.errors import RequestError
 from kdsearch.spec import StudySpec, load_spec
@@ -35,9 +35,20 @@ def data(spec: Path, overrides: tuple[str, ...], sheet: Path | None, output: str
     reports = _reports(study)
     if sheet is not None:
         _write_sheet(reports, sheet)
-    if output == "json":
-        print_json({"study": study.name, "data": [report.to_dict() for report in reports]})
-        return
+    documents = [report.to_dict() for report in reports]
+    print_document(
+        output,
+        lambda: {"study": study.name, "data": documents},
+        lambda: [
+            {"role": report.role, "dataset": document["dataset"]["name"], **row}
+            for report, document in zip(reports, documents, strict=True)
+            for row in document["classes"]
+        ],
+        lambda: _show(reports, sheet),
+    )
+
+
+def _show(reports: list["DataReport"], sheet: Path | None) -> None:
     for report in reports:
         _print_report(report)
     if sheet is not None:

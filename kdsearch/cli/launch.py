@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kdsearch.cli.ask import print_json
+from kdsearch.cli.formats import print_as, print_document
 from kdsearch.cli.options import format_option, storage_option
 from kdsearch.errors import RequestError, RunError
 from kdsearch.spec import StudySpec, level_label, load_spec
@@ -70,9 +70,13 @@ def launch(
 
 
 def _tell_submission(study: str, submission: "Submission", address: str, output: str) -> None:
-    if output == "json":
-        print_json({"study": study, "address": address, **asdict(submission)})
-        return
+    document = {"study": study, "address": address, **asdict(submission)}
+    print_document(
+        output, lambda: document, lambda: [document], lambda: _show_submission(study, submission, address)
+    )
+
+
+def _show_submission(study: str, submission: "Submission", address: str) -> None:
     click.echo(
         f"Submitted as {submission.job}. It goes on without this terminal."
         if submission.is_new
@@ -102,10 +106,7 @@ def _run(spec: StudySpec, storage: str, address: str | None, takeover: bool, out
         raise KeyboardInterrupt
     study = open_study(spec.name, storage=storage)
     try:
-        if output == "json":
-            print_json(study.best().to_dict())
-        else:
-            _tell_answer(study)
+        print_as(output, study.best(), lambda: _tell_answer(study))
     except BrokenPipeError:
         raise
     except OSError as error:  # a log on a full disk; the study is in the database
@@ -133,7 +134,7 @@ def _tell_set_aside(study: "Study") -> None:
 def _tell_answer(study: "Study") -> None:
     from kdsearch.cli.tables import print_answer
 
-    print_answer(study.best().to_dict())
+    print_answer(study.best())
     try:
         click.echo(f"\nReport: {study.report(f'{study.name}-report.html')}")
     except RequestError as error:  # all that was asked for is in the database
@@ -171,16 +172,18 @@ def _show_plan(spec: StudySpec, address: str | None, output: str) -> None:
     else:
         found = preflight(spec, address)
         plan = _plan(spec, list(found.unknown)) | (_work(spec, found.engine) if found.engine else {})
-    if output == "json":
-        print_json(plan)
-        return
-    from kdsearch.cli.tables import print_plan
-
-    print_plan(plan)
-    if address is None:
+    rows = [{path: level_label(level) for path, level in setup.items()} for setup in plan["setups"]]
+    print_document(output, lambda: plan, lambda: rows, lambda: _show(plan))
+    if output == "table" and address is None:
         from kdsearch.schedule.cluster.resources import check_local_resources
 
         check_local_resources(spec)
+
+
+def _show(plan: dict[str, Any]) -> None:
+    from kdsearch.cli.tables import print_plan
+
+    print_plan(plan)
 
 
 def _plan(spec: StudySpec, unknown: list[str]) -> dict[str, Any]:

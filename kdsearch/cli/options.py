@@ -21,10 +21,10 @@ storage_option = click.option(
 format_option = click.option(
     "--format",
     "output",
-    type=click.Choice(["table", "json"]),
+    type=click.Choice(["table", "json", "csv"]),
     default="table",
     show_default=True,
-    help="json prints one JSON document and nothing else.",
+    help="json prints one JSON document and nothing else, csv flat rows.",
 )
 
 

@@ -14,9 +14,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kdsearch.cli.tables import number, percent, short
+from kdsearch.analysis.labels import NOTHING, number_text, points_text, setup_names
 from kdsearch.cli.time_left import TimeLeft
-from kdsearch.spec import TEMPERATURE, StudySpec, level_name, setup_key
+from kdsearch.spec import TEMPERATURE, StudySpec, setup_key
 from kdsearch.storage import Hours, TrialRow, by_setup
 
 REDRAW_S = 0.5
@@ -117,14 +117,14 @@ class Display:
             table.add_column(column, justify="left" if column == "setup" else "right")
         measured = [row for row in self._rows if row.state == "complete" and row.val_accuracy is not None]
         rows = by_setup(measured)
-        for setup in self._spec.setups()[:MAX_SETUPS]:
+        setups = self._spec.setups()
+        for setup, name in zip(setups[:MAX_SETUPS], setup_names(setups), strict=False):
             done = rows.get(setup_key(setup), [])
             top = max(done, key=lambda row: row.val_accuracy or 0.0, default=None)
-            name = ", ".join(f"{short(path)}={level_name(path, level)}" for path, level in setup.items())
             temperature = {**top.setup, **top.params}.get(TEMPERATURE) if top else None
-            accuracy = percent(top.val_accuracy) if top else "–"
-            table.add_row(name, str(len(done)), accuracy, number(temperature, 2))
-        hidden = len(self._spec.setups()) - MAX_SETUPS
+            accuracy = points_text(top.val_accuracy) if top else NOTHING
+            table.add_row(name, str(len(done)), accuracy, number_text(temperature, 2))
+        hidden = len(setups) - MAX_SETUPS
         if hidden > 0:
             table.add_row(f"… and {hidden} more")
         return table

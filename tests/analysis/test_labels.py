@@ -1,7 +1,10 @@
 import pytest
 
 from kdsearch.analysis.labels import (
+    duration_text,
     factor_label,
+    number_text,
+    points_text,
     setup_names,
     temperature_text,
     value_text,
@@ -70,3 +73,36 @@ def test_long_names_break_between_levels():
     assert wrapped(name, 100) == [name]
     assert wrapped(name, 26) == ["training epochs 50 · sgd", "finetune epochs 2"]
     assert wrapped("a_level_that_is_far_too_long", 10) == ["a_level_t…"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (0.000123, "0.000123"), (0.5, "0.5"), (99.4, "99.4"), (999.7, "1000"), (1e6, "1000000")],
+)
+def test_a_number_has_three_digits_and_all_before_the_point(value, text):
+    assert number_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("temperature", "text"),
+    [(0.27, "0.27"), (0.996, "1.0"), (1, "1.0"), (3.04, "3.0"), (9.96, "10"), (17.2, "17"), (120, "120")],
+)
+def test_a_temperature_has_two_digits(temperature, text):
+    assert temperature_text(temperature) == text
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"),
+    [
+        *((None, "–"), (0.0, "0 s"), (7.9e-06, "under 1 s"), (0.0015, "5.4 s"), (0.9999 / 60, "1 min")),
+        *((0.5, "30 min"), (0.9999, "1 h"), (3.0, "3 h"), (480.0, "480 h")),
+    ],
+)
+def test_a_duration_is_in_the_unit_that_people_take(hours, text):
+    assert duration_text(hours) == text
+
+
+def test_points_are_never_a_negative_zero():
+    assert points_text(-0.0004) == "0.0"
+    assert points_text(-0.00004, 2) == "0.00"
+    assert points_text(-0.004) == "-0.4"

@@ -52,7 +52,7 @@ def test_best_and_studies_tell_why_a_study_ended(capsys: pytest.CaptureFixture[s
     assert run(["best", "made", "--storage", storage]) == 0
     shown = capsys.readouterr().out
     assert f"The study is finished: {why}." in shown
-    assert "stopped early: optimizer.name=sgd" in shown
+    assert "sgd: Stopped early: expected to lose little." in shown
     assert run(["studies", "--storage", storage]) == 0
     assert why in " ".join(capsys.readouterr().out.split())
 
@@ -182,7 +182,7 @@ def test_tables_show_the_answer_to_a_person(capsys: pytest.CaptureFixture[str], 
         (["teachers"], "digest"),
         (["compare", "made", "--factor", "optimizer.name"], "sgd → adamw"),
         (["forecast", "made"], "sgd"),
-        (["importance", "made"], "objective.temperature × optimizer.lr"),
+        (["importance", "made"], "temperature × optimizer lr"),
         (["db", "status"], "this kdsearch's own"),
     ):
         assert run([*arguments, "--storage", storage]) == 0

@@ -26,6 +26,7 @@ from kdsearch.analysis.response.fitted import Response, fit_response
 from kdsearch.analysis.response.observations import Tally
 from kdsearch.analysis.response.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response.selection import group_setups, select_setups
+from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, setup_key
 from kdsearch.storage import SET_ASIDE, StoredWidening, StudySummary, Trials, columns_of
@@ -128,8 +129,8 @@ class AloneAnswer:
         return {**self.__dict__, "interval": list(self.interval)}
 
 
-@dataclass(frozen=True)
-class BestAnswer:
+@dataclass(frozen=True, repr=False)
+class BestAnswer(Shown):
     """The best temperature of every setup of a study.
 
     `target` is the accuracy that a decided setup may be expected to lose, `slots` how many packs run at the

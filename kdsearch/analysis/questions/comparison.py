@@ -14,6 +14,7 @@ from kdsearch.analysis.response.earlier import EarlierStudy
 from kdsearch.analysis.response.fitted import Response, fit_response
 from kdsearch.analysis.response.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response.selection import check_factor, group_setups, select_setups
+from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.spec import StudySpec, level_label
 from kdsearch.storage import Trials
@@ -53,8 +54,8 @@ class Shift:
     cost: float
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """Whether the best temperature depends on a factor; `reason` tells why that can't be said.
 
     `probability` is that at least one pair of levels really differs; `statement` says it in words.

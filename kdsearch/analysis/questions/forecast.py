@@ -13,6 +13,7 @@ from kdsearch.analysis.response.fitted import Response, fit_response
 from kdsearch.analysis.response.profiles import TemperatureProfile
 from kdsearch.analysis.response.selection import select_setups
 from kdsearch.analysis.response.space import without_temperature
+from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.spec import Setup, StudySpec, setup_key
 from kdsearch.storage import StudySummary, Trials
@@ -75,8 +76,8 @@ class Budget:
     limit: float
 
 
-@dataclass(frozen=True)
-class Forecast:
+@dataclass(frozen=True, repr=False)
+class Forecast(Shown):
     """What every setup of a study still needs until its expected regret is at most `target`.
 
     `slots` is how many packs run at the same time in its hours. `budgets` tells what is spent of the study's

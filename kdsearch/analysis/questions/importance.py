@@ -14,6 +14,7 @@ from kdsearch.analysis.response.earlier import EarlierStudy
 from kdsearch.analysis.response.fitted import Response, drawn_at, fit_response
 from kdsearch.analysis.response.profiles import Interval
 from kdsearch.analysis.response.selection import select_setups
+from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.spec import StudySpec, level_label
 from kdsearch.storage import Trials
@@ -33,8 +34,8 @@ class Effect:
     interval: Interval
 
 
-@dataclass(frozen=True)
-class Importance:
+@dataclass(frozen=True, repr=False)
+class Importance(Shown):
     """Shares of variation: `tuned` within setups, over the whole ranges; `factors` between setups.
 
     The variation within a setup is that of expected accuracy over evenly spread parameters, softly floored

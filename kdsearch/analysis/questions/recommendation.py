@@ -13,6 +13,7 @@ from kdsearch.analysis.response.fitted import ENOUGH_POINTS, Response, fit_respo
 from kdsearch.analysis.response.observations import POINTS, without_floor
 from kdsearch.analysis.response.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response.space import level_of
+from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.errors import RequestError
 from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, level_label, load_stored_spec, spec_document
@@ -35,8 +36,8 @@ class Source:
     likeness: float
 
 
-@dataclass(frozen=True)
-class Recommendation:
+@dataclass(frozen=True, repr=False)
+class Recommendation(Shown):
     """The temperature for a setup; where `reason` tells why there is none, the numbers are None.
 
     Attributes:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kdsearch.analysis.questions.best import BestAnswer, SetupAnswer, best_of
 from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE
 from kdsearch.analysis.response.fitted import ResponseCurve, curves_of, fit_response
+from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.runs import Asked, Runs
 from kdsearch.spec import TEMPERATURE, Setup, setup_key
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     import optuna
     import plotly.graph_objects as go
 
+    from kdsearch.analysis.report.tables import Table
 
-@dataclass(frozen=True)
-class RunsAnswer:
+
+@dataclass(frozen=True, repr=False)
+class RunsAnswer(Shown):
     """The best temperature of every setup of some runs; `read` tells how they were read.
 
     `notes` hold for all setups; `curves` and `trials` are what a figure shows.
@@ -33,6 +36,15 @@ class RunsAnswer:
     def to_dict(self) -> dict[str, Any]:
         """Return the document of `kdsearch best --format json`, with how the runs were read."""
         return {**self.answer.to_dict(), "notes": list(self.notes), "read": dict(self.read)}
+
+    def table(self) -> "Table":
+        """Return the answers as a table, with what to know of them as notes."""
+        table = self.answer.table()
+        return replace(table, notes=[*(("all", note) for note in self.notes), *table.notes])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the answers as flat rows."""
+        return self.answer.rows()
 
     def figure(self) -> "go.Figure":
         """Return the figure of accuracy over temperature, a panel for each setup."""

@@ -28,7 +28,13 @@ from kdsearch.analysis.report.drawing import (
     draw_response,
 )
 from kdsearch.analysis.report.headline import headline
-from kdsearch.analysis.report.tables import Table, effect_table, importance_table, outcome_table
+from kdsearch.analysis.report.tables import (
+    Table,
+    effect_table,
+    importance_table,
+    outcome_table,
+    promised_points,
+)
 from kdsearch.analysis.response.earlier import load_prior
 from kdsearch.analysis.response.fitted import ResponseCurve, curves_of, fit_response
 from kdsearch.spec import Choices, Range, Setup, StudySpec
@@ -223,20 +229,12 @@ def reading(answer: BestAnswer) -> list[str]:
     return [
         *(prior if earlier else []),
         f"The interval holds, with {level} probability, a temperature that loses at most "
-        f"{_promised(answer)} against the best. Each temperature in the near-optimal range is, with {level} "
-        f"probability, within {points} points of "
-        "the best accuracy: any of them will do.",
+        f"{promised_points(answer) or 'little'} against the best. Each temperature in the near-optimal range "
+        f"is, with {level} probability, within {points} points of the best accuracy: any of them will do.",
         "Accuracies are expected ones on the validation split, the other tuned parameters at their best. "
         "The test split was measured once per trial and took no part in the choice.",
         luck_text(answer.luck),
     ]
-
-
-def _promised(answer: BestAnswer) -> str:
-    """Return to within how many points intervals hold the best temperatures."""
-    losses = [f"{100 * own.interval_loss:.1f}" for own in answer.setups if own.interval_loss is not None]
-    known = sorted(set(losses), key=float)
-    return f"{' to '.join(dict.fromkeys([known[0], known[-1]]))} points" if known else "little"
 
 
 def _response_section(findings: Findings) -> FigureSection:

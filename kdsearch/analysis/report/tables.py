@@ -1,25 +1,65 @@
-"""The tables of a report or a page: headings and cells as text."""
+"""What a table of an answer says: headings and cells as text, made once for every face that draws it."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal, TypeAlias
 
-from kdsearch.analysis.labels import effect_label, factor_label, setup_names, temperature_text, value_text
+from kdsearch.analysis.labels import (
+    NOTHING,
+    duration_text,
+    effect_label,
+    factor_label,
+    level_text,
+    number_text,
+    points_text,
+    setup_names,
+    temperature_text,
+    value_text,
+)
 from kdsearch.analysis.questions.best import BestAnswer, SetupAnswer
+from kdsearch.analysis.questions.comparison import Comparison
 from kdsearch.analysis.questions.effects import TemperatureEffect
+from kdsearch.analysis.questions.forecast import Forecast, SetupForecast
 from kdsearch.analysis.questions.importance import Importance
 from kdsearch.analysis.questions.outcomes import TemperatureBand
+from kdsearch.analysis.questions.recommendation import Recommendation, Source
 from kdsearch.analysis.response.profiles import Interval
+from kdsearch.spec import Setup
 from kdsearch.storage import TeacherRow
 
-NOTHING = "–"
+ALWAYS = 10
+"""The worth of a column that says what its row is about."""
+
+NEEDED = 6
+"""From this worth on a column is never left out: a table without it would mislead."""
+
+_MOST_MISSING = 2
+"""What a decision takes is a list; more than so much of it is counted, JSON has all."""
+
+_MOST_SOURCES = 8
+"""Setups that a recommendation draws from: the likest say most of it."""
+
+Kind = Literal["number", "word", "prose"]
+_Column: TypeAlias = tuple["Heading", Callable[[SetupAnswer], str]]
 
 
 @dataclass(frozen=True)
 class Heading:
-    """A column's heading; `title` is shown on hovering."""
+    """A column's heading.
+
+    Attributes:
+        text: The heading.
+        title: What the column means; a page shows it on hovering.
+        kind: Numbers stand to the right, words to the left, and prose may be broken between its words.
+        worth: Where there is no room for all columns, those of the least worth are left out.
+    """
 
     text: str
     title: str = ""
+    kind: Kind = "number"
+    worth: int = 5
 
 
 @dataclass(frozen=True)
@@ -30,67 +70,38 @@ class Table:
     rows: list[list[str]]
     emphasis: int | None = None
     notes: list[tuple[str, str]] = field(default_factory=list)
+    title: str = ""
 
 
 def answer_table(answer: BestAnswer) -> Table:
     """Return the answers as a table, with what to know of each setup as notes."""
     factors = list(answer.setups[0].setup) if answer.setups else []
-    tuned = list(dict.fromkeys(path for found in answer.setups for path in found.params or ()))
-    defaults = list(dict.fromkeys(t for found in answer.setups for t in found.regret_of or ()))
-    level = f"{answer.level:.0%}"
-    headings = [
-        *(Heading(factor_label(path), path) for path in factors),
-        Heading("best T", "the temperature with the highest expected accuracy"),
-        Heading(f"{level} interval", f"holds what is nearly the best temperature with {level} probability"),
-        Heading("near-optimal T", f"each within {100 * answer.tolerance:g} points of the best, {level} sure"),
-        Heading(f"accuracy ({level})", "expected validation accuracy at the best temperature"),
-        Heading("test accuracy", "mean of the nearest trials; took no part in the choice"),
-        *(Heading(factor_label(path), f"{path} at the best temperature") for path in tuned),
-        *(Heading(f"points lost at T\N{NO-BREAK SPACE}{t}", "expected accuracy lost") for t in defaults),
-        Heading("trials", "complete trials that have a say"),
-        Heading("failed", "diverged ones included"),
-        Heading("pruned"),
-    ]
-    rows = [_answer_row(found, factors, tuned, defaults) for found in answer.setups]
-    if any(found.forecast for found in answer.setups):
-        loss = f"{100 * answer.target:g} points"
-        headings.append(Heading("decided", f"earned by replicates, and expected to lose at most {loss}"))
-        rows = [[*row, _decided(found)] for row, found in zip(rows, answer.setups, strict=True)]
-    return Table(headings, rows, emphasis=len(factors), notes=_notes(answer))
+    columns = [*_factor_columns(factors), *_belief_columns(answer), *_count_columns(answer)]
+    return Table(
+        [heading for heading, _ in columns],
+        [[cell(found) for _, cell in columns] for found in answer.setups],
+        emphasis=len(factors),
+        notes=notes_of(answer),
+        title=f"Best temperature per setup of {answer.study}",
+    )
 
 
-def forecast_table(answer: BestAnswer) -> Table:
+def forecast_table(found: BestAnswer | Forecast) -> Table:
     """Return which setups are decided, and about what the others need."""
-    target = f"{100 * answer.target:g} points"
+    factors = list(found.setups[0].setup) if found.setups else []
+    slots = number_text(found.slots, 2)
     headings = [
-        Heading("setup"),
+        *_factor_headings(factors),
+        Heading("trials", "complete trials that have a say", worth=3),
         Heading("may lose, points", "expected loss of accuracy at the recommended temperature"),
-        Heading("to go", f"complete trials until it is expected to lose at most {target}"),
-        Heading("from, to", "so many at best and at worst"),
-        Heading("hours", f"with {_two_digits(answer.slots)} packs at the same time, as many as ran so far"),
+        Heading("to go", f"complete trials until {_decided_at(found.target)}", worth=ALWAYS),
+        Heading("from, to", "so many at best and at worst", worth=4),
+        Heading("time", f"with {slots} packs at the same time, as many as ran so far"),
     ]
-    names = setup_names([found.setup for found in answer.setups])
-    rows = [[name, *_forecast_row(found)] for name, found in zip(names, answer.setups, strict=True)]
-    return Table(headings, rows)
-
-
-def _forecast_row(found: SetupAnswer) -> list[str]:
-    forecast = found.forecast
-    regret = None if forecast is None else forecast.regret
-    lost = NOTHING if regret is None else f"{100 * regret:.2f}"
-    if found.stopped:
-        return [lost, "stopped", NOTHING, NOTHING]
-    if forecast is None or regret is None:
-        return [NOTHING] * 4
-    more = forecast.more_trials
-    if forecast.decided or more is None:
-        return [lost, "decided" if forecast.decided else "undecided: see above", NOTHING, NOTHING]
-    hours = NOTHING if forecast.hours is None else _two_digits(forecast.hours)
-    return [lost, f"about {more[1]}", f"{more[0]} to {more[2]}", hours]
-
-
-def _two_digits(value: float) -> str:
-    return f"{value:.0f}" if value >= 99.5 else f"{value:.2g}"
+    rows = [[*_levels(own.setup, factors), str(own.trials), *_forecast_cells(own)] for own in found.setups]
+    title = f"{found.study}: trials until {_at_most(found.target)} are expected to be lost"
+    notes = [] if isinstance(found, BestAnswer) else notes_of(found)
+    return Table(headings, rows, notes=notes, title=title)
 
 
 def effect_table(answer: BestAnswer) -> Table:
@@ -101,13 +112,13 @@ def effect_table(answer: BestAnswer) -> Table:
         "not retuned": "the other tuned parameters kept as recommended for the best temperature",
     }
     names = setup_names([found.setup for found in answer.setups])
-    headings = [Heading("setup")]
+    headings = [_setup_heading()]
     headings += [
-        Heading(f"best over worst T, {way}", f"points gained ({answer.level:.0%}); {meaning}")
+        Heading(f"best over worst T, {way}", f"points gained ({answer.level:.0%}); {meaning}", "word")
         for way, meaning in ways.items()
     ]
     headings += [
-        Heading(f"lost at T\N{NO-BREAK SPACE}{t}, {way}", f"expected points; {meaning}")
+        Heading(f"points lost at T={t}, {way}", f"expected; {meaning}")
         for t in defaults
         for way, meaning in ways.items()
     ]
@@ -115,7 +126,7 @@ def effect_table(answer: BestAnswer) -> Table:
     for name, found in zip(names, answer.setups, strict=True):
         effects = (found.effect, found.effect_at_common)
         regrets = (found.regret_of or {}, found.regret_at_common or {})
-        lost = [f"{100 * own[t]:.1f}" if t in own else NOTHING for t in defaults for own in regrets]
+        lost = [points_text(own.get(t)) for t in defaults for own in regrets]
         rows.append([name, *map(_effect_text, effects), *lost])
     return Table(headings, rows)
 
@@ -123,23 +134,78 @@ def effect_table(answer: BestAnswer) -> Table:
 def importance_table(found: Importance) -> Table:
     """Return the shares of variation that parameters, pairs and factors explain."""
     headings = [
-        Heading("effect of"),
-        Heading("among"),
-        Heading("share", "of the variation of expected accuracy"),
-        Heading(f"{found.level:.0%} interval"),
+        Heading("effect of", kind="word", worth=ALWAYS),
+        Heading("among", kind="word"),
+        Heading("share %", "of the variation of expected accuracy", worth=ALWAYS),
+        _interval_heading(f"{found.level:.0%}", "holds the share with this probability"),
     ]
     parts = {"parameters within a setup": found.tuned, "the setups' best accuracies": found.factors}
     rows = [
-        [
-            effect_label(effect.paths),
-            name,
-            f"{effect.share:.0%}",
-            " to ".join(f"{end:.0%}" for end in effect.interval),
-        ]
+        [effect_label(effect.paths), name, points_text(effect.share, 0), _percentages(effect.interval)]
         for name, effects in parts.items()
         for effect in effects
     ]
-    return Table(headings, rows)
+    return Table(headings, rows, title=f"{found.study}: what accuracy depends on")
+
+
+def comparison_table(found: Comparison) -> Table:
+    """Return every pair of levels of a factor: how the best temperature shifts, and how sure that is."""
+    headings = [
+        Heading("levels", kind="word", worth=ALWAYS),
+        Heading("T times", "the best temperature at the second level over that at the first", worth=ALWAYS),
+        _interval_heading(f"{found.level:.0%}", "holds this ratio with this probability"),
+        Heading("P(real)", "probability of a shift by more than 10% that costs something", worth=8),
+        Heading("lost by one T, points", "expected, as a mean of both levels"),
+    ]
+    rows = [
+        [
+            " → ".join(level_text(found.factor, level) for level in pair.levels),
+            *(temperature_text(math.exp(pair.shift)), _temperatures(_exp(pair.interval))),
+            *(f"{pair.probability:.2f}", points_text(pair.cost)),
+        ]
+        for pair in found.pairs
+    ]
+    notes = [(found.factor, text)] if (text := found.statement or found.reason) else []
+    title = f"{found.study}: does {found.factor} move the best temperature?"
+    return Table(headings, rows, emphasis=1, notes=notes, title=title)
+
+
+def recommendation_table(found: Recommendation) -> Table:
+    """Return the temperature that is recommended for one setup, with its doubt."""
+    name, params, regret = setup_names([found.setup])[0], found.params or {}, found.regret_of or {}
+    headings = [
+        _best_heading("of the least expected loss"),
+        _interval_heading(f"{found.level:.0%}"),
+        Heading("near-optimal", f"each T near the best accuracy, {found.level:.0%} sure"),
+        *map(_tuned_heading, params),
+        *map(_lost_heading, regret),
+    ]
+    cells = [
+        *(_temperature(found.temperature), _temperatures(found.interval), _temperatures(found.near_optimal)),
+        *map(value_text, params.values()),
+        *map(points_text, regret.values()),
+    ]
+    notes = [(name, note) for note in (*([found.reason] if found.reason else []), *found.warnings)]
+    title = f"Recommended for {name}" + (f"; all else as in {found.like}" if found.like else "")
+    return Table(headings, [cells], emphasis=0, notes=notes, title=title)
+
+
+def sources_table(sources: Sequence[Source]) -> Table:
+    """Return the setups that a recommendation draws from, the likest first."""
+    most = sources[:_MOST_SOURCES]
+    paths = list(dict.fromkeys(path for source in most for path in source.setup))
+    headings = [
+        Heading("study", kind="word", worth=ALWAYS),
+        *_factor_headings(paths),
+        Heading("trials"),
+        Heading("likeness", "expected share of temperature's effect that it has in common", worth=8),
+    ]
+    rows = [
+        [source.study, *_levels(source.setup, paths), str(source.trials), f"{source.likeness:.2f}"]
+        for source in most
+    ]
+    of = f" {len(sources)} setups, the likest first" if len(most) < len(sources) else ""
+    return Table(headings, rows, title=f"Drawn from{of}")
 
 
 def answer_lines(answer: BestAnswer, *, most: int) -> list[str]:
@@ -161,9 +227,8 @@ def outcome_table(bands: Sequence[TemperatureBand], answer: BestAnswer) -> Table
         bands: Those of the whole study.
         answer: Has each setup's.
     """
-    temperatures = [f"{temperature_text(band.low)} to {temperature_text(band.high)}" for band in bands]
     meaning = "trials that completed, of all that ended where some did not"
-    headings = [Heading("setup"), *(Heading(f"T {text}", meaning) for text in temperatures)]
+    headings = [_setup_heading(), *(Heading(f"T {text}", meaning) for text in _band_names(bands))]
     rows = [["all", *map(_outcome_text, bands)]]
     if len(answer.setups) > 1:
         names = setup_names([found.setup for found in answer.setups])
@@ -172,59 +237,213 @@ def outcome_table(bands: Sequence[TemperatureBand], answer: BestAnswer) -> Table
     return Table(headings, rows)
 
 
-def teacher_table(teachers: Sequence[TeacherRow]) -> Table:
-    """Return the teachers: what they are and how good."""
+def pruned_table(answer: BestAnswer) -> Table | None:
+    """Return how many trials were pruned at which temperatures; None where none was."""
+    found = [own for own in answer.setups if own.pruned]
+    if not found:
+        return None
+    headings = [_setup_heading(), *(Heading(f"T {text}") for text in _band_names(found[0].outcomes))]
+    names = dict(zip(map(id, answer.setups), setup_names([own.setup for own in answer.setups]), strict=True))
+    rows = [[names[id(own)], *map(_pruned_text, own.outcomes)] for own in found]
+    return Table(headings, rows, title="Pruned of all that ended, by temperature")
+
+
+def teacher_table(teachers: Sequence[TeacherRow], *, with_files: bool = False) -> Table:
+    """Return the teachers: what they are, how good, and where their files are if that is asked for."""
     headings = [
-        "teacher",
-        "finetune epochs",
-        "pretraining",
-        "validation",
-        "test",
-        "calibration error",
-        "digest",
+        Heading("digest", kind="word", worth=ALWAYS),
+        Heading("teacher", kind="word", worth=ALWAYS),
+        Heading("finetune epochs"),
+        Heading("pretraining", kind="word"),
+        Heading("validation %", worth=8),
+        Heading("test %"),
+        Heading("calibration error", worth=4),
+        *([Heading("path", kind="word", worth=3)] if with_files else []),
     ]
     rows = [
         [
+            teacher.digest[:12],
             value_text(recipe.get("arch")),
             value_text((recipe.get("finetune") or {}).get("epochs")),
             value_text(recipe.get("pretraining")),
-            percent(teacher.val_accuracy),
-            percent(teacher.test_accuracy),
+            *(points_text(teacher.val_accuracy), points_text(teacher.test_accuracy)),
             NOTHING if teacher.calibration_error is None else f"{teacher.calibration_error:.3f}",
-            teacher.digest[:12],
+            *([teacher.path] if with_files else []),
         ]
         for teacher in teachers
         for recipe in [teacher.recipe.get("teacher") or {}]
     ]
-    return Table([Heading(text) for text in headings], rows)
+    return Table(headings, rows)
 
 
-def percent(fraction: float | None) -> str:
-    """Return a fraction as a percentage, or a dash where there is none."""
-    return NOTHING if fraction is None else f"{fraction:.1%}"
+def notes_of(answer: BestAnswer | Forecast) -> list[tuple[str, str]]:
+    """Return what to know of each setup, as (setup, sentence)."""
+    setups: Sequence[SetupAnswer | SetupForecast] = answer.setups
+    names = setup_names([found.setup for found in setups])
+    return [(name, note) for name, found in zip(names, setups, strict=True) for note in _notes(found)]
 
 
-def _answer_row(
-    found: SetupAnswer, factors: Sequence[str], tuned: Sequence[str], defaults: Sequence[str]
-) -> list[str]:
-    params, regret = found.params or {}, found.regret_of or {}
+def _notes(found: SetupAnswer | SetupForecast) -> list[str]:
+    forecast, warnings = (found.forecast, found.warnings) if isinstance(found, SetupAnswer) else (found, ())
+    reasons = [found.reason] if found.reason else []
+    return [*reasons, *_undecided(forecast), *warnings, *_stopped(found)]
+
+
+def promised_points(answer: BestAnswer) -> str | None:
+    """Return to within how many points the intervals hold the best temperatures; None without an answer."""
+    losses = [points_text(own.interval_loss) for own in answer.setups if own.interval_loss is not None]
+    known = sorted(set(losses), key=float)
+    return f"{' to '.join(dict.fromkeys([known[0], known[-1]]))} points" if known else None
+
+
+def _factor_columns(paths: Sequence[str]) -> list[_Column]:
     return [
-        *(value_text(found.setup.get(path)) for path in factors),
-        NOTHING if found.temperature is None else temperature_text(found.temperature),
-        _temperatures(found.interval),
-        _temperatures(found.near_optimal),
-        _accuracy(found),
-        percent(found.test_accuracy),
-        *(value_text(params[path]) if path in params else NOTHING for path in tuned),
-        *(f"{100 * regret[t]:.1f}" if t in regret else NOTHING for t in defaults),
-        *map(str, (found.trials, found.failed, found.pruned)),
+        (head, partial(_level_of, path)) for head, path in zip(_factor_headings(paths), paths, strict=True)
     ]
 
 
-def _decided(found: SetupAnswer) -> str:
-    if found.forecast is None or found.temperature is None:
+def _belief_columns(answer: BestAnswer) -> list[_Column]:
+    """Return what is believed of each setup; a column that would have dashes alone is left out."""
+    tuned = list(dict.fromkeys(path for found in answer.setups for path in found.params or ()))
+    defaults = list(dict.fromkeys(t for found in answer.setups for t in found.regret_of or ()))
+    level = f"{answer.level:.0%}"
+    near = f"each T within {100 * answer.tolerance:g} points of the best, {level} sure"
+    sure = f"expected validation accuracy at the best T; ± half its {level} interval"
+    test = "test accuracy: mean of the nearest trials; no part in the choice"
+    is_tested = any(found.test_accuracy is not None for found in answer.setups)
+    return [
+        (
+            _best_heading("the temperature with the highest expected accuracy"),
+            lambda f: _temperature(f.temperature),
+        ),
+        (_interval_heading(level), lambda f: _temperatures(f.interval)),
+        (Heading("near-optimal", near), lambda f: _temperatures(f.near_optimal)),
+        (Heading("accuracy %", sure), _accuracy),
+        *([(Heading("test %", test, worth=1), lambda f: points_text(f.test_accuracy))] if is_tested else []),
+        *((_tuned_heading(path), partial(_param_of, path)) for path in tuned),
+        *((_lost_heading(default), partial(_lost_of, default)) for default in defaults),
+    ]
+
+
+def _count_columns(answer: BestAnswer) -> list[_Column]:
+    """Return on what each answer rests, and what is missing; what no setup has is left out."""
+    kinds = {"trials": "complete trials that have a say", "failed": "diverged ones included", "pruned": ""}
+    has = {kind: any(getattr(found, kind) for found in answer.setups) for kind in ("failed", "pruned")}
+    to_go = Heading("to go", f"complete trials until {_decided_at(answer.target)}", worth=8)
+    is_forecast = any(found.forecast for found in answer.setups)
+    return [
+        *(
+            (Heading(kind, meaning, worth=2), partial(_count_of, kind))
+            for kind, meaning in kinds.items()
+            if has.get(kind, True)
+        ),
+        *([(to_go, _to_go)] if is_forecast else []),
+    ]
+
+
+def _level_of(path: str, found: SetupAnswer) -> str:
+    return level_text(path, found.setup[path]) if path in found.setup else NOTHING
+
+
+def _param_of(path: str, found: SetupAnswer) -> str:
+    params = found.params or {}
+    return value_text(params[path]) if path in params else NOTHING
+
+
+def _lost_of(default: str, found: SetupAnswer) -> str:
+    return points_text((found.regret_of or {}).get(default))
+
+
+def _count_of(kind: str, found: SetupAnswer) -> str:
+    return str(getattr(found, kind))
+
+
+def _best_heading(meaning: str) -> Heading:
+    return Heading("best T", f"the temperature {meaning}", worth=ALWAYS)
+
+
+def _tuned_heading(path: str) -> Heading:
+    return Heading(factor_label(path), f"{path} at the best temperature", worth=3)
+
+
+def _factor_headings(paths: Sequence[str]) -> list[Heading]:
+    return [Heading(factor_label(path), path, "word", ALWAYS) for path in paths]
+
+
+def _setup_heading() -> Heading:
+    return Heading("setup", kind="word", worth=ALWAYS)
+
+
+def _interval_heading(level: str, meaning: str = "") -> Heading:
+    meaning = meaning or f"holds what is nearly the best temperature with {level} probability"
+    return Heading(f"{level} interval", meaning, worth=9)
+
+
+def _lost_heading(default: str) -> Heading:
+    worth = 3 if default == "1" else 7  # T = 4 is what people copy
+    return Heading(f"points lost at T={default}", "expected accuracy lost against the best T", worth=worth)
+
+
+def _decided_at(target: float) -> str:
+    return f"decided: earned by replicates, and {_at_most(target)} expected to be lost"
+
+
+def _at_most(target: float) -> str:
+    return f"at most {100 * target:g} points"
+
+
+def _levels(setup: Setup, paths: Sequence[str]) -> list[str]:
+    return [level_text(path, setup[path]) if path in setup else NOTHING for path in paths]
+
+
+def _accuracy(found: SetupAnswer) -> str:
+    if found.accuracy_interval is None:
+        return points_text(found.accuracy)
+    low, high = found.accuracy_interval
+    return f"{points_text(found.accuracy)} ±{50 * (high - low):.1f}"
+
+
+def _to_go(found: SetupAnswer) -> str:
+    if found.forecast is None and not found.stopped:
         return NOTHING
-    return "yes" if found.forecast.decided else "no"
+    return _more_trials(found.forecast, found.stopped)
+
+
+def _more_trials(forecast: SetupForecast | None, stopped: str | None) -> str:
+    if stopped:
+        return "stopped"
+    if forecast is None or forecast.regret is None:
+        return NOTHING
+    if forecast.decided or forecast.more_trials is None:
+        return "decided" if forecast.decided else "undecided"
+    return f"about {forecast.more_trials[1]}"
+
+
+def _forecast_cells(own: SetupAnswer | SetupForecast) -> list[str]:
+    forecast = own.forecast if isinstance(own, SetupAnswer) else own
+    to_go = _more_trials(forecast, own.stopped)
+    regret = NOTHING if forecast is None else points_text(forecast.regret, 2)
+    if forecast is None or not to_go.startswith("about") or forecast.more_trials is None:
+        return [regret, to_go, NOTHING, NOTHING]
+    low, _, high = forecast.more_trials
+    return [regret, to_go, f"{low} to {high}", duration_text(forecast.hours)]
+
+
+def _undecided(forecast: SetupForecast | None) -> list[str]:
+    if forecast is None or not forecast.missing or forecast.more_trials is None:
+        return []
+    told = list(forecast.missing[:_MOST_MISSING])
+    more = len(forecast.missing) - len(told)
+    return [f"Not decided. It takes {'; '.join([*told, *([f'{more} more'] if more else [])])}."]
+
+
+def _stopped(found: SetupAnswer | SetupForecast) -> list[str]:
+    is_news = found.stopped and found.stopped != found.reason
+    return [f"Stopped early: {found.stopped}."] if is_news else []
+
+
+def _band_names(bands: Sequence[TemperatureBand]) -> list[str]:
+    return [_temperatures((band.low, band.high)) for band in bands]
 
 
 def _outcome_text(band: TemperatureBand) -> str:
@@ -236,35 +455,32 @@ def _outcome_text(band: TemperatureBand) -> str:
     return f"{band.complete} of {band.finished} ({', '.join(lost)})"
 
 
+def _pruned_text(band: TemperatureBand) -> str:
+    return f"{band.pruned} of {band.finished}" if band.finished else NOTHING
+
+
 def _effect_text(effect: TemperatureEffect | None) -> str:
     if effect is None:
         return NOTHING
-    low, high = effect.interval
+    low, high = map(points_text, effect.interval)
     return (
         f"{temperature_text(effect.best)} over {temperature_text(effect.worst)}: "
-        f"{100 * effect.gain:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+        f"{points_text(effect.gain)} ({low} to {high})"
     )
+
+
+def _temperature(temperature: float | None) -> str:
+    return NOTHING if temperature is None else temperature_text(temperature)
 
 
 def _temperatures(interval: Interval | None) -> str:
     return NOTHING if interval is None else " to ".join(map(temperature_text, interval))
 
 
-def _accuracy(found: SetupAnswer) -> str:
-    if found.accuracy_interval is None:
-        return percent(found.accuracy)
-    low, high = found.accuracy_interval
-    return f"{percent(found.accuracy)} ({100 * low:.1f} to {100 * high:.1f})"
+def _percentages(interval: Interval) -> str:
+    return " to ".join(points_text(end, 0) for end in interval)
 
 
-def _stopped(found: SetupAnswer) -> list[str]:
-    return [f"Stopped early: {found.stopped}."] if found.stopped and found.stopped != found.reason else []
-
-
-def _notes(answer: BestAnswer) -> list[tuple[str, str]]:
-    names = setup_names([found.setup for found in answer.setups])
-    return [
-        (name, note)
-        for name, found in zip(names, answer.setups, strict=True)
-        for note in [*([found.reason] if found.reason else []), *found.warnings, *_stopped(found)]
-    ]
+def _exp(interval: Interval) -> Interval:
+    low, high = interval
+    return math.exp(low), math.exp(high)

@@ -114,4 +114,4 @@ def test_figure_and_table_show_every_effect_with_its_doubt():
     assert list(between.y) == ["optimizer name", "teacher arch"]
     table = importance_table(found)
     assert len(table.rows) == len(found.tuned) + len(found.factors)
-    assert table.rows[0][2] == f"{found.tuned[0].share:.0%}"
+    assert table.rows[0][2] == f"{100 * found.tuned[0].share:.0f}"

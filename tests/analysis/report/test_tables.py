@@ -32,10 +32,11 @@ def test_an_answer_stands_with_its_doubt():
     row = dict(zip([heading.text for heading in table.headings], table.rows[0], strict=True))
     assert row["best T"] == "6.3"
     assert row["90% interval"] == "4.2 to 17"
-    assert row["near-optimal T"] == "5.3 to 7.6"
-    assert row["accuracy (90%)"] == "89.8% (89.1 to 90.4)"
+    assert row["near-optimal"] == "5.3 to 7.6"
+    assert row["accuracy %"] == "89.8 ±0.7"
+    assert row["test %"] == "88.1"
     assert row["optimizer lr"] == "0.0421"
-    assert row["points lost at T\N{NO-BREAK SPACE}4"] == "0.5"
+    assert row["points lost at T=4"] == "0.5"
     assert (row["trials"], row["failed"], row["pruned"]) == ("22", "1", "2")
     assert table.headings[table.emphasis].text == "best T"
 
@@ -63,22 +64,24 @@ def test_a_stopped_setup_is_forecast_no_trials():
     stopped = replace(running, stopped="expected to lose little")
     rows = forecast_table(answer(running, stopped, replace(SILENT, stopped="expected to lose little"))).rows
     assert [row[1:] for row in rows] == [
-        ["0.40", "about 20", "10 to 40", "3"],
-        ["0.40", "stopped", "–", "–"],
-        ["–", "stopped", "–", "–"],
+        ["22", "0.40", "about 20", "10 to 40", "3 h"],
+        ["22", "0.40", "stopped", "–", "–"],
+        ["1", "–", "stopped", "–", "–"],
     ]
 
 
 def test_hours_and_packs_are_told_without_an_exponent():
     needed = SetupForecast(ANSWERED.setup, 22, 0.004, more_trials=(10, 20, 40), hours=480.0)
     table = forecast_table(replace(answer(replace(ANSWERED, forecast=needed)), slots=128.0))
-    assert table.rows[0][-1] == "480"
+    assert table.rows[0][-1] == "480 h"
     assert table.headings[-1].title.startswith("with 128 packs")
 
 
 def test_the_table_says_what_is_decided():
-    forecasts = [SetupForecast({}, 20, 0.001, decided=decided) for decided in (True, False)]
+    forecasts = [
+        SetupForecast({}, 20, 0.001, decided=decided, more_trials=(10, 20, 40)) for decided in (True, False)
+    ]
     setups = [replace(ANSWERED, forecast=forecast) for forecast in forecasts]
     table = answer_table(answer(*setups, SILENT))
-    assert table.headings[-1].text == "decided"
-    assert [row[-1] for row in table.rows] == ["yes", "no", "–"]
+    assert table.headings[-1].text == "to go"
+    assert [row[-1] for row in table.rows] == ["decided", "about 20", "–"]
