@@ -96,14 +96,15 @@ class _Column:
 
 
 def _that_fit(columns: Sequence[_Column], width: int) -> list[_Column]:
-    """Return the columns of most worth that fit side by side; none where not even the needed ones do."""
-    kept = list(columns)
-    while sum(column.least for column in kept) + len(_GAP) * (len(kept) - 1) > width:
-        least = min(reversed(kept), key=lambda column: column.heading.worth)
-        if least.heading.worth >= NEEDED:
+    """Return the columns that fit side by side, those of most worth first; none where the needed ones don't."""
+    ranked = sorted(columns, key=lambda column: -column.heading.worth)
+    kept: list[_Column] = []
+    for column in ranked:
+        if sum(own.least for own in (*kept, column)) + len(_GAP) * len(kept) <= width:
+            kept.append(column)
+        elif column.heading.worth >= NEEDED:
             return []
-        kept.remove(least)
-    return kept
+    return [column for column in columns if column in kept]
 
 
 def _grid(columns: Sequence[_Column], width: int | None) -> list[str]:
