@@ -72,12 +72,14 @@ def _faces() -> dict[type, tuple[Callable[[Any], "Table"], Callable[[Any], list[
     from kdsearch.analysis.questions.forecast import Forecast
     from kdsearch.analysis.questions.importance import Importance
     from kdsearch.analysis.questions.recommendation import Recommendation
-    from kdsearch.analysis.report import flat_rows, tables
+    from kdsearch.analysis.questions.verdicts import VerdictAnswer
+    from kdsearch.analysis.report import flat_rows, tables, verdict_tables
 
     return {
         BestAnswer: (tables.answer_table, flat_rows.answer_rows),
         Comparison: (tables.comparison_table, flat_rows.comparison_rows),
         Forecast: (tables.forecast_table, flat_rows.forecast_rows),
         Importance: (tables.importance_table, flat_rows.importance_rows),
+        VerdictAnswer: (verdict_tables.verdict_table, flat_rows.verdict_rows),
         Recommendation: (tables.recommendation_table, flat_rows.recommendation_rows),
     }

@@ -9,11 +9,11 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-from kdsearch.api import Study, flat_trial, open_study
+from kdsearch.analysis.report.flat_rows import answer_rows, comparison_rows, forecast_rows, trial_row
+from kdsearch.analysis.report.tables import Table
+from kdsearch.api import Study, open_study
 from kdsearch.api import recommend as recommend_for
-from kdsearch.cli.formats import answer_rows, comparison_rows, forecast_rows
 from kdsearch.cli.launch import size_of_work
-from kdsearch.cli.tables import notes_of_setups
 from kdsearch.errors import KDSearchError, RequestError
 from kdsearch.spec import load_spec
 from kdsearch.storage import list_studies, load_trials, open_database, request_stop
@@ -131,8 +131,7 @@ class Questions:
 
         _check_numbers(level, tolerance)
         found = self._open(study).best(by=by, where=where, level=level, tolerance=tolerance)
-        document = found.to_dict()
-        return bounded(headline(found), answer_rows(document), notes_of_setups(document))
+        return bounded(headline(found), answer_rows(found), _notes_of(found.table()))
 
     def compare(
         self,
@@ -150,8 +149,9 @@ class Questions:
             level: Probability of the intervals.
         """
         _check_numbers(level)
-        document = self._open(study).compare(factor, where=where, level=level).to_dict()
-        return bounded(document["statement"] or document["reason"], comparison_rows(document))
+        found = self._open(study).compare(factor, where=where, level=level)
+        document = found.to_dict()
+        return bounded(document["statement"] or document["reason"], comparison_rows(found))
 
     def trials(self, study: str, first: int = 0, most: int = MOST_ROWS) -> Answer:
         """List a study's trials by number: setup, parameters, state, reason, accuracy.
@@ -167,7 +167,7 @@ class Questions:
             )
         with open_database(self._storage) as database:
             rows = load_trials(database, study)
-        part = [flat_trial(row) for row in rows[first : first + most]]
+        part = [trial_row(row) for row in rows[first : first + most]]
         return bounded(f"{len(part)} of {len(rows)} trials, from the place {first} on.", part)
 
     def forecast(
@@ -185,13 +185,12 @@ class Questions:
         """
         if regret is not None and not 0 < regret <= 1:
             raise RequestError(f"`regret` must be above 0 and at most 1, got {regret}.")
-        document = self._open(study).forecast(regret=regret, where=where).to_dict()
-        rows = forecast_rows(document)
+        found = self._open(study).forecast(regret=regret, where=where)
+        rows = forecast_rows(found)
         n_decided = sum(bool(row["decided"]) for row in rows)
         words = f"{n_decided} of {len(rows)} setups are decided, the others are not decided."
-        return bounded(
-            words if n_decided < len(rows) else "All setups are decided.", rows, notes_of_setups(document)
-        )
+        words = words if n_decided < len(rows) else "All setups are decided."
+        return bounded(words, rows, _notes_of(found.table()))
 
     def recommend(
         self,
@@ -243,9 +242,8 @@ class Questions:
             k: tuple(v) if isinstance(v, list) else v for k, v in roles.items() if v is not None
         }
         found = answer_runs(runs_of(read_table(Path(file)), Asked(**given)), level=level)
-        document = found.to_dict()
-        rows, notes = answer_rows(document), notes_of_setups(document)
-        return bounded(headline(found.answer), rows, notes, read=document["read"])
+        rows, notes = answer_rows(found.answer), _notes_of(found.table())
+        return bounded(headline(found.answer), rows, notes, read=found.to_dict()["read"])
 
     def dry_run(self, spec: str | dict[str, Any]) -> Answer:
         """Check a study file, and tell the size of the work; nothing is started.
@@ -352,6 +350,10 @@ def bounded(words: str, rows: Sequence[Mapping[str, Any]], notes: Sequence[str] 
         if most == 0 or len(json.dumps(answer, default=str)) <= MOST_CHARACTERS:
             return answer
         most //= 2
+
+
+def _notes_of(table: Table) -> list[str]:
+    return [f"{name}: {note}" for name, note in table.notes]
 
 
 def _check_numbers(level: float, tolerance: float = 0.0) -> None:

@@ -9,10 +9,9 @@ from urllib.parse import urlencode
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
-from kdsearch.analysis.labels import factor_label, setup_names, temperature_text, value_text
+from kdsearch.analysis.labels import NOTHING, factor_label, setup_names, temperature_text, value_text
 from kdsearch.analysis.questions.outcomes import temperature_of
 from kdsearch.analysis.report.drawing import draw_trial
-from kdsearch.analysis.report.tables import NOTHING
 from kdsearch.errors import RequestError
 from kdsearch.service.library import Library
 from kdsearch.service.questions import choice, whole_number

@@ -222,7 +222,8 @@ def _of_other_optimizers(spec: StudySpec) -> Iterator[Problem]:
     if spec.trainer != "distill" or any(name not in catalogue.OPTIMIZERS for name in names):
         return
     places = [("setup", path) for path in spec.setup] + [("tune", path) for path in spec.tune]
-    places += [("optimizer", leaf) for leaf in sorted(spec.optimizer.model_fields_set)]
+    given = spec.optimizer.model_dump(exclude_defaults=True)  # a whole spec's document has the defaults
+    places += [("optimizer", leaf) for leaf in given]
     for section, path in places:
         owners = [
             name

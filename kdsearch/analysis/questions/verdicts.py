@@ -29,6 +29,7 @@ from kdsearch.analysis.response.axes import FloatArray
 from kdsearch.analysis.response.earlier import EarlierStudy
 from kdsearch.analysis.response.fitted import Response, fit_response
 from kdsearch.analysis.response.profiles import Interval
+from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.spec import Claim, StudySpec
 from kdsearch.storage import Trials
@@ -96,7 +97,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class VerdictAnswer:
+class VerdictAnswer(Shown):
     """The verdicts on a study's claims.
 
     `written` tells when the claims were written, `digest` is the SHA-256 of them: one that has changed is

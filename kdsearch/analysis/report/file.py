@@ -66,7 +66,7 @@ def report_html(findings: Findings, *, written: datetime) -> str:
         reading=reading(findings.answer),
         forecast=forecast_table(findings.answer),
         coupling=coupling(findings.comparisons),
-        verdicts=findings.verdicts and verdict_table(findings.verdicts.to_dict()),
+        verdicts=findings.verdicts and verdict_table(findings.verdicts),
         sections=figure_sections(findings),
         teachers=teacher_table(findings.teachers),
         spec=yaml.safe_dump(spec_document(findings.spec), sort_keys=False, allow_unicode=True),

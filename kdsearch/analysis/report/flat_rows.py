@@ -8,6 +8,7 @@ from kdsearch.analysis.questions.comparison import Comparison
 from kdsearch.analysis.questions.forecast import Forecast
 from kdsearch.analysis.questions.importance import Importance
 from kdsearch.analysis.questions.recommendation import Recommendation
+from kdsearch.analysis.questions.verdicts import VerdictAnswer
 from kdsearch.spec import level_label
 from kdsearch.storage import StudySummary, TrialRow
 
@@ -37,6 +38,21 @@ def _answer_row(setup: Mapping[str, Any], level: float) -> Row:
         "reason": setup["reason"],
         "notes": "; ".join([*forecast.get("missing", ()), *setup["warnings"]]),
     }
+
+
+def verdict_rows(answer: VerdictAnswer) -> list[Row]:
+    """Return the verdicts, a flat row for each claim."""
+    rows = []
+    for found in answer.to_dict()["verdicts"]:
+        row = {**found["claim"], **{name: found[name] for name in found if name != "claim"}}
+        for name in ("interval", "interval_at_common"):
+            low, high = row.pop(name) or (None, None)
+            row |= {f"{name}_low": low, f"{name}_high": high}
+        for name, between in (("reasons", "; "), ("notes", " "), ("levels", ", "), ("temperatures", ", ")):
+            row[name] = between.join(map(str, row[name]))
+        row["where"] = ", ".join(f"{path}={level}" for path, level in row["where"].items())
+        rows.append(row)
+    return rows
 
 
 def comparison_rows(found: Comparison) -> list[Row]:

@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kdsearch.analysis.report.tables import NOTHING, Heading, Table
+from kdsearch.analysis.labels import NOTHING
+from kdsearch.analysis.questions.verdicts import VerdictAnswer
+from kdsearch.analysis.report.tables import ALWAYS, Heading, Table
 
 HEADINGS = (
-    Heading("claim"),
-    Heading("verdict"),
+    Heading("claim", kind="prose", worth=ALWAYS),
+    Heading("verdict", kind="word", worth=ALWAYS),
     Heading("effect", "the other tuned parameters at their best for each temperature and setup"),
     Heading("interval", "holds the effect with the probability that the claim asks for"),
     Heading("at common", "the effect with the other tuned parameters the same for all"),
@@ -25,15 +27,12 @@ _CLAIMED = {
 }
 
 
-def verdict_table(document: Mapping[str, Any]) -> Table:
-    """Return the verdicts as a table of a report, with what to know of each as notes.
-
-    Args:
-        document: What `VerdictAnswer.to_dict` returns.
-    """
+def verdict_table(answer: VerdictAnswer) -> Table:
+    """Return the verdicts as a table, with what to know of each as notes."""
+    document = answer.to_dict()
     rows = [verdict_cells(n, found) for n, found in enumerate(document["verdicts"], start=1)]
-    notes = [("claims", verdict_notes(document)[0]), *_numbered(document)]
-    return Table(list(HEADINGS), rows, emphasis=1, notes=notes)
+    notes = [("claims", _written(document)), *_numbered(document)]
+    return Table(list(HEADINGS), rows, emphasis=1, notes=notes, title=f"Verdicts of {answer.study}")
 
 
 def verdict_cells(number: int, found: Mapping[str, Any]) -> list[str]:
@@ -53,15 +52,14 @@ def verdict_cells(number: int, found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def verdict_notes(document: Mapping[str, Any]) -> list[str]:
-    """Return when the claims were written, and the reasons and notes of each verdict, in sentences."""
+def _written(document: Mapping[str, Any]) -> str:
+    """Return when the claims were written, in a sentence."""
     if not document["verdicts"]:
-        return [
+        return (
             f"The study {document['study']} has no claims. Write `claims:` into the study file before it "
             "runs, or judge some that are written now: kdsearch verdict STUDY --claims FILE."
-        ]
-    written = f"The claims were written {document['written']} (SHA-256 {document['digest'][:12]})."
-    return [written, *(f"{name}: {note}" for name, note in _numbered(document))]
+        )
+    return f"They were written {document['written']} (SHA-256 {document['digest'][:12]})."
 
 
 def _numbered(document: Mapping[str, Any]) -> list[tuple[str, str]]:
