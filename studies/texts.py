@@ -49,7 +49,7 @@ def _sentences(part: str) -> Iterator[str]:
 def _tokenizer(texts: list[str]):
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))  # WordPiece's trainer gives others each time
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))  # noqa: S106 - no password; WordPiece's trainer gives others each time
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
