@@ -287,3 +287,28 @@ def test_every_study_of_the_repository_loads() -> None:
     studies = sorted(Path("studies").glob("*.yaml"))
     assert studies
     assert {load_spec(study).name for study in studies} == {study.stem for study in studies}
+
+
+@pytest.mark.parametrize(("name", "package"), [("hf:some/model", "transformers"), ("timm:resnet18", "timm")])
+def test_a_library_that_is_not_installed_is_named_with_its_extra(name, package, monkeypatch):
+    monkeypatch.setattr("kdsearch.spec.catalogue.find_spec", lambda asked: None)
+    extra = name.partition(":")[0]
+    with pytest.raises(
+        SpecError, match=rf"needs {package} for '{name}'. Install it: .*kdsearch-hpo\[{extra}\]"
+    ):
+        load_spec({"name": "a", "student": {"arch": name}, "tune": {TEMPERATURE: {"low": 1, "high": 4}}})
+
+
+def test_texts_refuse_what_is_of_images_in_any_setup():
+    """With the setup that is wrong; a trainer of the user's own may do as it likes."""
+    document = {
+        "name": "a",
+        "dataset": {"name": "texts:corpus", "kind": "text"},
+        "student": {"arch": "texts:student"},
+        "teacher": {"arch": "texts:teacher"},
+        "setup": {"augment.flip": [False, True]},
+        "tune": {TEMPERATURE: {"low": 1, "high": 4}},
+    }
+    with pytest.raises(SpecError, match=r"no `augment` beside `dataset.kind: text`.*augment.flip=true"):
+        load_spec(document)
+    assert load_spec({**document, "trainer": "texts:train"}).setups()

@@ -1,7 +1,7 @@
 """Networks of the Hugging Face Hub, or of a folder that `save_pretrained` wrote: `hf:NAME`."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def model_config(name: str, revision: str | None = None) -> Any:
             f"`{setting}` must be hf:NAME of a folder that is there, got 'hf:{name}'. Check its spelling."
         )
     try:
-        return transformers.AutoConfig.from_pretrained(name, revision=revision or "main")
+        return _fetched(transformers.AutoConfig.from_pretrained, name, revision=revision or "main")
     except _LOADING as error:
         raise RequestError(
             f"`{setting}` must be a model of the Hugging Face Hub or a folder of save_pretrained, got "
@@ -102,7 +102,8 @@ def published_state(name: str, revision: str, *, is_text: bool) -> tuple[dict[st
         OSError, ValueError, RuntimeError: They can't be had.
     """
     with _no_bars():
-        model, info = _automatic(is_text).from_pretrained(name, revision=revision, output_loading_info=True)
+        load = _automatic(is_text).from_pretrained
+        model, info = _fetched(load, name, revision=revision, output_loading_info=True)
     missing = set(info["missing_keys"])
     body = f"{model.base_model_prefix}."
     of_head = tuple(n for n in sorted(missing) if not n.startswith(body) or "pooler" in n)
@@ -119,7 +120,7 @@ def image_processing(name: str, revision: str) -> dict[str, Any]:
 
     try:
         kind: Any = transformers.AutoImageProcessor
-        values: dict[str, Any] = kind.from_pretrained(name, revision=revision).to_dict()
+        values: dict[str, Any] = _fetched(kind.from_pretrained, name, revision=revision).to_dict()
     except (*_LOADING, ImportError) as error:
         raise RequestError(
             f"`preprocessing` must be given for 'hf:{name}', which does not say how its images were prepared "
@@ -132,6 +133,19 @@ def first_line(error: Exception) -> str:
     """Return what an error says in one line, without a full stop."""
     said = (str(error).strip() or type(error).__name__).splitlines()[0]
     return said.rstrip(".:")
+
+
+def _fetched(load: Callable[..., Any], name: str, **options: Any) -> Any:
+    """Return what is loaded: as it was fetched before, so that a study keeps to it, or fetched now.
+
+    The Hub would else be asked for each student whether there is something newer.
+    """
+    try:
+        return load(name, local_files_only=True, **options)
+    except _LOADING:
+        if Path(name).is_dir():
+            raise
+        return load(name, **options)
 
 
 @contextmanager

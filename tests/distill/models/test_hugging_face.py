@@ -266,3 +266,24 @@ def test_a_folder_that_changes_is_another_teacher(bert, tmp_path):
     torch.manual_seed(2)
     transformers.BertForSequenceClassification(config("Bert", **BERT)).save_pretrained(folder)
     assert recipe_of(asked).digest != before
+
+
+def test_a_model_of_the_hub_is_taken_as_it_was_fetched(bert, tmp_path, monkeypatch):
+    """From the Hub's cache as its client lays it down; another name, or revision, is not there."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    repository, commit = tmp_path / "models--me--bert", "0" * 40
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    bert[1].save_pretrained(repository / "snapshots" / commit)
+    record = ensure_teacher(recipe_of(spec("text", "hf:me/bert")), tmp_path / "artifacts")
+    weights = load_teacher(record).state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in bert[1].state_dict().items())
+    for arch, weights, says in (
+        ("hf:me/brt", "DEFAULT", r"`teacher.arch` must be a model of the Hugging Face Hub"),
+        ("hf:me/bert", "v2", r"`teacher.pretraining.weights` must be a model .* at 'v2'"),
+    ):
+        with pytest.raises(RequestError, match=says) as caught:
+            check_training(spec("text", arch, weights=weights, student={"arch": "hf:me/bert"}))
+        assert "\n" not in str(caught.value)
