@@ -8,6 +8,7 @@ downloaded. A tokenizer is trained on them here, and BERT is made from a configu
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +17,7 @@ LENGTH = 24  # tokens; longer sentences are cut
 VOCABULARY = 1500
 
 
+@cache  # SciPy's files take seconds to parse
 def corpus():
     """Return the sentences as tokens and masks with their labels; kdsearch splits them."""
     texts = {sentence: label for label, part in enumerate(CLASSES) for sentence in _sentences(part)}
