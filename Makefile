@@ -7,7 +7,7 @@ LOWEST := .venv-lowest
 SITE := import sysconfig; print(sysconfig.get_path("purelib"))
 LIGHT := tests/spec tests/storage tests/analysis tests/search tests/service tests/cli
 
-.PHONY: setup quickstart test check lowest lint docs clean
+.PHONY: setup quickstart paper test check lowest lint docs clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -22,6 +22,11 @@ $(READY): pyproject.toml
 
 quickstart: setup
 	$(BIN)/kdsearch launch studies/quickstart.yaml
+
+# The paper's questions, small, one after the other; what has run already is not run again.
+paper: setup
+	set -e; for study in studies/paper/*-small.yaml; do \
+		$(BIN)/kdsearch launch $$study; $(BIN)/kdsearch verdict $$(basename $$study .yaml); done
 
 test: setup
 	$(BIN)/python -m pytest

@@ -2,6 +2,7 @@ import pytest
 
 import kdsearch
 from kdsearch.analysis import best, compare, importance
+from kdsearch.analysis.questions.verdicts import verdicts
 from kdsearch.spec import load_spec
 from kdsearch.storage import StudyRecord, list_studies, load_spec_of, load_study, load_trials, open_database
 
@@ -145,3 +146,10 @@ def test_a_wrong_wish_for_a_recommendation_is_named(client, query, said):
     answer = client.get(f"{API}/recommend{query}")
     assert answer.status_code == 422
     assert said in answer.json()["error"]
+
+
+def test_verdict_is_the_commands_document(client, stored):
+    _, spec, trials = stored
+    answer = client.get(f"{API}/studies/demo/verdict").json()
+    assert answer == as_json(verdicts(spec, trials).to_dict())
+    assert answer["verdicts"] == []

@@ -151,7 +151,7 @@ def verdicts_of(
     """Return what `verdicts` does, of a response that is there already."""
     asked = response.spec.claims if claims is None else claims
     n_complete = sum(len(tally.complete) for tally in response.tallies)
-    own = "before the first trial" if claims is None else f"after {n_complete} complete trials"
+    own = "before any trial had finished" if claims is None else f"after {n_complete} complete trials"
     judged = [verdict_on(response, claim, slots=slots) for claim in asked]
     return VerdictAnswer(response.spec.name, own, claims_digest(asked), judged)
 

@@ -90,10 +90,13 @@ def from_line(line: str) -> list[Judged]:
     Raises:
         ValueError: The line is of another kind.
     """
+    document = json.loads(line)
     try:
+        if not isinstance(document, list):
+            raise TypeError
         return [
             Judged(**{**one, "case": Case(**one["case"]), "reasons": tuple(one["reasons"])})
-            for one in json.loads(line)
+            for one in document
         ]
     except (KeyError, TypeError) as error:
         raise ValueError(f"no result of this benchmark: {line[:80]}") from error

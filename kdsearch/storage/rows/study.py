@@ -144,7 +144,7 @@ def differences(asked: StudySpec, stored: StudySpec) -> list[str]:
 def _difference(path: str, was: Any, now: Any) -> str:
     if path == "claims":
         return (
-            "`claims` were written before the first trial and stay as they are (to judge others, which the "
+            "`claims` were written before any trial had finished and stay as they are (to judge others, which the "
             "answer tells: kdsearch verdict STUDY --claims FILE)"
         )
     return f"`{path}` was {_shown(was)}, is {_shown(now)}"
