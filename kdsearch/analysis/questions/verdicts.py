@@ -36,7 +36,7 @@ from kdsearch.storage import Trials
 
 Ruling: TypeAlias = Literal["confirmed", "reversed", "no effect that matters", "not resolved"]
 
-_ALONE = 0.5
+_ALONE = 0.8
 """The setups' own trials must give the ruling at least this: they know less, but must not speak against."""
 
 _POWER_AT = 2.0

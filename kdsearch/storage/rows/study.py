@@ -144,8 +144,8 @@ def differences(asked: StudySpec, stored: StudySpec) -> list[str]:
 def _difference(path: str, was: Any, now: Any) -> str:
     if path == "claims":
         return (
-            "`claims` were written before any trial had finished and stay as they are (to judge others, which the "
-            "answer tells: kdsearch verdict STUDY --claims FILE)"
+            "`claims` were written before any trial had finished and stay as they are (to judge others: "
+            "kdsearch verdict STUDY --claims FILE)"
         )
     return f"`{path}` was {_shown(was)}, is {_shown(now)}"
 
