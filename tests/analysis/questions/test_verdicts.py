@@ -8,7 +8,7 @@ import pytest
 from kdsearch.analysis.questions.quantities import effect_draws
 from kdsearch.analysis.questions.verdicts import claims_digest, verdicts
 from kdsearch.analysis.response.profiles import TemperatureProfile
-from kdsearch.spec import TEMPERATURE, Claim
+from kdsearch.spec import TEMPERATURE, Claim, load_spec
 from kdsearch.storage import TrialRow
 
 FACTOR = "optimizer.name"
@@ -44,8 +44,6 @@ def test_a_quantity_is_its_formula(asked: Claim, first: tuple, second: tuple, ef
 
 @pytest.fixture(scope="module")
 def spec():
-    from kdsearch.spec import load_spec
-
     return load_spec(
         {
             "name": "claimed",
@@ -133,3 +131,26 @@ def test_an_effect_that_turns_around_at_a_common_rate_is_not_resolved(spec) -> N
     assert found.effect_at_common < 0 < found.effect
     assert found.verdict == "not resolved"
     assert "other sign" in found.reasons[0]
+
+
+def test_an_objective_without_temperature_has_a_rank_but_no_best_temperature() -> None:
+    levels = {"factor": "objective.name", "levels": ["kd", "mse"]}
+    spec = load_spec(
+        {
+            "name": "ranked",
+            "setup": {"objective.name": ["kd", "mse"]},
+            "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
+        }
+    )
+    rng = np.random.default_rng(2)
+    rows = []
+    for setup, bent, top in zip(spec.setups(), (0.01, 0.0), (0.9, 0.92), strict=True):
+        for u in (np.arange(32) + 0.5) / 32:
+            accuracy = top - bent * math.log(40**u / 6) ** 2 + rng.normal(0, 0.002)
+            params = {TEMPERATURE: float(40**u)}
+            rows.append(TrialRow(len(rows), "complete", None, setup, params, len(rows), 20, accuracy))
+    asked = [claim("accuracy", at_least=0.01, **levels), claim("best_temperature", at_least=2, **levels)]
+    rank, ratio = verdicts(spec, rows, claims=asked).verdicts
+    assert (rank.verdict, rank.effect) == ("confirmed", pytest.approx(0.02, abs=0.004))
+    assert (ratio.verdict, ratio.effect) == ("not resolved", None)
+    assert "no effect with `objective.name: mse`" in ratio.reasons[0]
