@@ -58,6 +58,7 @@ class ClaimWorld(ShapeWorld):
                 self._curves[key],
                 place=float(np.clip(middle + side * shift + drawn.normal(0, 0.03), 0.1, 0.9)),
                 depth=depth * float(np.exp(side * 2 * steeper + drawn.normal(0, 0.1))),
+                level=int(side * shift > 0),  # of two humps the second is the higher one
             )
             self._tops[key] = top + side * better + drawn.normal(0, 0.2)
 
