@@ -250,8 +250,8 @@ def _doubts(
     agrees = _probability_of(leading, claim, _shares(claim, effect_draws(claim, alone)))
     if agrees < _ALONE:
         yield (
-            f"the setups' own trials, without what setups share, give it a probability of {agrees:.2f}, "
-            f"at least {_ALONE:g} is asked for"
+            f"of all setups together it would be {leading!r}, but the setups' own trials, each without the "
+            f"others, give that a probability of {agrees:.2f}, and {_ALONE:g} is asked for"
         )
 
 
