@@ -15,15 +15,13 @@ from starlette.routing import Mount
 from kdsearch.errors import KDSearchError, RequestError
 from kdsearch.service.answers import Answers
 from kdsearch.service.dashboard import Dashboard
-from kdsearch.service.documents import Documents
+from kdsearch.service.documents import API, Documents
 from kdsearch.service.events import Events
 from kdsearch.service.guard import LOOPBACK_NAMES, Guard
 from kdsearch.service.library import Library
 from kdsearch.service.pages import Pages, error_page
 from kdsearch.service.tagged import Tagged
 from kdsearch.storage.sql.failures import explained
-
-_API = "/kdsearch/v1"
 
 
 def build_app(
@@ -58,7 +56,7 @@ def build_app(
         routes=[
             *Events(library, pages).routes(),
             *pages.routes(),
-            Mount(_API, routes=Documents(library).routes()),
+            Mount(API, routes=Documents(library).routes()),
             Mount("/", dashboard),
         ],
         middleware=[
@@ -89,6 +87,6 @@ def _failure(request: Request, error: Exception) -> Response:
 
 
 def _error(request: Request, status: int, message: str) -> Response:
-    if request.url.path.startswith((f"{_API}/", "/api/")):
+    if request.url.path.startswith((f"{API}/", "/api/")):
         return JSONResponse({"error": message}, status_code=status)
     return error_page(status, message)

@@ -1,5 +1,6 @@
 """The JSON addresses: the same documents as the commands' `--format json`."""
 
+from importlib.metadata import version
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -9,7 +10,11 @@ from starlette.routing import Route
 
 from kdsearch.errors import RequestError
 from kdsearch.service.library import Library
+from kdsearch.service.openapi import ADDRESSES, MOST_TRIALS, openapi_document
 from kdsearch.service.questions import Question, read_question
+from kdsearch.storage.rows.browsing import TrialQuery
+
+API = "/kdsearch/v1"
 
 
 class Documents:
@@ -20,19 +25,7 @@ class Documents:
 
     def routes(self) -> list[Route]:
         """Return the addresses below the API's prefix."""
-        return [
-            Route("/health", self.health),
-            Route("/studies", self.studies),
-            Route("/studies/{name}", self.study),
-            Route("/studies/{name}/best", self.best),
-            Route("/studies/{name}/compare", self.compare),
-            Route("/studies/{name}/forecast", self.forecast),
-            Route("/studies/{name}/importance", self.importance),
-            Route("/studies/{name}/trials", self.trials),
-            Route("/studies/{name}/verdict", self.verdict),
-            Route("/recommend", self.recommend),
-            Route("/teachers", self.teachers),
-        ]
+        return [Route(path, getattr(self, _handler(path))) for path in ADDRESSES]
 
     def health(self, request: Request) -> JSONResponse:
         """Tell that the database can be read."""
@@ -51,7 +44,7 @@ class Documents:
 
     async def best(self, request: Request) -> JSONResponse:
         """Answer with the best temperature per setup."""
-        name, asked = await self._question(request, "by", "where", "level", "tolerance")
+        name, asked = await self._question(request, "/studies/{name}/best")
         answer = await self._library.best(
             name, by=asked.by, where=asked.where, level=asked.level, tolerance=asked.tolerance
         )
@@ -59,7 +52,7 @@ class Documents:
 
     async def compare(self, request: Request) -> JSONResponse:
         """Answer whether the best temperature depends on a factor."""
-        name, asked = await self._question(request, "factor", "where", "level")
+        name, asked = await self._question(request, "/studies/{name}/compare")
         if asked.factor is None:
             raise RequestError("`factor` is missing: the factor whose levels are compared, as PATH.")
         comparison = await self._library.compare(name, asked.factor, where=asked.where, level=asked.level)
@@ -67,24 +60,24 @@ class Documents:
 
     async def importance(self, request: Request) -> JSONResponse:
         """Answer what accuracy depends on: parameters, pairs of them, and factors."""
-        name, asked = await self._question(request, "where", "level")
+        name, asked = await self._question(request, "/studies/{name}/importance")
         found = await self._library.importance(name, where=asked.where, level=asked.level)
         return JSONResponse(found.to_dict())
 
     async def forecast(self, request: Request) -> JSONResponse:
         """Tell which setups are decided, and about how many more trials the others need."""
-        name, asked = await self._question(request, "where", "regret")
+        name, asked = await self._question(request, "/studies/{name}/forecast")
         found = await self._library.forecast(name, where=asked.where, regret=asked.regret)
         return JSONResponse(found.to_dict())
 
     async def verdict(self, request: Request) -> JSONResponse:
         """Tell which of the study's claims are confirmed, reversed or not resolved."""
-        name, _ = await self._question(request)
+        name, _ = await self._question(request, "/studies/{name}/verdict")
         return JSONResponse((await self._library.verdict(name)).to_dict())
 
     async def recommend(self, request: Request) -> JSONResponse:
         """Answer for a setup that need not have been run, from what was."""
-        asked = read_question(request.query_params, ("set", "study", "level", "tolerance"))
+        asked = read_question(request.query_params, ADDRESSES["/recommend"].parameters)
         if asked.setup is None:
             raise RequestError("`set` is missing: a value of the setup, as PATH=VALUE.")
         found = await self._library.recommend(
@@ -93,20 +86,51 @@ class Documents:
         return JSONResponse(found.to_dict())
 
     async def trials(self, request: Request) -> Response:
-        """List a study's trials."""
-        name, _ = await self._question(request)
-        return Response(await self._library.trials(name), media_type="application/json")
+        """List a study's trials: all of them, or a part that names the next one."""
+        name, asked = await self._question(request, "/studies/{name}/trials")
+        if asked.limit is None and (asked.offset or asked.state):
+            raise RequestError("`limit` is missing: at most how many trials, beside `offset` and `state`.")
+        if asked.limit is None:
+            await self._check_length(name)
+            return Response(await self._library.trials(name), media_type="application/json")
+        query = TrialQuery(state=asked.state, limit=asked.limit, offset=asked.offset)
+        found = await run_in_threadpool(self._library.trial_page, name, query)
+        headers = {"X-Total-Count": str(found.total)}
+        if asked.offset + asked.limit < found.total:
+            following = request.url.include_query_params(offset=asked.offset + asked.limit)
+            headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+        return JSONResponse([trial.to_dict() for trial in found.trials], headers=headers)
+
+    async def _check_length(self, name: str) -> None:
+        found = await run_in_threadpool(self._library.trial_page, name, TrialQuery(limit=1))
+        if found.total > MOST_TRIALS:
+            raise RequestError(
+                f"`limit` must be given for more than {MOST_TRIALS:,} trials; {name!r} has {found.total:,}. "
+                f"Ask for parts: ?limit={MOST_TRIALS}&offset=0."
+            )
+
+    def openapi(self, request: Request) -> JSONResponse:
+        """Describe these addresses."""
+        read_question(request.query_params, ())
+        return JSONResponse(openapi_document(API, version("kdsearch-hpo")))
 
     def teachers(self, request: Request) -> JSONResponse:
         """List the teachers."""
         read_question(request.query_params, ())
         return JSONResponse([teacher.to_dict() for teacher in self._library.teachers()])
 
-    async def _question(self, request: Request, *allowed: str) -> tuple[str, Question]:
+    async def _question(self, request: Request, path: str) -> tuple[str, Question]:
         """Return the study that is asked about, which exists, and what is asked."""
+        allowed = ADDRESSES[path].parameters
         asked = read_question(request.query_params, allowed)  # first: it takes no database
         study = await run_in_threadpool(self._library.study, _name(request))
         return study.name, asked
+
+
+def _handler(path: str) -> str:
+    """Return the name of the method that answers a path: its last word."""
+    last = path.rsplit("/", 1)[-1]
+    return "study" if last == "{name}" else last.removesuffix(".json")
 
 
 def _name(request: Request) -> Any:

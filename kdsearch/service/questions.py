@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from starlette.datastructures import QueryParams
 
 from kdsearch.errors import RequestError
+from kdsearch.service.openapi import MOST_TRIALS, STATES
 from kdsearch.spec import parse_levels
 
 _Default = TypeVar("_Default", bound=float | None)
@@ -30,6 +31,9 @@ class Question:
     factor: str | None = None
     setup: dict[str, Any] | None = None
     studies: tuple[str, ...] | None = None
+    limit: int | None = None
+    offset: int = 0
+    state: str | None = None
 
 
 def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
@@ -56,6 +60,9 @@ def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
         factor=query.get("factor"),
         setup=_assignments(query, "set"),
         studies=tuple(query.getlist("study")) or None,
+        limit=whole_number(query, "limit", None, low=1, high=MOST_TRIALS),
+        offset=whole_number(query, "offset", 0, low=0, high=10**9),
+        state=choice(query, "state", STATES, None),
     )
 
 

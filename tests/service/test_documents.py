@@ -112,7 +112,9 @@ def test_an_unknown_study_is_not_found_and_the_known_ones_are_named(client, addr
         ("/compare", "`factor` is missing"),
         ("/compare?factor=optimizer.lr", "Factors: optimizer.name"),
         ("/importance?factor=optimizer.name", "Known: level, where."),
-        ("/trials?state=failed", "There is none here."),
+        ("/trials?state=failed", "`limit` is missing"),
+        ("/trials?limit=0", "`limit` must be a whole number from 1 to 10000, got '0'"),
+        ("/trials?limit=5&state=lost", "`state` must be one of complete, pruned, failed, running, waiting"),
     ],
 )
 def test_a_wrong_parameter_is_named_with_what_is_allowed(client, address, said):

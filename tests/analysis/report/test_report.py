@@ -48,7 +48,7 @@ class Page(HTMLParser):
         self._open.pop()
 
     def handle_data(self, data):
-        tag, given = self._open[-1] if self._open else ("", {})
+        tag, _ = self._open[-1] if self._open else ("", {})
         if tag == "script":
             self.scripts.append(data)
         elif tag in ("h1", "h2"):
