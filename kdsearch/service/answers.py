@@ -44,9 +44,10 @@ _MOST_WAITING = 100
 _KEPT = 64
 
 _REST = 4
-"""An answer of older trials is renewed after so many times what it took: a fifth of a core at most."""
+"""An answer of older trials rests for so many times the CPU seconds that it took beyond the first."""
 
 _LEAST_REST_S = 1.0
+"""What takes a CPU second or less is renewed so soon that a page follows its study within 3 seconds."""
 _PROGRAM = "import sys; from kdsearch.service.worker import main; main(*map(int, sys.argv[1:]))"
 
 
@@ -59,18 +60,18 @@ class Kept:
         answer: The answer; None where there is an error.
         error: Why it can't be answered.
         at: When it was answered, in seconds of `time.monotonic`.
-        took_s: How long that took by the clock.
+        cpu_s: The CPU seconds that it took.
     """
 
     evidence: Hashable
     answer: Any
     error: Exception | None
     at: float
-    took_s: float
+    cpu_s: float
 
     def has_rested(self) -> bool:
         """Return whether it may be renewed: what is asked all the time must not take the cores that train."""
-        return time.monotonic() - self.at >= max(_LEAST_REST_S, _REST * self.took_s)
+        return time.monotonic() - self.at >= max(_LEAST_REST_S, _REST * (self.cpu_s - 1))
 
 
 class Answers:
@@ -160,7 +161,6 @@ class Answers:
             self._waiting.pop(task, None)
             self._computing.add(task)
             self.n_computed += 1
-        begin = time.monotonic()
         try:
             outcome = self._computed(task)
         finally:
@@ -168,9 +168,8 @@ class Answers:
                 self._computing.discard(task)
         error = _error(outcome)
         if evidence is not None and not isinstance(outcome.answer, bytes):
-            end = time.monotonic()
             known = evidence if outcome.evidence is None else outcome.evidence
-            self._keep(task, Kept(known, outcome.answer, error, end, end - begin))
+            self._keep(task, Kept(known, outcome.answer, error, time.monotonic(), outcome.cpu_s))
         if error is not None:
             raise error
         return outcome.answer
@@ -189,7 +188,7 @@ class Answers:
         except (EOFError, OSError, TimeoutError):  # it ended by its limit, or was killed
             self._end(process)
             reason = f"it takes more than the {self._limits[0]} CPU seconds of one answer, or was ended."
-            return Outcome("too large", reason=reason)
+            return Outcome("too large", reason=reason, cpu_s=float(self._limits[0]))
         self._idle.put(process)
         return outcome
 

@@ -25,6 +25,7 @@ from kdsearch.storage import (
 )
 
 _LINES = 6
+_OPEN = ("running", "waiting")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,12 @@ def evidence(database: Database, study: str) -> Hashable:
     studies = (study, *load_spec_of(database, study).search.warm_start)
     now = load_study(database, study)
     told = now.state, now.why, now.driver and now.driver.pid
-    return told, tuple(load_mark(database, name) for name in studies)
+    return told, tuple(_of_ended(load_mark(database, name)) for name in studies)
+
+
+def _of_ended(mark: Any) -> Hashable:
+    """Return a study's mark without its trials in training: no answer depends on how far they are."""
+    return mark and tuple(part for part in mark if not (isinstance(part, tuple) and part[0] in _OPEN))
 
 
 def compute(database: Database, task: Task) -> tuple[Hashable, Any]:

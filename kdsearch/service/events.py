@@ -25,6 +25,9 @@ MOST_STREAMS = 100
 _LOOK_S = 0.5
 """A page is to change within 3 seconds of a trial's end, most of which the answer takes."""
 
+_FULL_LOOK_S = 5.0
+"""How a study is may change without a trial: its driver may have died."""
+
 _LIFE_S = 600.0
 """A stream ends after so long; a browser opens it again by itself."""
 
@@ -66,12 +69,12 @@ class Events:
         asked = read_question(filled(request), ("by", "where", "level", "tolerance"))
         spec = await run_in_threadpool(self._library.spec, name)
 
-        async def news() -> dict[str, Any]:
+        async def news() -> tuple[dict[str, Any], bool]:
             latest = await self._pages.answers(name, asked)
             html = await run_in_threadpool(rendered_standing, self._library, latest, spec)
-            return {"standing": html, "mark": answer_mark(latest)}
+            return {"standing": html, "mark": answer_mark(latest)}, latest.is_current
 
-        return self._stream(request, news)
+        return self._stream(request, self._seldom(name, news))
 
     async def trials(self, request: Request) -> StreamingResponse:
         """Tell that a study's trials have changed."""
@@ -93,6 +96,26 @@ class Events:
             return {"mark": answer_mark(await self._pages.recommended(name, setup))}
 
         return self._stream(request, news)
+
+    def _seldom(self, study: str, news: Callable[[], Awaitable[tuple[dict[str, Any], bool]]]) -> _News:
+        """Return the same news, looked for in full only when a trial has changed, or at times.
+
+        Args:
+            study: The study.
+            news: Looks for them, and says whether they are of all trials that there are.
+        """
+        seen: tuple[str, dict[str, Any], bool, float] | None = None
+
+        async def sparing() -> dict[str, Any]:
+            nonlocal seen
+            mark = await run_in_threadpool(self._library.trials_mark, study)
+            if seen and seen[0] == mark and seen[2] and time.monotonic() - seen[3] < _FULL_LOOK_S:
+                return seen[1]
+            found, is_current = await news()
+            seen = mark, found, is_current, time.monotonic()
+            return found
+
+        return sparing
 
     def _stream(self, request: Request, news: _News) -> StreamingResponse:
         if self._n_open >= MOST_STREAMS:

@@ -188,11 +188,8 @@ def _fields(trial: TrialRow) -> list[tuple[str, str]]:
         ("seed", str(trial.seed)),
         ("seconds", _number(trial.seconds)),
         ("device", trial.device or NOTHING),
-        (
-            "pack",
-            " ".join(filter(None, [trial.pack, f"of {trial.pack_size}" if trial.pack_size else None]))
-            or NOTHING,
-        ),
+        ("pack", trial.pack or NOTHING),
+        ("students in the pack", str(trial.pack_size or NOTHING)),
         ("trained by", trial.executor or NOTHING),
     ]
 

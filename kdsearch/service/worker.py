@@ -19,12 +19,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended: with an answer and the evidence it is of, or why not."""
+    """How a task ended: with an answer and the evidence it is of, or why not; what it took."""
 
     kind: Literal["answered", "wrong request", "failed", "too large"]
     answer: Any = None
     evidence: Hashable = None
     reason: str = ""
+    cpu_s: float = 0.0
 
 
 class Worker:
@@ -50,7 +51,9 @@ class Worker:
             if told is None:
                 _log.exception("%s of %r failed", task.kind, task.study)
             return Outcome("failed", reason=str(told or f"{type(error).__name__}: {error}"))
-        return Outcome("answered", answer, evidence)
+        took = resource.getrusage(resource.RUSAGE_SELF)
+        cpu_s = took.ru_utime + took.ru_stime - used.ru_utime - used.ru_stime
+        return Outcome("answered", answer, evidence, cpu_s=cpu_s)
 
     def _database(self, task: Task) -> Database:
         place = task.url, task.file
