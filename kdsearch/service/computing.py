@@ -57,11 +57,13 @@ class StudyAnswers:
     """The part of a study's page that tells its answers.
 
     Attributes:
-        html: It, as HTML.
+        headline: The answer in words, which stands first.
+        html: The rest of it, as HTML.
         decided: How many setups are decided.
         setups: How many there are.
     """
 
+    headline: str
     html: str
     decided: int
     setups: int
@@ -148,11 +150,12 @@ def _page(
     if by or where:
         asked = {"by": by, "where": where, "level": level, "tolerance": tolerance}
         answer = _best(database, study, **asked).of_study(findings.study)
+    first, *rest = summary(findings)
     html = (
         page_templates("kdsearch.service")
         .get_template("answers.html")
         .render(
-            summary=summary(findings),
+            summary=rest,
             by=by,
             where=where,
             answer=answer_table(answer),
@@ -164,7 +167,7 @@ def _page(
         )
     )
     decided = sum(found.forecast is not None and found.forecast.decided for found in findings.answer.setups)
-    return StudyAnswers(html, decided, len(findings.answer.setups))
+    return StudyAnswers(first, html, decided, len(findings.answer.setups))
 
 
 def _what_if(database: Database, study: str, *, setup: Mapping[str, Any]) -> Any:

@@ -85,7 +85,7 @@ async function renew() {
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    ["standing", "answer"].forEach((id) => put(id, fresh.getElementById(id)));
+    ["headline", "standing", "answer"].forEach((id) => put(id, fresh.getElementById(id)));
     say(fresh.getElementById("liveness")?.textContent ?? "");
   } finally {
     fetching = false;
