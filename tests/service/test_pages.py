@@ -3,6 +3,8 @@ import time
 
 import pytest
 
+from kdsearch.storage import load_study, open_database
+
 SCRIPT = re.compile(r"<script([^>]*)>(.*?)</script>", re.DOTALL)
 
 
@@ -117,3 +119,22 @@ def test_a_study_without_a_finished_trial_says_so(tmp_path, store, connect):
     assert page.status_code == 200
     assert "0 of 16 trials finished (none yet)" in page.text
     assert "too few trials" in page.text
+
+
+def test_an_older_answer_is_shown_at_once_and_renewed(tmp_path, store, connect):
+    url = f"sqlite:///{tmp_path}/aging.db"
+    store(url, per_setup=6)
+    client = connect(url)
+    before = answered(client, "/studies/demo").text
+    assert "Up to date." in before
+    store(url, per_setup=8)  # opened again and gone on with
+    with open_database(url) as database:
+        n_now = load_study(database, "demo").progress.complete
+    assert n_now > 10
+    seen = client.get("/studies/demo").text
+    assert f"{n_now} complete" in seen or "being renewed" in seen
+    for _ in range(600):
+        if f"{n_now} complete" in (seen := client.get("/studies/demo").text):
+            break
+        time.sleep(0.2)
+    assert f"{n_now} complete" in seen
