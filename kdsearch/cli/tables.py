@@ -173,7 +173,8 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     if budgets := [f"{plan[name]:g} {unit}" for name, unit in units.items() if plan[name]]:
         say(f"no new pack once the study has taken {' or '.join(budgets)}, earlier runs included")
     splits = f", on {plan['splits']} splits" if plan["splits"] > 1 else ""
-    say(f"{len(plan['teachers'])} teachers are trained first, each once{splits}")
+    if plan["teachers"]:
+        say(f"{len(plan['teachers'])} teachers are trained first, each once{splits}")
     say(luck_text(plan["luck"]))
     anew = ", and as much for each draw of views" if "views" in plan["luck"] else ""
     for kind in plan["packs_take"]:

@@ -28,6 +28,7 @@ from kdsearch.analysis.report.drawing import (
     draw_response,
 )
 from kdsearch.analysis.report.headline import headline
+from kdsearch.analysis.report.study_words import epochs_text, training_sentence
 from kdsearch.analysis.report.tables import (
     Table,
     effect_table,
@@ -202,9 +203,7 @@ def summary(findings: Findings) -> list[str]:
     return [
         headline(findings.answer),
         f"Which distillation temperature is best in {owed}, and how sure is that?",
-        f"{_levels(spec, 'student.arch')} learns from {_levels(spec, 'teacher.arch')} on "
-        f"{_levels(spec, 'dataset.name')}; objective {_levels(spec, 'objective.name')}. "
-        f"Every student was given {_levels(spec, 'training.epochs')} epochs; "
+        f"{training_sentence(spec)} Every student was given {epochs_text(spec)} epochs; "
         "only trials that ran all of them compete.",
         f"{_progress(spec, findings.trials)} Searched in each setup: {_searched(spec)}.",
         *(f"Widened after {w.trials} complete trials: {w}." for w in findings.study.widened),
@@ -294,11 +293,6 @@ def _evenly(items: Sequence[_Item], most: int) -> list[_Item]:
     if len(items) <= most:
         return list(items)
     return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
-
-
-def _levels(spec: StudySpec, path: str) -> str:
-    texts = [value_text(level) for level in spec.setup.get(path, (spec.value_at(path),))]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} or {texts[-1]}"
 
 
 def _progress(spec: StudySpec, trials: Sequence[TrialRow]) -> str:

@@ -19,10 +19,10 @@ from kdsearch.analysis.report.contents import (
 )
 from kdsearch.analysis.report.output_files import write_output
 from kdsearch.analysis.report.pages import TEMPLATES, page_templates
+from kdsearch.analysis.report.study_words import shown_document
 from kdsearch.analysis.report.tables import answer_table, forecast_table, teacher_table
 from kdsearch.analysis.report.verdict_tables import verdict_table
 from kdsearch.errors import RequestError
-from kdsearch.spec import spec_document
 from kdsearch.storage import Database
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -69,7 +69,7 @@ def report_html(findings: Findings, *, written: datetime) -> str:
         verdicts=findings.verdicts and verdict_table(findings.verdicts),
         sections=figure_sections(findings),
         teachers=teacher_table(findings.teachers),
-        spec=yaml.safe_dump(spec_document(findings.spec), sort_keys=False, allow_unicode=True),
+        spec=yaml.safe_dump(shown_document(findings.spec), sort_keys=False, allow_unicode=True),
         written=f"{written:%Y-%m-%d %H:%M} UTC",
         versions=_versions(findings.runs),
         style=Markup((TEMPLATES / "style.css").read_text()),  # noqa: S704 - ours

@@ -96,7 +96,7 @@ class _Column:
 
 
 def _that_fit(columns: Sequence[_Column], width: int) -> list[_Column]:
-    """Return the columns that fit side by side, those of most worth first; none if the needed ones don't."""
+    """Return the columns of most worth that fit side by side; none where the needed ones don't."""
     ranked = sorted(columns, key=lambda column: -column.heading.worth)
     kept: list[_Column] = []
     for column in ranked:

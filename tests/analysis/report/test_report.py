@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 from kdsearch.analysis import best, compare, importance, response_curves
 from kdsearch.analysis.report.contents import Findings, learning_sample, load_findings
 from kdsearch.analysis.report.file import report_html, write_report
+from kdsearch.analysis.report.study_words import shown_document
 from kdsearch.errors import RequestError
 from kdsearch.spec import TEMPERATURE
 from kdsearch.storage import Progress, StudyRecord, StudySummary, open_database
@@ -126,6 +128,41 @@ def test_a_report_says_what_was_done(findings):
         "objective.temperature",
     ):
         assert said in text
+
+
+@pytest.mark.parametrize(
+    ("trainer", "said"),
+    [
+        ("mine:train", "Students are trained by mine:train; setups of width 8 or 16; options depth 3."),
+        (
+            {"command": "python t.py -T {objective.temperature} --width {options.width}"},
+            "Students are trained by the command python t.py -T {objective.temperature} --width {options.width}; ",
+        ),
+        ("kdsearch.runs:none", "The runs were imported; setups of width 8 or 16; options depth 3."),
+    ],
+)
+def test_an_own_trainer_is_described_by_what_it_is_given(make_spec, make_trials, findings, trainer, said):
+    spec = make_spec(
+        {"options.width": [8, 16]},
+        trainer=trainer,
+        options={"depth": 3, "width": 8},
+        tune={TEMPERATURE: {"low": 1, "high": 40, "log": True}},
+    )
+    trials = make_trials(spec)
+    told = replace(findings, spec=spec, trials=trials, answer=best(spec, trials), study=summary_of(spec))
+    text = " ".join(Page(report_html(told, written=NOW)).text.split())
+    assert said in text
+    assert "options: depth: 3 width: 8" in text
+    for foreign in ("convnet", "digits", "teacher:", "student:"):
+        assert foreign not in text
+
+
+def test_what_the_study_file_says_of_a_section_is_shown_of_an_own_trainer_too(make_spec):
+    spec = make_spec(trainer="mine:train", dataset={"name": "CIFAR10"}, teacher={"arch": "resnet18"})
+    shown = shown_document(spec)
+    assert (shown["dataset"]["name"], shown["teacher"]["arch"]) == ("CIFAR10", "resnet18")
+    assert "student" not in shown
+    assert shown["optimizer"], "it is a factor"
 
 
 def test_texts_from_the_study_are_never_markup(make_spec, make_trials):
