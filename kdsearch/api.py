@@ -6,26 +6,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdsearch.analysis import BestAnswer, Comparison, Importance, best, compare, importance
-from kdsearch.analysis.questions.best import best_of
-from kdsearch.analysis.questions.forecast import Forecast, forecast
+from kdsearch.analysis import BestAnswer, Comparison, Importance
+from kdsearch.analysis.questions.forecast import Forecast
 from kdsearch.analysis.questions.recommendation import Recommendation, recommend_from
-from kdsearch.analysis.questions.verdicts import VerdictAnswer, verdicts
+from kdsearch.analysis.questions.verdicts import VerdictAnswer
 from kdsearch.analysis.report.flat_rows import trial_row
-from kdsearch.analysis.response.earlier import load_earlier, load_prior
-from kdsearch.analysis.response.fitted import curves_of, fit_response
+from kdsearch.analysis.response.earlier import load_earlier
 from kdsearch.analysis.shown import frame_of
+from kdsearch.analysis.stored_study import StoredStudy
 from kdsearch.spec import Claim, Setup, StudySpec, load_spec
 from kdsearch.storage import (
     Database,
     StudySummary,
-    TrialColumns,
-    TrialRow,
-    load_columns,
-    load_slots,
     load_spec_of,
     load_study,
-    load_trials,
     open_database,
 )
 
@@ -106,12 +100,27 @@ def recommend(
 
 
 class Study:
-    """A study's answers and trials. Reads the database anew at each call; never writes."""
+    """A study's answers and trials. Reads the database anew at each call; never writes.
+
+    Answers print as tables, show themselves in notebooks, and have `to_frame()` for pandas.
+    """
 
     def __init__(self, database: Database, name: str) -> None:
         self.name = name
         self._database = database
-        load_spec_of(database, name)  # tells now where there is no such study
+        load_spec_of(database, name)  # raises now where there is no such study
+
+    def __repr__(self) -> str:
+        done = self.summary().progress
+        return (
+            f"<Study {self.name}: {self.summary().state}, {done.finished} of {done.target} trials finished>"
+        )
+
+    def _repr_html_(self) -> str:
+        from kdsearch.analysis.report.inks import html_of
+        from kdsearch.analysis.report.listings import studies_table
+
+        return f"{html_of(studies_table([self.summary()]))}\n{self.best()._repr_html_()}"
 
     @property
     def spec(self) -> StudySpec:
@@ -125,62 +134,41 @@ class Study:
         level: float = 0.9,
         tolerance: float = 0.005,
     ) -> BestAnswer:
-        """Return the best temperature per setup, or per combination of the factors in `by`."""
-        spec = self.spec
-        answer = best(
-            spec,
-            self._columns(),
-            earlier=load_prior(self._database, spec),
-            by=by,
-            where=where,
-            level=level,
-            tolerance=tolerance,
-            slots=load_slots(self._database, self.name),
-        )
-        return answer.of_study(self.summary())
+        """Return the best temperature per setup, or per combination of the factors in `by`.
+
+        Args:
+            by: Factors to answer for, averaging the accuracy over the others.
+            where: Levels of factors to which the answers are restricted.
+            level: Probability of the intervals.
+            tolerance: Accuracy that may be lost for a temperature to be called near-optimal.
+
+        Raises:
+            RequestError: A factor or a level does not belong to the study.
+        """
+        return self._stored().best(by=by, where=where, level=level, tolerance=tolerance)
 
     def compare(self, factor: str, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Comparison:
         """Return whether the best temperature depends on a factor."""
-        spec = self.spec
-        earlier = load_prior(self._database, spec)
-        return compare(spec, self._columns(), factor, earlier=earlier, where=where, level=level)
+        return self._stored().compare(factor, where=where, level=level)
 
     def forecast(self, regret: float | None = None, where: Mapping[str, Any] | None = None) -> Forecast:
         """Return which setups are decided, and about how many more trials and hours the others need.
 
         Where `regret` is None, the study's own target holds, as in `best`.
         """
-        spec = self.spec
-        found = forecast(
-            spec,
-            self._columns(),
-            earlier=load_prior(self._database, spec),
-            regret=regret,
-            where=where,
-            slots=load_slots(self._database, self.name),
-        )
-        return found.of_study(spec, self.summary())
+        return self._stored().forecast(regret=regret, where=where)
 
     def importance(self, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Importance:
         """Return what share of accuracy's variation parameters, pairs of them and factors explain."""
-        spec = self.spec
-        earlier = load_prior(self._database, spec)
-        return importance(spec, self._columns(), earlier=earlier, where=where, level=level)
+        return self._stored().importance(where=where, level=level)
 
     def verdict(self, claims: Sequence[Claim] | None = None) -> VerdictAnswer:
         """Return what the study says of the claims written with it, or of some that were written since."""
-        spec = self.spec
-        return verdicts(
-            spec,
-            self._columns(),
-            earlier=load_prior(self._database, spec),
-            claims=claims,
-            slots=load_slots(self._database, self.name),
-        )
+        return self._stored().verdict(claims)
 
     def trials(self) -> "pd.DataFrame":
         """Return every trial, one row each; setup and parameters have a column for each path."""
-        return frame_of([trial_row(row) for row in self._rows()])
+        return frame_of([trial_row(row) for row in self._stored().rows])
 
     def summary(self) -> StudySummary:
         """Return how the study is and why, its progress, and the hours it took."""
@@ -190,10 +178,17 @@ class Study:
         """Return the figure of accuracy over temperature, for one setup or for all."""
         from kdsearch.analysis.report.plots import plot_response
 
-        spec, rows = self.spec, self._rows()
-        response = fit_response(spec, rows, earlier=load_prior(self._database, spec))
-        curves = [curve for curve in curves_of(response) if setup in (None, curve.setup)]
-        return plot_response(curves, rows, best_of(response, rows))
+        stored = self._stored()
+        rows = stored.rows
+        curves = [curve for curve in stored.curves() if setup in (None, curve.setup)]
+        return plot_response(curves, rows, stored.best())
+
+    def figures(self) -> "dict[str, go.Figure]":
+        """Return every figure of the report by its title, the response of accuracy to temperature first."""
+        from kdsearch.analysis.report.contents import figure_sections, load_findings
+
+        sections = figure_sections(load_findings(self._database, self.name))
+        return {section.title: section.figure for section in sections}
 
     def report(self, path: str | Path) -> Path:
         """Write the report, one self-contained HTML file, and return its path."""
@@ -208,8 +203,5 @@ class Study:
 
         return load_optuna_study(self._database, self.name)
 
-    def _columns(self) -> TrialColumns:
-        return load_columns(self._database, self.name)
-
-    def _rows(self) -> list[TrialRow]:
-        return load_trials(self._database, self.name)
+    def _stored(self) -> StoredStudy:
+        return StoredStudy(self._database, self.name)

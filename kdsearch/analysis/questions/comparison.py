@@ -112,6 +112,7 @@ def compare(
     return compare_of(response, factor, where=where, level=level)
 
 
+@one_blas_thread
 def compare_of(
     response: Response, factor: str, *, where: Mapping[str, Any] | None = None, level: float = 0.9
 ) -> Comparison:

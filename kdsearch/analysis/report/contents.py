@@ -7,9 +7,9 @@ from typing import Any, TypeAlias, TypeVar
 from sqlalchemy import select
 
 from kdsearch.analysis.labels import factor_label, setup_names, value_text, varied_factors
-from kdsearch.analysis.questions.best import BestAnswer, best_of
-from kdsearch.analysis.questions.comparison import Comparison, compare_of
-from kdsearch.analysis.questions.importance import Importance, importance_of
+from kdsearch.analysis.questions.best import BestAnswer
+from kdsearch.analysis.questions.comparison import Comparison
+from kdsearch.analysis.questions.importance import Importance
 from kdsearch.analysis.questions.outcomes import (
     TemperatureBand,
     belongs_to,
@@ -17,7 +17,7 @@ from kdsearch.analysis.questions.outcomes import (
     temperature_of,
     temperature_span,
 )
-from kdsearch.analysis.questions.verdicts import VerdictAnswer, verdicts_of
+from kdsearch.analysis.questions.verdicts import VerdictAnswer
 from kdsearch.analysis.report.drawing import (
     Drawing,
     draw_best_temperatures,
@@ -36,8 +36,8 @@ from kdsearch.analysis.report.tables import (
     outcome_table,
     promised_points,
 )
-from kdsearch.analysis.response.earlier import load_prior
-from kdsearch.analysis.response.fitted import ResponseCurve, curves_of, fit_response
+from kdsearch.analysis.response.fitted import ResponseCurve
+from kdsearch.analysis.stored_study import StoredStudy
 from kdsearch.spec import Choices, Range, Setup, StudySpec
 from kdsearch.spec.luck import luck_text
 from kdsearch.storage import (
@@ -46,11 +46,7 @@ from kdsearch.storage import (
     TeacherRow,
     TrialRow,
     load_epochs,
-    load_slots,
-    load_spec_of,
-    load_study,
     load_teachers,
-    load_trials,
 )
 from kdsearch.storage.rows.queries import study_id
 from kdsearch.storage.sql.tables import StudyTable
@@ -122,25 +118,22 @@ def load_findings(
     Raises:
         RequestError: There is no such study.
     """
-    spec, trials = load_spec_of(database, study), load_trials(database, study)
-    earlier = load_prior(database, spec)
-    now = load_study(database, study)
-    slots = load_slots(database, study)
-    response = fit_response(spec, trials, earlier=earlier)
-    answer = best_of(response, trials, level=level, tolerance=tolerance, slots=slots).of_study(now)
+    stored = StoredStudy(database, study)
+    trials = stored.rows  # first: all questions are then asked of the same trials
+    answer = stored.best(level=level, tolerance=tolerance)
     sample = learning_sample([found.setup for found in answer.setups], trials)
     return Findings(
-        spec,
+        stored.spec,
         trials,
         answer,
-        curves_of(response, level=level),
-        [compare_of(response, factor, level=level) for factor in _factors(answer)],
+        stored.curves(level),
+        [stored.compare(factor, level=level) for factor in _factors(answer)],
         _learning_curves(database, study, sample),
         load_teachers(database, study),
         _runs(database, study),
-        now,
-        importance_of(response, level=level),
-        verdicts_of(response, slots=slots),
+        stored.summary,
+        stored.importance(level=level),
+        stored.verdict(),
     )
 
 

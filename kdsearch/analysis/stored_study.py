@@ -1,0 +1,113 @@
+"""A study of a database, asked: all that its answers are of is read in one place, and once."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from kdsearch.analysis.questions.best import BestAnswer, best_of
+from kdsearch.analysis.questions.comparison import Comparison, compare_of
+from kdsearch.analysis.questions.forecast import Forecast, forecast_of, target_of
+from kdsearch.analysis.questions.importance import Importance, importance_of
+from kdsearch.analysis.questions.verdicts import VerdictAnswer, verdicts_of
+from kdsearch.analysis.response.earlier import EarlierStudy, load_prior
+from kdsearch.analysis.response.fitted import Response, ResponseCurve, curves_of, fit_response
+from kdsearch.spec import Claim, StudySpec
+from kdsearch.storage import (
+    Database,
+    StudySummary,
+    TrialColumns,
+    TrialRow,
+    columns_of,
+    load_columns,
+    load_slots,
+    load_spec_of,
+    load_study,
+    load_trials,
+)
+
+
+class StoredStudy:
+    """A study as it is in a database when it is first asked; ask a new one for what came since.
+
+    Args:
+        database: The open database.
+        name: The study's name.
+
+    Raises:
+        RequestError: There is no such study.
+    """
+
+    def __init__(self, database: Database, name: str) -> None:
+        self._database = database
+        self.name = name
+        self.spec: StudySpec = load_spec_of(database, name)
+
+    @cached_property
+    def summary(self) -> StudySummary:
+        """How the study is and why, its progress, and the hours it took."""
+        return load_study(self._database, self.name)
+
+    @cached_property
+    def rows(self) -> list[TrialRow]:
+        """Every trial by number."""
+        return load_trials(self._database, self.name)
+
+    @cached_property
+    def columns(self) -> TrialColumns:
+        """The trials as columns; of the rows where these are read: a running study grows in between."""
+        return columns_of(self.rows) if "rows" in self.__dict__ else load_columns(self._database, self.name)
+
+    @cached_property
+    def earlier(self) -> list[EarlierStudy]:
+        """The studies that `search.warm_start` names, as far as the database has them."""
+        return load_prior(self._database, self.spec)
+
+    @cached_property
+    def slots(self) -> float:
+        """How many packs ran at the same time."""
+        return load_slots(self._database, self.name)
+
+    @cached_property
+    def response(self) -> Response:
+        """What the trials say, for every question the same."""
+        return fit_response(self.spec, self.columns, earlier=self.earlier)
+
+    def best(
+        self,
+        by: Sequence[str] | None = None,
+        where: Mapping[str, Any] | None = None,
+        level: float = 0.9,
+        tolerance: float = 0.005,
+    ) -> BestAnswer:
+        """Return what `kdsearch.analysis.best` does, with how the study is; `by` may be one factor's path."""
+        answer = best_of(
+            *(self.response, self.columns),
+            by=[by] if isinstance(by, str) else by,
+            where=where,
+            level=level,
+            tolerance=tolerance,
+            slots=self.slots,
+        )
+        return answer.of_study(self.summary)
+
+    def compare(self, factor: str, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Comparison:
+        """Return what `kdsearch.analysis.compare` does."""
+        return compare_of(self.response, factor, where=where, level=level)
+
+    def forecast(self, regret: float | None = None, where: Mapping[str, Any] | None = None) -> Forecast:
+        """Return which setups are decided, and what the others need; None asks for the study's own target."""
+        target = target_of(self.spec) if regret is None else regret
+        found = forecast_of(self.response, regret=target, where=where, slots=self.slots)
+        return found.of_study(self.spec, self.summary)
+
+    def importance(self, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Importance:
+        """Return what `kdsearch.analysis.questions.importance` does."""
+        return importance_of(self.response, where=where, level=level)
+
+    def verdict(self, claims: Sequence[Claim] | None = None) -> VerdictAnswer:
+        """Return what the study says of the claims written with it, or of some that were written since."""
+        return verdicts_of(self.response, claims=claims, slots=self.slots)
+
+    def curves(self, level: float = 0.9) -> list[ResponseCurve]:
+        """Return accuracy over temperature, a curve for each setup."""
+        return curves_of(self.response, level=level)
