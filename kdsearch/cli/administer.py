@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kdsearch.cli.formats import print_document
-from kdsearch.cli.options import format_option, storage_option
+from kdsearch.cli.options import format_option, storage_option, study_argument
 from kdsearch.errors import RunError
 from kdsearch.spec.bounds import LARGEST_COLUMN
 
@@ -45,7 +45,7 @@ def mcp(storage: str, allow_launch: bool) -> None:
 
 
 @click.command()
-@click.argument("study")
+@study_argument
 @storage_option
 def stop(study: str, storage: str) -> None:
     """Ask the live driver to finish its running packs and stop."""
@@ -58,7 +58,7 @@ def stop(study: str, storage: str) -> None:
 
 
 @click.command()
-@click.argument("study")
+@study_argument
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @storage_option
 def delete(study: str, yes: bool, storage: str) -> None:
@@ -74,7 +74,7 @@ def delete(study: str, yes: bool, storage: str) -> None:
 
 
 @click.command()
-@click.argument("study")
+@study_argument
 @click.argument("name")
 @storage_option
 def rename(study: str, name: str, storage: str) -> None:
@@ -119,7 +119,7 @@ def upgrade(storage: str) -> None:
 
 
 @click.command()
-@click.argument("study")
+@study_argument
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @storage_option
 def export(study: str, folder: Path, storage: str) -> None:
@@ -131,7 +131,7 @@ def export(study: str, folder: Path, storage: str) -> None:
 
 
 @click.command()
-@click.argument("study")
+@study_argument
 @click.argument("number", type=click.IntRange(0, LARGEST_COLUMN))
 @storage_option
 @format_option

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kdsearch.cli.completion import factors, study_names
 from kdsearch.cli.options import (
     Interval,
     format_option,
@@ -15,6 +16,7 @@ from kdsearch.cli.options import (
     level_option,
     set_option,
     storage_option,
+    study_argument,
     tolerance_option,
     where_option,
 )
@@ -58,8 +60,13 @@ def _show_studies(found: Sequence["StudySummary"]) -> None:
 
 
 @click.command()
-@click.argument("study")
-@click.option("--by", metavar="PATH,PATH", help="Answer per level of these factors, over all others.")
+@study_argument
+@click.option(
+    "--by",
+    metavar="PATH,PATH",
+    shell_complete=factors,
+    help="Answer per level of these factors, over all others.",
+)
 @where_option
 @level_option
 @tolerance_option
@@ -85,8 +92,14 @@ def best(
 
 
 @click.command()
-@click.argument("study")
-@click.option("--factor", required=True, metavar="PATH", help="The factor whose levels are compared.")
+@study_argument
+@click.option(
+    "--factor",
+    required=True,
+    metavar="PATH",
+    shell_complete=factors,
+    help="The factor whose levels are compared.",
+)
 @where_option
 @level_option
 @storage_option
@@ -105,7 +118,14 @@ def compare(
 
 @click.command()
 @set_option
-@click.option("--study", "studies", multiple=True, metavar="STUDY", help="Draw from this one; default: all.")
+@click.option(
+    "--study",
+    "studies",
+    multiple=True,
+    metavar="STUDY",
+    shell_complete=study_names,
+    help="Draw from this one; default: all.",
+)
 @level_option
 @storage_option
 @formats_option
@@ -122,7 +142,7 @@ def recommend(
 
 
 @click.command()
-@click.argument("study")
+@study_argument
 @click.option(
     "--regret",
     type=Interval(0, 1, min_open=True),
@@ -145,7 +165,7 @@ def forecast(
 
 
 @click.command()
-@click.argument("study")
+@study_argument
 @where_option
 @level_option
 @storage_option
@@ -165,7 +185,7 @@ LAST_TRIALS = 200
 
 
 @click.command()
-@click.argument("study")
+@study_argument
 @storage_option
 @click.option(
     "--format",
@@ -233,7 +253,7 @@ def teachers(storage: str, output: str) -> None:
 
 
 @click.command()
-@click.argument("study")
+@study_argument
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The HTML file to write.")
 @storage_option
 def report(study: str, out: Path, storage: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from kdsearch.cli.completion import levels, study_names
 from kdsearch.spec import parse_levels
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -18,6 +19,7 @@ storage_option = click.option(
     metavar="URL",
     help="The database; also from KDSEARCH_STORAGE.",
 )
+study_argument = click.argument("study", shell_complete=study_names)
 format_option = click.option(
     "--format",
     "output",
@@ -69,6 +71,7 @@ def where_option(function: F) -> F:
         "--where",
         multiple=True,
         metavar="PATH=VALUE",
+        shell_complete=levels,
         callback=lambda context, parameter, texts: parse_where(texts),
         help="Only setups with this level of a factor; may be given several times.",
     )

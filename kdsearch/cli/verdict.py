@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kdsearch.cli.formats import print_as
-from kdsearch.cli.options import formats_option, storage_option
+from kdsearch.cli.options import formats_option, storage_option, study_argument
 from kdsearch.cli.tables import print_notes, print_table
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("study")
+@study_argument
 @click.option(
     "--claims",
     "file",
