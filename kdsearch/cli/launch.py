@@ -97,10 +97,11 @@ def _run(spec: StudySpec, storage: str, address: str | None, takeover: bool, out
 
     from kdsearch.api import open_study
     from kdsearch.cli.progress import Display, discard
+    from kdsearch.cli.stopping import InterruptEcho
     from kdsearch.schedule.launch import launch_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with Display(spec) as display:
+    with Display(spec) as display, InterruptEcho(display.interrupted):
         ending = launch_study(spec, storage, address=address, takeover=takeover, watch=display)
     if ending == "interrupted":
         raise KeyboardInterrupt

@@ -86,6 +86,11 @@ class Display:
             self._show(self._line())
         self._drawn = time.monotonic()
 
+    def interrupted(self) -> None:
+        """Say that Ctrl-C was heard."""
+        with self._or_unseen():
+            self._console.print(f"{self._spec.name}: stopping; all that was measured is kept …")
+
     def _show(self, line: str) -> None:
         if self._console.is_terminal:
             self._live.update(self._picture(), refresh=True)
