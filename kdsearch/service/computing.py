@@ -5,20 +5,17 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kdsearch.analysis import best, compare, importance
-from kdsearch.analysis.questions.forecast import forecast
 from kdsearch.analysis.questions.heat import heat_map
 from kdsearch.analysis.questions.recommendation import recommend_from
-from kdsearch.analysis.questions.verdicts import verdicts
 from kdsearch.analysis.report.contents import coupling, figure_sections, load_findings, reading, summary
 from kdsearch.analysis.report.pages import page_templates
 from kdsearch.analysis.report.tables import answer_lines, answer_table, forecast_table
-from kdsearch.analysis.response.earlier import EarlierStudy, load_earlier, load_prior
+from kdsearch.analysis.report.verdict_tables import verdict_table
+from kdsearch.analysis.response.earlier import load_earlier
+from kdsearch.analysis.stored_study import StoredStudy
 from kdsearch.storage import (
     Database,
-    load_columns,
     load_mark,
-    load_slots,
     load_spec_of,
     load_study,
     load_trials,
@@ -89,35 +86,27 @@ def compute(database: Database, task: Task) -> tuple[Hashable, Any]:
 
 
 def _best(database: Database, study: str, **asked: Any) -> Any:
-    slots = load_slots(database, study)
-    spec, trials = _known(database, study)
-    return best(spec, trials, **asked, earlier=_prior(database, study), slots=slots)
+    return StoredStudy(database, study).best(**asked)
 
 
 def _lines(database: Database, study: str, **asked: Any) -> list[str]:
-    return answer_lines(_best(database, study, **asked).of_study(load_study(database, study)), most=_LINES)
+    return answer_lines(_best(database, study, **asked), most=_LINES)
 
 
 def _forecast(database: Database, study: str, **asked: Any) -> Any:
-    slots = load_slots(database, study)
-    spec, trials = _known(database, study)
-    return forecast(spec, trials, **asked, earlier=_prior(database, study), slots=slots)
+    return StoredStudy(database, study).forecast(**asked)
 
 
-def _compare(database: Database, study: str, *, factor: str, **asked: Any) -> Any:
-    spec, trials = _known(database, study)
-    return compare(spec, trials, factor, **asked, earlier=_prior(database, study))
+def _compare(database: Database, study: str, **asked: Any) -> Any:
+    return StoredStudy(database, study).compare(**asked)
 
 
 def _importance(database: Database, study: str, **asked: Any) -> Any:
-    spec, trials = _known(database, study)
-    return importance(spec, trials, **asked, earlier=_prior(database, study))
+    return StoredStudy(database, study).importance(**asked)
 
 
 def _verdict(database: Database, study: str) -> Any:
-    slots = load_slots(database, study)
-    spec, trials = _known(database, study)
-    return verdicts(spec, trials, earlier=_prior(database, study), slots=slots)
+    return StoredStudy(database, study).verdict()
 
 
 def _recommend(
@@ -149,7 +138,7 @@ def _page(
     answer = findings.answer
     if by or where:
         asked = {"by": by, "where": where, "level": level, "tolerance": tolerance}
-        answer = _best(database, study, **asked).of_study(findings.study)
+        answer = _best(database, study, **asked)
     first, *rest = summary(findings)
     html = (
         page_templates("kdsearch.service")
@@ -162,6 +151,7 @@ def _page(
             heat=heat_map(answer),
             reading=reading(answer),
             forecast=forecast_table(findings.answer),
+            verdicts=findings.verdicts and verdict_table(findings.verdicts),
             coupling=coupling(findings.comparisons),
             sections=figure_sections(findings),
         )
@@ -172,14 +162,6 @@ def _page(
 
 def _what_if(database: Database, study: str, *, setup: Mapping[str, Any]) -> Any:
     return recommend_from(load_earlier(database, (study,)), setup)
-
-
-def _known(database: Database, study: str) -> tuple[Any, Any]:
-    return load_spec_of(database, study), load_columns(database, study)
-
-
-def _prior(database: Database, study: str) -> list[EarlierStudy]:
-    return load_prior(database, load_spec_of(database, study))
 
 
 KINDS: Mapping[str, Callable[..., Any]] = {

@@ -11,6 +11,14 @@ from kdsearch.storage import StudyRecord, open_database
 from kdsearch.trial import TrialResult
 
 PER_SETUP = 8
+CLAIM = {
+    "says": "sgd wants a higher temperature than adamw",
+    "quantity": "best_temperature",
+    "factor": "optimizer.name",
+    "levels": ["adamw", "sgd"],
+    "direction": "higher",
+    "at_least": 1.5,
+}
 
 
 def store_study(url: str, name: str = "demo", per_setup: int = PER_SETUP) -> None:
@@ -21,6 +29,7 @@ def store_study(url: str, name: str = "demo", per_setup: int = PER_SETUP) -> Non
             "setup": {"optimizer.name": ["sgd", "adamw"]},
             "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
             "search": {"trials": 2 * PER_SETUP},
+            "claims": [CLAIM],
         }
     )
     with open_database(url, create=True) as database:

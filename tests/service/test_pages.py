@@ -35,6 +35,8 @@ def test_a_studys_page_has_its_answers_and_figures(client):
     assert "decided 0 of 2" in page
     assert "<b>adamw</b>: Stopped early: expected to lose little." in page
     assert "What is decided, and what the rest needs" in page
+    assert "1. sgd wants a higher temperature than adamw" in page
+    assert "not resolved" in page
     assert page.count('<svg class="chart"') == 6
     assert client.get("/studies/demo/dashboard").headers["location"] == "/dashboard/studies/1"
 

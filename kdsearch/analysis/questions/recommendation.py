@@ -180,6 +180,7 @@ def _target(base: StudySpec, levels: Mapping[str, Any]) -> StudySpec:
         raise RequestError(f"`set` must name a level of each factor; missing: {'; '.join(known)}.")
     fixed = {path: list(found) for path, found in base.setup.items()}
     document = spec_document(base)
+    document["claims"] = []  # they compare levels that one setup does not have
     document["setup"] = {**fixed, **{path: [value] for path, value in levels.items()}}
     for path, dimension in base.tune.items():
         if isinstance(dimension, ByFactor):

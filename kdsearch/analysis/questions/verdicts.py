@@ -96,7 +96,7 @@ class Verdict:
         return {**listed, "claim": self.claim.model_dump(mode="json")}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VerdictAnswer(Shown):
     """The verdicts on a study's claims.
 
