@@ -55,6 +55,21 @@ def launch(
 
     Raises:
         KeyboardInterrupt: The study was interrupted; the same call goes on.
+
+    Example:
+        >>> study = launch({
+        ...     "name": "example",
+        ...     "trainer": "kdsearch.bench.scale.trainer:train",  # a function of yours
+        ...     "options": {"seconds": 0.1},
+        ...     "setup": {"optimizer.name": ["sgd", "adamw"]},
+        ...     "tune": {
+        ...         "objective.temperature": {"low": 1, "high": 40, "log": True},
+        ...         "optimizer.lr": {"low": 0.01, "high": 1, "log": True},
+        ...     },
+        ...     "search": {"trials": 16},
+        ... })
+        >>> study.summary().state
+        'finished'
     """
     from kdsearch.schedule.launch import launch_study
 
@@ -70,6 +85,10 @@ def open_study(name: str, *, storage: str | None = None) -> "Study":
 
     Raises:
         RequestError: There is no such database, or no such study in it.
+
+    Example:
+        >>> len(open_study("example", storage="sqlite:///kdsearch.db").trials())
+        16
     """
     return Study(open_database(storage_url(storage)), name)
 
@@ -144,11 +163,30 @@ class Study:
 
         Raises:
             RequestError: A factor or a level does not belong to the study.
+
+        Example:
+            >>> [answer] = study.best(where={"optimizer.name": "sgd"}).setups
+            >>> 1 <= answer.temperature <= 40, answer.forecast.decided  # 8 trials decide nothing
+            (True, False)
         """
         return self._stored().best(by=by, where=where, level=level, tolerance=tolerance)
 
     def compare(self, factor: str, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Comparison:
-        """Return whether the best temperature depends on a factor."""
+        """Return whether the best temperature depends on a factor.
+
+        Args:
+            factor: Its dotted path.
+            where: Levels of other factors to which the comparison is restricted.
+            level: Probability of the intervals.
+
+        Raises:
+            RequestError: A factor or a level does not belong to the study.
+
+        Example:
+            >>> [pair] = study.compare("optimizer.name").pairs
+            >>> pair.levels, 0 <= pair.probability <= 1
+            (('sgd', 'adamw'), True)
+        """
         return self._stored().compare(factor, where=where, level=level)
 
     def forecast(self, regret: float | None = None, where: Mapping[str, Any] | None = None) -> Forecast:

@@ -11,6 +11,7 @@ import pytest
 import kdsearch
 from kdsearch import distill, search
 
+OF_A_STUDY = [kdsearch.open_study, kdsearch.Study.best, kdsearch.Study.compare]
 EXAMPLES = [
     kdsearch.load_spec,
     distill.objective,
@@ -20,13 +21,26 @@ EXAMPLES = [
 ]
 
 
+def run_example(named: Any, **names: Any) -> None:
+    [example] = doctest.DocTestFinder(recurse=False).find(
+        named, named.__name__, globs={named.__name__: named, **names}
+    )
+    assert example.examples
+    assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example).failed == 0
+
+
 @pytest.mark.parametrize("named", EXAMPLES, ids=lambda named: named.__name__)
 def test_its_example_runs_as_printed(named: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree("studies", tmp_path / "studies")
     monkeypatch.chdir(tmp_path)
     logging.getLogger("optuna").setLevel(logging.WARNING)
-    finder = doctest.DocTestFinder(recurse=False)
-    [example] = finder.find(named, named.__name__, globs={named.__name__: named})
-    assert example.examples
-    results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example)
-    assert results.failed == 0
+    run_example(named)
+
+
+@pytest.mark.ray
+def test_the_examples_around_a_study_run_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KDSEARCH_STORAGE", raising=False)
+    run_example(kdsearch.launch)
+    for named in OF_A_STUDY:
+        run_example(named, study=kdsearch.open_study("example"))
