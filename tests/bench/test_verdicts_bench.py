@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from kdsearch.bench.__main__ import bench
-from kdsearch.bench.verdicts.campaign import Case, Judged, from_line, read_results, to_line
+from kdsearch.bench.verdicts.campaign import Case, Judged, JudgedStudy
 from kdsearch.bench.verdicts.command import table, targets_of
 from kdsearch.bench.verdicts.worlds import ClaimWorld, claims
 
@@ -59,13 +59,13 @@ def test_the_rate_of_wrong_verdicts_is_held_against_the_stated_one() -> None:
 
 def test_results_go_on_where_they_were(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    own = [judged("true", "confirmed"), judged("flat", "not resolved", "spread")]
-    assert from_line(to_line(own)) == own
-    path.write_text(f"{to_line(own)}\n{to_line(own)[:20]}")
-    assert read_results(path) == own
+    own = (judged("true", "confirmed"), judged("flat", "not resolved", "spread"))
+    line = JudgedStudy(own[0].case, own).to_line()
+    assert JudgedStudy.from_line(line).claims == own
+    path.write_text(f"{line}\n{line[:20]}")
     words = ["verdicts", "--kind", "cusp", "--studies", "1", "--trials", "128", "--out", str(path)]
     answered = CliRunner().invoke(bench, words)
     assert answered.exit_code == 0, answered.output
-    assert path.read_text() == f"{to_line(own)}\n"  # nothing was run again
+    assert path.read_text() == f"{line}\n"  # nothing was run again
     path.write_text("{}\n")
     assert CliRunner().invoke(bench, words).exit_code == 2

@@ -1,12 +1,7 @@
-"""Many searched studies, each a line of a file once it is judged, so that an interrupted run goes on."""
+"""One searched study, judged, and a line of a file of it."""
 
 import json
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from kdsearch.analysis import best
@@ -16,8 +11,6 @@ from kdsearch.bench.calibration.shapes import NOISES, ShapeWorld
 from kdsearch.bench.calibration.table_world import TableWorld
 from kdsearch.bench.calibration.trained_world import TrainedWorld
 from kdsearch.bench.calibration.worlds import World
-from kdsearch.bench.search.baselines import silence_optuna
-from kdsearch.errors import RequestError
 
 Part: TypeAlias = Literal["shapes", "tables", "quickstart", "trained quickstart"]
 
@@ -77,55 +70,6 @@ class Result:
             return cls(Case(**case), answers)
         except (KeyError, TypeError) as error:
             raise ValueError(f"no result of this benchmark: {line[:80]}") from error
-
-
-class Results:
-    """Results in a file, or in memory alone where there is none."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self.all: list[Result] = []
-        if path is not None and path.exists():
-            self._load(path)
-
-    def missing(self, cases: Sequence[Case]) -> list[Case]:
-        """Return the cases without a result."""
-        known = {result.case for result in self.all}
-        return [case for case in cases if case not in known]
-
-    def add(self, result: Result) -> None:
-        """Keep a result; once this returns it is in the file."""
-        self.all.append(result)
-        if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(result.to_line() + "\n")
-
-    def _load(self, path: Path) -> None:
-        """Take whole lines; a last one that is not whole is cut off, and its study runs again."""
-        text = path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            path.write_text(whole, encoding="utf-8")
-        try:
-            self.all = [Result.from_line(line) for line in whole.splitlines()]
-        except ValueError as error:
-            raise RequestError(f"`--out` must be a file of this benchmark, got {path}: {error}.") from error
-
-
-def run_cases(cases: Sequence[Case], jobs: int) -> Iterator[Result]:
-    """Yield the results of cases as they come, of `jobs` processes at a time."""
-    if jobs == 1:
-        silence_optuna()
-        yield from map(run_case, cases)
-        return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare) as pool:
-        for future in as_completed([pool.submit(run_case, case) for case in cases]):
-            yield future.result()
-
-
-def _prepare() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    silence_optuna()
 
 
 def run_case(case: Case) -> Result:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import click
 
-from kdsearch.bench.calibration.campaign import Case, Part, Results, run_cases
+from kdsearch.bench.calibration.campaign import Case, Part, Result, run_case
 from kdsearch.bench.calibration.rivals import SEARCHES
 from kdsearch.bench.calibration.shapes import FAMILIES
 from kdsearch.bench.calibration.summaries import summaries_of, table
 from kdsearch.bench.calibration.table_world import shipped
 from kdsearch.bench.calibration.targets import targets_of
-from kdsearch.errors import RequestError
+from kdsearch.bench.campaigns import results_of
 
 _QUICKSTART = "quickstart"
 _CHECKPOINTS: dict[str, tuple[int, ...]] = {
@@ -61,15 +61,8 @@ def calibration_command(
         for part, kind in _subjects(parts or ("shapes", "tables", "quickstart"), kinds, train)
         for search, one in product(searches, range(seed, seed + _studies(part, studies)))
     ]
-    try:
-        results = Results(out)
-    except RequestError as error:
-        raise click.UsageError(str(error)) from error
-    missing = results.missing(cases)
-    with click.progressbar(run_cases(missing, jobs), length=len(missing), label="studies") as found:
-        for result in found:
-            results.add(result)
-    summaries = summaries_of(results.all)
+    results = results_of(cases, run_case, Result.from_line, jobs=jobs, out=out)
+    summaries = summaries_of(results)
     click.echo("\n".join(table(summaries)))
     click.echo("\n".join(["", "Targets:", *(target.line() for target in targets_of(summaries))]))
 

@@ -1,18 +1,15 @@
-"""Many simulated studies, each a line of a file once it is scored, so that an interrupted run goes on."""
+"""One simulated study, scored, and a line of a file of it."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias
 
-from kdsearch.bench.search.baselines import BASELINES, proposer_of, silence_optuna
+from kdsearch.bench.search.baselines import BASELINES, proposer_of
 from kdsearch.bench.search.scores import SetupScore, best_trial_scores, model_scores
 from kdsearch.bench.search.simulation import Scenario, SimulatedStudy, simulated_study
 from kdsearch.errors import RequestError
@@ -95,56 +92,6 @@ class Result:
             return cls(Case(**case), tuple(answers))
         except (KeyError, TypeError) as error:
             raise ValueError(f"no result of this benchmark: {line[:80]}") from error
-
-
-class Results:
-    """Results in a file, or in memory alone where there is none."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self.all: list[Result] = []
-        if path is not None and path.exists():
-            self._load(path)
-
-    def missing(self, cases: Sequence[Case]) -> list[Case]:
-        """Return the cases without a result."""
-        known = {result.case for result in self.all}
-        return [case for case in cases if case not in known]
-
-    def add(self, result: Result) -> None:
-        """Keep a result; once this returns it is in the file."""
-        self.all.append(result)
-        if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(result.to_line() + "\n")
-
-    def _load(self, path: Path) -> None:
-        """Take the results of a file; a last line that is not whole is cut off, its study runs again."""
-        text = path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            path.write_text(whole, encoding="utf-8")
-        try:
-            self.all = [Result.from_line(line) for line in whole.splitlines()]
-        except ValueError as error:
-            raise RequestError(f"`--out` must be a file of this benchmark, got {path}: {error}.") from error
-
-
-def run_cases(cases: Sequence[Case], jobs: int) -> Iterator[Result]:
-    """Yield the results of cases as they come, of `jobs` processes at a time."""
-    if jobs == 1:
-        silence_optuna()
-        yield from map(run_case, cases)
-        return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare) as pool:
-        for future in as_completed([pool.submit(run_case, case) for case in cases]):
-            yield future.result()
-
-
-def _prepare() -> None:
-    """Let a worker use one core; Optuna's Gaussian process brings torch along later."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    silence_optuna()
 
 
 def run_case(case: Case) -> Result:

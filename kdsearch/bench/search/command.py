@@ -11,13 +11,13 @@ from pathlib import Path
 
 import click
 
+from kdsearch.bench.campaigns import results_of
 from kdsearch.bench.search.baselines import BASELINES, SAMPLERS
-from kdsearch.bench.search.campaign import Case, Results, Through, run_cases
+from kdsearch.bench.search.campaign import Case, Result, Through, run_case
 from kdsearch.bench.search.simulation import SCENARIOS, Scenario
 from kdsearch.bench.search.summaries import summaries_of, table
 from kdsearch.bench.search.targets import targets_of
 from kdsearch.bench.search.times import times_of
-from kdsearch.errors import RequestError
 
 TIMED = (100, 500, 2000)
 
@@ -68,15 +68,8 @@ def search_command(
         Case(scenario, sampler, one, tuple(sorted(checkpoints)), levels, lr_off, pack, through)
         for scenario, sampler, one in product(scenarios or SCENARIOS, samplers, range(seed, seed + studies))
     ]
-    try:
-        results = Results(out)
-    except RequestError as error:
-        raise click.UsageError(str(error)) from error
-    missing = results.missing(cases)
-    with click.progressbar(run_cases(missing, jobs), length=len(missing), label="studies") as found:
-        for result in found:
-            results.add(result)
-    summaries = summaries_of(results.all)
+    results = results_of(cases, run_case, Result.from_line, jobs=jobs, out=out)
+    summaries = summaries_of(results)
     click.echo("\n".join(table(summaries)))
     targets = targets_of(summaries, [times_of(n_trials) for n_trials in TIMED] if times else ())
     click.echo("\n".join(["", "Targets:", *(target.line() for target in targets)]))

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
+from kdsearch.bench.campaigns import results_of
 from kdsearch.bench.search.summaries import Mean
 from kdsearch.bench.search.targets import Target
-from kdsearch.bench.verdicts.campaign import Case, Judged, read_results, run_cases, to_line
+from kdsearch.bench.verdicts.campaign import Case, Judged, JudgedStudy, run_case
 from kdsearch.bench.verdicts.worlds import SHAPES, claims
-from kdsearch.errors import RequestError
 
 _LINE = "{:20} {:>9} {:>8} {:>10} {:>9} {:>10} {:>13} {:>6} {:>6}"
 _HEADER = _LINE.format(
@@ -40,18 +40,8 @@ def verdicts_command(
     cases = [
         Case(kind, one, budget) for budget in budgets for one in range(seed, seed + studies) for kind in kinds
     ]
-    try:
-        judged = read_results(out)
-    except RequestError as error:
-        raise click.UsageError(str(error)) from error
-    known = {one.case for one in judged}
-    missing = [case for case in cases if case not in known]
-    with click.progressbar(run_cases(missing, jobs), length=len(missing), label="studies") as found:
-        for own in found:
-            judged += own
-            if out is not None:
-                with out.open("a", encoding="utf-8") as file:
-                    file.write(to_line(own) + "\n")
+    studies_judged = results_of(cases, run_case, JudgedStudy.from_line, jobs=jobs, out=out)
+    judged = [one for study in studies_judged for one in study.claims]
     for budget in sorted({one.case.trials for one in judged}):
         of_budget = [one for one in judged if one.case.trials == budget]
         click.echo("\n".join(["", f"{budget} trials:", *table(of_budget)]))
