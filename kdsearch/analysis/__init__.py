@@ -3,7 +3,7 @@
 from kdsearch.analysis.questions.best import BestAnswer, SetupAnswer, best
 from kdsearch.analysis.questions.comparison import Comparison, compare
 from kdsearch.analysis.questions.importance import Importance, importance
-from kdsearch.analysis.questions.runs import best_of_optuna
+from kdsearch.analysis.questions.runs import answer_runs, best_of_optuna
 from kdsearch.analysis.response.fitted import ResponseCurve, response_curves
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Importance",
     "ResponseCurve",
     "SetupAnswer",
+    "answer_runs",
     "best",
     "best_of_optuna",
     "compare",
