@@ -9,10 +9,10 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from scipy.stats import norm
 
 from kdsearch.analysis.labels import setup_names
 from kdsearch.analysis.questions.contrasts import (
@@ -24,8 +24,7 @@ from kdsearch.analysis.questions.contrasts import (
 )
 from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE
 from kdsearch.analysis.questions.edges import parameter_edges
-from kdsearch.analysis.questions.quantities import as_told, effect_draws, least_effect
-from kdsearch.analysis.response.axes import FloatArray
+from kdsearch.analysis.questions.quantities import Effects, as_told, effects_of, least_effect
 from kdsearch.analysis.response.earlier import EarlierStudy
 from kdsearch.analysis.response.fitted import Response, fit_response
 from kdsearch.analysis.response.profiles import Interval
@@ -35,6 +34,8 @@ from kdsearch.spec import Claim, StudySpec
 from kdsearch.storage import Trials
 
 Ruling: TypeAlias = Literal["confirmed", "reversed", "no effect that matters", "not resolved"]
+
+_NORMAL = NormalDist()
 
 _ALONE = 0.8
 """The setups' own trials must give the ruling at least this: they know less, but must not speak against."""
@@ -168,7 +169,7 @@ def verdict_on(response: Response, claim: Claim, *, slots: float = 1.0) -> Verdi
     trials = sum(len(response.tallies[s].complete) for s in contrast.members)
     if contrast.reason is not None:
         return Verdict(claim, "not resolved", trials=trials, reasons=(contrast.reason,))
-    effects = effect_draws(claim, tuned_profiles(response, contrast))
+    effects = effects_of(claim, tuned_profiles(response, contrast))
     shares = _shares(claim, effects)
     common = _common_effects(response, claim, contrast)
     leading = _leading(claim, shares)
@@ -195,11 +196,12 @@ class _Shares:
     small: float
 
 
-def _shares(claim: Claim, effects: FloatArray) -> _Shares:
+def _shares(claim: Claim, effects: Effects) -> _Shares:
     least = least_effect(claim)
-    up, down = float((effects > least).mean()), float((effects < -least).mean())
+    up, down = float((effects.low > least).mean()), float((effects.high < -least).mean())
+    small = float(((effects.low >= -least) & (effects.high <= least)).mean())
     toward, against = (down, up) if claim.direction == "lower" else (up, down)
-    return _Shares(toward, against, 1.0 - up - down)
+    return _Shares(toward, against, small)
 
 
 def _leading(claim: Claim, shares: _Shares) -> Ruling:
@@ -222,9 +224,9 @@ def _leading(claim: Claim, shares: _Shares) -> Ruling:
     return rulings[name] if certain[name] >= claim.probability else "not resolved"
 
 
-def _common_effects(response: Response, claim: Claim, contrast: Contrast) -> FloatArray | None:
+def _common_effects(response: Response, claim: Claim, contrast: Contrast) -> Effects | None:
     profiles = common_profiles(response, contrast)
-    return None if profiles is None else effect_draws(claim, profiles)
+    return None if profiles is None else effects_of(claim, profiles)
 
 
 def _doubts(
@@ -232,8 +234,8 @@ def _doubts(
     contrast: Contrast,
     claim: Claim,
     leading: Ruling,
-    effects: FloatArray,
-    common: FloatArray | None,
+    effects: Effects,
+    common: Effects | None,
 ) -> Iterator[str]:
     """Yield what keeps a claim from being resolved."""
     if leading == "not resolved":
@@ -247,7 +249,7 @@ def _doubts(
         if len(response.space.setups) > 1:
             yield "a setup has too few trials to be judged by its own"
         return
-    agrees = _probability_of(leading, claim, _shares(claim, effect_draws(claim, alone)))
+    agrees = _probability_of(leading, claim, _shares(claim, effects_of(claim, alone)))
     if agrees < _ALONE:
         yield (
             f"of all setups together it would be {leading!r}, but the setups' own trials, each without the "
@@ -278,11 +280,11 @@ def _few_trials(response: Response, contrast: Contrast) -> Iterator[str]:
         yield f"a compared setup has {fewest} complete trials, at least {ENOUGH_TO_DECIDE} are asked for"
 
 
-def _other_sign(claim: Claim, effects: FloatArray, common: FloatArray | None) -> Iterator[str]:
+def _other_sign(claim: Claim, effects: Effects, common: Effects | None) -> Iterator[str]:
     """Yield that an effect that matters turns around where the rates are not retuned."""
     if common is None:
         return
-    tuned, kept = float(np.median(effects)), float(np.median(common))
+    tuned, kept = effects.median, common.median
     if abs(tuned) > least_effect(claim) and tuned * kept < 0:
         yield (
             "the effect has the other sign where the other parameters are the same for all: "
@@ -299,7 +301,7 @@ def _at_edges(response: Response, contrast: Contrast) -> Iterator[str]:
             yield f"{names[s]}: {edge}"
 
 
-def _notes(contrast: Contrast, claim: Claim, leading: Ruling, common: FloatArray | None) -> Iterator[str]:
+def _notes(contrast: Contrast, claim: Claim, leading: Ruling, common: Effects | None) -> Iterator[str]:
     if contrast.left_out:
         yield (
             f"{contrast.left_out} setups are left out: they have too few trials, or no partner that differs "
@@ -323,41 +325,40 @@ def _effect_text(claim: Claim, effect: float) -> str:
     return f"{100 * effect:+.1f} points"
 
 
-def _numbers(claim: Claim, effects: FloatArray, shares: _Shares, common: FloatArray | None) -> dict[str, Any]:
+def _numbers(claim: Claim, effects: Effects, shares: _Shares, common: Effects | None) -> dict[str, Any]:
     is_none = claim.direction == "none"
     found: dict[str, Any] = {
-        "effect": as_told(claim, float(np.median(effects))),
+        "effect": as_told(claim, effects.median),
         "interval": _interval(claim, effects),
         "probability": shares.small if is_none else shares.toward,
         "probability_reversed": shares.toward + shares.against if is_none else shares.against,
         "probability_small": shares.small,
     }
     if common is not None:
-        found["effect_at_common"] = as_told(claim, float(np.median(common)))
+        found["effect_at_common"] = as_told(claim, common.median)
         found["interval_at_common"] = _interval(claim, common)
     return found
 
 
-def _interval(claim: Claim, effects: FloatArray) -> Interval:
-    out = (1 - claim.probability) / 2
-    low, high = np.quantile(effects, [out, 1 - out])
-    return as_told(claim, float(low)), as_told(claim, float(high))
+def _interval(claim: Claim, effects: Effects) -> Interval:
+    low, high = effects.interval(claim.probability)
+    return as_told(claim, low), as_told(claim, high)
 
 
-def _power(claim: Claim, effects: FloatArray, times: float) -> float | None:
+def _power(claim: Claim, effects: Effects, times: float) -> float | None:
     """Return the chance to confirm an effect of twice the least with so many times the trials.
 
     The doubt is taken to fall with the root of the trials, and an estimate to be off by as much as is
     doubted. Of a claim of none it is the chance to confirm it where there is truly no effect.
     """
-    low, high = np.quantile(effects, [1 - claim.probability, claim.probability])
-    least, needed = least_effect(claim), float(norm.ppf(claim.probability))
-    doubt = float(high - low) / (2 * needed) / math.sqrt(times)
+    low, high = effects.interval(2 * claim.probability - 1)
+    least, needed = least_effect(claim), float(_NORMAL.inv_cdf(claim.probability))
+    doubt = (high - low) / (2 * needed) / math.sqrt(times)
     if doubt == 0:
         return 1.0
     if claim.direction == "none":
-        return float(max(0.0, 2 * norm.cdf(least / doubt - needed) - 1))
-    return float(norm.cdf((_POWER_AT - 1) * least / doubt - needed))
+        return float(max(0.0, 2 * _NORMAL.cdf(least / doubt - needed) - 1))
+    return float(_NORMAL.cdf((_POWER_AT - 1) * least / doubt - needed))
 
 
 def _left_of_budget(response: Response) -> float:
@@ -367,7 +368,7 @@ def _left_of_budget(response: Response) -> float:
 
 
 def _with_forecast(
-    found: Verdict, response: Response, contrast: Contrast, effects: FloatArray, slots: float
+    found: Verdict, response: Response, contrast: Contrast, effects: Effects, slots: float
 ) -> Verdict:
     """Return the verdict with about how many more trials decide it, where trials are what it lacks."""
     if found.verdict != "not resolved":
@@ -385,11 +386,11 @@ def _with_forecast(
     return replace(found, more_trials=more, hours=hours)
 
 
-def _times_the_trials(claim: Claim, effects: FloatArray) -> float:
+def _times_the_trials(claim: Claim, effects: Effects) -> float:
     """Return how many times the trials make the doubt so small that the effect, as it looks, is certain."""
-    middle, least = float(np.median(effects)), least_effect(claim)
-    out = 1 - claim.probability
-    below, above = (abs(float(np.quantile(effects, q)) - middle) for q in (out, 1 - out))
+    middle, least = effects.median, least_effect(claim)
+    low, high = effects.interval(2 * claim.probability - 1)
+    below, above = middle - low, high - middle
     if abs(middle) > least:
         shrinks = [(below if middle > 0 else above, abs(middle) - least)]
     else:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kdsearch.analysis.questions.quantities import effect_draws, least_effect
+from kdsearch.analysis.questions.quantities import effects_of, least_effect
 from kdsearch.analysis.response.profiles import TemperatureProfile
 from kdsearch.bench.calibration.shapes import NOISES, ShapeWorld
 from kdsearch.spec import Claim, setup_key
@@ -63,7 +63,7 @@ class ClaimWorld(ShapeWorld):
             self._tops[key] = top + side * better + drawn.normal(0, 0.2)
 
     def effect(self, claim: Claim) -> float:
-        """Return the true effect that a claim is about, on the scale of `effect_draws`."""
+        """Return the true effect that a claim is about, on the scale of `effects_of`."""
         profiles = []
         for level in claim.levels:
             truths = [self.truth(setup) for setup in self.spec.setups() if setup[FACTOR] == level]
@@ -71,7 +71,7 @@ class ClaimWorld(ShapeWorld):
             temperatures = truths[0].temperatures
             half_step = float(np.log(temperatures[1] / temperatures[0])) / 2
             profiles.append(TemperatureProfile(temperatures, mean[None] / 100, half_step))
-        return float(effect_draws(claim, profiles)[0])
+        return effects_of(claim, profiles).median
 
     def truly(self, claim: Claim) -> str:
         """Return whether a claim is true, opposite to the truth, or of an effect that does not matter."""

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from kdsearch.analysis.questions.quantities import effect_draws
+from kdsearch.analysis.questions.quantities import effects_of
 from kdsearch.analysis.questions.verdicts import claims_digest, verdicts
 from kdsearch.analysis.response.profiles import TemperatureProfile
 from kdsearch.spec import TEMPERATURE, Claim, load_spec
@@ -39,7 +39,37 @@ def profile(*points: float) -> TemperatureProfile:
     ],
 )
 def test_a_quantity_is_its_formula(asked: Claim, first: tuple, second: tuple, effect: float) -> None:
-    assert effect_draws(asked, [profile(*first), profile(*second)])[0] == pytest.approx(effect, abs=1e-12)
+    found = effects_of(asked, [profile(*first), profile(*second)])
+    assert [*found.low, *found.high, found.median] == pytest.approx([effect] * 3, abs=1e-12)
+
+
+@pytest.mark.parametrize("quantity", ["spread", "shared_temperature"])
+def test_doubt_alone_makes_no_effect(quantity: str) -> None:
+    rng = np.random.default_rng(0)
+    flat = [
+        TemperatureProfile(TEMPERATURES, 0.9 + rng.normal(0, 0.01, (400, 5)), math.log(2) / 2)
+        for _ in range(2)
+    ]
+    asked = Claim.model_validate(
+        {"says": quantity, "quantity": quantity, "direction": "higher", "at_least": 0.003}
+    )
+    found = effects_of(asked, flat if quantity == "shared_temperature" else flat[:1])
+    lifted, fixed = ((bound > 0.003).mean() for bound in (found.high, found.low))
+    assert lifted > 0.5  # each draw's own maxima
+    assert fixed < 0.6 * lifted
+    assert (found.low <= found.high).all()
+
+
+def test_a_level_that_is_known_worse_has_no_larger_spread() -> None:
+    rng = np.random.default_rng(0)
+    known, vague = (
+        TemperatureProfile(TEMPERATURES, 0.9 + rng.normal(0, sd, (400, 5)), math.log(2) / 2)
+        for sd in (0.001, 0.01)
+    )
+    asked = claim("spread", at_least=0.005)
+    found = effects_of(asked, [known, vague])
+    assert (np.ptp(vague.draws, axis=1) - np.ptp(known.draws, axis=1) > 0.005).mean() > 0.95
+    assert (found.low > 0.005).mean() < 0.6
 
 
 @pytest.fixture(scope="module")
