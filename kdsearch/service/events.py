@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -45,6 +46,7 @@ class Events:
         self._library = library
         self._pages = pages
         self._n_open = 0
+        self._marks: dict[str, tuple[float, str]] = {}
 
     def routes(self) -> list[Route]:
         """Return the addresses that open pages listen to."""
@@ -82,7 +84,7 @@ class Events:
         await run_in_threadpool(self._library.study, name)
 
         async def news() -> dict[str, Any]:
-            return {"mark": await run_in_threadpool(self._library.trials_mark, name)}
+            return {"mark": await self._mark(name)}
 
         return self._stream(request, news)
 
@@ -97,6 +99,14 @@ class Events:
 
         return self._stream(request, news)
 
+    async def _mark(self, study: str) -> str:
+        """Return the mark of a study's trials; all pages that are open share a look at the database."""
+        looked, mark = self._marks.get(study, (-math.inf, ""))
+        if time.monotonic() - looked >= _LOOK_S:
+            mark = await run_in_threadpool(self._library.trials_mark, study)
+            self._marks[study] = time.monotonic(), mark
+        return mark
+
     def _seldom(self, study: str, news: Callable[[], Awaitable[tuple[dict[str, Any], bool]]]) -> _News:
         """Return the same news, looked for in full only when a trial has changed, or at times.
 
@@ -108,7 +118,7 @@ class Events:
 
         async def sparing() -> dict[str, Any]:
             nonlocal seen
-            mark = await run_in_threadpool(self._library.trials_mark, study)
+            mark = await self._mark(study)
             if seen and seen[0] == mark and seen[2] and time.monotonic() - seen[3] < _FULL_LOOK_S:
                 return seen[1]
             found, is_current = await news()
