@@ -103,7 +103,9 @@ def _print_promises(answer: BestAnswer) -> None:
 
 
 def _with_slots(hours: float, slots: float) -> str:
-    return f"about {duration_text(hours)} with {number_text(slots, 2)} packs at once"
+    time = duration_text(hours)
+    about = time if time.startswith("under") else f"about {time}"
+    return f"{about} with {number_text(slots, 2)} packs at once"
 
 
 def _print_audit(answer: BestAnswer) -> None:
