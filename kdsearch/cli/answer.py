@@ -135,6 +135,7 @@ def _show(found: "RunsAnswer") -> None:
 
 
 FIGURES = (".html", ".svg", ".pdf", ".png")
+_PICTURE_PX = 1_200  # three panels side by side, each wide enough for its title
 
 
 def check_figure(path: Path) -> None:
@@ -162,7 +163,7 @@ def write_figure(found: "RunsAnswer", path: Path) -> None:
         if kind == ".html":
             write_output(path, figure.to_html(include_plotlyjs=True).encode())
         else:
-            write_output(path, figure.to_image(format=kind.removeprefix(".")))
+            write_output(path, figure.to_image(format=kind.removeprefix("."), width=_PICTURE_PX))
     except Exception as error:  # kaleido's own depend on its browser
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise RequestError(f"`--plot` can't be written to {path}: {reason}.") from error
