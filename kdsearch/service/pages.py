@@ -25,7 +25,7 @@ from kdsearch.service.trial_pages import trial_context, trials_context
 from kdsearch.service.what_if import given_setup, what_if_context
 from kdsearch.spec import StudySpec, level_label, spec_document
 
-RETRY_LIMIT_S = 1.0
+FIRST_ANSWER_S = 1.0
 """How long a page waits for its first answer; later ones come to it."""
 
 _ANSWERED = 5
@@ -67,7 +67,7 @@ class Pages:
     async def studies(self, request: Request) -> HTMLResponse:
         """List the studies; while there is no database, say so and look again."""
         read_question(request.query_params, ())
-        view = await self.studies_view(RETRY_LIMIT_S)
+        view = await self.studies_view(FIRST_ANSWER_S)
         return _page("studies.html", events="/events", **view)
 
     async def studies_view(self, patience_s: float = 0.0) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Pages:
     async def study(self, request: Request) -> HTMLResponse:
         """Show a study's answers and figures."""
         name, asked = _name(request), read_question(filled(request), _ANSWER_PARAMETERS)
-        latest = await self.answers(name, asked, RETRY_LIMIT_S)
+        latest = await self.answers(name, asked, FIRST_ANSWER_S)
         answers = latest.kept.answer if latest.kept else None
         if latest.kept and latest.kept.error:
             raise latest.kept.error
@@ -130,7 +130,7 @@ class Pages:
         study = await run_in_threadpool(self._library.study, name)
         spec = await run_in_threadpool(self._library.spec, name)
         setup = given_setup(filled(request), spec)
-        latest = await self.recommended(name, setup, RETRY_LIMIT_S) if setup else None
+        latest = await self.recommended(name, setup, FIRST_ANSWER_S) if setup else None
         events = f"/studies/{name}/what-if/events" if setup else None
         context = what_if_context(setup, latest)
         mark = answer_mark(latest) if latest else ""

@@ -143,7 +143,7 @@ def test_wrong_numbers_gaps_and_litter_are_found(broken: Broken, study: FaultStu
 def test_a_process_that_is_left_is_found_and_ended(
     study: FaultStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kdsearch.bench.faults.study.RETRY_LIMIT_S", 0.0)
+    monkeypatch.setattr("kdsearch.bench.faults.study.STANDSTILL_S", 0.0)
     with subprocess.Popen([sys.executable, "-c", "input()"], cwd=study.folder, stdin=subprocess.PIPE) as left:
         assert f"processes are left: {[f'{sys.executable} -c input()']}" in study.problems(0, "never")
         with study:
@@ -155,7 +155,7 @@ def test_a_process_that_is_left_is_found_and_ended(
 def test_a_driver_with_which_nothing_goes_on_is_killed(
     study: FaultStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kdsearch.bench.faults.study.RETRY_LIMIT_S", 0.0)
+    monkeypatch.setattr("kdsearch.bench.faults.study.STANDSTILL_S", 0.0)
     (study.folder / "log").touch()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as driver:
         assert study.wait(driver) < 0

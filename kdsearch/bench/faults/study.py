@@ -26,7 +26,7 @@ from kdsearch.bench.faults.trainer import OPEN, at_gate
 
 NAME, TRIALS, EPOCHS, PACK = "faults", 8, 4, 2
 DISTILLED_EPOCHS = 30
-RETRY_LIMIT_S = 600.0
+STANDSTILL_S = 600.0
 """So long nothing may go on, by the database and the log: a slow machine is no fault."""
 _LOOK_S = 0.05
 _READ_S = 0.5
@@ -160,8 +160,8 @@ class FaultStudy:
             if now - read > _READ_S:
                 read, progress = now, self._progress()
                 since, seen = (since, seen) if progress == seen else (now, progress)
-            if now - since > RETRY_LIMIT_S:
-                self.wrong.append(f"nothing went on for {RETRY_LIMIT_S:g} s, so the driver was killed")
+            if now - since > STANDSTILL_S:
+                self.wrong.append(f"nothing went on for {STANDSTILL_S:g} s, so the driver was killed")
                 driver.kill()
                 driver.wait()
             time.sleep(_LOOK_S)
@@ -248,7 +248,7 @@ class FaultStudy:
     def _left(self) -> list[str]:
         """Return the processes that do not end after their driver; Ray takes a moment to end its own."""
         since = time.monotonic()
-        while (left := self.processes()) and time.monotonic() - since < RETRY_LIMIT_S / 5:
+        while (left := self.processes()) and time.monotonic() - since < STANDSTILL_S / 5:
             time.sleep(0.2)
         words = []
         for process in left:

@@ -20,7 +20,7 @@ from typing import Any, Self
 from sqlalchemy import create_engine, text
 
 from kdsearch.bench.faults.reference import Reference
-from kdsearch.bench.faults.study import RETRY_LIMIT_S
+from kdsearch.bench.faults.study import STANDSTILL_S
 from kdsearch.errors import RunError
 
 NODE_OPTIONS = ("--num-gpus=0", "--object-store-memory=134217728", "--disable-usage-stats")
@@ -114,7 +114,7 @@ class Surroundings:
         self._address = f"127.0.0.1:{port}"
         since = time.monotonic()
         while not _answers(self._address):
-            if cluster.poll() is not None or time.monotonic() - since > RETRY_LIMIT_S:
+            if cluster.poll() is not None or time.monotonic() - since > STANDSTILL_S:
                 _end_group(cluster)
                 raise RunError("The Ray cluster that rounds share did not start.")
             time.sleep(_LOOK_S)
