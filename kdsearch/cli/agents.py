@@ -14,9 +14,10 @@ from kdsearch.analysis.report.tables import Table
 from kdsearch.api import Study, open_study
 from kdsearch.api import recommend as recommend_for
 from kdsearch.cli.launch import size_of_work
-from kdsearch.errors import KDSearchError, RequestError
+from kdsearch.errors import RequestError
 from kdsearch.spec import load_spec
-from kdsearch.storage import list_studies, load_trials, open_database, request_stop
+from kdsearch.storage import list_studies, open_database, request_stop
+from kdsearch.storage.rows.browsing import TrialQuery, load_trial_page
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
@@ -77,7 +78,7 @@ def _in_one_line(tool: Callable[P, Answer]) -> Callable[P, Answer]:
         try:
             return tool(*args, **kwargs)
         except Exception as error:
-            known = error if isinstance(error, KDSearchError) else explained(error)
+            known = explained(error)
             if known is None:
                 raise
             raise ToolError(str(known)) from error
@@ -166,9 +167,9 @@ class Questions:
                 f"`first` must be at least 0 and `most` from 1 to {MOST_ROWS}, got {first} and {most}."
             )
         with open_database(self._storage) as database:
-            rows = load_trials(database, study)
-        part = [trial_row(row) for row in rows[first : first + most]]
-        return bounded(f"{len(part)} of {len(rows)} trials, from the place {first} on.", part)
+            page = load_trial_page(database, study, TrialQuery(limit=most, offset=first))
+        part = [trial_row(row) for row in page.trials]
+        return bounded(f"{len(part)} of {page.total} trials, from the place {first} on.", part)
 
     def forecast(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from kdsearch.cli import administer, answer, ask, data, import_, launch, verdict
-from kdsearch.errors import KDSearchError, LiveDriverError, RequestError
+from kdsearch.errors import LiveDriverError, RequestError
 
 FAILED, WRONG_REQUEST, LIVE_DRIVER, INTERRUPTED = 1, 2, 3, 130
 
@@ -89,7 +89,7 @@ def _told(error: Exception) -> int:
 
     if isinstance(error, OSError) and error.filename is None:  # it may be of the output itself
         _drop_output()
-    told = error if isinstance(error, KDSearchError) else explained(error)
+    told = explained(error)
     if told is None:
         raise error
     with suppress(OSError):  # where it would be told may be full as well
