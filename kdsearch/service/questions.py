@@ -46,10 +46,7 @@ def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
     Raises:
         RequestError: A parameter is unknown or has a wrong value.
     """
-    for name in query:
-        if name not in allowed:
-            known = f"Known: {', '.join(sorted(allowed))}." if allowed else "There is none here."
-            raise RequestError(f"`{name}` is not a parameter of this address. {known}")
+    check_names(query, allowed)
     by = [path.strip() for text in query.getlist("by") for path in text.split(",") if path.strip()]
     return Question(
         by=tuple(dict.fromkeys(by)) or None,
@@ -64,6 +61,14 @@ def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
         offset=whole_number(query, "offset", 0, low=0, high=10**9),
         state=choice(query, "state", STATES, None),
     )
+
+
+def check_names(query: QueryParams, allowed: Collection[str]) -> None:
+    """Raise RequestError where a query has a parameter that this address does not take."""
+    for name in query:
+        if name not in allowed:
+            known = f"Known: {', '.join(sorted(allowed))}." if allowed else "There is none here."
+            raise RequestError(f"`{name}` is not a parameter of this address. {known}")
 
 
 def whole_number(query: QueryParams, name: str, default: _Whole, *, low: int, high: int) -> int | _Whole:

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from kdsearch.analysis.labels import setup_names
 from kdsearch.analysis.report.pages import page_templates
 from kdsearch.service.library import Latest, Library
-from kdsearch.spec import StudySpec
+from kdsearch.spec import StudySpec, setup_key
 
 _MOST_PACKS = 12
 
@@ -16,13 +16,13 @@ def standing_html(library: Library, latest: Latest, spec: StudySpec) -> dict[str
     """Return the values of the template: what is decided, which packs run, for how long."""
     answers = latest.kept.answer if latest.kept else None
     packs = library.running_packs(latest.study.name) if latest.study.progress.running else []
-    names = setup_names([*spec.setups()])
-    by_setup = dict(zip(map(repr, spec.setups()), names, strict=True))
+    setups = spec.setups()
+    names = dict(zip(map(setup_key, setups), setup_names(setups), strict=True))
     return {
         "decided": (answers.decided, answers.setups) if answers else None,
         "packs": [
             {
-                "name": by_setup.get(repr(pack.setup), pack.pack),
+                "name": names.get(setup_key(pack.setup), pack.pack),
                 "trials": pack.trials,
                 "epochs": pack.epochs,
                 "of": spec.training.epochs,

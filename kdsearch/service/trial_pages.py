@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
@@ -14,11 +14,11 @@ from kdsearch.analysis.questions.outcomes import temperature_of
 from kdsearch.analysis.report.drawing import draw_trial
 from kdsearch.errors import RequestError
 from kdsearch.service.library import Library
-from kdsearch.service.questions import choice, whole_number
-from kdsearch.spec import TEMPERATURE, level_label
+from kdsearch.service.openapi import STATES
+from kdsearch.service.questions import check_names, choice, whole_number
+from kdsearch.spec import TEMPERATURE, level_label, setup_key
 from kdsearch.storage import TrialRow
 from kdsearch.storage.rows.browsing import ORDERS, LossReason, TrialQuery
-from kdsearch.storage.rows.read import TrialState
 
 PAGE = 50
 _MOST_REASONS = 20
@@ -29,7 +29,6 @@ _ORDER_OF = {
     "accuracy": "accuracy",
     "epochs": "epochs",
 }
-_STATES: tuple[str, ...] = get_args(TrialState)
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,14 @@ def trials_context(library: Library, name: str, query: QueryParams) -> dict[str,
     found = library.trial_page(name, asked)
     names = setup_names(list(found.setups.values()))
     setups = dict(zip(found.setups, names, strict=True))
-    name_of = {repr(setup): setups[number] for number, setup in found.setups.items()}
+    name_of = {setup_key(setup): setups[number] for number, setup in found.setups.items()}
     params = [
         path for path in dict.fromkeys(p for row in found.trials for p in row.params) if path != TEMPERATURE
     ]
     reasons = library.loss_reasons(name)
     return {
         "study": study,
-        "states": _STATES,
+        "states": STATES,
         "orders": ORDERS,
         "query": asked,
         "setups": setups,
@@ -61,7 +60,7 @@ def trials_context(library: Library, name: str, query: QueryParams) -> dict[str,
         "first": asked.offset + 1,
         "last": asked.offset + len(found.trials),
         "headings": _headings(query, asked, params),
-        "rows": [_row(row, name_of[repr(row.setup)], params) for row in found.trials],
+        "rows": [_row(row, name_of[setup_key(row.setup)], params) for row in found.trials],
         "reasons": [_reason(reason) for reason in reasons[:_MOST_REASONS]],
         "n_more_reasons": max(len(reasons) - _MOST_REASONS, 0),
         "earlier": _address(query, page=page - 1) if page > 1 else None,
@@ -91,16 +90,11 @@ def trial_context(library: Library, name: str, number: int) -> dict[str, Any]:
 
 
 def _asked(query: QueryParams) -> tuple[TrialQuery, int]:
-    allowed = ("state", "setup", "reason", "sort", "order", "page")
-    for name in query:
-        if name not in allowed:
-            raise RequestError(
-                f"`{name}` is not a parameter of this address. Known: {', '.join(sorted(allowed))}."
-            )
+    check_names(query, ("state", "setup", "reason", "sort", "order", "page"))
     page = whole_number(query, "page", 1, low=1, high=10**6)
     order: Any = choice(query, "sort", ORDERS, "number")
     asked = TrialQuery(
-        state=choice(query, "state", _STATES, None),
+        state=choice(query, "state", STATES, None),
         setup=whole_number(query, "setup", None, low=0, high=10**6),
         reason=query.get("reason"),
         order=order,
