@@ -172,8 +172,8 @@ def verdict_on(response: Response, claim: Claim, *, slots: float = 1.0) -> Verdi
     effects = effects_of(claim, tuned_profiles(response, contrast))
     shares = _shares(claim, effects)
     common = _common_effects(response, claim, contrast)
+    doubts = tuple(_doubts(response, contrast, claim, shares, effects, common))
     leading = _leading(claim, shares)
-    doubts = tuple(_doubts(response, contrast, claim, leading, effects, common))
     found = Verdict(
         claim,
         "not resolved" if doubts else leading,
@@ -204,24 +204,22 @@ def _shares(claim: Claim, effects: Effects) -> _Shares:
     return _Shares(toward, against, small)
 
 
+def _certainties(claim: Claim, shares: _Shares) -> dict[Ruling, float]:
+    """Return the probability of each ruling."""
+    if claim.direction == "none":
+        return {"confirmed": shares.small, "reversed": max(shares.toward, shares.against)}
+    return {
+        "confirmed": shares.toward,
+        "reversed": shares.against,
+        "no effect that matters": shares.small,
+    }
+
+
 def _leading(claim: Claim, shares: _Shares) -> Ruling:
     """Return which ruling has the probability that the claim asks for, if one has."""
-    matters = max(shares.toward, shares.against)
-    if claim.direction == "none":
-        certain = {"confirmed": shares.small, "reversed": matters}
-    else:
-        certain = {
-            "confirmed": shares.toward,
-            "reversed": shares.against,
-            "no effect that matters": shares.small,
-        }
-    rulings: dict[str, Ruling] = {
-        "confirmed": "confirmed",
-        "reversed": "reversed",
-        "no effect that matters": "no effect that matters",
-    }
-    name = max(certain, key=lambda name: certain[name])
-    return rulings[name] if certain[name] >= claim.probability else "not resolved"
+    certain = _certainties(claim, shares)
+    ruling = max(certain, key=lambda ruling: certain[ruling])
+    return ruling if certain[ruling] >= claim.probability else "not resolved"
 
 
 def _common_effects(response: Response, claim: Claim, contrast: Contrast) -> Effects | None:
@@ -233,13 +231,14 @@ def _doubts(
     response: Response,
     contrast: Contrast,
     claim: Claim,
-    leading: Ruling,
+    shares: _Shares,
     effects: Effects,
     common: Effects | None,
 ) -> Iterator[str]:
     """Yield what keeps a claim from being resolved."""
+    leading = _leading(claim, shares)
     if leading == "not resolved":
-        yield _undecided(claim, _shares(claim, effects))
+        yield _undecided(claim, shares)
         return
     yield from _few_trials(response, contrast)
     yield from _other_sign(claim, effects, common)
@@ -249,18 +248,12 @@ def _doubts(
         if len(response.space.setups) > 1:
             yield "a setup has too few trials to be judged by its own"
         return
-    agrees = _probability_of(leading, claim, _shares(claim, effects_of(claim, alone)))
+    agrees = _certainties(claim, _shares(claim, effects_of(claim, alone)))[leading]
     if agrees < _ALONE:
         yield (
             f"of all setups together it would be {leading!r}, but the setups' own trials, each without the "
             f"others, give that a probability of {agrees:.2f}, and {_ALONE:g} is asked for"
         )
-
-
-def _probability_of(ruling: Ruling, claim: Claim, shares: _Shares) -> float:
-    if claim.direction == "none":
-        return shares.small if ruling == "confirmed" else max(shares.toward, shares.against)
-    return {"confirmed": shares.toward, "reversed": shares.against}.get(ruling, shares.small)
 
 
 def _undecided(claim: Claim, shares: _Shares) -> str:
@@ -307,16 +300,12 @@ def _notes(contrast: Contrast, claim: Claim, leading: Ruling, common: Effects | 
             f"{contrast.left_out} setups are left out: they have too few trials, or no partner that differs "
             "in this factor alone."
         )
-    if common is None:
-        return
-    kept = _shares(claim, common)
-    if leading in ("confirmed", "no effect that matters") and kept.small < 1 - claim.probability:
-        is_small = leading == "no effect that matters" or claim.direction == "none"
-        if is_small:
-            yield (
-                "With the other parameters the same for all there is an effect that matters: it is one of "
-                "tuning, not of temperature."
-            )
+    is_small = leading == "no effect that matters" or (leading == "confirmed" and claim.direction == "none")
+    if common is not None and is_small and _shares(claim, common).small < 1 - claim.probability:
+        yield (
+            "With the other parameters the same for all there is an effect that matters: it is one of "
+            "tuning, not of temperature."
+        )
 
 
 def _effect_text(claim: Claim, effect: float) -> str:
