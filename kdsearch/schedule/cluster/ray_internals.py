@@ -8,8 +8,8 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -122,48 +122,47 @@ def started_patiently(limit_s: float, processes: "Sequence[subprocess.Popen[byte
         own.get_node, constants.RAY_DASHBOARD_STARTUP_TIMEOUT_S = original
 
 
-@contextmanager
-def kept_on_loopback() -> Iterator[None]:
+def kept_on_loopback() -> AbstractContextManager[None]:
     """Let a Ray that is started at 127.0.0.1 stay there: `ray.init` would take an address others can reach.
 
     Its processes listen to this machine alone only where that is the node's own address.
     """
-    try:
-        from ray._private import services
-
-        own = cast("Any", services)
-        original = own.resolve_ip_for_localhost
-    except (ImportError, AttributeError) as error:
-        _tell_change(str(error), "the embedded Ray may listen to other machines")
-        yield
-        return
-    own.resolve_ip_for_localhost = lambda host: host
-    try:
-        yield
-    finally:
-        own.resolve_ip_for_localhost = original
+    return _service_replaced(
+        "resolve_ip_for_localhost",
+        lambda _original: lambda host: host,
+        "the embedded Ray may listen to other machines",
+    )
 
 
-@contextmanager
-def at_any_port() -> Iterator[None]:
+def at_any_port() -> AbstractContextManager[None]:
     """Let the agent of a node that is started here listen where there is room.
 
     Ray gives it one fixed port and starts only after six attempts at it: 3 s more beside another Ray.
     """
+    return _service_replaced(
+        "start_raylet",
+        lambda start: lambda *asked, **how: start(*asked, **{**how, "dashboard_agent_listen_port": 0}),
+        "a study starts later where another Ray runs on this machine",
+    )
+
+
+@contextmanager
+def _service_replaced(name: str, made_of: Callable[[Any], Any], consequence: str) -> Iterator[None]:
+    """Put what is made of one of Ray's own services in its place; `consequence` follows where it is gone."""
     try:
         from ray._private import services
 
         own = cast("Any", services)
-        original = own.start_raylet
+        original = getattr(own, name)
     except (ImportError, AttributeError) as error:
-        _tell_change(str(error), "a study starts later where another Ray runs on this machine")
+        _tell_change(str(error), consequence)
         yield
         return
-    own.start_raylet = lambda *asked, **how: original(*asked, **{**how, "dashboard_agent_listen_port": 0})
+    setattr(own, name, made_of(original))
     try:
         yield
     finally:
-        own.start_raylet = original
+        setattr(own, name, original)
 
 
 @contextmanager
