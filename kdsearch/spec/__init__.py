@@ -11,6 +11,7 @@ from kdsearch.spec.loading import (
     study_schema,
 )
 from kdsearch.spec.space import (
+    TEMPERATURE,
     Choices,
     Params,
     Range,
@@ -20,7 +21,7 @@ from kdsearch.spec.space import (
     level_name,
     setup_key,
 )
-from kdsearch.spec.study import ENOUGH_TRIALS, TEMPERATURE, StudySpec, TrainingSpec
+from kdsearch.spec.study import ENOUGH_TRIALS, StudySpec, TrainingSpec
 
 __all__ = [
     "ENOUGH_TRIALS",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from kdsearch.spec.sections import ASKED, Number, Section, Temperature
-from kdsearch.spec.space import ByFactor, Choices, Range, level_label, level_name
+from kdsearch.spec.space import TEMPERATURE, ByFactor, Choices, Range, level_label, level_name
 
 if TYPE_CHECKING:
     from kdsearch.spec.study import StudySpec
@@ -123,7 +123,7 @@ def problems_in_claims(spec: "StudySpec") -> Iterator[Place]:
 
 
 def _problems_of(claim: Claim, spec: "StudySpec") -> Iterator[Place]:
-    factors = {path: levels for path, levels in spec.setup.items() if path != "objective.temperature"}
+    factors = {path: levels for path, levels in spec.setup.items() if path != TEMPERATURE}
     if claim.factor is not None:
         yield from _unknown_levels(("factor", "levels"), claim.factor, claim.levels, factors)
     for path, level in claim.where.items():
@@ -152,15 +152,15 @@ def _unknown_levels(
 def _unreachable_temperatures(claim: Claim, spec: "StudySpec") -> Iterator[Place]:
     if not claim.temperatures:
         return
-    if "objective.temperature" in spec.setup:
-        levels = spec.setup["objective.temperature"]
+    if TEMPERATURE in spec.setup:
+        levels = spec.setup[TEMPERATURE]
         yield from (
             (("temperatures",), f"must be levels of `objective.temperature`, got {temperature:g}.")
             for temperature in claim.temperatures
             if temperature not in levels
         )
         return
-    dimension = spec.tune.get("objective.temperature")
+    dimension = spec.tune.get(TEMPERATURE)
     ranges = dimension.ranges.values() if isinstance(dimension, ByFactor) else [dimension]
     for temperature in claim.temperatures:
         if not all(_holds(own, temperature) for own in ranges):

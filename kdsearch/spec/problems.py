@@ -14,8 +14,17 @@ from kdsearch.spec.bounds import shown
 from kdsearch.spec.claims import problems_in_claims
 from kdsearch.spec.luck import SEED_PATHS
 from kdsearch.spec.sections import ASKED, CommandTrainer, Section
-from kdsearch.spec.space import LABELS, ByFactor, Choices, Range, equal_pair, level_label, level_name
-from kdsearch.spec.study import TEMPERATURE, TRAINING_LEAVES, StudySpec, TrainingSpec
+from kdsearch.spec.space import (
+    LABELS,
+    TEMPERATURE,
+    ByFactor,
+    Choices,
+    Range,
+    equal_pair,
+    level_label,
+    level_name,
+)
+from kdsearch.spec.study import TRAINING_LEAVES, StudySpec, TrainingSpec
 
 _TAGS = frozenset(
     {"Range", "Choices", "ByFactor", "ranges", "Pretraining", "CommandTrainer", "Preprocessing"}

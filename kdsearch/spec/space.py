@@ -23,6 +23,8 @@ from kdsearch.spec.sections import ASKED, Flag, Number, Scalar, Section
 Setup: TypeAlias = dict[str, Any]
 """One combination of factor levels, by dotted path; a level may be a mapping (a recipe)."""
 
+TEMPERATURE = "objective.temperature"
+
 LABELS = "dataset.labels"
 """The path of what may be a file's path."""
 

@@ -39,7 +39,6 @@ from kdsearch.spec.space import (
     with_value,
 )
 
-TEMPERATURE = "objective.temperature"
 ENOUGH_TRIALS = 4
 """So many trials of a setup begin to tell something of it; fewer have no answer."""
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from kdsearch.errors import SpecError
 from kdsearch.spec.loading import load_spec, spec_document
-from kdsearch.spec.space import ByFactor, Range, Setup, level_label
-from kdsearch.spec.study import TEMPERATURE, StudySpec
+from kdsearch.spec.space import TEMPERATURE, ByFactor, Range, Setup, level_label
+from kdsearch.spec.study import StudySpec
 
 _STEP = 0.5
 _SMALLER_STEPS = 5

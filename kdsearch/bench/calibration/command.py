@@ -18,6 +18,7 @@ from kdsearch.bench.calibration.summaries import summaries_of, table
 from kdsearch.bench.calibration.table_world import shipped
 from kdsearch.bench.calibration.targets import targets_of
 from kdsearch.bench.campaigns import results_of
+from kdsearch.bench.options import jobs_option, results_option
 
 _QUICKSTART = "quickstart"
 _CHECKPOINTS: dict[str, tuple[int, ...]] = {
@@ -37,13 +38,8 @@ _TEN = 10  # the quickstart's studies at most
 @click.option("--studies", default=20, show_default=True, help="Studies of each kind; of the quickstart 10.")
 @click.option("--seed", default=0, help="Seed of the first study.")
 @click.option("--train", is_flag=True, help="Train the quickstart's students instead of looking them up.")
-@click.option("--jobs", default=1, type=click.IntRange(1), help="Studies at a time, a process each.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A file that gets a line of JSON for each study. What is in it is not run again, and all that is "
-    "in it is summarised.",
-)
+@jobs_option
+@results_option
 def calibration_command(
     parts: Sequence[Part],
     kinds: Sequence[str],

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from kdsearch.bench.campaigns import results_of
+from kdsearch.bench.options import jobs_option, results_option
 from kdsearch.bench.search.baselines import BASELINES, SAMPLERS
 from kdsearch.bench.search.campaign import Case, Result, Through, run_case
 from kdsearch.bench.search.simulation import SCENARIOS, Scenario
@@ -37,14 +38,9 @@ TIMED = (100, 500, 2000)
     default="sampler",
     help="`launch` runs each study by `kdsearch launch`, with a trainer that computes: 20 s or so each.",
 )
-@click.option("--jobs", default=1, type=click.IntRange(1), help="Studies at a time, a process each.")
+@jobs_option
 @click.option("--times", is_flag=True, help=f"Time ask and answers with {TIMED} trials on record as well.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A file that gets a line of JSON for each study. What is in it is not run again, and all that is "
-    "in it is summarised.",
-)
+@results_option
 def search_command(
     scenarios: Sequence[Scenario],
     samplers: Sequence[str],

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from kdsearch.bench.campaigns import results_of
+from kdsearch.bench.options import jobs_option, results_option
 from kdsearch.bench.search.summaries import Mean
 from kdsearch.bench.search.targets import Target
 from kdsearch.bench.verdicts.campaign import Case, Judged, JudgedStudy, run_case
@@ -26,13 +27,8 @@ _HEADER = _LINE.format(
 @click.option("--trials", "budgets", multiple=True, type=int, default=(128,), help="Budgets of the studies.")
 @click.option("--studies", default=27, show_default=True, help="Studies of each family; 27 are balanced.")
 @click.option("--seed", default=0, help="Seed of the first study.")
-@click.option("--jobs", default=1, type=click.IntRange(1), help="Studies at a time, a process each.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A file that gets a line of JSON for each study. What is in it is not run again, and all that is "
-    "in it is summarised.",
-)
+@jobs_option
+@results_option
 def verdicts_command(
     kinds: Sequence[str], budgets: Sequence[int], studies: int, seed: int, jobs: int, out: Path | None
 ) -> None:
