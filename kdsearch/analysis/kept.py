@@ -11,10 +11,11 @@ import platform
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import scipy
 from pydantic import TypeAdapter
 
 from kdsearch.analysis.response.earlier import EarlierStudy
@@ -36,9 +37,8 @@ _PACKAGE = Path(__file__).parent.parent
 
 def _code_digest() -> str:
     """Return what differs once the same trials may have other answers, by another version of the code."""
-    digest = hashlib.sha256(f"{platform.machine()} {platform.python_version()}".encode())
-    for library in ("numpy", "scipy"):
-        digest.update(version(library).encode())
+    versions = platform.machine(), platform.python_version(), np.__version__, scipy.__version__
+    digest = hashlib.sha256(repr(versions).encode())
     for path in sorted(path for room in _ROOMS for path in (_PACKAGE / room).rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
