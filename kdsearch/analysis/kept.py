@@ -31,6 +31,9 @@ FEWEST_TRIALS = 1000
 _MOST_BYTES = 64 * 2**20
 """A page of 100,000 trials keeps some 10 MB, the answers of `best` 40 KB."""
 
+_NOT_THERE = (OSError, ValueError, RuntimeError)
+"""What a folder raises that can't be used, a text that is no answer, and a user without a home."""
+
 _ROOMS = ("analysis/questions", "analysis/response", "spec")
 _PACKAGE = Path(__file__).parent.parent
 
@@ -55,7 +58,6 @@ class KeptAnswers:
         columns: Its trials.
         earlier: The studies that it started from.
         slots: How many packs ran at the same time.
-        folder: Where answers are kept; None for the folder of this user.
     """
 
     def __init__(
@@ -64,11 +66,9 @@ class KeptAnswers:
         columns: TrialColumns,
         earlier: Sequence[EarlierStudy],
         slots: float,
-        folder: Path | None = None,
     ) -> None:
         self._studies = [(spec, columns), *((study.spec, columns_of(study.trials)) for study in earlier)]
         self._slots = slots
-        self._folder = cache_folder() / "answers" if folder is None else folder
 
     def answer(self, kind: type[Answer], question: Sequence[Any], compute: Callable[[], Answer]) -> Answer:
         """Return the kept answer to a question, or compute and keep it.
@@ -86,8 +86,8 @@ class KeptAnswers:
             return compute()
         name = hashlib.sha256(f"{self._content} {asked}".encode()).hexdigest()
         described: TypeAdapter[Answer] = TypeAdapter(kind)
-        with suppress(OSError, ValueError):
-            if (found := FolderStore(self._folder).open(name)) is not None:
+        with suppress(*_NOT_THERE):
+            if (found := _store().open(name)) is not None:
                 return described.validate_json(found.getvalue())
         answer = compute()
         self._keep(name, described, answer)
@@ -104,11 +104,15 @@ class KeptAnswers:
     def _keep(self, name: str, described: TypeAdapter[Answer], answer: Answer) -> None:
         """Keep an answer that is the same when it is read; a folder that can't be written keeps none."""
         text = described.dump_json(answer)
-        with suppress(OSError, ValueError):
+        with suppress(*_NOT_THERE):
             again = described.validate_json(text)
             if again == answer and described.dump_json(again) == text:
-                FolderStore(self._folder).replace(name, text)
-                _make_room(self._folder)
+                _store().replace(name, text)
+                _make_room(_store().root)
+
+
+def _store() -> FolderStore:
+    return FolderStore(cache_folder() / "answers")
 
 
 def _trials_digest(columns: TrialColumns) -> bytes:
