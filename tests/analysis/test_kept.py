@@ -107,6 +107,14 @@ def test_without_a_folder_to_write_to_it_is_computed_each_time(monkeypatch, tmp_
     assert [answered(1.0), answered(2.0)] == [[1.0], [2.0]]
 
 
+def test_a_user_without_a_home_is_answered(monkeypatch):
+    def homeless(_path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("kdsearch.artifacts.store.Path.expanduser", homeless)
+    assert [answered(1.0), answered(2.0)] == [[1.0], [2.0]]
+
+
 def test_the_oldest_answers_make_room(monkeypatch, tmp_path):
     monkeypatch.setattr(kept, "_MOST_BYTES", 100)
     for n in range(4):
