@@ -1,6 +1,7 @@
 """Short names of setups, tuned parameters and levels, as figures and tables show them."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from kdsearch.spec import Setup, level_label, level_name
@@ -29,6 +30,7 @@ def setup_names(setups: Sequence[Setup]) -> list[str]:
     return [_join(setup, varied or list(setup)) for setup in setups]
 
 
+@lru_cache  # a figure asks for it with every trial
 def factor_label(path: str) -> str:
     """Return the shortest end of a dotted path that means no other part of a spec, in words."""
     keys = path.split(".")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from kdsearch.analysis.kept import KeptAnswers
 from kdsearch.analysis.questions.best import BestAnswer, best_of
 from kdsearch.analysis.questions.comparison import Comparison, compare_of
 from kdsearch.analysis.questions.forecast import Forecast, forecast_of, target_of
@@ -72,6 +73,11 @@ class StoredStudy:
         """What the trials say, for every question the same."""
         return fit_response(self.spec, self.columns, earlier=self.earlier)
 
+    @cached_property
+    def _kept(self) -> KeptAnswers:
+        """Answers of the same trials that were computed before: what is left then is to read the trials."""
+        return KeptAnswers(self.spec, self.columns, self.earlier, self.slots)
+
     def best(
         self,
         by: Sequence[str] | None = None,
@@ -80,34 +86,57 @@ class StoredStudy:
         tolerance: float = 0.005,
     ) -> BestAnswer:
         """Return what `kdsearch.analysis.best` does, with how the study is; `by` may be one factor's path."""
-        answer = best_of(
-            *(self.response, self.columns),
-            by=[by] if isinstance(by, str) else by,
-            where=where,
-            level=level,
-            tolerance=tolerance,
-            slots=self.slots,
+        paths = [by] if isinstance(by, str) else by
+        answer = self._kept.answer(
+            BestAnswer,
+            ["best", paths, where, level, tolerance],
+            lambda: best_of(
+                *(self.response, self.columns),
+                by=paths,
+                where=where,
+                level=level,
+                tolerance=tolerance,
+                slots=self.slots,
+            ),
         )
         return answer.of_study(self.summary)
 
     def compare(self, factor: str, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Comparison:
         """Return what `kdsearch.analysis.compare` does."""
-        return compare_of(self.response, factor, where=where, level=level)
+        return self._kept.answer(
+            Comparison,
+            ["compare", factor, where, level],
+            lambda: compare_of(self.response, factor, where=where, level=level),
+        )
 
     def forecast(self, regret: float | None = None, where: Mapping[str, Any] | None = None) -> Forecast:
         """Return which setups are decided, and what the others need; None asks for the study's own target."""
         target = target_of(self.spec) if regret is None else regret
-        found = forecast_of(self.response, regret=target, where=where, slots=self.slots)
+        found = self._kept.answer(
+            Forecast,
+            ["forecast", target, where],
+            lambda: forecast_of(self.response, regret=target, where=where, slots=self.slots),
+        )
         return found.of_study(self.spec, self.summary)
 
     def importance(self, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Importance:
         """Return what `kdsearch.analysis.questions.importance` does."""
-        return importance_of(self.response, where=where, level=level)
+        return self._kept.answer(
+            Importance,
+            ["importance", where, level],
+            lambda: importance_of(self.response, where=where, level=level),
+        )
 
     def verdict(self, claims: Sequence[Claim] | None = None) -> VerdictAnswer:
         """Return what the study says of the claims written with it, or of some that were written since."""
-        return verdicts_of(self.response, claims=claims, slots=self.slots)
+        if claims is not None:
+            return verdicts_of(self.response, claims=claims, slots=self.slots)
+        return self._kept.answer(
+            VerdictAnswer, ["verdict"], lambda: verdicts_of(self.response, slots=self.slots)
+        )
 
     def curves(self, level: float = 0.9) -> list[ResponseCurve]:
         """Return accuracy over temperature, a curve for each setup."""
-        return curves_of(self.response, level=level)
+        return self._kept.answer(
+            list[ResponseCurve], ["curves", level], lambda: curves_of(self.response, level=level)
+        )

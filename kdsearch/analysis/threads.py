@@ -5,6 +5,7 @@ made an answer take thirty times longer.
 """
 
 from collections.abc import Callable
+from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -15,5 +16,12 @@ Result = TypeVar("Result")
 
 def one_blas_thread(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Let a function run its linear algebra in one thread."""
-    limited: Callable[Parameters, Result] = threadpool_limits.wrap(limits=1, user_api="blas")(function)
+
+    @wraps(function)
+    def limited(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        import scipy.linalg  # noqa: F401 - what is loaded later would not be limited
+
+        with threadpool_limits(limits=1, user_api="blas"):
+            return function(*args, **kwargs)
+
     return limited

@@ -86,8 +86,12 @@ def store_at(place: Place) -> ArtifactStore:
     """
     if (folder := folder_of(place)) is not None:
         return FolderStore(folder)
-    cache = Path(os.environ.get("KDSEARCH_CACHE") or "~/.cache/kdsearch").expanduser()
-    return _url_store(str(place).rstrip("/"), cache.resolve())
+    return _url_store(str(place).rstrip("/"), cache_folder())
+
+
+def cache_folder() -> Path:
+    """Return where this node keeps what can be made or fetched again."""
+    return Path(os.environ.get("KDSEARCH_CACHE") or "~/.cache/kdsearch").expanduser().resolve()
 
 
 def folder_of(place: Place) -> Path | None:

@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kdsearch.cli.formats import print_as
 from kdsearch.cli.options import formats_option, storage_option, study_argument
-from kdsearch.cli.tables import print_notes, print_table
 
 if TYPE_CHECKING:
     from kdsearch.analysis.questions.verdicts import VerdictAnswer
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
 def verdict(study: str, file: Path | None, storage: str, output: str) -> None:
     """Tell which claims of a study are confirmed, reversed or not resolved."""
     from kdsearch.api import open_study
+    from kdsearch.cli.formats import print_as
     from kdsearch.spec.claims_file import load_claims
 
     opened = open_study(study, storage=storage)
@@ -36,6 +35,8 @@ def verdict(study: str, file: Path | None, storage: str, output: str) -> None:
 
 
 def _show(found: "VerdictAnswer") -> None:
+    from kdsearch.cli.tables import print_notes, print_table
+
     table = found.table()
     if table.rows:
         print_table(table)

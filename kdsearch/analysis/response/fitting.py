@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy
 
 from kdsearch.analysis.response.axes import FloatArray, IntArray
 from kdsearch.analysis.response.kernels import Kernel
@@ -109,7 +109,7 @@ def _most_probable(kernel: Kernel, plain: Evidence, theta: FloatArray) -> tuple[
     doubted = _doubted(kernel, theta, plain, plain)
     for iterations in _ITERATIONS:
         evidence = doubted
-        found = minimize(
+        found = scipy.optimize.minimize(
             Posterior(kernel, _pool_replicates(evidence)).value_and_gradient,
             theta,
             jac=True,

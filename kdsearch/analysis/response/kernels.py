@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cholesky
-from scipy.special import expit
+import scipy
 
 from kdsearch.analysis.response.axes import Axis, FloatArray
 
@@ -97,7 +96,7 @@ class Kernel:
         differing = (distances > 0).sum(axis=-1)
         self.offset_correlation = np.exp(-0.5 * differing)
         likeness = np.exp(-0.7 * differing) + 1e-6 * np.eye(self.n_setups)
-        self.profile_root = cholesky(likeness, lower=True)
+        self.profile_root = scipy.linalg.cholesky(likeness, lower=True)
         self.prior_mean, self.prior_sd = self._prior()
 
     def _prior(self) -> tuple[FloatArray, FloatArray]:
@@ -151,7 +150,11 @@ class Kernel:
 
     def _sharing(self, theta: FloatArray) -> Iterator[Sharing]:
         same = np.eye(self.n_setups)
-        owns = expit(theta[self.layout.own]) if self.distances.shape[2] else np.zeros(len(self.axes))
+        owns = (
+            scipy.special.expit(theta[self.layout.own])
+            if self.distances.shape[2]
+            else np.zeros(len(self.axes))
+        )
         for fadings, own in zip(self.layout.fadings, owns, strict=True):
             fading = np.exp(theta[fadings])
             decay = np.exp(-self.distances @ fading)

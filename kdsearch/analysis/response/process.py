@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
-from scipy.linalg import lapack, solve_triangular
+import scipy
 
 from kdsearch.analysis.response.axes import FloatArray, IntArray
 from kdsearch.analysis.response.kernels import Kernel, Tables
@@ -39,7 +39,7 @@ class Posterior:
         factor = self._factor(covariance)
         if factor is None:
             return _IMPOSSIBLE, np.zeros_like(theta)
-        inverse = lapack.dpotri(factor, lower=1)[0]
+        inverse = scipy.linalg.lapack.dpotri(factor, lower=1)[0]
         inverse = np.tril(inverse) + np.tril(inverse, -1).T
         alpha = inverse @ self._evidence.y
         gain = np.outer(alpha, alpha) - inverse
@@ -65,12 +65,12 @@ class Posterior:
 
     @staticmethod
     def _factor(covariance: FloatArray) -> FloatArray | None:
-        factor, failure = lapack.dpotrf(covariance, lower=1, clean=1)
+        factor, failure = scipy.linalg.lapack.dpotrf(covariance, lower=1, clean=1)
         return None if failure else cast(FloatArray, factor)
 
     def _value(self, theta: FloatArray, factor: FloatArray) -> float:
         evidence, noise = self._evidence, self._kernel.noise(theta)
-        whitened = solve_triangular(factor, evidence.y, lower=True)
+        whitened = scipy.linalg.solve_triangular(factor, evidence.y, lower=True)
         pull = (theta - self._kernel.prior_mean) / self._kernel.prior_sd
         replicates = evidence.n_spare @ np.log(noise) + evidence.spread @ (1 / noise)
         squares = whitened @ whitened + pull @ pull + replicates
@@ -166,12 +166,12 @@ class Process:
 
     def solve(self, values: FloatArray) -> FloatArray:
         """Return the inverse of the evidence's covariance times values [N] or [N, Q]."""
-        return np.asarray(lapack.dpotrs(self._factor, values, lower=1)[0]).reshape(values.shape)
+        return np.asarray(scipy.linalg.lapack.dpotrs(self._factor, values, lower=1)[0]).reshape(values.shape)
 
     def believe(self, setup: IntArray, nodes: IntArray) -> tuple[FloatArray, FloatArray]:
         """Return the posterior mean and covariance at a list of places."""
         cross = self.covariance(self.setup, self.nodes, setup, nodes)
-        whitened = solve_triangular(self._factor, cross, lower=True)
+        whitened = scipy.linalg.solve_triangular(self._factor, cross, lower=True)
         prior = self.covariance(setup, nodes, setup, nodes)
         return cross.T @ self.alpha, prior - whitened.T @ whitened
 
@@ -182,7 +182,7 @@ class Process:
             part = slice(at, at + _PLACES_AT_ONCE)
             cross = self.covariance(self.setup, self.nodes, setup[part], nodes[part])
             mean[part] = cross.T @ self.alpha
-            whitened = solve_triangular(self._factor, cross, lower=True)
+            whitened = scipy.linalg.solve_triangular(self._factor, cross, lower=True)
             explained[part] = np.einsum("ij,ij->j", whitened, whitened)
         tables = self.tables
         prior = tables.offset[0, 0] + tables.main_scale.sum() + tables.joint_scale
@@ -190,7 +190,7 @@ class Process:
 
     def leave_one_out(self) -> tuple[FloatArray, FloatArray]:
         """Return each cell's residual when it is left out, and the variance of its prediction."""
-        root = solve_triangular(self._factor, np.eye(len(self.evidence)), lower=True)
+        root = scipy.linalg.solve_triangular(self._factor, np.eye(len(self.evidence)), lower=True)
         precision = np.einsum("ij,ij->j", root, root)
         return self.alpha / precision, 1 / precision
 

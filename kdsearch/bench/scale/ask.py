@@ -41,7 +41,8 @@ class Asked:
 def ask_commands(study: str, storage: str) -> Iterator[Asked]:
     """Ask by the commands, and for the next pack."""
     yield run("studies", ["kdsearch", "studies"], storage)
-    yield run("best", ["kdsearch", "best", study, "--format", "json"], storage)
+    for question in ("best", "best, asked again"):
+        yield run(question, ["kdsearch", "best", study, "--format", "json"], storage)
     for output in _FORMATS:
         yield run(f"trials --format {output}", ["kdsearch", "trials", study, "--format", output], storage)
     yield run("the next pack", ["kdsearch.bench.scale.ask", study], storage)

@@ -1,6 +1,7 @@
 """How far one study and one driver reach: very many trials in a database, and a long study that is driven."""
 
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -87,7 +88,21 @@ def _storage(name: str) -> Iterator[tuple[str, Path]]:
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="kdsearch-scale-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.enter_context(_own_cache(folder / "cache"))
         yield stack.enter_context(_server(folder)) if name == "postgresql" else _file(folder), folder
+
+
+@contextmanager
+def _own_cache(folder: Path) -> Iterator[None]:
+    """Let no answer be found that was kept before."""
+    before = os.environ.get("KDSEARCH_CACHE")
+    os.environ["KDSEARCH_CACHE"] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ["KDSEARCH_CACHE"]
+        if before is not None:
+            os.environ["KDSEARCH_CACHE"] = before
 
 
 def _file(folder: Path) -> str:
