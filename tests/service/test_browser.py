@@ -1,14 +1,18 @@
 """What a real browser makes of the pages; skipped where there is no Chromium."""
 
 import base64
+import io
 import math
 import shutil
 import threading
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
 import uvicorn
 
+import kdsearch
 from kdsearch.analysis.report.file import write_report
 from kdsearch.service import build_app
 from kdsearch.spec import TEMPERATURE
@@ -16,6 +20,7 @@ from kdsearch.storage import StudyRecord, load_spec_of, open_database
 from kdsearch.trial import TrialResult
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+pypdf = pytest.importorskip("pypdf", reason="needs pypdf")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PHONE = {"width": 390, "height": 844}
 PATIENCE_MS = 120_000
@@ -196,6 +201,7 @@ def test_a_report_opens_offline_and_is_printed_whole(storage_url, tmp_path, open
     page = open_page(path.as_uri(), offline=True, viewport=PHONE)
     assert page.locator("svg.chart").count() == 6
     assert runs_over(page) <= 0
+    seen = page.locator("main figure.card b, main h2, ul.strips li:not(.axis) b").all_inner_texts()
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 688, "height": 1000})  # A4 between its margins
     assert runs_over(page) <= 0
@@ -205,7 +211,26 @@ def test_a_report_opens_offline_and_is_printed_whole(storage_url, tmp_path, open
     assert max(ends) <= 688
     session = page.context.new_cdp_session(page)
     printed = base64.b64decode(session.send("Page.printToPDF", {"preferCSSPageSize": True})["data"])
-    assert printed.startswith(b"%PDF")
+    figures = kdsearch.open_study("demo", storage=storage_url).figures()
+    assert_every_panel_is_printed(printed, figures.values(), seen)
+
+
+def assert_every_panel_is_printed(pdf: bytes, figures, seen: list[str]) -> None:
+    """Count in a PDF itself: its pages are A4, and every panel's title and numbers are on them."""
+    pages = pypdf.PdfReader(io.BytesIO(pdf)).pages
+    assert {(round(page.mediabox.width), round(page.mediabox.height)) for page in pages} == {(595, 842)}
+    texts = [" ".join(unicodedata.normalize("NFKC", page.extract_text()).split()) for page in pages]
+    whole = " ".join(texts)
+    wanted = Counter(seen)
+    assert sum(wanted.values()) > 30
+    for title, count in wanted.items():
+        assert whole.count(title) >= count, title
+    for figure in figures:
+        heading = next(n for n, text in enumerate(texts) if figure.title in text)
+        for part in figure.parts:
+            assert part.title in seen
+            assert all(word in whole for word in part.words.split()), part.words
+        assert figure.parts[0].title in texts[heading], "a heading is not alone at the end of a page"
 
 
 def test_the_dashboard_shows_the_study(storage_url, serve, open_page):

@@ -1,6 +1,6 @@
 import re
-from html import unescape
 import time
+from html import unescape
 
 import pytest
 

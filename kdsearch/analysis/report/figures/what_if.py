@@ -42,7 +42,7 @@ def what_if_figure(found: Recommendation) -> Figure | None:
         (
             Key("mean", f"expected, {found.level:.0%} band"),
             Key("best", f"recommended, {found.level:.0%} interval"),
-            Key("near", "near-optimal"),
+            *([Key("near", "near-optimal")] if found.near_optimal else []),
             Key("usual", "the usual T = 4"),
         ),
     )
