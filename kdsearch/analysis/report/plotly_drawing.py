@@ -1,5 +1,6 @@
 """A figure drawn by plotly, for Python and notebooks; it knows nothing but the figure's data."""
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -21,8 +22,8 @@ from kdsearch.analysis.report.figures.document import Axis, Figure, Key, Look, P
 
 _ROW_PIXELS = 30
 _CHARACTER_PIXELS = 6.4
-_MOST_WORDS = 60
-"""Characters beside a row; more would leave no room for it."""
+_MOST_WORDS = 44
+"""Characters in a line beside a row; more would leave no room for it."""
 
 _VALUES: Mapping[str, str] = {
     "fraction": ":.2%",
@@ -68,18 +69,19 @@ def _rows(figure: Figure) -> go.Figure:
     for row, part in enumerate(figure.parts):
         for series in part.series:
             drawn.add_traces(_ROW_MARKS[series.look](series, row, figure.x))
-        text, color = _clipped(part.words, _MOST_WORDS), INK if part.series else MUTED
+        color = INK if part.series else MUTED
         drawn.add_annotation(
             **{"x": 1.01, "y": row, "xref": "paper", "xanchor": "left", "showarrow": False},
-            text=escape(text),
-            font={"size": 12, "color": color},
+            text="<br>".join(map(escape, _lines(part.words))),
+            align="left",
+            font={"size": 11, "color": color},
         )
     _mark_lines(drawn, figure)
     names = [escape(part.title) for part in figure.parts]
     rows = {"tickvals": [*range(len(names))], "ticktext": names, "range": [len(names) - 0.4, -0.6]}
     drawn.update_yaxes(**rows, showgrid=False)
     drawn.update_xaxes(title_text=figure.x.name, **axis_look(figure.x))
-    longest = max((len(_clipped(part.words, _MOST_WORDS)) for part in figure.parts), default=0)
+    longest = max((len(line) for part in figure.parts for line in _lines(part.words)), default=0)
     drawn.update_layout(margin={"r": 30 + int(_CHARACTER_PIXELS * longest)}, barmode="overlay")
     return drawn
 
@@ -151,7 +153,8 @@ def _step(series: Series, figure: Figure, part: Part) -> _Traces:  # noqa: ARG00
     line = {"shape": "hv", "color": series.color, "width": 2}
     hover = _hover(figure, "after {x}: {y}")
     look = {"mode": "lines+markers", "line": line, "marker": {"size": 4}, "hovertemplate": hover}
-    return [mark(x=series.x, y=series.y, **look)]
+    lasting = [*series.x, figure.x.high], [*series.y, *series.y[-1:]]
+    return [mark(x=lasting[0], y=lasting[1], **look)]
 
 
 def _dots(series: Series, figure: Figure, part: Part) -> _Traces:
@@ -294,6 +297,11 @@ def _legend(key: Key) -> go.Scatter:
         "block": {"size": 11, "symbol": "square"},
     }
     return legend_entry(key.text, mode="markers", marker={"color": color, **markers[key.look]})
+
+
+def _lines(words: str) -> list[str]:
+    """Return words in at most two lines."""
+    return textwrap.wrap(words, _MOST_WORDS, max_lines=2, placeholder=" …")
 
 
 def _clipped(text: str, length: int) -> str:

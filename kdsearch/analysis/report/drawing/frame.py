@@ -10,7 +10,7 @@ from kdsearch.analysis.report.drawing.svg import group, tag
 from kdsearch.analysis.report.figures.document import Axis, Figure, Part
 from kdsearch.analysis.report.figures.ticks import ticks_of
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 10.0, 10.0, 34.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 10.0, 10.0, 34.0
 _SHAPES = ((1, 1, 520.0, 250.0), (4, 2, 500.0, 250.0))
 _MANY = (3, 340.0, 205.0)
 _NARROW = 400.0
