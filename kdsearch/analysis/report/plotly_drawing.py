@@ -277,7 +277,7 @@ def _hover(figure: Figure, text: str) -> str:
 
 def _legend(key: Key) -> go.Scatter:
     color = key.color or MUTED
-    lines = {
+    lines: Mapping[str, dict[str, Any]] = {
         "mean": {"width": 2.5},
         "kept": {"width": 1.6, "dash": "dash"},
         "learning": {"width": 1.6},
