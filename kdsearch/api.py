@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+    from kdsearch.analysis.report.figures import Figure
     from kdsearch.schedule.launch import Watch
 
 DEFAULT_STORAGE = "sqlite:///kdsearch.db"
@@ -221,12 +222,24 @@ class Study:
         curves = [curve for curve in stored.curves() if setup in (None, curve.setup)]
         return plot_response(curves, rows, stored.best())
 
-    def figures(self) -> "dict[str, go.Figure]":
-        """Return every figure of the report by its title, the response of accuracy to temperature first."""
+    def figures(self, level: float = 0.9, tolerance: float = 0.005) -> "dict[str, Figure]":
+        """Return every figure of the report by its title, the response of accuracy to temperature first.
+
+        Each is plain data, which page and report draw too: `.to_dict()`, or `.to_plotly()` to see it.
+
+        Args:
+            level: Probability of the intervals.
+            tolerance: Accuracy that may be lost for a temperature to be called near-optimal.
+
+        Example:
+            >>> figure = study.figures()["Accuracy over temperature"]
+            >>> figure.kind, [part.title for part in figure.parts]
+            ('response', ['sgd', 'adamw'])
+        """
         from kdsearch.analysis.report.contents import figure_sections, load_findings
 
-        sections = figure_sections(load_findings(self._database, self.name))
-        return {section.title: section.figure for section in sections}
+        found = load_findings(self._database, self.name, level=level, tolerance=tolerance)
+        return {section.figure.title: section.figure for section in figure_sections(found)}
 
     def report(self, path: str | Path) -> Path:
         """Write the report, one self-contained HTML file, and return its path."""

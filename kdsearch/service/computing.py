@@ -7,7 +7,7 @@ from typing import Any
 
 from kdsearch.analysis.questions.heat import heat_map
 from kdsearch.analysis.questions.recommendation import recommend_from
-from kdsearch.analysis.report.contents import coupling, figure_sections, load_findings, reading, summary
+from kdsearch.analysis.report.contents import figure_sections, load_findings, reading, summary
 from kdsearch.analysis.report.pages import page_templates
 from kdsearch.analysis.report.tables import answer_lines, answer_table, forecast_table
 from kdsearch.analysis.report.verdict_tables import verdict_table
@@ -121,8 +121,17 @@ def _recommend(
 
 
 def _trials(database: Database, study: str) -> bytes:
-    rows = [row.to_dict() for row in load_trials(database, study)]
-    return json.dumps(rows, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _json([row.to_dict() for row in load_trials(database, study)])
+
+
+def _figures(database: Database, study: str, *, level: float, tolerance: float) -> dict[str, bytes]:
+    """Return each figure of the study's page as JSON, by its kind, in their order."""
+    sections = figure_sections(load_findings(database, study, level=level, tolerance=tolerance))
+    return {section.figure.kind: _json(section.figure.to_dict()) for section in sections}
+
+
+def _json(document: Any) -> bytes:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _page(
@@ -152,8 +161,8 @@ def _page(
             reading=reading(answer),
             forecast=forecast_table(findings.answer),
             verdicts=findings.verdicts and verdict_table(findings.verdicts),
-            coupling=coupling(findings.comparisons),
             sections=figure_sections(findings),
+            figures_at=f"/kdsearch/v1/studies/{study}/figures?level={level:g}&tolerance={tolerance:g}",
         )
     )
     decided = sum(found.forecast is not None and found.forecast.decided for found in findings.answer.setups)
@@ -173,6 +182,7 @@ KINDS: Mapping[str, Callable[..., Any]] = {
     "verdict": _verdict,
     "recommend": _recommend,
     "trials": _trials,
+    "figures": _figures,
     "page": _page,
     "what_if": _what_if,
 }

@@ -4,6 +4,7 @@ from importlib.metadata import version
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -57,6 +58,16 @@ class Documents:
             raise RequestError("`factor` is missing: the factor whose levels are compared, as PATH.")
         comparison = await self._library.compare(name, asked.factor, where=asked.where, level=asked.level)
         return JSONResponse(comparison.to_dict())
+
+    async def figures(self, request: Request) -> Response:
+        """Answer with the figures of a study's page as data: all of them, or the one of a kind."""
+        name, asked = await self._question(request, "/studies/{name}/figures")
+        found = await self._library.figures(name, level=asked.level, tolerance=asked.tolerance)
+        if asked.kind is None:
+            return Response(b"[" + b",".join(found.values()) + b"]", media_type="application/json")
+        if asked.kind not in found:
+            raise HTTPException(404, f"{name!r} has no figure {asked.kind!r} yet. It has {', '.join(found)}.")
+        return Response(found[asked.kind], media_type="application/json")
 
     async def importance(self, request: Request) -> JSONResponse:
         """Answer what accuracy depends on: parameters, pairs of them, and factors."""

@@ -171,6 +171,12 @@ class Library:
         answer: Importance = found
         return answer
 
+    async def figures(self, name: str, *, level: float, tolerance: float) -> Mapping[str, bytes]:
+        """Return the figures of a study's page as JSON, by their kinds."""
+        _, found = await self._ask("figures", name, level=level, tolerance=tolerance)
+        answer: Mapping[str, bytes] = found
+        return answer
+
     async def verdict(self, name: str) -> VerdictAnswer:
         """Return what the study says of its claims."""
         _, found = await self._ask("verdict", name)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from kdsearch.analysis.report.figures.document import STUDY_FIGURES
 from kdsearch.storage.rows.read import TrialState
 
 MOST_TRIALS = 10_000
@@ -33,6 +34,9 @@ ADDRESSES: Mapping[str, Address] = {
         "Whether the best temperature depends on a factor", ("factor", "where", "level"), ("factor",)
     ),
     "/studies/{name}/forecast": Address("What is decided, and what the rest needs", ("where", "regret")),
+    "/studies/{name}/figures": Address(
+        "The figures of the study's page as data; with `kind`, that one", ("kind", "level", "tolerance")
+    ),
     "/studies/{name}/importance": Address("What accuracy depends on", ("where", "level")),
     "/studies/{name}/trials": Address(
         f"Trials by number; without `limit` all, of at most {MOST_TRIALS:,}. `Link` leads to the next part",
@@ -56,6 +60,7 @@ _SCHEMAS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "set": ("A level of the setup, as PATH=VALUE", _TEXTS),
     "study": ("Only from this study's trials", _TEXTS),
     "factor": ("The factor whose levels are compared, as PATH", _TEXT),
+    "kind": ("Which figure", {"type": "string", "enum": [*STUDY_FIGURES]}),
     "level": ("Probability of the intervals", {"type": "number", "minimum": 0.5, "maximum": 0.999}),
     "tolerance": ("What counts as near the best", {"type": "number", "minimum": 0, "maximum": 1}),
     "regret": ("The loss at which a setup is decided", {"type": "number", "minimum": 1e-6, "maximum": 1}),

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from starlette.datastructures import QueryParams
 
+from kdsearch.analysis.report.figures.document import STUDY_FIGURES
 from kdsearch.errors import RequestError
 from kdsearch.service.openapi import MOST_TRIALS, STATES
 from kdsearch.spec import parse_levels
@@ -34,6 +35,7 @@ class Question:
     limit: int | None = None
     offset: int = 0
     state: str | None = None
+    kind: str | None = None
 
 
 def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
@@ -60,6 +62,7 @@ def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
         limit=whole_number(query, "limit", None, low=1, high=MOST_TRIALS),
         offset=whole_number(query, "offset", 0, low=0, high=10**9),
         state=choice(query, "state", STATES, None),
+        kind=choice(query, "kind", STUDY_FIGURES, None),
     )
 
 

@@ -11,7 +11,8 @@ from starlette.exceptions import HTTPException
 
 from kdsearch.analysis.labels import NOTHING, factor_label, setup_names, temperature_text, value_text
 from kdsearch.analysis.questions.outcomes import temperature_of
-from kdsearch.analysis.report.drawing import draw_trial
+from kdsearch.analysis.report.drawing import draw
+from kdsearch.analysis.report.figures import trial_figure
 from kdsearch.errors import RequestError
 from kdsearch.service.library import Library
 from kdsearch.service.openapi import STATES
@@ -82,7 +83,7 @@ def trial_context(library: Library, name: str, number: int) -> dict[str, Any]:
         "study": study,
         "trial": trial,
         "lead": _lead(trial),
-        "figure": draw_trial(trial, curve) if curve else None,
+        "figure": draw(trial_figure(trial, curve)) if curve else None,
         "fields": [(label, text) for label, text in _fields(trial) if text != NOTHING],
         "events": f"/studies/{name}/trials/events" if is_open else None,
         "mark": library.trials_mark(name),

@@ -5,13 +5,13 @@ from typing import Any
 
 from starlette.datastructures import QueryParams
 
-from kdsearch.analysis.labels import setup_names, temperature_text, value_text
+from kdsearch.analysis.labels import temperature_text, value_text
 from kdsearch.analysis.questions.recommendation import Recommendation
+from kdsearch.analysis.report.contents import FigureSection
+from kdsearch.analysis.report.figures import sources_figure, what_if_figure
 from kdsearch.errors import RequestError
 from kdsearch.service.library import Latest
 from kdsearch.spec import StudySpec, parse_levels
-
-_MOST_SOURCES = 12
 
 
 def given_setup(query: QueryParams, spec: StudySpec) -> dict[str, Any]:
@@ -35,8 +35,10 @@ def what_if_context(setup: Mapping[str, Any], latest: Latest | None) -> dict[str
         "found": found,
     }
     if found is None or found.temperature is None:
-        return {**context, "lead": "", "fields": [], "sources": []}
-    return {**context, "lead": _lead(found), "fields": _fields(found), "sources": _sources(found)}
+        return {**context, "lead": "", "fields": [], "sections": []}
+    figures = (what_if_figure(found), sources_figure(found))
+    sections = [FigureSection(figure) for figure in figures if figure is not None]
+    return {**context, "lead": _lead(found), "fields": _fields(found), "sections": sections}
 
 
 def _lead(found: Recommendation) -> str:
@@ -59,13 +61,4 @@ def _fields(found: Recommendation) -> list[tuple[str, str]]:
             (f"T = {t} loses", f"{max(100 * lost, 0.0):.1f} points")
             for t, lost in (found.regret_of or {}).items()
         ),
-    ]
-
-
-def _sources(found: Recommendation) -> list[dict[str, Any]]:
-    sources = found.sources[:_MOST_SOURCES]
-    names = setup_names([source.setup for source in sources])
-    return [
-        {"name": f"{source.study}: {name}", "trials": source.trials, "likeness": f"{source.likeness:.0%}"}
-        for source, name in zip(sources, names, strict=True)
     ]

@@ -25,7 +25,7 @@ def test_every_address_is_described_and_takes_what_is_described(client):
         "set": "optimizer.name=sgd",
         "study": "demo",
     }
-    given_values |= {"where": "optimizer.name=sgd", "limit": "5", "state": "complete"}
+    given_values |= {"where": "optimizer.name=sgd", "limit": "5", "state": "complete", "kind": "response"}
     for path, operations in document["paths"].items():
         asked = {}
         for parameter in operations["get"]["parameters"]:

@@ -1,14 +1,18 @@
 """What a real browser makes of the pages; skipped where there is no Chromium."""
 
 import base64
+import io
 import math
 import shutil
 import threading
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
 import uvicorn
 
+import kdsearch
 from kdsearch.analysis.report.file import write_report
 from kdsearch.service import build_app
 from kdsearch.spec import TEMPERATURE
@@ -16,6 +20,7 @@ from kdsearch.storage import StudyRecord, load_spec_of, open_database
 from kdsearch.trial import TrialResult
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+pypdf = pytest.importorskip("pypdf", reason="needs pypdf")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PHONE = {"width": 390, "height": 844}
 PATIENCE_MS = 120_000
@@ -205,7 +210,22 @@ def test_a_report_opens_offline_and_is_printed_whole(storage_url, tmp_path, open
     assert max(ends) <= 688
     session = page.context.new_cdp_session(page)
     printed = base64.b64decode(session.send("Page.printToPDF", {"preferCSSPageSize": True})["data"])
-    assert printed.startswith(b"%PDF")
+    figures = kdsearch.open_study("demo", storage=storage_url).figures()
+    assert_every_panel_is_printed(printed, list(figures.values()))
+
+
+def assert_every_panel_is_printed(pdf: bytes, figures) -> None:
+    """Count in a PDF itself: its pages are A4, and every panel's title and words are on them."""
+    pages = pypdf.PdfReader(io.BytesIO(pdf)).pages
+    assert {(round(page.mediabox.width), round(page.mediabox.height)) for page in pages} == {(595, 842)}
+    texts = [" ".join(unicodedata.normalize("NFKC", page.extract_text()).split()) for page in pages]
+    panels = Counter(f"{part.title} {part.words}".strip() for figure in figures for part in figure.parts)
+    assert sum(panels.values()) == sum(len(figure.parts) for figure in figures) > 15
+    for panel, count in panels.items():
+        assert sum(text.count(panel) for text in texts) == count, panel
+    for figure in figures:
+        (page,) = (text for text in texts if figure.title in text)
+        assert figure.parts[0].title in page.split(figure.title)[1], "no heading ends a page"
 
 
 def test_the_dashboard_shows_the_study(storage_url, serve, open_page):

@@ -1,8 +1,13 @@
+import math
+import re
+import time
+
 import pytest
 
 import kdsearch
 from kdsearch.analysis import best, compare, importance
 from kdsearch.analysis.questions.verdicts import verdicts
+from kdsearch.analysis.report.file import write_report
 from kdsearch.spec import load_spec
 from kdsearch.storage import StudyRecord, list_studies, load_spec_of, load_study, load_trials, open_database
 
@@ -45,6 +50,43 @@ def test_compare_is_the_commands_document(client, stored):
     _, spec, trials = stored
     answer = client.get(f"{API}/studies/demo/compare", params={"factor": "optimizer.name"})
     assert answer.json() == as_json(compare(spec, trials, "optimizer.name").to_dict())
+
+
+def test_page_report_python_and_json_draw_the_same_figures(client, storage_url, stored, tmp_path):
+    figures = {
+        found.kind: found for found in kdsearch.open_study("demo", storage=storage_url).figures().values()
+    }
+    documents = client.get(f"{API}/studies/demo/figures").json()
+    assert documents == [as_json(found.to_dict()) for found in figures.values()]
+    one = client.get(f"{API}/studies/demo/figures", params={"kind": "comparison"}).json()
+    assert one == next(document for document in documents if document["kind"] == "comparison")
+    (pair,) = client.get(f"{API}/studies/demo/compare", params={"factor": "optimizer.name"}).json()["pairs"]
+    (row,) = one["parts"]
+    (point,) = (series for series in row["series"] if series["look"] == "point")
+    drawn = [math.log(value[0]) for value in (point["x"], point["low"], point["high"])]
+    assert drawn == pytest.approx([pair["shift"], *pair["interval"]])
+    for _ in range(600):
+        if "being computed" not in (page := client.get("/studies/demo").text):
+            break
+        time.sleep(0.2)
+    report = write_report(stored[0], "demo", tmp_path / "report.html").read_text()
+    plots = [re.findall(r'<svg class="(?:chart|strip)".*?</svg>', html, re.DOTALL) for html in (page, report)]
+    assert plots[0] == plots[1]
+    assert len(plots[0]) > len(documents)
+    for found in figures.values():
+        assert f"figures?level=0.9&amp;tolerance=0.005&amp;kind={found.kind}" in page
+        assert "figures?" not in report, "it opens offline"
+
+
+def test_a_figure_that_a_study_has_not_yet_is_named(tmp_path, store, connect):
+    url = f"sqlite:///{tmp_path}/empty.db"
+    store(url, per_setup=0)
+    answer = connect(url).get(f"{API}/studies/demo/figures", params={"kind": "progress"})
+    assert (answer.status_code, answer.json()["error"][:38]) == (
+        404,
+        "'demo' has no figure 'progress' yet. I",
+    )
+    assert connect(url).get(f"{API}/studies/demo/figures", params={"kind": "pie"}).status_code == 422
 
 
 def test_importance_is_the_commands_document(client, stored):

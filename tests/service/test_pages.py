@@ -1,5 +1,6 @@
 import re
 import time
+from html import unescape
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_pages_run_no_inline_script_and_load_only_from_here(client):
     (script,) = SCRIPT.findall(answer.text)
     assert 'src="/kdsearch/static/live.js' in script[0]
     assert "style=" not in answer.text
-    for address in re.findall(r'(?:src|href)="([^"]+)"', answer.text):
+    for address in map(unescape, re.findall(r'(?:src|href)="([^"]+)"', answer.text)):
         assert address.startswith("/") or address == "data:,"
         is_elsewhere = address.startswith("/dashboard") or address.endswith("/dashboard")
         assert is_elsewhere or address.startswith("data:") or client.get(address).status_code == 200

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from kdsearch.analysis.labels import temperature_text
 from kdsearch.spec import TEMPERATURE, load_spec
 from kdsearch.storage import StudyRecord, open_database
 from kdsearch.storage.rows.browsing import TrialQuery, load_loss_reasons, load_running_packs, load_trial_page
@@ -110,6 +111,17 @@ def test_what_if_answers_for_a_setup_and_names_what_is_no_factor(client):
             break
     assert re.search(r"T = [\d.]+ \(90% interval [\d.]+ to [\d.]+\), from no trial of its own", page)
     assert "optimizer.name=adam was never run" in page
+    asked = {"set": "optimizer.name=adam", "study": "demo"}
+    found = client.get("/kdsearch/v1/recommend", params=asked).json()
+    curve, lost = found["curve"], found["regret_of"]
+    assert len(curve["temperatures"]) == len(curve["lost"]) == len(curve["low"]) == len(curve["high"])
+    assert curve["lost"][0] == pytest.approx(lost["1"])
+    assert curve["lost"][curve["temperatures"].index(found["temperature"])] == 0
+    card = re.search(r'<svg class="chart".*?</svg>', page, re.DOTALL).group()
+    assert f"T = {temperature_text(found['temperature'])} (" in card
+    assert 'class="band"' in card
+    for source in found["sources"]:
+        assert f"{source['likeness']:.0%} in common, {source['trials']} trials" in page
     answer = client.get("/studies/demo/what-if?optimizer.lr=1")
     assert answer.status_code == 422
     assert "`optimizer.lr` is no factor of this study. Factors: optimizer.name." in answer.text.replace(

@@ -36,6 +36,19 @@ class Source:
     likeness: float
 
 
+@dataclass(frozen=True)
+class LossCurve:
+    """What each temperature loses against the recommended one, with ends that hold that with a probability.
+
+    All four have one value for each temperature [U]; losses are fractions of accuracy, below 0 for a gain.
+    """
+
+    temperatures: tuple[float, ...]
+    lost: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
 @dataclass(frozen=True, repr=False)
 class Recommendation(Shown):
     """The temperature for a setup; where `reason` tells why there is none, the numbers are None.
@@ -53,6 +66,8 @@ class Recommendation(Shown):
         regret_of: Expected accuracy that common temperatures in the range lose against the recommended one.
         params: The other tuned parameters at the recommendation, where their range is known.
         sources: What it draws from, the likest first.
+        curve: What each temperature is expected to lose against the recommended one, as `regret_of`, with
+            ends that hold that with the probability `level`.
         warnings: What to know before it is believed.
         reason: Why there is no recommendation.
     """
@@ -67,13 +82,15 @@ class Recommendation(Shown):
     regret_of: dict[str, float] | None = None
     params: Params | None = None
     sources: list[Source] = field(default_factory=list)
+    curve: LossCurve | None = None
     warnings: tuple[str, ...] = ()
     reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recommendation as a JSON document."""
         plain = {name: list(v) if isinstance(v, tuple) else v for name, v in self.__dict__.items()}
-        return {**plain, "sources": [dict(source.__dict__) for source in self.sources]}
+        curve = self.curve and {name: list(values) for name, values in self.curve.__dict__.items()}
+        return {**plain, "curve": curve, "sources": [dict(source.__dict__) for source in self.sources]}
 
 
 @one_blas_thread
@@ -127,6 +144,7 @@ def recommend_from(
         regret_of={name: mean for name, (mean, _) in lost.items()},
         params=_params(response, base.spec, profile.temperature),
         sources=_sources(response, others),
+        curve=_loss_curve(profile, level),
         warnings=tuple(_warnings(target, told, profile, interval)),
     )
 
@@ -217,6 +235,13 @@ def _split(
     ]
     rest = replace(base, trials=[row for row in base.trials if not is_asked(row)])
     return own, [rest if study is base else study for study in studies]
+
+
+def _loss_curve(profile: TemperatureProfile, level: float) -> LossCurve:
+    lost = profile.draws[:, [profile.best]] - profile.draws
+    low, high = np.quantile(lost, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    columns = (profile.temperatures, lost.mean(axis=0), low, high)
+    return LossCurve(*(tuple(map(float, column)) for column in columns))
 
 
 def _profile(response: Response) -> TemperatureProfile:

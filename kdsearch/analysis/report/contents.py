@@ -6,26 +6,27 @@ from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import select
 
-from kdsearch.analysis.labels import factor_label, setup_names, value_text, varied_factors
+from kdsearch.analysis.labels import factor_label, value_text, varied_factors
 from kdsearch.analysis.questions.best import BestAnswer
 from kdsearch.analysis.questions.comparison import Comparison
 from kdsearch.analysis.questions.importance import Importance
 from kdsearch.analysis.questions.outcomes import (
-    TemperatureBand,
     belongs_to,
     temperature_bands,
     temperature_of,
     temperature_span,
 )
 from kdsearch.analysis.questions.verdicts import VerdictAnswer
-from kdsearch.analysis.report.drawing import (
-    Drawing,
-    draw_best_temperatures,
-    draw_importance,
-    draw_learning,
-    draw_outcomes,
-    draw_progress,
-    draw_response,
+from kdsearch.analysis.report.drawing import Drawing, draw
+from kdsearch.analysis.report.figures import (
+    Figure,
+    best_temperatures_figure,
+    comparison_figure,
+    importance_figure,
+    learning_figure,
+    outcomes_figure,
+    progress_figure,
+    response_figure,
 )
 from kdsearch.analysis.report.headline import headline
 from kdsearch.analysis.report.study_words import epochs_text, training_sentence
@@ -50,7 +51,6 @@ from kdsearch.storage import (
 )
 from kdsearch.storage.rows.queries import study_id
 from kdsearch.storage.sql.tables import StudyTable
-from kdsearch.trial import audit_text
 
 _MOST_CURVES = 240
 _MOST_CURVES_A_SETUP = 40
@@ -102,12 +102,16 @@ class Findings:
 
 @dataclass(frozen=True)
 class FigureSection:
-    """One figure with its heading, its caption and, where numbers matter, its table."""
+    """One figure of a page, its numbers as a table where they matter, and notes as (name, sentence)."""
 
-    title: str
-    caption: str
-    figure: Drawing
+    figure: Figure
     table: Table | None = None
+    notes: Sequence[tuple[str, str]] = ()
+
+    @property
+    def drawing(self) -> Drawing:
+        """The figure as a page draws it."""
+        return draw(self.figure)
 
 
 def load_findings(
@@ -153,40 +157,26 @@ def learning_sample(setups: Sequence[Setup], trials: Sequence[TrialRow]) -> list
 
 def figure_sections(findings: Findings) -> list[FigureSection]:
     """Return the figures of a study, the response of accuracy to temperature first."""
-    sections = [_response_section(findings), _forest_section(findings)]
+    answer, trials, setups = findings.answer, findings.trials, findings.setups
+    span = temperature_span(trials, findings.spec)
+    bands = temperature_bands(trials, span)
+    has_effects = any(found.effect_at_common for found in answer.setups)
+    response = response_figure(findings.curves, trials, answer)
+    sections = [FigureSection(response, effect_table(answer) if has_effects else None)]
+    if findings.comparisons:
+        figure = comparison_figure(findings.comparisons)
+        sections.append(FigureSection(figure, notes=_coupling(findings.comparisons)))
+    sections.append(FigureSection(best_temperatures_figure(answer, span)))
     if findings.importance.tuned:
-        sections.append(_importance_section(findings.importance))
-    bands = temperature_bands(findings.trials, temperature_span(findings.trials, findings.spec))
+        shares = importance_table(findings.importance)
+        sections.append(FigureSection(importance_figure(findings.importance), shares))
     if any(band.finished for band in bands):
-        sections.append(
-            FigureSection(
-                "What was completed, pruned and lost",
-                _outcomes_caption(bands),
-                draw_outcomes(bands),
-                outcome_table(bands, findings.answer),
-            )
-        )
+        sections.append(FigureSection(outcomes_figure(bands), outcome_table(bands, answer)))
     if findings.learning:
-        figure = draw_learning(findings.setups, findings.trials, findings.learning, bands)
-        caption = (
-            "Validation accuracy over epochs, coloured by temperature. "
-            "Low temperatures often lead early without winning."
-        )
-        sections.append(FigureSection("Learning curves", caption, figure))
-    if any(trial.state == "complete" for trial in findings.trials):
-        caption = (
-            "The best accuracy observed in each setup after each trial. A best observation is partly luck: "
-            "it shows whether the search still moves, not what to expect."
-        )
-        figure = draw_progress(findings.setups, findings.trials)
-        sections.append(FigureSection("Progress of the search", caption, figure))
+        sections.append(FigureSection(learning_figure(setups, trials, findings.learning, bands)))
+    if any(trial.state == "complete" for trial in trials):
+        sections.append(FigureSection(progress_figure(setups, trials)))
     return sections
-
-
-def _outcomes_caption(bands: Sequence[TemperatureBand]) -> str:
-    caption = "Trials by temperature. Where many were lost, the curve rests on the few that were not."
-    audit = audit_text(sum(band.audited for band in bands), sum(band.came_back for band in bands))
-    return f"{caption} {audit.capitalize()}." if audit else caption
 
 
 def summary(findings: Findings) -> list[str]:
@@ -208,11 +198,6 @@ def standing(study: StudySummary) -> str:
     return f"The study is {study.state}{f': {study.why}' if study.why else ''}."
 
 
-def coupling(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
-    """Return what is known of each factor's effect on the best temperature, as (factor, sentence)."""
-    return [(found.factor, found.statement or found.reason or "") for found in comparisons]
-
-
 def reading(answer: BestAnswer) -> list[str]:
     """Return how the answers are to be read."""
     level, points = f"{answer.level:.0%}", f"{100 * answer.tolerance:g}"
@@ -229,38 +214,9 @@ def reading(answer: BestAnswer) -> list[str]:
     ]
 
 
-def _response_section(findings: Findings) -> FigureSection:
-    caption = (
-        "Validation accuracy, the other tuned parameters at their best. Points are trials, which may have "
-        "worse parameters and so lie below the curve; of very many, some are drawn, the best among them."
-    )
-    figure = draw_response(findings.curves, findings.trials, findings.answer)
-    if not any(found.effect_at_common for found in findings.answer.setups):
-        return FigureSection("Accuracy over temperature", caption, figure)
-    caption += (
-        " The dashed line keeps the others as recommended for the best temperature: what it falls more than "
-        "the curve is an effect of tuning, not of temperature."
-    )
-    return FigureSection("Accuracy over temperature", caption, figure, effect_table(findings.answer))
-
-
-def _forest_section(findings: Findings) -> FigureSection:
-    names = setup_names(findings.setups)
-    colored = " One colour for each level of the first factor." if len(names) > 1 else ""
-    caption = f"Where intervals overlap, the setups may well share a best temperature.{colored}"
-    span = temperature_span(findings.trials, findings.spec)
-    return FigureSection(
-        "Best temperatures side by side", caption, draw_best_temperatures(findings.answer, span)
-    )
-
-
-def _importance_section(found: Importance) -> FigureSection:
-    caption = (
-        "The share of accuracy's variation that each tuned parameter explains within a setup, over the whole "
-        "ranges, and each pair beyond its two parameters; and that each factor explains between the setups' "
-        f"best accuracies. With {found.level:.0%} intervals."
-    )
-    return FigureSection("What accuracy depends on", caption, draw_importance(found), importance_table(found))
+def _coupling(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
+    """Return what is known of each factor's effect on the best temperature, as (factor, sentence)."""
+    return [(found.factor, found.statement or found.reason or "") for found in comparisons]
 
 
 def _learning_curves(database: Database, study: str, numbers: Sequence[int]) -> dict[int, Curve]:

@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from kdsearch.analysis.report.colors import HAIRLINE, INK, MUTED
-from kdsearch.analysis.report.panels import temperature_ticks
+from kdsearch.analysis.report.figures.document import Axis
+from kdsearch.analysis.report.figures.ticks import ticks_of
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 CONFIG = {
@@ -113,17 +114,28 @@ def grid_figure(grid: Grid, titles: Sequence[str]) -> go.Figure:
     return _styled(figure, grid.height, grid.top)
 
 
-def temperature_axis(temperatures: Sequence[float]) -> dict[str, Any]:
-    """Return a log axis over temperatures with the powers of two as its labels."""
-    low, high = min(temperatures), max(temperatures)
-    ticks = temperature_ticks(low, high)
-    margin = 0.03 * max(math.log10(high / low), 0.5)
+def axis_look(axis: Axis) -> dict[str, Any]:
+    """Return how plotly draws an axis: its range with a margin, and on a log axis our ticks."""
+    if axis.scale == "linear":
+        margin = 0.03 * (axis.high - axis.low)
+        return {
+            "range": [axis.low - margin, axis.high + margin],
+            "tickformat": ".1~%" if axis.unit == "fraction" else None,
+            **(_points_ticks(axis) if axis.unit == "points" else {}),
+        }
+    margin = 0.03 * max(math.log10(axis.high / axis.low), 0.5)
+    ticks = ticks_of(axis)
     return {
         "type": "log",
-        "range": [math.log10(low) - margin, math.log10(high) + margin],
-        "tickvals": ticks,
-        "ticktext": [f"{tick:g}" for tick in ticks],
+        "range": [math.log10(axis.low) - margin, math.log10(axis.high) + margin],
+        "tickvals": [value for value, _ in ticks],
+        "ticktext": [text for _, text in ticks],
     }
+
+
+def _points_ticks(axis: Axis) -> dict[str, Any]:
+    ticks = ticks_of(axis)
+    return {"tickvals": [value for value, _ in ticks], "ticktext": [text for _, text in ticks]}
 
 
 def mark(**look: Any) -> go.Scatter:

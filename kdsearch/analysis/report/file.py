@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from kdsearch.analysis.report.contents import (
     Findings,
-    coupling,
     figure_sections,
     load_findings,
     reading,
@@ -65,7 +64,6 @@ def report_html(findings: Findings, *, written: datetime) -> str:
         answer=answer_table(findings.answer),
         reading=reading(findings.answer),
         forecast=forecast_table(findings.answer),
-        coupling=coupling(findings.comparisons),
         verdicts=findings.verdicts and verdict_table(findings.verdicts),
         sections=figure_sections(findings),
         teachers=teacher_table(findings.teachers),

@@ -106,12 +106,13 @@ def test_figure_and_table_show_every_effect_with_its_doubt():
     found = importance(
         SPEC, trials(lambda setup, u, v: 0.9 - u / 50 + 0.02 * (setup["optimizer.name"] == "sgd"))
     )
-    within, between = plot_importance(found).data
-    assert list(within.y) == ["temperature", "optimizer lr", "temperature × optimizer lr"]
-    assert list(within.x) == [effect.share for effect in found.tuned]
-    ends = [x + up for x, up in zip(within.x, within.error_x.array, strict=True)]
-    assert ends == pytest.approx([effect.interval[1] for effect in found.tuned])
-    assert list(between.y) == ["optimizer name", "teacher arch"]
+    figure = plot_importance(found)
+    effects = [*found.tuned, *found.factors]
+    names = ["temperature", "optimizer lr", "temperature × optimizer lr", "optimizer name", "teacher arch"]
+    assert list(figure.layout.yaxis.ticktext) == names
+    assert [t.x[0] for t in figure.data if t.type == "bar"] == [effect.share for effect in effects]
+    ends = [t.x for t in figure.data if t.type == "scatter" and t.mode == "lines"]
+    assert ends == [effect.interval for effect in effects]
     table = importance_table(found)
     assert len(table.rows) == len(found.tuned) + len(found.factors)
     assert table.rows[0][2] == f"{100 * found.tuned[0].share:.0f}"

@@ -7,14 +7,15 @@ from dataclasses import replace
 from kdsearch.analysis import best, response_curves
 from kdsearch.analysis.questions.heat import STEPS, heat_map
 from kdsearch.analysis.questions.outcomes import TemperatureBand
-from kdsearch.analysis.report.drawing import (
-    draw_best_temperatures,
-    draw_outcomes,
-    draw_progress,
-    draw_response,
+from kdsearch.analysis.report.drawing import draw
+from kdsearch.analysis.report.figures import (
+    best_temperatures_figure,
+    outcomes_figure,
+    progress_figure,
+    response_figure,
 )
-from kdsearch.analysis.report.drawing.frame import round_steps
-from kdsearch.analysis.report.drawing.response import MOST_POINTS, shown_points
+from kdsearch.analysis.report.figures.answers import MOST_POINTS, shown_points
+from kdsearch.analysis.report.figures.ticks import round_steps
 from kdsearch.analysis.report.panels import Point
 
 
@@ -29,7 +30,7 @@ def test_a_card_marks_the_answer_that_the_table_gives(make_spec, make_trials):
     spec = make_spec()
     trials = make_trials(spec)
     answer = best(spec, trials)
-    cards = draw_response(response_curves(spec, trials), trials, answer).cards
+    cards = draw(response_figure(response_curves(spec, trials), trials, answer)).cards
     for card, found in zip(cards, answer.setups, strict=True):
         line = re.search(r'class="best"><line x1="([\d.]+)" x2="([\d.]+)"[^>]*/><path d="M([\d.]+)', card.svg)
         low, high, left = (float(text) for text in line.groups())
@@ -55,7 +56,7 @@ def test_of_very_many_trials_some_are_drawn_and_the_best_are_among_them():
 def test_texts_of_the_study_are_never_markup_in_a_figure(make_spec, make_trials):
     spec = make_spec({"options.note": ["<b>&\"'", "plain"]})
     trials = [replace(t, state="failed", reason="<script>") for t in make_trials(spec)]
-    cards = draw_response(response_curves(spec, trials), trials, best(spec, trials)).cards
+    cards = draw(response_figure(response_curves(spec, trials), trials, best(spec, trials))).cards
     svg = "".join(card.svg for card in cards)
     assert "&lt;script&gt;" in svg
     assert "<script" not in svg
@@ -66,22 +67,22 @@ def test_progress_steps_up_to_the_best_trial(make_spec, make_trials):
     spec = make_spec({})
     trials = make_trials(spec)
     top = max(trials, key=lambda trial: trial.val_accuracy)
-    (card,) = draw_progress(spec.setups(), trials).cards
+    (card,) = draw(progress_figure(spec.setups(), trials)).cards
     assert card.subtitle == f"{top.val_accuracy:.1%} since trial {top.number}"
-    (nothing,) = draw_progress(spec.setups(), []).cards
+    (nothing,) = draw(progress_figure(spec.setups(), [])).cards
     assert nothing.subtitle == "no complete trial"
 
 
 def test_strips_say_in_words_what_they_show(make_spec, make_trials):
     spec = make_spec()
     answer = best(spec, make_trials(spec))
-    strips = draw_best_temperatures(answer, (1.0, 40.0)).strips
+    strips = draw(best_temperatures_figure(answer, (1.0, 40.0))).strips
     assert [strip.name for strip in strips] == ["sgd", "adamw"]
     assert all(f"T = {f.temperature:.1f}" in s.text for s, f in zip(strips, answer.setups, strict=True))
-    (band,) = draw_outcomes([TemperatureBand(1, 4, 5, 1, 2, 0)]).strips
+    (band,) = draw(outcomes_figure([TemperatureBand(1, 4, 5, 1, 2, 0)])).strips
     assert band.text == "5 complete, 1 pruned, 2 diverged"
     widths = [float(width) for width in re.findall(r'width="([\d.]+)%" y=', band.svg)]
-    assert widths == [62.5, 12.5, 25]
+    assert [width / sum(widths) for width in widths] == [0.625, 0.125, 0.25]
 
 
 def test_a_heat_map_has_a_cell_for_each_pair_of_levels(make_spec, make_trials):

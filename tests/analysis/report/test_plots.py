@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -60,7 +61,7 @@ def test_the_best_temperature_stands_with_its_interval_and_near_optimal_range(ma
     (best_mark,) = marks(figure, "diamond")
     assert (best_mark.x[0], best_mark.y[0]) == (6.0, 0.9)
     assert (best_mark.error_x.array[0], best_mark.error_x.arrayminus[0]) == (6.0, 3.0)
-    (near,) = figure.layout.shapes
+    (near,) = (shape for shape in figure.layout.shapes if shape.type == "rect")
     assert (near.x0, near.x1) == (2.0, 15.0)
     assert figure.layout.xaxis.type == "log"
 
@@ -105,7 +106,7 @@ def test_side_by_side_each_setup_has_a_row(make_spec):
     figure = plot_best_temperatures(full_answer(spec), (1.0, 40.0))
     assert sorted(t.y[0] for t in marks(figure, "diamond")) == list(range(24))
     assert figure.layout.height > 24 * 25
-    assert figure.layout.annotations[0].text == "T = 6.0 (3.0 to 12) · 90.0%"
+    assert figure.layout.annotations[0].text == "T = 6.0 (3.0 to 12)"
 
 
 def test_learning_curves_of_a_band_are_one_trace_with_gaps(make_spec, make_trials):
@@ -125,14 +126,17 @@ def test_outcomes_stack_to_the_number_of_finished_trials(make_spec, make_trials)
     trials = make_trials(spec)
     trials[0] = replace(trials[0], state="failed", reason="diverged")
     figure = plot_outcomes(temperature_bands(trials, (1.0, 40.0)))
-    assert {t.name: sum(t.y) for t in figure.data} == {"complete": 23, "diverged": 1}
+    counts = Counter()
+    for bar in (trace for trace in figure.data if trace.type == "bar"):
+        counts[bar.name] += sum(bar.x)
+    assert counts == {"complete": 23, "diverged": 1}
 
 
 def test_progress_never_falls_and_counts_complete_trials_alone(make_spec, make_trials):
     spec = make_spec({})
     trials = make_trials(spec)
     trials[2] = replace(trials[2], state="pruned", val_accuracy=0.99)
-    (line,) = plot_progress(spec.setups(), trials).data
+    (line,) = (t for t in plot_progress(spec.setups(), trials).data if t.x[0] is not None)
     assert list(line.y) == sorted(line.y)
     assert 2 not in line.x
     assert max(line.y) < 0.95

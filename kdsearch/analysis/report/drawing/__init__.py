@@ -1,22 +1,13 @@
 """Figures of pages and reports as SVG: drawn here, so that a reader's browser needs no script for them."""
 
-from kdsearch.analysis.report.drawing.figure import Card, Drawing, Key, Strip
-from kdsearch.analysis.report.drawing.learning import draw_learning, draw_trial
-from kdsearch.analysis.report.drawing.progress import draw_progress
-from kdsearch.analysis.report.drawing.response import draw_curve, draw_response
-from kdsearch.analysis.report.drawing.strips import draw_best_temperatures, draw_importance, draw_outcomes
+from kdsearch.analysis.report.drawing.cards import draw_cards
+from kdsearch.analysis.report.drawing.figure import Card, Drawing, Strip
+from kdsearch.analysis.report.drawing.strips import draw_rows
+from kdsearch.analysis.report.figures.document import Figure
 
-__all__ = [
-    "Card",
-    "Drawing",
-    "Key",
-    "Strip",
-    "draw_best_temperatures",
-    "draw_curve",
-    "draw_importance",
-    "draw_learning",
-    "draw_outcomes",
-    "draw_progress",
-    "draw_response",
-    "draw_trial",
-]
+__all__ = ["Card", "Drawing", "Strip", "draw"]
+
+
+def draw(figure: Figure) -> Drawing:
+    """Draw a figure as cards with a plot each, or as rows with a strip each."""
+    return draw_cards(figure) if figure.layout == "cards" else draw_rows(figure)

@@ -1,9 +1,11 @@
-"""What a figure on a page consists of: cards with a plot each, or rows with a strip each, and a key."""
+"""What a drawn figure consists of: cards with a plot each, or rows with a strip each, and a key."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
+
+from kdsearch.analysis.report.figures.document import Key
 
 
 @dataclass(frozen=True)
@@ -26,28 +28,23 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Key:
-    """One entry of a legend: the look is the name of a CSS class, or a colour beside it."""
-
-    look: str
-    text: str
-    color: str | None = None
-
-
-@dataclass(frozen=True)
 class Drawing:
     """A figure.
 
     Attributes:
+        title: Its heading.
         cards: Small multiples.
         strips: Rows above a common axis.
         axis: The axis below the strips.
+        axis_name: What that axis shows.
         keys: What the marks mean.
         columns: How many cards are side by side where there is room.
     """
 
+    title: str
     cards: Sequence[Card] = ()
     strips: Sequence[Strip] = ()
     axis: Markup | None = None
+    axis_name: str = ""
     keys: Sequence[Key] = field(default_factory=tuple)
     columns: int = 3

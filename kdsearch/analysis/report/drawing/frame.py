@@ -7,31 +7,32 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from kdsearch.analysis.report.drawing.svg import group, tag
-from kdsearch.analysis.report.panels import temperature_ticks
+from kdsearch.analysis.report.figures.document import Axis, Figure, Part
+from kdsearch.analysis.report.figures.ticks import ticks_of
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 10.0, 10.0, 34.0
-_SHAPES = ((1, 1, 720.0, 300.0), (4, 2, 500.0, 250.0))
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 10.0, 10.0, 34.0
+_SHAPES = ((1, 1, 520.0, 250.0), (4, 2, 500.0, 250.0))
 _MANY = (3, 340.0, 205.0)
-_STEPS = (1, 2, 2.5, 5, 10)
+_NARROW = 400.0
+"""In a card of less width there is room for four ticks, not for six."""
+
+_LOW = {"progress"}
+"""Figures of which little is to be read: their cards have less height."""
 
 
 @dataclass(frozen=True)
-class Axis:
-    """One axis: its range, which way it runs on the page, and whether it is logarithmic."""
+class Scale:
+    """From the values of an axis to places on the page."""
 
-    low: float
-    high: float
+    axis: Axis
     start: float
     end: float
-    log: bool = False
 
     def place(self, value: float) -> float:
         """Return where a value is; what is outside is at the nearest end."""
-        low, high, at = (
-            (math.log(self.low), math.log(self.high), math.log(value))
-            if self.log
-            else (self.low, self.high, value)
-        )
+        low, high, at = self.axis.low, self.axis.high, value
+        if self.axis.scale == "log":
+            low, high, at = math.log(low), math.log(high), math.log(at)
         fraction = (at - low) / (high - low) if high > low else 0.5
         return self.start + min(max(fraction, 0.0), 1.0) * (self.end - self.start)
 
@@ -42,8 +43,8 @@ class Frame:
 
     width: float
     height: float
-    x: Axis
-    y: Axis
+    x: Scale
+    y: Scale
 
     @property
     def floor(self) -> float:
@@ -59,29 +60,27 @@ class Frame:
         """Return where points are."""
         return [self.x.place(x) for x in xs], [self.y.place(y) for y in ys]
 
-    def svg(
-        self, marks: Sequence[str], *, x_ticks: Sequence[tuple[float, str]], x_name: str, label: str
-    ) -> Markup:
+    def svg(self, marks: Sequence[str], label: str) -> Markup:
         """Return the plot with its axes; `label` says in words what it shows."""
-        content = [self._grid(x_ticks), *marks, self._name(x_name)]
+        content = [self._grid(), *marks, self._name()]
         box = f"0 0 {self.width:g} {self.height:g}"
         return tag("svg", *content, class_="chart", viewBox=box, role="img", aria_label=label)
 
-    def _grid(self, x_ticks: Sequence[tuple[float, str]]) -> Markup:
+    def _grid(self) -> Markup:
         lines, texts = [], []
-        for value in round_steps(self.y.low, self.y.high):
+        for value, text in ticks_of(self.y.axis):
             y = self.y.place(value)
             lines.append(tag("line", x1=self.x.start, x2=self.x.end, y1=y, y2=y))
-            texts.append(tag("text", percent_text(value), x=self.x.start - 6, y=y + 4, class_="end"))
-        for value, text in x_ticks:
+            texts.append(tag("text", text, x=self.x.start - 6, y=y + 4, class_="end"))
+        for value, text in ticks_of(self.x.axis, 4 if self.width < _NARROW else 6):
             x = self.x.place(value)
             lines.append(tag("line", x1=x, x2=x, y1=self.floor, y2=self.ceiling))
             texts.append(tag("text", text, x=x, y=self.floor + 14, class_="mid"))
         return group([group(lines, class_="grid"), group(texts, class_="ticks")])
 
-    def _name(self, name: str) -> Markup:
+    def _name(self) -> Markup:
         place = {"x": self.x.end, "y": self.height - 4}
-        return tag("text", name, class_="ticks end", **place)
+        return tag("text", self.x.axis.name, class_="ticks end", **place)
 
 
 def shape_of(count: int) -> tuple[int, float, float]:
@@ -90,40 +89,12 @@ def shape_of(count: int) -> tuple[int, float, float]:
     return next(fitting, _MANY)
 
 
-def frame_of(
-    count: int, x: tuple[float, float], y: tuple[float, float], *, log: bool = False, low: bool = False
-) -> Frame:
-    """Return the frame of one of `count` cards.
-
-    Args:
-        count: Cards in the figure.
-        x: The range of the horizontal axis.
-        y: The range of accuracies.
-        log: Whether the horizontal axis is logarithmic.
-        low: A card of less height.
-    """
-    _, width, height = shape_of(count)
-    height = 0.75 * height if low else height
-    across = Axis(*x, _LEFT, width - _RIGHT, log)
-    return Frame(width, height, across, Axis(*y, height - _BOTTOM, _TOP))
-
-
-def temperature_labels(low: float, high: float) -> list[tuple[float, str]]:
-    """Return the ticks of an axis of temperatures."""
-    return [(tick, f"{tick:g}") for tick in temperature_ticks(low, high)]
-
-
-def round_steps(low: float, high: float, most: int = 6) -> list[float]:
-    """Return at most so many round numbers inside a range."""
-    if high <= low:
-        return [low]
-    rough = (high - low) / most
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in _STEPS if power * factor >= rough * (1 - 1e-9))
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [index * step for index in range(first, last + 1)]
-
-
-def percent_text(fraction: float) -> str:
-    """Return a tick's accuracy, with as many digits as it needs."""
-    return f"{round(100 * fraction, 2):g}%"
+def frame_of(figure: Figure, part: Part) -> Frame:
+    """Return the frame of one of a figure's cards."""
+    assert figure.y is not None  # noqa: S101 - cards have heights
+    _, width, height = shape_of(len(figure.parts))
+    height = 0.75 * height if figure.kind in _LOW else height
+    low, high = part.window or (figure.y.low, figure.y.high)
+    upward = Axis(figure.y.name, figure.y.unit, low, high, figure.y.scale)
+    across = Scale(figure.x, _LEFT, width - _RIGHT)
+    return Frame(width, height, across, Scale(upward, height - _BOTTOM, _TOP))
