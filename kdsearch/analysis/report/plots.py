@@ -30,6 +30,7 @@ from kdsearch.analysis.report.colors import (
     sequence_colors,
     setup_colors,
 )
+from kdsearch.analysis.report.drawing.response import shown_points
 from kdsearch.analysis.report.figure_layout import (
     Grid,
     blank_figure,
@@ -46,7 +47,11 @@ from kdsearch.storage import TrialRow
 
 
 def plot_response(
-    curves: Sequence[ResponseCurve], trials: Sequence[TrialRow] = (), answer: BestAnswer | None = None
+    curves: Sequence[ResponseCurve],
+    trials: Sequence[TrialRow] = (),
+    answer: BestAnswer | None = None,
+    *,
+    most_points: int | None = None,
 ) -> go.Figure:
     """Draw accuracy over temperature, a panel for each setup.
 
@@ -58,8 +63,11 @@ def plot_response(
         curves: One for each setup.
         trials: Gives the points their numbers, parameters and states; pruned trials are shown too.
         answer: Adds the best temperature, its interval and the near-optimal range.
+        most_points: At most so many trials in a panel, the best among them; None for all.
     """
     panels = response_panels(curves, trials, answer)
+    if most_points is not None:
+        panels = [replace(panel, points=shown_points(panel.points, most_points)) for panel in panels]
     titles = [_response_title(panel, title_width(len(panels))) for panel in panels]
     grid = Grid(len(panels), max((len(lines) for lines in titles), default=1))
     figure = grid_figure(grid, ["<br>".join(lines) for lines in titles])
