@@ -26,6 +26,9 @@ from kdsearch.storage.mirror.store import STUDY_ATTRIBUTE, open_optuna_storage
 _ADDRESS = "/dashboard"
 _STUDY = re.compile(r"/api/studies/\d+/*")
 _ITS_OWN = (_ADDRESS, "/api/", "/static/", "/csv/", "/artifacts/", "/favicon.ico")
+_MOST_BYTES = 64 * 2**20
+"""Of some 30,000 trials; more is passed on as it is: the note comes with the next look, which is short."""
+
 _STYLE = (Path(__file__).parent / "static" / "dashboard.css").read_text()
 
 
@@ -68,7 +71,7 @@ class Dashboard:
 
     async def _noted(self, answer: Response) -> Response:
         """Return what the dashboard answers about a study, with our notes where the study is ours."""
-        if answer.status_code != 200:
+        if answer.status_code != 200 or len(answer.body) > _MOST_BYTES:
             return answer
         document = await run_in_threadpool(json.loads, bytes(answer.body))
         name = await run_in_threadpool(self._name_of, document)

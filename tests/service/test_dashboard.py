@@ -9,6 +9,7 @@ import pytest
 from kdsearch.analysis import best
 from kdsearch.analysis.report.headline import headline
 from kdsearch.analysis.stored_study import StoredStudy
+from kdsearch.service.dashboard_notes import plain_note
 from kdsearch.spec import TEMPERATURE
 from kdsearch.storage import StudyRecord, load_optuna_study, load_spec_of, load_trials, open_database
 from kdsearch.trial import TrialResult
@@ -116,6 +117,12 @@ def test_what_people_wrote_stays_and_no_reason_becomes_markup(mixed):
     assert other["trials"][0]["note"]["body"] == ""
 
 
+def test_text_of_people_is_shown_as_it_is_but_for_code():
+    text = "*a* [b](http://evil.example) <i> wrn_40_2 `x_*` and one ` alone"
+    shown = r"\*a\* \[b\](http://evil.example) \<i\> wrn\_40\_2 `x_*` and one \` alone"
+    assert plain_note(text).text == shown
+
+
 def test_notes_are_never_written(client, storage_url):
     told_of(client)
     with open_database(storage_url) as database:
@@ -136,6 +143,14 @@ def test_a_study_whose_answer_is_not_there_is_shown_with_the_reason(tmp_path, st
     late = client.get("/api/studies/1").json()
     assert "the stored spec of 'demo'" in late["note"]["body"]
     assert len(late["trials"]) == 16
+
+
+def test_a_very_long_answer_is_passed_on_and_the_note_comes_with_the_next_look(client, monkeypatch):
+    whole, short = "/api/studies/1", "/api/studies/1?after=16"
+    told_of(client)
+    monkeypatch.setattr("kdsearch.service.dashboard._MOST_BYTES", 5_000)  # of bytes without our notes
+    assert client.get(whole).json()["note"]["body"] == ""
+    assert client.get(short).json()["note"]["body"].startswith("**The best temperature")
 
 
 def test_the_page_hides_what_would_write_and_is_not_sent_again(client):
