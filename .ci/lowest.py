@@ -11,8 +11,8 @@ from pathlib import Path
 
 # Gigabytes that the light tests only touch: these come from the main environment, at their newest.
 LARGE = {"torch", "torchvision", "ray", "timm", "transformers"}
-# Extras that need newer releases than kdsearch without them does: their tests are skipped beside older ones.
-NEWER = {"mcp"}
+# These need newer releases than kdsearch without them does: their tests are skipped beside older ones.
+NEWER = {"mcp", "schemathesis"}
 # What only `make lint` and `make docs` run.
 CHECKERS = {"furo", "import-linter", "mypy", "myst-parser", "ruff", "sphinx", "types-pyyaml"}
 BOUND = re.compile(r"(?P<name>[\w.-]+)(?P<extras>\[[^]]*\])?>=(?P<lowest>[\d.]+)")

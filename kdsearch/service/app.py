@@ -87,6 +87,8 @@ def _failure(request: Request, error: Exception) -> Response:
 
 
 def _error(request: Request, status: int, message: str) -> Response:
-    if request.url.path.startswith((f"{API}/", "/api/")):
-        return JSONResponse({"error": message}, status_code=status)
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"error": message, "reason": message}, status)  # the dashboard shows a `reason`
+    if request.url.path.startswith(f"{API}/"):
+        return JSONResponse({"error": message}, status)
     return error_page(status, message)

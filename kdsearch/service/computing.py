@@ -13,6 +13,7 @@ from kdsearch.analysis.report.tables import answer_lines, answer_table, forecast
 from kdsearch.analysis.report.verdict_tables import verdict_table
 from kdsearch.analysis.response.earlier import load_earlier
 from kdsearch.analysis.stored_study import StoredStudy
+from kdsearch.service.dashboard_notes import study_note
 from kdsearch.storage import (
     Database,
     load_mark,
@@ -185,4 +186,5 @@ KINDS: Mapping[str, Callable[..., Any]] = {
     "figures": _figures,
     "page": _page,
     "what_if": _what_if,
+    "dashboard": study_note,
 }

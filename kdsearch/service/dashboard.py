@@ -1,5 +1,10 @@
 """The Optuna dashboard over the same database; its links are absolute, so it is mounted at the root."""
 
+import json
+import re
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -8,20 +13,30 @@ from sqlalchemy import inspect
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from kdsearch.service.library import Library
+from kdsearch.errors import KDSearchError
+from kdsearch.service.dashboard_notes import StudyNote, annotated, plain_note
+from kdsearch.service.library import FIRST_ANSWER_S, Latest, Library
+from kdsearch.service.rewriting import changed, whole_answer
 from kdsearch.storage import Database
-from kdsearch.storage.mirror.store import open_optuna_storage
+from kdsearch.storage.mirror.store import STUDY_ATTRIBUTE, open_optuna_storage
 
 _ADDRESS = "/dashboard"
+_STUDY = re.compile(r"/api/studies/\d+/*")
 _ITS_OWN = (_ADDRESS, "/api/", "/static/", "/csv/", "/artifacts/", "/favicon.ico")
+_MOST_BYTES = 64 * 2**20
+"""Of some 30,000 trials; more is passed on as it is: the note comes with the next look, which is short."""
+
+_STYLE = (Path(__file__).parent / "static" / "dashboard.css").read_text()
 
 
 class Dashboard:
     """An ASGI app that starts the dashboard when the database has Optuna's tables.
 
-    Its storage is a cached one: finished trials are read once, not at every refresh.
+    Its storage is a cached one: finished trials are read once, not at every refresh. What it answers about
+    our studies gets our notes and figures on the way out: none of them is written to the database.
     """
 
     def __init__(self, library: Library) -> None:
@@ -36,7 +51,15 @@ class Dashboard:
         if scope["type"] == "http" and not scope["path"].startswith(_ITS_OWN):
             raise HTTPException(404, "There is no such page.")
         await run_in_threadpool(self._start)
-        await self._app(_with_accept_encoding(scope), receive, send)
+        asked = _with_accept_encoding(scope)
+        is_read = scope["type"] == "http" and scope["method"] == "GET"
+        if is_read and scope["path"].startswith(_ADDRESS):
+            answer = _styled(await whole_answer(self._app, asked, receive))
+        elif is_read and _STUDY.fullmatch(scope["path"]):
+            answer = await self._noted(await whole_answer(self._app, asked, receive))
+        else:
+            answer = self._app
+        await answer(asked, receive, send)
 
     def address_of(self, study: str) -> str:
         """Return the address of a study in the dashboard, or the dashboard's own."""
@@ -45,6 +68,34 @@ class Dashboard:
             return f"{_ADDRESS}/studies/{self._storage.get_study_id_from_name(study)}"
         except (HTTPException, KeyError):
             return _ADDRESS
+
+    async def _noted(self, answer: Response) -> Response:
+        """Return what the dashboard answers about a study, with our notes where the study is ours."""
+        if answer.status_code != 200 or len(answer.body) > _MOST_BYTES:
+            return answer
+        document = await run_in_threadpool(json.loads, bytes(answer.body))
+        name = await run_in_threadpool(self._name_of, document)
+        if name is None:
+            return answer
+        note, factors = await self._note(name)
+
+        def rewritten() -> bytes:
+            return json.dumps(annotated(document, name, note, factors)).encode()
+
+        return changed(await run_in_threadpool(rewritten), 200, answer.headers)
+
+    def _name_of(self, document: dict[str, Any]) -> str | None:
+        uid = next((a["value"] for a in document["user_attrs"] if a["key"] == STUDY_ATTRIBUTE), None)
+        return None if uid is None else self._library.name_of(uid)
+
+    async def _note(self, study: str) -> tuple[StudyNote, Collection[str]]:
+        """Return a study's note, and its factors; one that can't be read is shown all the same."""
+        try:
+            latest = await self._library.latest("dashboard", study, patience_s=FIRST_ANSWER_S)
+            spec = await run_in_threadpool(self._library.spec, study)
+        except (HTTPException, KDSearchError) as error:
+            return _unanswered(error), ()
+        return _latest_note(latest), spec.setup
 
     def _start(self) -> None:
         database = self._library.database()
@@ -56,6 +107,25 @@ class Dashboard:
             self._storage = _cached_storage(database)
             self._app = WSGIMiddleware(_dashboard(self._storage))
             self._database = database
+
+
+def _latest_note(latest: Latest) -> StudyNote:
+    if latest.kept is None:
+        return plain_note("The answer is being computed. Look again in a moment.")
+    if latest.kept.error is not None:
+        return _unanswered(latest.kept.error)
+    note: StudyNote = latest.kept.answer
+    return note if latest.is_current else replace(note, text=f"{note.text}\n\n{latest.age()}")
+
+
+def _unanswered(error: Exception) -> StudyNote:
+    return plain_note(error.detail if isinstance(error, HTTPException) else str(error))
+
+
+def _styled(page: Response) -> Response:
+    """Return a page of the dashboard that hides what can't be done here."""
+    body = bytes(page.body).replace(b"</head>", f"<style>{_STYLE}</style></head>".encode(), 1)
+    return changed(body, page.status_code, page.headers)
 
 
 def _with_accept_encoding(scope: Scope) -> Scope:

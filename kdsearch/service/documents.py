@@ -60,14 +60,13 @@ class Documents:
         return JSONResponse(comparison.to_dict())
 
     async def figures(self, request: Request) -> Response:
-        """Answer with the figures of a study's page as data: all of them, or the one of a kind."""
+        """Answer with the figures of a study's page as data: all of them, or that of a kind."""
         name, asked = await self._question(request, "/studies/{name}/figures")
         found = await self._library.figures(name, level=asked.level, tolerance=asked.tolerance)
-        if asked.kind is None:
-            return Response(b"[" + b",".join(found.values()) + b"]", media_type="application/json")
-        if asked.kind not in found:
+        if asked.kind not in (None, *found):
             raise HTTPException(404, f"{name!r} has no figure {asked.kind!r} yet. It has {', '.join(found)}.")
-        return Response(found[asked.kind], media_type="application/json")
+        chosen = found.values() if asked.kind is None else (found[asked.kind],)
+        return Response(b"[" + b",".join(chosen) + b"]", media_type="application/json")
 
     async def importance(self, request: Request) -> JSONResponse:
         """Answer what accuracy depends on: parameters, pairs of them, and factors."""

@@ -81,7 +81,8 @@ class Guard:
             )
         if method not in ("GET", "HEAD"):
             message = "This service only reads: studies are changed by the kdsearch command alone."
-            return _refuse(405, message, {"Allow": "GET, HEAD"})
+            told = {"error": message, "reason": message}  # the dashboard shows a `reason`
+            return JSONResponse(told, 405, headers={"Allow": "GET, HEAD"})
         return None
 
 

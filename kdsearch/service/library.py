@@ -1,6 +1,7 @@
 """The studies behind the service: opens the database when it is there, asks for answers about it."""
 
 import hashlib
+import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +38,14 @@ from kdsearch.storage.rows.browsing import (
     TrialPage,
     TrialQuery,
     load_loss_reasons,
+    load_name,
     load_running_packs,
     load_trial,
     load_trial_page,
 )
+
+FIRST_ANSWER_S = 1.0
+"""How long a page waits for its first answer; later ones come to it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,14 @@ class Latest:
     study: StudySummary
     kept: Kept | None
     is_current: bool
+
+    def age(self) -> str:
+        """Return how old the answer is, in words."""
+        if self.kept is None:
+            return "Computing …"
+        if self.is_current:
+            return "Up to date."
+        return f"Of {time.monotonic() - self.kept.at:.0f} s ago; being renewed."
 
 
 class Library:
@@ -99,6 +112,10 @@ class Library:
             return load_study(self.database(), name)
         except RequestError as error:
             raise HTTPException(404, str(error)) from error
+
+    def name_of(self, uid: str) -> str | None:
+        """Return the name of the study with a uid; None where there is none."""
+        return load_name(self.database(), uid)
 
     def teachers(self) -> list[TeacherRow]:
         """Return the trained teachers."""

@@ -18,15 +18,12 @@ from kdsearch.analysis.report.pages import TEMPLATES, page_templates
 from kdsearch.analysis.report.tables import teacher_table
 from kdsearch.errors import KDSearchError
 from kdsearch.service.dashboard import Dashboard
-from kdsearch.service.library import Latest, Library
+from kdsearch.service.library import FIRST_ANSWER_S, Latest, Library
 from kdsearch.service.questions import Question, read_question
 from kdsearch.service.standing import standing_html
 from kdsearch.service.trial_pages import trial_context, trials_context
 from kdsearch.service.what_if import given_setup, what_if_context
 from kdsearch.spec import StudySpec, level_label, spec_document
-
-FIRST_ANSWER_S = 1.0
-"""How long a page waits for its first answer; later ones come to it."""
 
 _ANSWERED = 5
 _POLICY = (
@@ -101,7 +98,7 @@ class Pages:
             is_asked=asked != Question(),
             chosen=[(path, level_label(value)) for path, value in (asked.where or {}).items()],
             answers=answers,
-            age=_age(latest),
+            age=latest.age(),
             mark=answer_mark(latest),
             **await run_in_threadpool(standing_html, self._library, latest, spec),
         )
@@ -212,14 +209,6 @@ def _name(request: Request) -> str:
 def _factors(spec: StudySpec) -> dict[str, list[str]]:
     """Return the labels of each factor's levels, for the factors that have several."""
     return {path: [*map(level_label, levels)] for path, levels in spec.setup.items() if len(levels) > 1}
-
-
-def _age(latest: Latest) -> str:
-    if latest.kept is None:
-        return "Computing …"
-    if latest.is_current:
-        return "Up to date."
-    return f"Of {time.monotonic() - latest.kept.at:.0f} s ago; being renewed."
 
 
 def _told(error: Exception) -> str | None:

@@ -6,8 +6,6 @@ import threading
 
 import pytest
 import uvicorn
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from kdsearch.service import build_app, events
 from kdsearch.service.openapi import ADDRESSES
@@ -37,24 +35,6 @@ def test_every_address_is_described_and_takes_what_is_described(client):
         for name in asked:
             if operations["get"]["parameters"][-1]["name"] == name and name in ADDRESSES[path].required:
                 assert client.get(API + path.replace("{name}", "demo")).status_code == 422
-
-
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    derandomize=True,
-)
-@given(data=st.data())
-def test_whatever_is_asked_is_answered_or_refused_in_words(client, data):
-    path = data.draw(st.sampled_from(sorted(set(ADDRESSES) - {"/recommend", "/studies/{name}/importance"})))
-    names = st.sampled_from([*ADDRESSES[path].parameters, "other"])
-    values = st.one_of(st.text(max_size=20), st.integers().map(str), st.floats().map(str))
-    asked = data.draw(st.dictionaries(names, values, max_size=3))
-    name = data.draw(st.sampled_from(["demo", "demo", "other"]))
-    answer = client.get(API + path.replace("{name}", name), params=asked)
-    assert answer.status_code in (200, 404, 422)
-    assert answer.status_code == 200 or set(answer.json()) == {"error"}
 
 
 @pytest.mark.parametrize(

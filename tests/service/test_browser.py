@@ -228,7 +228,41 @@ def assert_every_panel_is_printed(pdf: bytes, figures) -> None:
         assert figure.parts[0].title in page.split(figure.title)[1], "no heading ends a page"
 
 
-def test_the_dashboard_shows_the_study(storage_url, serve, open_page):
-    page = open_page(f"{serve(storage_url)}/studies/demo/dashboard")
+def test_the_dashboard_shows_our_note_and_curves_and_hides_what_would_write(tmp_path, store, serve, browser):
+    url = f"sqlite:///{tmp_path}/dashboard.db"
+    store(url)
+    with open_database(url) as database:
+        spec = load_spec_of(database, "demo")
+        (running,) = StudyRecord.open(database, spec).start(spec.setups()[0], [{TEMPERATURE: 3.0}], "pack")
+    address, page, failed = serve(url), browser.new_page(), []
+    page.set_default_timeout(PATIENCE_MS)
+    page.on("requestfailed", lambda request: failed.append(request.url))
+    page.on("response", lambda response: failed.append(response.url) if response.status >= 400 else None)
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    while "being computed" in page.request.get(f"{address}/api/studies/1").text():
+        page.wait_for_timeout(100)
+
+    page.goto(f"{address}/studies/demo/dashboard")
     page.get_by_text("demo (id=1)").first.wait_for()
     page.get_by_text("Hyperparameter Importance").first.wait_for()
+    for number, name in ((1, "sgd"), (2, "adamw")):
+        figure = page.locator(f"[id='user-defined-plot:kdsearch-{number}']")
+        figure.get_by_text(name, exact=True).wait_for()
+        assert figure.locator(".scatterlayer path.js-fill").count() == 1
+    would_write = {
+        "/dashboard": ["AddBoxIcon", "DriveFileRenameOutlineIcon", "DeleteIcon"],
+        "/dashboard/studies/1/note": ["EditIcon"],
+        f"/dashboard/studies/1/trials?numbers={running.number}": ["EditIcon", "StopCircleIcon"],
+    }
+    for path, icons in would_write.items():
+        page.goto(f"{address}{path}")
+        for icon in icons:
+            found = page.get_by_test_id(icon)
+            found.wait_for(state="attached")
+            assert not found.is_visible(), (path, icon)
+    page.goto(f"{address}/dashboard/studies/1/note")
+    page.get_by_text("The best temperature is between").wait_for()
+    page.get_by_role("link", name="All that is known of demo").click()
+    page.get_by_role("heading", name="demo").wait_for()
+    assert failed == []
+    page.close()

@@ -58,7 +58,7 @@ def test_page_report_python_and_json_draw_the_same_figures(client, storage_url, 
     }
     documents = client.get(f"{API}/studies/demo/figures").json()
     assert documents == [as_json(found.to_dict()) for found in figures.values()]
-    one = client.get(f"{API}/studies/demo/figures", params={"kind": "comparison"}).json()
+    (one,) = client.get(f"{API}/studies/demo/figures", params={"kind": "comparison"}).json()
     assert one == next(document for document in documents if document["kind"] == "comparison")
     (pair,) = client.get(f"{API}/studies/demo/compare", params={"factor": "optimizer.name"}).json()["pairs"]
     (row,) = one["parts"]

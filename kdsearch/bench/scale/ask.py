@@ -64,6 +64,8 @@ def ask_pages(study: str, storage: str) -> Iterator[Asked]:
             before = _cpu_s(process)
             start = time.perf_counter()
             while b"being computed" in urlopen(f"{address}{path}").read():  # noqa: S310 - ours
+                if question.startswith("dashboard"):  # its page is whole, but for our note
+                    break
                 time.sleep(0.1)
             wall_s = time.perf_counter() - start
             yield Asked(question, wall_s, _cpu_s(process) - before, _peak_mib(process))

@@ -13,7 +13,7 @@ from kdsearch.storage.rows.queries import study_id
 from kdsearch.storage.rows.read import TrialRow
 from kdsearch.storage.rows.reading import read_setups, read_trials
 from kdsearch.storage.sql.database import Database
-from kdsearch.storage.sql.tables import TrialTable
+from kdsearch.storage.sql.tables import StudyTable, TrialTable
 
 TrialOrder = Literal["number", "state", "temperature", "accuracy", "epochs", "seconds"]
 ORDERS: tuple[str, ...] = get_args(TrialOrder)
@@ -94,6 +94,12 @@ class RunningPack:
     setup: Setup
     trials: int
     epochs: int
+
+
+def load_name(database: Database, uid: str) -> str | None:
+    """Return the name of the study with a uid, which no renaming changes; None where there is none."""
+    with database.read() as connection:
+        return connection.scalar(select(StudyTable.name).where(StudyTable.uid == uid))
 
 
 def load_trial_page(database: Database, study: str, query: TrialQuery) -> TrialPage:
