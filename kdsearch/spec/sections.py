@@ -332,6 +332,9 @@ class Objective(Section):
         if unknown:
             known = ", ".join(allowed or ()) or "none"
             raise ValueError(f"`options.{unknown[0]}` is not an option of {self.name!r}. Known: {known}.")
+        for option, value in self.options.items() if allowed else ():
+            if not isinstance(value, str) and (problem := catalogue.problem_with_option(option, value)):
+                raise ValueError(f"`options.{option}` {problem}")
         return self
 
 

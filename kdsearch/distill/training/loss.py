@@ -103,12 +103,22 @@ class PackLoss:
         term is taken to divide both by the temperature.
         """
         ready = standardized if self._term.standardizes else torch.Tensor.double
-        temperatures = self.temperatures().double()
-        of_student = self._options.get("student_temperature", temperatures).double()
-        student = ready(student_logits.double()) / of_student[:, None, None]
+        temperatures = self._temperatures_on(teacher_logits)
+        own = self._options.get("student_temperature")
+        of_student = temperatures if own is None else own.double()[:, None]
+        student = ready(student_logits.double()) / of_student[..., None]
         if teacher_logits is None:
             return student, None
-        return student, ready(teacher_logits.double()[None]) / temperatures[:, None, None]
+        return student, ready(teacher_logits.double()[None]) / temperatures[..., None]
+
+    def _temperatures_on(self, teacher_logits: Float[Tensor, "N C"] | None) -> Tensor:
+        """Return temperatures [K, 1 or N] on these examples; a member without a teacher has no rule's."""
+        temperatures = self.temperatures().double()[:, None]
+        if teacher_logits is None or self._term.rule is None:
+            return temperatures
+        options = {name: values.double() for name, values in self._options.items()}
+        ruled = self._term.rule(teacher_logits.double()[None], **options)
+        return torch.where(self._alpha[:, None] > 0, ruled, temperatures)
 
     def member_parameters(self) -> list[list[Tensor]]:
         """Return the parameters that each member learns beside its network's."""
