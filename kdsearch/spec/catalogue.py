@@ -71,6 +71,7 @@ STANDARDIZABLE = ("kd", "dkd", "mlkd")  # what logit_standardization may wrap
 DIVERGENCES = ("forward", "reverse", "jeffreys", "js")  # of the soft targets and the student
 WORDS = {"base": STANDARDIZABLE, "divergence": DIVERGENCES}  # the options that are no numbers
 _SHARES, _FACTORS = ("target",), ("ratio",)  # the options between 0 and 1, and those above 0
+TEMPERATURE_SHAPES = ("geometric", "linear", "cosine", "step")  # of a temperature that moves within a run
 USUAL_TEMPERATURES = (1.0, 40.0)  # the ends of the range that studies usually search
 OPTIMIZERS = {
     "sgd": OptimizerFacts(takes=("momentum", "nesterov"), keeps=0),

@@ -162,6 +162,7 @@ def test_a_member_without_distillation_has_the_same_result_beside_others(artifac
 RESUMED = {
     "kd": {},
     "ctkd": {"objective.name": "ctkd"},
+    "moving": {"objective.temperature_ratio": 9.0},
     "adamw": {"optimizer.name": "adamw", "optimizer.lr": 0.01},
     "convnet": {"student.arch": "convnet_4", "training.epochs": 3},
 }
