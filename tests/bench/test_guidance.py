@@ -81,6 +81,7 @@ def test_it_says_where_to_start_what_the_usual_temperature_costs_and_what_is_not
         assert float(cost.split()[0]) == pytest.approx(usual, abs=1.5)
     silent = [row for name, row in rows.items() if "mse" in name]
     assert all(row[1:5] == ["–"] * 4 and row[5].startswith("no answer: temperature has") for row in silent)
+    assert "Of 2 situations, " in page
     assert "No temperature lies in the 90% intervals of all situations" in page
     assert "**Initialisation.** Of 2 claims, 1 is decided:" in page
     assert (
@@ -91,6 +92,26 @@ def test_it_says_where_to_start_what_the_usual_temperature_costs_and_what_is_not
     assert "**Objective.** Varied in start-small, where no claim is about it." in page
     assert "**Batch.** No study of it has been run: nothing is known here." in page
     assert "convnet_8_16 under convnet_32_64_128 on digits (200 training images)" in page
+
+
+def test_few_trials_rule_nothing_out_and_decide_nothing(tmp_path: Path) -> None:
+    """A level of the study file that has not been run yet is said to be missing; 1.0 is the level 1."""
+    levels = {"setup": {"training.clip_norm": [1, 2.5], "objective.name": ["kd", "dist"]}}
+    (tmp_path / "start-small.yaml").write_text(yaml.safe_dump({**STUDY, **levels}))
+    rng = np.random.default_rng(1)
+    names = ["training.clip_norm", "objective.name", "seed", "objective.temperature", "val_accuracy"]
+    rows = [
+        [norm, "kd", seed, temperature, 0.8 + 0.05 * rng.normal()]
+        for norm in (1, 2.5)
+        for seed, temperature in enumerate(np.geomspace(1, 40, 8))
+    ]
+    write_csv(tmp_path / "start-small-trials.csv", names, rows)
+    page = made(tmp_path)
+    assert "Of 2 situations, 0 are decided" in page
+    assert "Every 90% interval is the whole range that was searched: no temperature is ruled out." in page
+    assert "16 trials. 2 setups of its file had not been run." in page
+    assert page.count("| not decided, may lose ") == 2
+    assert "**Objective.** Varied in start-small, where no claim is about it." in page
 
 
 def test_results_that_are_not_of_their_study_are_refused(results: Path, tmp_path: Path) -> None:

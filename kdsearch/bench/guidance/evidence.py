@@ -90,14 +90,14 @@ def _in_terms_of(spec: StudySpec, trial: TrialRow, file: Path) -> TrialRow:
     """Return a trial with the levels of the study file, of which a table has the texts."""
     setup = {}
     for path, levels in spec.setup.items():
-        known = {level_label(level): level for level in levels}
-        text = level_label(trial.setup[path])
-        if text not in known:
+        read = trial.setup[path]
+        same = [level for level in levels if read == level or level_label(read) == level_label(level)]
+        if not same:
             raise RequestError(
-                f"`{path}` must be a level of the study {spec.name}, got {text} in {file}. "
-                f"Levels: {', '.join(known)}."
+                f"`{path}` must be a level of the study {spec.name}, got {level_label(read)} in {file}. "
+                f"Levels: {', '.join(map(level_label, levels))}."
             )
-        setup[path] = known[text]
+        setup[path] = same[0]
     return replace(trial, setup=setup)
 
 

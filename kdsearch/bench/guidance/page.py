@@ -7,6 +7,7 @@ from statistics import median
 from kdsearch.analysis import SetupAnswer
 from kdsearch.analysis.labels import points_text, setup_names, temperature_text
 from kdsearch.bench.guidance.evidence import Evidence, Ruled
+from kdsearch.spec import TEMPERATURE, Range
 
 _AXES = {
     "Optimizer": ("optimizer.name",),
@@ -27,6 +28,7 @@ _SAID = {
 }
 _MATTERS = 0.005  # half a point, what answers count as near the best
 _USUAL = "4"
+_SAME = 1.01  # ends of intervals are nodes, which may miss the range's ends by rounding
 
 
 def guidance_page(evidence: Sequence[Evidence]) -> str:
@@ -58,30 +60,44 @@ def _opening(evidence: Sequence[Evidence]) -> str:
 
 
 def _in_short(evidence: Sequence[Evidence]) -> str:
-    answered = [found for own in evidence for found in own.answers if found.temperature is not None]
+    pairs = [(own, found) for own in evidence for found in own.answers if found.interval is not None]
     lines = ["## In short", ""]
-    if not answered:
+    if not pairs:
         return "\n".join([*lines, "No situation has enough trials for an answer."])
-    return "\n".join([*lines, *(f"- {line}" for line in (*_of_intervals(answered), *_of_costs(answered)))])
+    answered = [found for _, found in pairs]
+    said = (_of_decisions(answered), _of_intervals(pairs), *_of_costs(answered))
+    return "\n".join([*lines, *(f"- {line}" for line in said)])
 
 
-def _of_intervals(answered: Sequence[SetupAnswer]) -> Iterator[str]:
+def _of_decisions(answered: Sequence[SetupAnswer]) -> str:
     decided = sum(_is_decided(found) for found in answered)
     flat = sum(bool(found.flat) for found in answered)
-    yield (
+    return (
         f"Of {_count(len(answered), 'situation')}, {_are(decided)} decided; in {flat} the temperature hardly "
         "matters, once the rest is tuned."
     )
-    intervals = [found.interval for found in answered if found.interval is not None]
+
+
+def _of_intervals(pairs: Sequence[tuple[Evidence, SetupAnswer]]) -> str:
+    if not any(_leaves_out(own, found) for own, found in pairs):
+        return "Every 90% interval is the whole range that was searched: no temperature is ruled out."
+    intervals = [found.interval for _, found in pairs if found.interval is not None]
     low, high = max(own[0] for own in intervals), min(own[1] for own in intervals)
-    if low < high:
-        middle = temperature_text(math.sqrt(low * high))
-        yield (
-            f"Temperatures from {temperature_text(low)} to {temperature_text(high)} lie in the 90% interval "
-            f"of every situation. Where nothing else is known, start in the middle, at T = {middle}."
-        )
-    else:
-        yield "No temperature lies in the 90% intervals of all situations: there is no start that suits all."
+    if low >= high:
+        return "No temperature lies in the 90% intervals of all situations: no one range suits all."
+    return (
+        f"Temperatures from {temperature_text(low)} to {temperature_text(high)} lie in the 90% interval of "
+        "every situation: where nothing else is known, search there first."
+    )
+
+
+def _leaves_out(own: Evidence, found: SetupAnswer) -> bool:
+    """Return whether an interval is narrower than the range in which a setup was searched."""
+    dimension = own.spec.dimensions(found.setup).get(TEMPERATURE)
+    if found.interval is None or not isinstance(dimension, Range):
+        return found.interval is not None
+    low, high = found.interval
+    return low > dimension.low * _SAME or high < dimension.high / _SAME
 
 
 def _of_costs(answered: Sequence[SetupAnswer]) -> Iterator[str]:
