@@ -62,11 +62,16 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {
     "mlkd": (),
     "ctkd": ("theta", "loops"),
     "mse": (),
+    "entropy_rule": ("target",),
+    "max_logit_rule": ("ratio",),
 }
-WITHOUT_TEMPERATURE = ("mse", "ctkd")  # the limit at T to infinity, and one that learns its own
+# The limit at T to infinity, one that learns its own, and two that compute it for each example.
+WITHOUT_TEMPERATURE = ("mse", "ctkd", "entropy_rule", "max_logit_rule")
 STANDARDIZABLE = ("kd", "dkd", "mlkd")  # what logit_standardization may wrap
 DIVERGENCES = ("forward", "reverse", "jeffreys", "js")  # of the soft targets and the student
 WORDS = {"base": STANDARDIZABLE, "divergence": DIVERGENCES}  # the options that are no numbers
+_SHARES, _FACTORS = ("target",), ("ratio",)  # the options between 0 and 1, and those above 0
+TEMPERATURE_SHAPES = ("geometric", "linear", "cosine", "step")  # of a temperature that moves within a run
 USUAL_TEMPERATURES = (1.0, 40.0)  # the ends of the range that studies usually search
 OPTIMIZERS = {
     "sgd": OptimizerFacts(takes=("momentum", "nesterov"), keeps=0),
@@ -129,6 +134,15 @@ def options_of(objective: str, base: str) -> tuple[str, ...] | None:
     """Return the options of an objective (that wraps `base`), or None where it is a user's."""
     own = OBJECTIVES.get(objective)
     return (*own, *OBJECTIVES[base]) if own and "base" in own else own
+
+
+def problem_with_option(name: str, value: float) -> str | None:
+    """Return what is wrong with the value of a numeric option, or None where it may be."""
+    if name in _SHARES and not 0 < value < 1:
+        return f"must be between 0 and 1, got {value:g}. Take 0.5, say."
+    if name in _FACTORS and not value > 0:
+        return f"must be above 0, got {value:g}. Take 1, say."
+    return None
 
 
 def ignores_temperature(objective: str, alpha: float) -> bool:

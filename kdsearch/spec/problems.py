@@ -165,6 +165,7 @@ def problems_in_space(spec: StudySpec) -> list[Problem]:
     found += [*_unknown_paths(spec), *_doubled(spec), *_broken_levels(spec), *_not_tuned(spec)]
     found += _fixed_and_drawn(spec)
     found += _of_other_optimizers(spec)
+    found += _shape_of_nothing(spec)
     found += _broken_command(spec)
     found += _labels_of_one_name(spec)
     found += [Problem(keys, message) for keys, message in problems_in_claims(spec)]
@@ -242,6 +243,24 @@ def _of_other_optimizers(spec: StudySpec) -> Iterator[Problem]:
         if owners and not set(owners) & set(names):
             message = f"does nothing: it belongs to {', '.join(owners)}, the study has {', '.join(names)}."
             yield Problem((section, path), f"{message} Leave it out.")
+
+
+def _shape_of_nothing(spec: StudySpec) -> Iterator[Problem]:
+    """Yield the shape of a temperature that does not move: it would do nothing."""
+    ratio, shape = "objective.temperature_ratio", "objective.temperature_shape"
+    if ratio in spec.setup or ratio in spec.tune or spec.objective.temperature_ratio != 1:
+        return
+    for section, has_it in (
+        ("setup", shape in spec.setup),
+        ("tune", shape in spec.tune),
+        ("objective", "temperature_shape" in spec.objective.model_dump(exclude_defaults=True)),
+    ):
+        if has_it:
+            keys = tuple(shape.split(".")) if section == "objective" else (section, shape)
+            yield Problem(
+                keys,
+                f"does nothing: `{ratio}` is 1, so the temperature stays where it is. Set it, to 4 say.",
+            )
 
 
 _OWN_NAMES = ("seed", "number", "epochs", "trial")

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from string import Formatter
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
@@ -69,6 +69,24 @@ def _shareable(gpus: float, info: ValidationInfo) -> float:
     if info.context == ASKED and gpus > 1 and not gpus.is_integer():
         raise ValueError(f"must be a fraction of one GPU or a whole number of them, got {gpus:g}.")
     return gpus
+
+
+def _one_temperature(value: Any) -> Any:
+    """Refuse the ends of a temperature that moves: what is searched and answered is its middle."""
+    if not isinstance(value, Mapping):
+        return value
+    ends = [value.get(key) for key in ("from", "to")]
+    known = [end for end in ends if isinstance(end, int | float) and not isinstance(end, bool) and end > 0]
+    asked = "`temperature_ratio`, the last epoch's by the first's"
+    if len(known) == 2:
+        middle = math.sqrt(known[0] * known[1])
+        asked = f"`temperature_ratio: {known[1] / known[0]:g}`, here around {middle:.3g}"
+    shape = value.get("shape")
+    asked += f", and `temperature_shape: {shape}`" if shape in catalogue.TEMPERATURE_SHAPES else ""
+    raise ValueError(
+        f"must be a number, got {{{', '.join(map(str, value))}}}. A temperature that moves within a run is "
+        f"searched by its middle: write {asked}."
+    )
 
 
 def _accuracy(regret: float, info: ValidationInfo) -> float:
@@ -311,10 +329,15 @@ class Objective(Section):
     `logit_standardization`, the option `base` names what it wraps, whose options it takes as well; of
     `kd`, `divergence` names how far apart the softened distributions are: forward (the default), reverse,
     jeffreys or js.
+
+    `temperature_ratio` moves the temperature from epoch to epoch: it is the last epoch's by the first's, and
+    `temperature` is the geometric mean of the two. `temperature_shape` says how it gets there.
     """
 
     name: ObjectiveName = "kd"
-    temperature: Temperature = 4.0
+    temperature: Annotated[Temperature, BeforeValidator(_one_temperature)] = 4.0
+    temperature_ratio: Positive = 1.0
+    temperature_shape: Literal["geometric", "linear", "cosine", "step"] = "geometric"
     alpha: Fraction = 0.9
     options: dict[str, Option] = Field(default_factory=dict)
 
@@ -332,6 +355,9 @@ class Objective(Section):
         if unknown:
             known = ", ".join(allowed or ()) or "none"
             raise ValueError(f"`options.{unknown[0]}` is not an option of {self.name!r}. Known: {known}.")
+        for option, value in self.options.items() if allowed else ():
+            if not isinstance(value, str) and (problem := catalogue.problem_with_option(option, value)):
+                raise ValueError(f"`options.{option}` {problem}")
         return self
 
 

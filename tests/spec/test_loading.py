@@ -312,3 +312,36 @@ def test_texts_refuse_what_is_of_images_in_any_setup():
     with pytest.raises(SpecError, match=r"no `augment` beside `dataset.kind: text`.*augment.flip=true"):
         load_spec(document)
     assert load_spec({**document, "trainer": "texts:train"}).setups()
+
+
+@pytest.mark.parametrize(
+    ("ends", "asked"),
+    [
+        (
+            {"from": 2, "to": 16, "shape": "linear"},
+            "`temperature_ratio: 8`, here around 5.66, and `temperature_shape: linear`",
+        ),
+        ({"from": 2}, "`temperature_ratio`, the last epoch's by the first's"),
+    ],
+)
+def test_the_ends_of_a_temperature_that_moves_are_refused_with_what_says_the_same(
+    ends: Any, asked: str
+) -> None:
+    """They fix what is searched: the answers are about the middle."""
+    expected = (
+        f"`objective.temperature` must be a number, got {{{', '.join(ends)}}}. A temperature that moves"
+    )
+    found = problem({**BASE, "objective": {"temperature": ends}})
+    assert found.startswith(expected)
+    assert found.endswith(f"write {asked}.")
+    levels = {**BASE, "setup": {**BASE["setup"], TEMPERATURE: [4, ends]}, "tune": {}}
+    assert problem(levels).startswith(f"`setup.{TEMPERATURE}.1` must be a number")
+
+
+def test_a_shape_of_a_temperature_that_does_not_move_is_refused() -> None:
+    shaped = {**BASE, "objective": {"temperature_shape": "cosine"}}
+    assert "`objective.temperature_shape` does nothing: `objective.temperature_ratio` is 1" in problem(shaped)
+    factor = {**BASE, "setup": {**BASE["setup"], "objective.temperature_shape": ["linear", "cosine"]}}
+    assert "does nothing" in problem(factor)
+    moves = {"objective.temperature_ratio": {"low": 0.1, "high": 10, "log": True}}
+    assert load_spec({**shaped, "tune": {**BASE["tune"], **moves}}).objective.temperature_shape == "cosine"

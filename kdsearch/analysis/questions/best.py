@@ -26,6 +26,7 @@ from kdsearch.analysis.response.fitted import Response, fit_response
 from kdsearch.analysis.response.observations import Tally
 from kdsearch.analysis.response.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response.selection import group_setups, select_setups
+from kdsearch.analysis.response.space import level_of
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, setup_key
@@ -303,11 +304,21 @@ class _Judge:
             known["params"] = params
             known |= self._about_evidence(answered[0], profile)
             warnings += [_flat_note(self._tolerance)] if known["flat"] else []
+            warnings += [note] if (note := self._moving_note(answered[0], details[0].params)) else []
             warnings += [note] if (note := _borrowed(known["alone"], known["interval"])) else []
             at_edge = list(edges(self._response, answered[0], int(details[0].nodes[0])))
             warnings += map(str, at_edge)
             known["forecast"] = self._forecast(answered[0], profile, at_edge)
         return SetupAnswer(**known, warnings=tuple(warnings))
+
+    def _moving_note(self, setup: int, params: Params) -> str | None:
+        """Return in words what T stands for where it moves within a training."""
+        space, path = self._response.space, "objective.temperature_ratio"
+        ratio = params.get(path, level_of(self._response.spec, space.setups[setup], path))
+        if self._response.spec.trainer != "distill" or ratio in (None, 1):
+            return None
+        first, last = (f"{float(ratio) ** power:.3g} T" for power in (-0.5, 0.5))
+        return f"T moves within each training, from {first} to {last}: what is said of T is of the middle."
 
     def _about_evidence(self, setup: int, profile: TemperatureProfile) -> dict[str, Any]:
         alone, own = self._response.profile_alone(setup), None

@@ -1,6 +1,7 @@
 """Distillation objectives: one meaning each, for one student or for a pack of K."""
 
 from kdsearch.distill.objectives.closed_form import ClosedForm, KDTargets
+from kdsearch.distill.objectives.moving import temperature_in
 from kdsearch.distill.objectives.own import OwnTerm
 from kdsearch.distill.objectives.registry import (
     OBJECTIVES,
@@ -26,5 +27,6 @@ __all__ = [
     "objective",
     "pack_term",
     "standardized",
+    "temperature_in",
     "words_in",
 ]

@@ -8,12 +8,19 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from kdsearch.distill.objectives.by_sample import (
+    Rule,
+    entropy_rule,
+    entropy_temperatures,
+    max_logit_rule,
+    max_logit_temperatures,
+)
 from kdsearch.distill.objectives.decoupled import dkd, nkd
 from kdsearch.distill.objectives.own import OwnTerm
 from kdsearch.distill.objectives.relational import dist, mlkd
 from kdsearch.distill.objectives.softened import Term, ctkd, kd, mse, standardized
 from kdsearch.errors import RequestError
-from kdsearch.spec.catalogue import WORDS, options_of
+from kdsearch.spec.catalogue import WORDS, options_of, problem_with_option
 
 Option: TypeAlias = float | int | str | Tensor
 DistillationTerm: TypeAlias = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
@@ -25,7 +32,7 @@ class PackTerm:
     """A term with its options' defaults, and those of them that are learned with the student.
 
     `varies` tells that it changes from epoch to epoch, or may; `standardizes` that its soft targets are
-    those of standardised logits.
+    those of standardised logits; `rule` gives each example's temperature, where it is no student's alone.
     """
 
     term: Term
@@ -34,6 +41,7 @@ class PackTerm:
     learned: tuple[str, ...] = ()
     varies: bool = False
     standardizes: bool = False
+    rule: Rule | None = None
 
     def option_names(self) -> tuple[str, ...]:
         """Return the names of the numeric options."""
@@ -48,6 +56,8 @@ OBJECTIVES: dict[str, PackTerm] = {
     "mlkd": PackTerm(mlkd),
     "ctkd": PackTerm(ctkd, {"theta": 1.0, "loops": 10.0}, learned=("theta",), varies=True),
     "mse": PackTerm(mse),
+    "entropy_rule": PackTerm(entropy_rule, {"target": 0.5}, rule=entropy_temperatures),
+    "max_logit_rule": PackTerm(max_logit_rule, {"ratio": 1.0}, rule=max_logit_temperatures),
 }
 
 
@@ -55,8 +65,9 @@ def objective(name: str, **options: Option) -> DistillationTerm:
     """Return a distillation term of one student, before `alpha` weighs it against cross-entropy.
 
     Args:
-        name: One of kd, dkd, dist, logit_standardization, nkd, mlkd, ctkd, mse, or a user's
-            `package.module:name`: such a callable, or a factory of one that takes the options.
+        name: One of kd, dkd, dist, logit_standardization, nkd, mlkd, ctkd, mse, entropy_rule,
+            max_logit_rule, or a user's `package.module:name`: such a callable, or a factory of one that takes
+            the options.
         options: The term's own weights; `logit_standardization` also takes `base`, `kd` also
             `divergence`.
 
@@ -119,6 +130,9 @@ def pack_term(name: str, options: Mapping[str, Any], words: Mapping[str, str] | 
     for option in set(options) - set(found.option_names()):
         known = ", ".join(found.option_names()) or "none"
         raise RequestError(f"`objective.options.{option}` is not an option of {name!r}. Known: {known}.")
+    for option, value in options.items():
+        if problem := problem_with_option(option, float(value)):
+            raise RequestError(f"`objective.options.{option}` {problem}")
     if "divergence" in words:
         found = replace(found, term=partial(kd, divergence=words["divergence"]))
     return _standardized(found) if is_standardized else found

@@ -19,6 +19,7 @@ from kdsearch.distill.objectives import (
     learned_temperature,
     pack_term,
     standardized,
+    temperature_in,
     words_in,
 )
 from kdsearch.distill.views.batches import Batch, Chunk
@@ -45,12 +46,19 @@ class PackLoss:
 
     Where images are mixed, cross-entropy mixes both labels, the teacher has seen the mixed image, and
     a term that depends on the target takes the label of the larger share.
+
+    Args:
+        objectives: The members' objectives; they differ in numbers alone.
+        epochs: How long the training is, over which temperatures may move.
+        device: Where the losses are computed.
+        dtype: Of the members' numbers.
     """
 
     def __init__(
         self,
         objectives: Sequence[Objective],
         *,
+        epochs: int = 1,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -67,9 +75,11 @@ class PackLoss:
             else pack_term(first.name, numbers, words_in(first.options))
         )
         self._temperature = vector([o.temperature for o in objectives])
+        self._ratio, self._shape = vector([o.temperature_ratio for o in objectives]), first.temperature_shape
+        self._moves, self._epochs = any(o.temperature_ratio != 1 for o in objectives), epochs
         self._alpha = vector([o.alpha for o in objectives])
-        is_plain_kd = first.name == "kd" and not first.options
-        self._closed_form = ClosedForm(self._temperature, self._alpha) if is_plain_kd else None
+        self._is_plain_kd = first.name == "kd" and not first.options
+        self._closed_forms: dict[int, ClosedForm] = {}
         given = [{**self._term.defaults, **o.options} for o in objectives]
         names = (*self._term.defaults, *(name for name in self._term.optional if name in numbers))
         self._options = {name: vector([float(own[name]) for own in given]) for name in names}
@@ -86,13 +96,13 @@ class PackLoss:
     @property
     def varies(self) -> bool:
         """Whether the loss on the same logits changes from epoch to epoch, or may."""
-        return self._term.varies
+        return self._term.varies or self._moves
 
     def temperatures(self) -> Float[Tensor, " K"]:
-        """Return each member's temperature; the learned one where it is learned."""
+        """Return each member's temperature at the end; the learned one where it is learned."""
         if "theta" in self._learned:
             return learned_temperature(torch.stack(self._learned["theta"]).detach())
-        return self._temperature
+        return self._temperatures_in(self._epochs)
 
     def softened(
         self, student_logits: Float[Tensor, "K N C"], teacher_logits: Float[Tensor, "N C"] | None
@@ -103,12 +113,22 @@ class PackLoss:
         term is taken to divide both by the temperature.
         """
         ready = standardized if self._term.standardizes else torch.Tensor.double
-        temperatures = self.temperatures().double()
-        of_student = self._options.get("student_temperature", temperatures).double()
-        student = ready(student_logits.double()) / of_student[:, None, None]
+        temperatures = self._temperatures_on(teacher_logits)
+        own = self._options.get("student_temperature")
+        of_student = temperatures if own is None else own.double()[:, None]
+        student = ready(student_logits.double()) / of_student[..., None]
         if teacher_logits is None:
             return student, None
-        return student, ready(teacher_logits.double()[None]) / temperatures[:, None, None]
+        return student, ready(teacher_logits.double()[None]) / temperatures[..., None]
+
+    def _temperatures_on(self, teacher_logits: Float[Tensor, "N C"] | None) -> Tensor:
+        """Return temperatures [K, 1 or N] on these examples; a member without a teacher has no rule's."""
+        temperatures = self.temperatures().double()[:, None]
+        if teacher_logits is None or self._term.rule is None:
+            return temperatures
+        options = {name: values.double() for name, values in self._options.items()}
+        ruled = self._term.rule(teacher_logits.double()[None], **options)
+        return torch.where(self._alpha[:, None] > 0, ruled, temperatures)
 
     def member_parameters(self) -> list[list[Tensor]]:
         """Return the parameters that each member learns beside its network's."""
@@ -147,8 +167,8 @@ class PackLoss:
         """Go on with the kept members alone."""
         index = torch.tensor(kept, device=self._alpha.device)
         self._temperature, self._alpha = self._temperature[index], self._alpha[index]
-        if self._closed_form is not None:
-            self._closed_form = ClosedForm(self._temperature, self._alpha)
+        self._ratio = self._ratio[index]
+        self._closed_forms.clear()
         self._options = {name: values[index] for name, values in self._options.items()}
         self._learned = {name: [values[k] for k in kept] for name, values in self._learned.items()}
         self._own = [self._own[k] for k in kept] if self._own else []
@@ -170,13 +190,13 @@ class PackLoss:
             if teacher_logits.numel() * len(self._alpha) > _PREPARED_AT_ONCE:
                 yield from map(self.on, chunk.batches, logits, repeat(epoch))
                 return
-        prepared = self._prepared(chunk.whole, teacher_logits, sizes)
+        prepared = self._prepared(chunk.whole, teacher_logits, sizes, epoch)
         for batch, own, ready in zip(chunk.batches, logits, prepared, strict=True):
             yield Targets(batch, own, epoch, ready)
 
     def on(self, batch: Batch, teacher_logits: Float[Tensor, "B C"] | None, epoch: int) -> Targets:
         """Return what one batch is learned from."""
-        (prepared,) = self._prepared(batch, teacher_logits, [len(batch.labels)])
+        (prepared,) = self._prepared(batch, teacher_logits, [len(batch.labels)], epoch)
         return Targets(batch, teacher_logits, epoch, prepared)
 
     def __call__(
@@ -199,12 +219,22 @@ class PackLoss:
         return losses.detach(), gradient.to(logits.dtype)
 
     def _prepared(
-        self, batch: Batch, teacher_logits: Tensor | None, sizes: Sequence[int]
+        self, batch: Batch, teacher_logits: Tensor | None, sizes: Sequence[int], epoch: int
     ) -> Sequence[KDTargets | None]:
         """Return the targets of the batches of these sizes, None where the closed form does not hold."""
-        if self._closed_form is None or teacher_logits is None or batch.mix is not None:
+        if not self._is_plain_kd or teacher_logits is None or batch.mix is not None:
             return [None] * len(sizes)
-        return self._closed_form.targets(at_least_float32(teacher_logits), batch.labels, sizes)
+        return self._closed_form(epoch).targets(at_least_float32(teacher_logits), batch.labels, sizes)
+
+    def _closed_form(self, epoch: int) -> ClosedForm:
+        """Return the closed form in an epoch: one for all of them where no temperature moves."""
+        at = epoch if self._moves else 0
+        if at not in self._closed_forms:
+            self._closed_forms = {at: ClosedForm(self._temperatures_in(epoch), self._alpha)}
+        return self._closed_forms[at]
+
+    def _temperatures_in(self, epoch: int) -> Float[Tensor, " K"]:
+        return temperature_in(epoch, self._epochs, self._temperature, self._ratio, self._shape)
 
     def _losses(self, targets: Targets, logits: Tensor, members: slice) -> Float[Tensor, " k"]:
         supervised = _cross_entropy(logits, targets.batch)
@@ -216,7 +246,7 @@ class PackLoss:
             logits,
             teacher[None],
             _dominant_labels(targets.batch),
-            self._temperature[members],
+            self._temperatures_in(targets.epoch)[members],
             epoch=targets.epoch,
             **({"members": members} if self._own else {}),
             **{name: values[members] for name, values in self._options.items()},

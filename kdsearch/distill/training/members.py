@@ -12,7 +12,7 @@ from kdsearch.spec import TrainingSpec
 from kdsearch.spec.problems import problems_in_validation
 
 _PER_MEMBER = (
-    *("objective.temperature", "objective.alpha", "training.clip_norm"),
+    *("objective.temperature", "objective.temperature_ratio", "objective.alpha", "training.clip_norm"),
     *(f"optimizer.{name}" for name in ("lr", "momentum", "weight_decay", "beta1", "beta2")),
 )
 
@@ -62,8 +62,8 @@ def groups_of(spec: TrainingSpec, members: Sequence[Member]) -> list[list[Resolv
 def pack_key(spec: TrainingSpec) -> str:
     """Return what all members of a pack share, as canonical JSON.
 
-    Temperature, alpha, the objective's numeric options, the optimizer's numbers and the clip norm may
-    differ within a pack; everything else shapes the computation.
+    Temperature, its ratio, alpha, the objective's numeric options, the optimizer's numbers and the clip norm
+    may differ within a pack; everything else shapes the computation.
     """
     document = spec.model_dump(mode="json")
     for path in _PER_MEMBER:

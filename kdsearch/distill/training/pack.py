@@ -74,7 +74,8 @@ class PackTraining:
         self._members = list(members)
         self._device = device
         self._surroundings = split_views_of(self._spec, device)
-        self._loss = PackLoss([m.spec.objective for m in members], device=device)
+        objectives, epochs = [m.spec.objective for m in members], self._spec.training.epochs
+        self._loss = PackLoss(objectives, epochs=epochs, device=device)
         if not self._loss.is_resumable:  # what a user's term remembers would be lost without a word
             checkpoint = None
         self._checkpoint = checkpoint

@@ -316,3 +316,29 @@ def test_the_curve_at_common_parameters_lies_below_the_tuned_one():
     lost = np.array(curve.mean) - np.array(curve.at_common)
     assert lost.min() >= -1e-3
     assert lost.max() > 0.01
+
+
+def test_an_answer_says_what_its_temperature_stands_for_where_it_moves() -> None:
+    """Each level of the ratio has its own best temperature, whatever the others'."""
+    best_at = {0.25: 0.2, 1: 0.5, 4: 0.8}
+    spec = load_spec(
+        {
+            "name": "moving",
+            "setup": {"objective.temperature_ratio": list(best_at)},
+            "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
+        }
+    )
+
+    def accuracy(setup: Any, params: Any, units: Any) -> float:
+        return float(0.9 - 0.3 * (units[TEMPERATURE] - best_at[setup["objective.temperature_ratio"]]) ** 2)
+
+    falling, still, rising = best(spec, trials_of(spec, accuracy)).setups
+    for found, unit in zip((falling, still, rising), best_at.values(), strict=True):
+        assert found.temperature is not None
+        assert abs(np.log(found.temperature) / np.log(40) - unit) < 0.1
+    notes = [[note for note in found.warnings if "moves" in note] for found in (falling, still, rising)]
+    assert notes[1] == []
+    assert [own[0].partition(":")[0] for own in (notes[0], notes[2])] == [
+        "T moves within each training, from 2 T to 0.5 T",
+        "T moves within each training, from 0.5 T to 2 T",
+    ]

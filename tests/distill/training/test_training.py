@@ -14,6 +14,7 @@ from kdsearch.distill.training import pack as pack_training
 from kdsearch.distill.views import batches as views
 from kdsearch.errors import RequestError, RunError, SpecError
 from kdsearch.spec import TrainingSpec
+from kdsearch.spec.catalogue import OBJECTIVES
 from kdsearch.spec.sections import Objective
 
 SPEC = TrainingSpec.model_validate(
@@ -161,6 +162,7 @@ def test_a_member_without_distillation_has_the_same_result_beside_others(artifac
 RESUMED = {
     "kd": {},
     "ctkd": {"objective.name": "ctkd"},
+    "moving": {"objective.temperature_ratio": 9.0},
     "adamw": {"optimizer.name": "adamw", "optimizer.lr": 0.01},
     "convnet": {"student.arch": "convnet_4", "training.epochs": 3},
 }
@@ -320,9 +322,6 @@ def test_the_teacher_runs_once_for_all_packs(artifacts, tmp_path, monkeypatch):
     assert calls == []
 
 
-OBJECTIVES = ["kd", "dkd", "dist", "logit_standardization", "nkd", "mlkd", "ctkd", "mse"]
-
-
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_trains_with_mixed_images(artifacts, name):
     spec = SPEC.with_values(
@@ -330,6 +329,16 @@ def test_every_objective_trains_with_mixed_images(artifacts, name):
     )
     results = train_pack(spec, MEMBERS, artifacts=artifacts)
     assert {result.state for result in results} == {"complete"}
+
+
+def test_rules_train_the_same_students_alone_and_together(artifacts, way):
+    spec = SPEC.with_values({"objective.name": "entropy_rule", "training.epochs": 2})
+    members = [Member(k, k, {"objective.options.target": target}) for k, target in enumerate((0.3, 0.7))]
+    together = train_pack(spec, members, artifacts=artifacts)
+    for member, found in zip(members, together, strict=True):
+        assert_same([found], train_pack(spec, [member], artifacts=artifacts), 1e-5)
+    soft, softer = (found.metrics["teacher_entropy"] / math.log(10) for found in together)
+    assert (soft, softer) == pytest.approx((0.3, 0.7), abs=0.05)  # two classes that tie are never surer
 
 
 @pytest.mark.parametrize("base", ["kd", "dkd", "mlkd"])

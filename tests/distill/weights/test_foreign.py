@@ -296,6 +296,7 @@ def test_an_own_objective_is_made_once_for_each_student(tmp_path):
     ("name", "alpha", "expected"),
     [
         *[("kd", 0.9, True), ("kd", 0.0, False), ("mse", 0.9, False), ("ctkd", 0.9, False)],
+        ("entropy_rule", 0.9, False),
         *[(f"{__name__}:logit_mse", 0.9, False), (f"{__name__}:Averaging", 0.9, True)],
     ],
 )

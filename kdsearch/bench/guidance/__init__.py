@@ -1,0 +1,1 @@
+"""The guidance page, made from the results of the paper's studies."""
