@@ -72,14 +72,31 @@ class TrainingSpec(Section):
     """Everything that decides how one student is trained, but for its seed."""
 
     dataset: Dataset = Dataset()
+    """The images or texts, their labels and how they are split."""
+
     augment: Augment = Augment()
+    """The random views of the training images."""
+
     student: Student = Student()
+    """The network that is trained."""
+
     teacher: Teacher = Teacher()
+    """The frozen network that gives the soft targets."""
+
     objective: Objective = Objective()
+    """The distillation loss."""
+
     optimizer: Optimizer = Optimizer()
+    """The student's optimizer."""
+
     training: Training = Training()
+    """How long and how the student is trained."""
+
     trainer: Annotated[str, AfterValidator(_trainer_name)] | CommandTrainer = "distill"
+    """What trains: kdsearch's engine, `package.module:function` of yours, or a command."""
+
     options: dict[str, Scalar] = Field(default_factory=dict)
+    """Values of your own trainer by name; they may be factors or tuned."""
 
     @model_validator(mode="after")
     def _fits_texts(self) -> "TrainingSpec":
@@ -117,15 +134,30 @@ class TrainingSpec(Section):
 
 
 class StudySpec(TrainingSpec):
-    """One study. Made by `load_spec`, which checks what no single field can know."""
+    """What is trained, over which setups, and what is searched inside each."""
+
+    # Made by `load_spec`, which checks what no single field can know.
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=100)]
+    """The study's name in the database: letters, digits, and `_`, `.` or `-` after the first."""
+
     setup: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    """The factors: a list of levels for each dotted path."""
+
     tune: dict[str, Dimension] = Field(default_factory=dict)
+    """The tuned parameters: what is searched at each dotted path."""
+
     claims: tuple[Claim, ...] = ()
+    """What the study is to confirm, written before it runs."""
+
     search: Search = Search()
+    """How many trials are spent, and by what rule."""
+
     resources: Resources = Resources()
+    """What one pack occupies."""
+
     artifacts: str | None = None
+    """Where teachers and checkpoints are: a folder or URL; else KDSEARCH_ARTIFACTS or ~/.cache/kdsearch."""
 
     def setups(self) -> list[Setup]:
         """Return every combination of the factors' levels, the last factor running fastest."""
