@@ -11,6 +11,7 @@ from kdsearch.analysis.questions.importance import Importance, importance_of
 from kdsearch.analysis.questions.verdicts import VerdictAnswer, verdicts_of
 from kdsearch.analysis.response.earlier import EarlierStudy, load_prior
 from kdsearch.analysis.response.fitted import Response, ResponseCurve, curves_of, fit_response
+from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.spec import Claim, StudySpec
 from kdsearch.storage import (
     Database,
@@ -76,8 +77,8 @@ class StoredStudy:
         self,
         by: Sequence[str] | None = None,
         where: Mapping[str, Any] | None = None,
-        level: float = 0.9,
-        tolerance: float = 0.005,
+        level: float = LEVEL,
+        tolerance: float = TOLERANCE,
     ) -> BestAnswer:
         """Return what `kdsearch.analysis.best` does, with how the study is; `by` may be one factor's path."""
         answer = best_of(
@@ -90,7 +91,9 @@ class StoredStudy:
         )
         return answer.of_study(self.summary)
 
-    def compare(self, factor: str, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Comparison:
+    def compare(
+        self, factor: str, where: Mapping[str, Any] | None = None, level: float = LEVEL
+    ) -> Comparison:
         """Return what `kdsearch.analysis.compare` does."""
         return compare_of(self.response, factor, where=where, level=level)
 
@@ -100,7 +103,7 @@ class StoredStudy:
         found = forecast_of(self.response, regret=target, where=where, slots=self.slots)
         return found.of_study(self.spec, self.summary)
 
-    def importance(self, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Importance:
+    def importance(self, where: Mapping[str, Any] | None = None, level: float = LEVEL) -> Importance:
         """Return what `kdsearch.analysis.questions.importance` does."""
         return importance_of(self.response, where=where, level=level)
 
@@ -108,6 +111,6 @@ class StoredStudy:
         """Return what the study says of the claims written with it, or of some that were written since."""
         return verdicts_of(self.response, claims=claims, slots=self.slots)
 
-    def curves(self, level: float = 0.9) -> list[ResponseCurve]:
+    def curves(self, level: float = LEVEL) -> list[ResponseCurve]:
         """Return accuracy over temperature, a curve for each setup."""
         return curves_of(self.response, level=level)

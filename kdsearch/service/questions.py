@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from starlette.datastructures import QueryParams
 
 from kdsearch.errors import RequestError
+from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.service.openapi import MOST_TRIALS, STATES
 from kdsearch.spec import parse_levels
 
@@ -25,8 +26,8 @@ class Question:
 
     by: tuple[str, ...] | None = None
     where: dict[str, Any] | None = None
-    level: float = 0.9
-    tolerance: float = 0.005
+    level: float = LEVEL
+    tolerance: float = TOLERANCE
     regret: float | None = None
     factor: str | None = None
     setup: dict[str, Any] | None = None

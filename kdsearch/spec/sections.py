@@ -612,10 +612,10 @@ class Search(Section):
     cpu_hours: Annotated[Positive, _unit("hours")] | None = None
     """How long CPUs may be occupied by teachers and packs."""
 
-    sampler: Literal["auto", "profile", "tpe", "gp", "random", "qmc", "grid"] = "auto"
+    sampler: catalogue.Sampler = "auto"
     """What proposes the next trials; `auto` is `profile`."""
 
-    pruner: Literal["hopeless", "median", "asha", "wilcoxon", "none"] = "hopeless"
+    pruner: catalogue.Pruner = "hopeless"
     """What gives trials up early."""
 
     pack: Annotated[PositiveCount, _unit("trials")] = 8

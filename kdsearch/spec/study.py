@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
+from kdsearch.seeds import drawn_seed, split_seed
 from kdsearch.spec import catalogue
 from kdsearch.spec.claims import Claim
-from kdsearch.spec.luck import SEED_PATHS, SEEDS_APART
+from kdsearch.spec.luck import SEED_PATHS
 from kdsearch.spec.sections import (
     Augment,
     CommandTrainer,
@@ -196,10 +197,14 @@ class StudySpec(TrainingSpec):
         Args:
             draw: Counts from 0 in each setup: the same draws of all setups share their luck.
         """
-        steps = {"split": draw % self.n_splits}
-        apart = self.search.seed * SEEDS_APART + draw
-        paths = {luck: SEED_PATHS[luck] for luck in self.training.vary}
-        return {path: self.value_at(path) + steps.get(luck, apart) for luck, path in paths.items()}
+        seeds: Params = {}
+        for luck in self.training.vary:
+            first = self.value_at(SEED_PATHS[luck])
+            if luck == "split":
+                seeds[SEED_PATHS[luck]] = split_seed(first, self.n_splits, draw)
+            else:
+                seeds[SEED_PATHS[luck]] = drawn_seed(first, self.search.seed, draw)
+        return seeds
 
     def resolve(self, setup: Setup, params: Params, draw: int | None = None) -> TrainingSpec:
         """Return how a trial of this setup with these parameters is trained.
