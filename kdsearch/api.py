@@ -14,6 +14,7 @@ from kdsearch.analysis.report.flat_rows import trial_row
 from kdsearch.analysis.response.earlier import load_earlier
 from kdsearch.analysis.shown import frame_of
 from kdsearch.analysis.stored_study import StoredStudy
+from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.spec import Claim, Setup, StudySpec, load_spec
 from kdsearch.storage import (
     Database,
@@ -99,8 +100,8 @@ def recommend(
     *,
     studies: Sequence[str] | None = None,
     storage: str | None = None,
-    level: float = 0.9,
-    tolerance: float = 0.005,
+    level: float = LEVEL,
+    tolerance: float = TOLERANCE,
 ) -> Recommendation:
     """Return the temperature for a setup that need not have been run, from what was.
 
@@ -151,8 +152,8 @@ class Study:
         self,
         by: Sequence[str] | None = None,
         where: Mapping[str, Any] | None = None,
-        level: float = 0.9,
-        tolerance: float = 0.005,
+        level: float = LEVEL,
+        tolerance: float = TOLERANCE,
     ) -> BestAnswer:
         """Return the best temperature per setup, or per combination of the factors in `by`.
 
@@ -172,7 +173,9 @@ class Study:
         """
         return self._stored().best(by=by, where=where, level=level, tolerance=tolerance)
 
-    def compare(self, factor: str, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Comparison:
+    def compare(
+        self, factor: str, where: Mapping[str, Any] | None = None, level: float = LEVEL
+    ) -> Comparison:
         """Return whether the best temperature depends on a factor.
 
         Args:
@@ -197,7 +200,7 @@ class Study:
         """
         return self._stored().forecast(regret=regret, where=where)
 
-    def importance(self, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Importance:
+    def importance(self, where: Mapping[str, Any] | None = None, level: float = LEVEL) -> Importance:
         """Return what share of accuracy's variation parameters, pairs of them and factors explain."""
         return self._stored().importance(where=where, level=level)
 

@@ -2,9 +2,13 @@
 
 import re
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+import kdsearch
 
 DOCUMENTS = [
     Path("README.md"),
@@ -26,6 +30,24 @@ def test_its_modules_exist(document: Path) -> None:
     named = re.findall(r"`(?:kdsearch/)?((?:[a-z_]+/)*[a-z_]+\.py)`", document.read_text())
     known = [str(path) for path in Path("kdsearch").rglob("*.py")]
     assert [name for name in named if not any(path.endswith(f"/{name}") for path in known)] == []
+
+
+def found(dotted: str) -> Any:
+    """Return what a dotted name below kdsearch stands for."""
+    named: Any = kdsearch
+    for name in dotted.split("."):
+        inner = f"{named.__name__}.{name}"
+        is_module = hasattr(named, "__path__") and find_spec(inner) is not None
+        named = import_module(inner) if is_module else getattr(named, name)
+    return named
+
+
+def test_the_walks_of_the_architecture_name_what_exists() -> None:
+    rooms = "|".join(sorted({path.stem for path in Path("kdsearch").iterdir() if path.stem[0] != "_"}))
+    named = re.findall(rf"`((?:{rooms})(?:\.[A-Za-z_]+)+)`", Path("docs/architecture.md").read_text())
+    walked = [name for name in named if not name.endswith(".py")]
+    assert len(walked) > 25
+    assert [name for name in walked if found(name) is None] == []
 
 
 @pytest.mark.parametrize(

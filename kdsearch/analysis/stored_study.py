@@ -12,6 +12,7 @@ from kdsearch.analysis.questions.importance import Importance, importance_of
 from kdsearch.analysis.questions.verdicts import VerdictAnswer, verdicts_of
 from kdsearch.analysis.response.earlier import EarlierStudy, load_prior
 from kdsearch.analysis.response.fitted import Response, ResponseCurve, curves_of, fit_response
+from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.spec import Claim, StudySpec
 from kdsearch.storage import (
     Database,
@@ -82,8 +83,8 @@ class StoredStudy:
         self,
         by: Sequence[str] | None = None,
         where: Mapping[str, Any] | None = None,
-        level: float = 0.9,
-        tolerance: float = 0.005,
+        level: float = LEVEL,
+        tolerance: float = TOLERANCE,
     ) -> BestAnswer:
         """Return what `kdsearch.analysis.best` does, with how the study is; `by` may be one factor's path."""
         paths = [by] if isinstance(by, str) else by
@@ -101,7 +102,9 @@ class StoredStudy:
         )
         return answer.of_study(self.summary)
 
-    def compare(self, factor: str, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Comparison:
+    def compare(
+        self, factor: str, where: Mapping[str, Any] | None = None, level: float = LEVEL
+    ) -> Comparison:
         """Return what `kdsearch.analysis.compare` does."""
         return self._kept.answer(
             Comparison,
@@ -119,7 +122,7 @@ class StoredStudy:
         )
         return found.of_study(self.spec, self.summary)
 
-    def importance(self, where: Mapping[str, Any] | None = None, level: float = 0.9) -> Importance:
+    def importance(self, where: Mapping[str, Any] | None = None, level: float = LEVEL) -> Importance:
         """Return what `kdsearch.analysis.questions.importance` does."""
         return self._kept.answer(
             Importance,
@@ -135,7 +138,7 @@ class StoredStudy:
             VerdictAnswer, ["verdict"], lambda: verdicts_of(self.response, slots=self.slots)
         )
 
-    def curves(self, level: float = 0.9) -> list[ResponseCurve]:
+    def curves(self, level: float = LEVEL) -> list[ResponseCurve]:
         """Return accuracy over temperature, a curve for each setup."""
         return self._kept.answer(
             list[ResponseCurve], ["curves", level], lambda: curves_of(self.response, level=level)

@@ -15,6 +15,7 @@ from kdsearch.api import Study, open_study
 from kdsearch.api import recommend as recommend_for
 from kdsearch.cli.launch import size_of_work
 from kdsearch.errors import RequestError
+from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.spec import load_spec
 from kdsearch.storage import list_studies, open_database, request_stop
 from kdsearch.storage.rows.browsing import TrialQuery, load_trial_page
@@ -116,8 +117,8 @@ class Questions:
         study: str,
         by: list[str] | None = None,
         where: dict[str, str | int | float | bool] | None = None,
-        level: float = 0.9,
-        tolerance: float = 0.005,
+        level: float = LEVEL,
+        tolerance: float = TOLERANCE,
     ) -> Answer:
         """Tell the best temperature per setup of a study, with its interval and whether it is decided.
 
@@ -139,7 +140,7 @@ class Questions:
         study: str,
         factor: str,
         where: dict[str, str | int | float | bool] | None = None,
-        level: float = 0.9,
+        level: float = LEVEL,
     ) -> Answer:
         """Tell whether the best temperature of a study depends on a factor, and how sure that is.
 
@@ -197,7 +198,7 @@ class Questions:
         self,
         setup: dict[str, str | int | float | bool],
         studies: list[str] | None = None,
-        level: float = 0.9,
+        level: float = LEVEL,
     ) -> Answer:
         """Tell the temperature for a setup that need not have been run, from the studies that were.
 
@@ -220,7 +221,7 @@ class Questions:
         tuned: list[str] | None = None,
         metric: str | None = None,
         seed: str | None = None,
-        level: float = 0.9,
+        level: float = LEVEL,
     ) -> Answer:
         """Tell the best temperature per setup from a file of runs: CSV, TSV, JSON, JSON lines or Parquet.
 

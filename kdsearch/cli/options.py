@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from kdsearch.cli.completion import levels, study_names
+from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.spec import parse_levels
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,11 +55,15 @@ class Interval(click.FloatRange):
 
 
 level_option = click.option(
-    "--level", default=0.9, show_default=True, type=Interval(0.5, 0.999), help="Probability of the intervals."
+    "--level",
+    default=LEVEL,
+    show_default=True,
+    type=Interval(0.5, 0.999),
+    help="Probability of the intervals.",
 )
 tolerance_option = click.option(
     "--tolerance",
-    default=0.005,
+    default=TOLERANCE,
     show_default=True,
     type=Interval(0, 1),
     help="Accuracy that may be lost for a temperature to be called near-optimal.",

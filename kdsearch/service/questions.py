@@ -9,6 +9,7 @@ from starlette.datastructures import QueryParams
 
 from kdsearch.analysis.report.figures.document import STUDY_FIGURES
 from kdsearch.errors import RequestError
+from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.service.openapi import MOST_TRIALS, STATES
 from kdsearch.spec import parse_levels
 
@@ -26,8 +27,8 @@ class Question:
 
     by: tuple[str, ...] | None = None
     where: dict[str, Any] | None = None
-    level: float = 0.9
-    tolerance: float = 0.005
+    level: float = LEVEL
+    tolerance: float = TOLERANCE
     regret: float | None = None
     factor: str | None = None
     setup: dict[str, Any] | None = None

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 _CIFAR_RESNETS = tuple(f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110))
 CIFAR_ARCHITECTURES = (
@@ -81,8 +81,9 @@ OPTIMIZERS = {
     "lion": OptimizerFacts(takes=("beta1", "beta2"), keeps=1),
 }
 SCHEDULES = ("constant", "cosine", "step", "one_cycle")
-SAMPLERS = ("auto", "profile", "tpe", "gp", "random", "qmc", "grid")
-PRUNERS = ("hopeless", "median", "asha", "wilcoxon", "none")
+Sampler: TypeAlias = Literal["auto", "profile", "tpe", "gp", "random", "qmc", "grid"]
+Pruner: TypeAlias = Literal["hopeless", "median", "asha", "wilcoxon", "none"]
+PRUNERS: tuple[str, ...] = get_args(Pruner)
 
 
 LIBRARIES = ("torchvision", "timm", "hf")

@@ -56,14 +56,31 @@ class Claim(Section):
     """
 
     says: Annotated[str, AfterValidator(_sentence)]
+    """The claim as a sentence of at most 300 characters."""
+
     quantity: Quantity
+    """What is compared."""
+
     factor: str | None = None
+    """The path of the factor whose levels are compared."""
+
     levels: tuple[Any, ...] = ()
+    """The levels that are compared, the first with the second."""
+
     temperatures: tuple[Temperature, ...] = ()
+    """The two temperatures of a `crossing`."""
+
     where: dict[str, Any] = Field(default_factory=dict)
+    """Levels of other factors to which the claim is restricted, by path."""
+
     direction: Direction
+    """What is claimed of the second level against the first; `none` is no effect that matters."""
+
     at_least: Annotated[Number, AfterValidator(_finite)]
+    """The smallest effect that matters, above 0: a ratio above 1, or a difference of accuracies."""
+
     probability: Annotated[Number, AfterValidator(_evidence)] = 0.95
+    """The probability that confirms or reverses it, above 0.5 and below 1."""
 
     @property
     def has_sign(self) -> bool:

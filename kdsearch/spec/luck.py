@@ -11,9 +11,6 @@ SEED_PATHS: dict[Luck, str] = {
 }
 """The leaf of the spec by which a draw fixes each luck."""
 
-SEEDS_APART = 1_000_000
-"""How far the seeds of two searches lie apart whose `search.seed` differs by 1."""
-
 _INCLUDED = {
     "initialisation": "the initialisation",
     "seed": "what the trainer takes from a trial's seed",

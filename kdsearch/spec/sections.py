@@ -124,38 +124,74 @@ def _known(kind: str, names: tuple[str, ...]) -> AfterValidator:
     return _refuse(lambda name: catalogue.problem_with_name(kind, name, names))
 
 
-Architecture = Annotated[str, _refuse(catalogue.problem_with_architecture)]
-DatasetName = Annotated[str, _refuse(catalogue.problem_with_dataset)]
-OptimizerName = Annotated[str, _known("optimizer", catalogue.OPTIMIZERS)]
-ScheduleName = Annotated[str, _known("schedule", catalogue.SCHEDULES)]
-ObjectiveName = Annotated[str, _known("objective", tuple(catalogue.OBJECTIVES))]
+def _unit(name: str) -> Any:
+    """Say in a value's JSON schema what it counts."""
+    return Field(json_schema_extra={"unit": name})
+
+
+_FACTORY = "package.module:name"
+Architecture = Annotated[
+    str,
+    _refuse(catalogue.problem_with_architecture),
+    Field(examples=["convnet_8_16", "resnet20", "torchvision:NAME", "timm:NAME", "hf:NAME", _FACTORY]),
+]
+DatasetName = Annotated[
+    str,
+    _refuse(catalogue.problem_with_dataset),
+    Field(examples=["digits", "imagefolder", "CIFAR100", _FACTORY]),
+]
+OptimizerName = Annotated[
+    str, _known("optimizer", tuple(catalogue.OPTIMIZERS)), Field(examples=[*catalogue.OPTIMIZERS, _FACTORY])
+]
+ScheduleName = Annotated[
+    str, _known("schedule", catalogue.SCHEDULES), Field(examples=[*catalogue.SCHEDULES, _FACTORY])
+]
+ObjectiveName = Annotated[
+    str, _known("objective", tuple(catalogue.OBJECTIVES)), Field(examples=[*catalogue.OBJECTIVES, _FACTORY])
+]
 
 
 class Section(BaseModel):
-    """A frozen part of the spec that refuses keys it does not know."""
+    """A frozen part of the spec that refuses keys it does not know.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    The text below a field is its description: editors show it, and `docs/study-file.md` is made of it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Dataset(Section):
-    """The images or texts, their labels and how they are split.
-
-    `train_size` and `validation_size` are counts, or fractions of the data set's training part;
-    the validation split is taken from the training part, stratified, by `split_seed`. `skip_bad` leaves
-    images out that can't be read, which are refused otherwise. `kind: text` says that a user's factory gives
-    token ids and attention masks.
-    """
+    """The images or texts, their labels and how they are split."""
 
     name: DatasetName = "digits"
+    """The data: scikit-learn's digits, a torchvision class, a folder of images, or a factory of yours."""
+
     train_size: Size | None = None
+    """How much of the training part is used: a count, or a fraction below 1; all where none is said."""
+
     validation_size: Size = 0.1
+    """How much of the training part is the validation split, stratified: a count, or a fraction below 1."""
+
     labels: str = "fine"
+    """`fine`, `coarse`, or a JSON or YAML file with a line `class: its coarse class` for each class."""
+
     root: str | None = None
+    """The folder with the files; else the one that KDSEARCH_DATA names."""
+
     download: Flag = False
-    image_size: PositiveCount | None = None
+    """Whether files that are missing may be fetched."""
+
+    image_size: Annotated[PositiveCount, _unit("pixels")] | None = None
+    """The side to which images are resized; their own where none is said."""
+
     split_seed: Count = 0
-    skip_bad: bool = False
+    """Fixes the split; where splits vary, the first of them."""
+
+    skip_bad: Flag = False
+    """Whether images that can't be read are left out; else they are named and nothing starts."""
+
     kind: Literal["image", "text"] = "image"
+    """`text`: a factory of yours gives token ids and attention masks."""
 
     @property
     def unsaid(self) -> set[str]:
@@ -180,35 +216,66 @@ class Dataset(Section):
 class Augment(Section):
     """The random views of the training images; 0 or false switches a part off."""
 
-    crop_padding: Count = 0
+    crop_padding: Annotated[Count, _unit("pixels")] = 0
+    """How far images are padded before a random crop of their size."""
+
     flip: Flag = False
-    cutout: Count = 0
+    """Whether half of the views are mirror images."""
+
+    cutout: Annotated[Count, _unit("pixels")] = 0
+    """The side of a square that is cut out of each view."""
+
     color_jitter: Fraction = 0.0
+    """The strength of random brightness, contrast and saturation."""
+
     mixup: NonNegative = 0.0
+    """The parameter of the Beta distribution by which pairs of images are blended."""
+
     cutmix: NonNegative = 0.0
+    """The parameter of the Beta distribution by which pieces of other images are pasted in."""
 
 
 class Pretraining(Section):
-    """Where weights come from: exactly one of published weights, a checkpoint, or training here.
+    """Where weights come from: published ones, a checkpoint, or training here.
 
-    Training here takes `dataset` and `epochs`; `finetune_epochs` then trains on the study's own
-    data set (for a student's initialisation; a teacher has its own `finetune` section), at a tenth
-    of the learning rate. `root` falls back to the study's own. How is trained has the values of
-    `Finetune`; `optimizer` and `lr` that are not given suit the architecture.
+    Exactly one of `weights`, `checkpoint` and `epochs` is given.
     """
 
     weights: str | None = None
+    """Published weights by their library's name, such as `DEFAULT`, or a revision of the Hub."""
+
     checkpoint: str | None = None
+    """The path of a checkpoint file."""
+
     dataset: DatasetName | None = None
+    """The data set that is trained on here; a student's own where none is said."""
+
     epochs: PositiveCount | None = None
+    """How many epochs are trained here."""
+
     finetune_epochs: Count = 0
+    """Epochs on the study's own data set thereafter, at a tenth of the rate; of a student alone."""
+
     root: str | None = None
+    """The folder with the other data set; `dataset.root` where none is said."""
+
     optimizer: OptimizerName | None = None
+    """The optimizer; else SGD for networks with BatchNorm and AdamW for the others."""
+
     lr: Positive | None = None
+    """The learning rate; else 0.1 for SGD and 0.001 for AdamW."""
+
     momentum: BelowOne | None = None
+    """The momentum of sgd and rmsprop; 0.9 where none is said."""
+
     weight_decay: NonNegative | None = None
-    batch_size: PositiveCount | None = None
+    """The weight decay; 0.0005 where none is said."""
+
+    batch_size: Annotated[PositiveCount, _unit("images")] | None = None
+    """How many images a step sees; 64 where none is said."""
+
     schedule: ScheduleName | None = None
+    """How the learning rate changes; cosine where none is said."""
 
     @property
     def training(self) -> dict[str, Any]:
@@ -232,17 +299,22 @@ class Pretraining(Section):
 
 
 class Preprocessing(Section):
-    """What a network is fed with: the mean and deviation that normalise its images, and their size.
+    """What a network is fed with: what normalises its images, and their size.
 
-    One value stands for all channels. What is left out is as published weights were made, else the data's
-    own; `size: data` is the data's even so. `crop` is the middle part of a side that is seen, as of an
-    evaluation that resizes to 256 pixels and cuts out 224: 0.875.
+    What is left out is as published weights were made, else the data's own.
     """
 
     mean: tuple[float, ...] | None = None
+    """The mean of pixels from 0 to 1: one value for all channels, or three."""
+
     std: tuple[float, ...] | None = None
-    size: PositiveCount | Literal["data"] | None = None
+    """The deviation of pixels from 0 to 1: one value for all channels, or three."""
+
+    size: Annotated[PositiveCount, _unit("pixels")] | Literal["data"] | None = None
+    """The side of its images; `data` is the data's, whatever published weights were made with."""
+
     crop: Positive | None = None
+    """The middle part of a side that is seen, at most 1: 224 of 256 pixels are 0.875."""
 
     @model_validator(mode="after")
     def _fits_images(self) -> "Preprocessing":
@@ -266,12 +338,19 @@ def _refuse_unpublished(preprocessing: Any, source: Any) -> None:
 
 
 class Student(Section):
-    """The network that is trained; `init: {epochs: N}` starts from a target-trained one."""
+    """The network that is trained."""
 
     arch: Architecture = "convnet_8_16"
+    """The student's architecture."""
+
     init: Literal["random"] | Pretraining = "random"
+    """Where its first weights come from; `{epochs: N}` trains on this data set without a teacher."""
+
     stem: Literal["standard", "small"] = "standard"
+    """`small` fits ImageNet models to small images."""
+
     preprocessing: Literal["auto", "data", "weights"] | Preprocessing = "auto"
+    """What it is fed with; `auto` is `weights` where published ones are named, else `data`."""
 
     @model_validator(mode="after")
     def _weights_are_published(self) -> "Student":
@@ -280,32 +359,56 @@ class Student(Section):
 
 
 class Finetune(Section):
-    """How the teacher is trained on the study's data set.
-
-    `epochs: 0` leaves the body as it was pretrained; `head_epochs` first trains a new linear head
-    on the frozen body.
-    """
+    """How the teacher is trained on the study's data set."""
 
     epochs: Count = 20
+    """How many epochs; 0 leaves the body as it was pretrained."""
+
     head_epochs: Count = 0
+    """Epochs that first train a new linear head on the frozen body."""
+
     optimizer: OptimizerName = "sgd"
+    """The teacher's optimizer."""
+
     lr: Positive = 0.1
+    """The learning rate's peak."""
+
     momentum: BelowOne = 0.9
+    """The momentum of sgd and rmsprop."""
+
     weight_decay: NonNegative = 5.0e-4
-    batch_size: PositiveCount = 64
+    """The weight decay, as in torch.optim."""
+
+    batch_size: Annotated[PositiveCount, _unit("images")] = 64
+    """How many images a step sees; at most a quarter of the training images."""
+
     schedule: ScheduleName = "cosine"
+    """How the learning rate changes over the training."""
+
     label_smoothing: BelowOne = 0.0
+    """The share of each label that is spread over all classes."""
 
 
 class Teacher(Section):
     """The frozen network that gives the soft targets."""
 
     arch: Architecture = "convnet_32_64_128"
+    """The teacher's architecture."""
+
     pretraining: Literal["none"] | Pretraining = "none"
+    """Where its weights come from before it is finetuned; `finetune_epochs` is a student's alone."""
+
     finetune: Finetune = Finetune()
+    """How it is trained on the study's data set."""
+
     stem: Literal["standard", "small"] = "standard"
+    """`small` fits ImageNet models to small images."""
+
     preprocessing: Literal["auto", "data", "weights"] | Preprocessing = "auto"
+    """What it is fed with; `auto` is `weights` where published ones are named, else `data`."""
+
     seed: Count = 0
+    """The teacher's own luck: its initialisation, views and order."""
 
     @model_validator(mode="after")
     def _weights_are_published(self) -> "Teacher":
@@ -323,23 +426,25 @@ class Teacher(Section):
 
 
 class Objective(Section):
-    """The distillation loss: `alpha * term + (1 - alpha) * cross-entropy`.
-
-    `temperature` divides both nets' logits; `options` are the term's own weights. Of
-    `logit_standardization`, the option `base` names what it wraps, whose options it takes as well; of
-    `kd`, `divergence` names how far apart the softened distributions are: forward (the default), reverse,
-    jeffreys or js.
-
-    `temperature_ratio` moves the temperature from epoch to epoch: it is the last epoch's by the first's, and
-    `temperature` is the geometric mean of the two. `temperature_shape` says how it gets there.
-    """
+    """The distillation loss: `alpha * term + (1 - alpha) * cross-entropy`."""
 
     name: ObjectiveName = "kd"
+    """The distillation term; `mse`, `ctkd` and the two rules do not use the temperature."""
+
     temperature: Annotated[Temperature, BeforeValidator(_one_temperature)] = 4.0
+    """Divides both nets' logits; to be tuned or a factor."""
+
     temperature_ratio: Positive = 1.0
+    """The last epoch's temperature by the first's, around `temperature`."""
+
     temperature_shape: Literal["geometric", "linear", "cosine", "step"] = "geometric"
+    """How a moving temperature gets from the first epoch's to the last's."""
+
     alpha: Fraction = 0.9
+    """The weight of the distillation term; the cross-entropy has the rest."""
+
     options: dict[str, Option] = Field(default_factory=dict)
+    """The term's own weights by name, such as `{beta: 8}` for `dkd`."""
 
     @model_validator(mode="after")
     def _options_belong_to_the_objective(self) -> "Objective":
@@ -362,19 +467,28 @@ class Objective(Section):
 
 
 class Optimizer(Section):
-    """The student's optimizer, with torch.optim's meaning of every value.
-
-    `momentum` belongs to sgd and rmsprop, `beta1` and `beta2` to adam, adamw and lion, which torch does
-    not have and whose authors take 0.99 for `beta2`.
-    """
+    """The student's optimizer, with torch.optim's meaning of every value."""
 
     name: OptimizerName = "sgd"
+    """The optimizer; lion's authors take a tenth of AdamW's rate and `beta2: 0.99`."""
+
     lr: Positive = 0.1
+    """The learning rate's peak."""
+
     momentum: BelowOne = 0.9
+    """The momentum of sgd and rmsprop."""
+
     weight_decay: NonNegative = 5.0e-4
+    """The weight decay, as in torch.optim."""
+
     nesterov: Flag = False
+    """Whether sgd takes Nesterov's momentum."""
+
     beta1: BelowOne = 0.9
+    """How slowly the mean gradient of adam, adamw and lion forgets."""
+
     beta2: BelowOne = 0.999
+    """How slowly the second moment of adam and adamw forgets, or lion's momentum."""
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> "Optimizer":
@@ -388,26 +502,51 @@ Luck: TypeAlias = Literal["views", "order", "split"]
 
 
 class Training(Section):
-    """How long and how the student is trained; the clip norm is per student, in gradient norm.
-
-    `view_seed` and `order_seed` fix the views and the order of batches, as `dataset.split_seed` fixes the
-    split. What `vary` names is drawn anew for each pack, the split among `splits` of them.
-    """
+    """How long and how the student is trained."""
 
     epochs: PositiveCount = 20
-    batch_size: PositiveCount = 64
+    """How often the student sees the training images."""
+
+    batch_size: Annotated[PositiveCount, _unit("images")] = 64
+    """How many images a step sees."""
+
     schedule: ScheduleName = "cosine"
+    """How the learning rate changes over the training."""
+
     warmup_epochs: Count = 0
+    """Epochs in which the learning rate rises to its peak; fewer than `epochs`."""
+
     milestones: tuple[Fraction, ...] = (0.5, 0.75)
+    """Where `step` lowers the rate, as fractions of the training."""
+
     gamma: Fraction = 0.1
+    """The factor by which `step` lowers the rate."""
+
     clip_norm: Positive | None = None
+    """The largest norm of each student's gradient."""
+
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """The numbers that are computed with; `auto` is fp32 on a CPU, bf16 autocast on a GPU."""
+
     compile: Flag = False
+    """Whether the step goes through torch.compile."""
+
     cuda_graphs: Flag = False
+    """Whether steps are replayed as CUDA graphs."""
+
     view_seed: Count = 0
+    """Fixes the random views of the images."""
+
     order_seed: Count = 0
+    """Fixes the order of the batches."""
+
     vary: tuple[Luck, ...] = ()
-    splits: Annotated[PositiveCount, Field(ge=2)] = 4  # a fifth to a third of the setup's replicates each
+    """Which luck each pack draws anew, beside its students' initialisations."""
+
+    splits: Annotated[int, Field(ge=2, le=LARGEST_COLUMN), _Number] = (
+        4  # a fifth to a third of the setup's replicates each
+    )
+    """Among how many splits the packs take turns where `vary` names the split."""
 
     @field_validator("vary")
     @classmethod
@@ -434,6 +573,7 @@ class CommandTrainer(Section):
     """
 
     command: str | tuple[str, ...]
+    """The program and its arguments, as one text or as a list of words."""
 
     def fill(self, value_of: Callable[[str], str]) -> list[str]:
         """Return the words of the command, each `{NAME}` replaced by its value."""
@@ -474,32 +614,51 @@ class CommandTrainer(Section):
 
 
 class Stop(Section):
-    """When a setup is decided: its recommendation is expected to lose at most `regret` of accuracy."""
+    """When a setup is decided, and gets no more trials."""
 
     regret: Annotated[Positive, AfterValidator(_accuracy)] | None = None
+    """The accuracy that a decided setup's temperature is expected to lose at most, such as 0.002."""
 
 
 class Search(Section):
-    """How many trials are spent, and by what rule; `pack` trials share a process.
+    """How many trials are spent, and by what rule.
 
-    Once teachers and packs have taken `gpu_hours` or `cpu_hours`, or the study has been run
-    for `hours`, earlier runs included, no new pack is started; those that run are finished.
-    `widen` lets ranges grow at whose end a best value lies: those of all parameters but the temperature, or
-    of those that are named.
-    `warm_start` names studies of the same database whose trials tell the profile sampler where to begin.
+    Once a budget of hours is spent, earlier runs of the study included, no new pack is started; those that
+    run are finished.
     """
 
-    trials: PositiveCount = 96
-    hours: Positive | None = None
-    gpu_hours: Positive | None = None
-    cpu_hours: Positive | None = None
-    sampler: Literal["auto", "profile", "tpe", "gp", "random", "qmc", "grid"] = "auto"
-    pruner: Literal["hopeless", "median", "asha", "wilcoxon", "none"] = "hopeless"
-    pack: PositiveCount = 8
+    trials: Annotated[PositiveCount, _unit("trials")] = 96
+    """The budget of the whole study."""
+
+    hours: Annotated[Positive, _unit("hours")] | None = None
+    """How long the study may be run, all its launches together and teachers included."""
+
+    gpu_hours: Annotated[Positive, _unit("hours")] | None = None
+    """How long GPUs may be occupied by teachers and packs."""
+
+    cpu_hours: Annotated[Positive, _unit("hours")] | None = None
+    """How long CPUs may be occupied by teachers and packs."""
+
+    sampler: catalogue.Sampler = "auto"
+    """What proposes the next trials; `auto` is `profile`."""
+
+    pruner: catalogue.Pruner = "hopeless"
+    """What gives trials up early."""
+
+    pack: Annotated[PositiveCount, _unit("trials")] = 8
+    """How many trials train together; no more than a setup's share of the budget where that is 4 or more."""
+
     seed: Count = 0
+    """The luck of the search and of its trials."""
+
     warm_start: tuple[str, ...] = ()
+    """Studies of the same database whose trials say where to begin; needs the sampler `profile`."""
+
     widen: Annotated[bool | tuple[str, ...], BeforeValidator(_truth_or_list)] = False
+    """Whether ranges grow at whose end a best value lies, or the paths of those that may."""
+
     stop: Stop = Stop()
+    """When a setup is decided."""
 
     @model_validator(mode="after")
     def _warm_start_has_a_model(self) -> "Search":
@@ -509,16 +668,19 @@ class Search(Section):
 
 
 class Resources(Section):
-    """What one pack occupies; fractions of a GPU let several packs share it.
+    """What one pack occupies."""
 
-    A pack that reports no epoch for `stall_minutes` is killed; the state of a pack in training is
-    saved every `checkpoint_minutes`, where 0 means after each epoch.
-    """
+    cpus_per_pack: Annotated[Positive, _unit("CPUs")] = 1
+    """The CPUs that a pack occupies."""
 
-    cpus_per_pack: Positive = 1
-    gpus_per_pack: Gpus = 0
-    stall_minutes: Positive | None = None
-    checkpoint_minutes: NonNegative = 0.5
+    gpus_per_pack: Annotated[Gpus, _unit("GPUs")] = 0
+    """The GPUs that a pack occupies; a fraction lets several packs share one."""
+
+    stall_minutes: Annotated[Positive, _unit("minutes")] | None = None
+    """After how long without an epoch a pack is killed and run again."""
+
+    checkpoint_minutes: Annotated[NonNegative, _unit("minutes")] = 0.5
+    """How often a pack in training is saved; 0 is after each epoch."""
 
 
 def leaves_of(section: type[BaseModel], prefix: str = "") -> dict[str, Any]:

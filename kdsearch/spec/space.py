@@ -36,9 +36,16 @@ class Range(Section):
     """A numeric range; `low` and `high` belong to it."""
 
     low: Number
+    """The lowest value."""
+
     high: Number
+    """The highest value."""
+
     log: Flag = False
+    """Whether values are searched on a logarithmic scale."""
+
     integer: Flag = False
+    """Whether values are whole."""
 
     @model_validator(mode="after")
     def _holds_a_value(self) -> "Range":
@@ -75,6 +82,7 @@ class Choices(Section):
     """A list of values without an order."""
 
     choices: tuple[Scalar, ...] = Field(min_length=1)
+    """The values, each once."""
 
     @field_validator("choices")
     @classmethod
@@ -106,7 +114,10 @@ class ByFactor(Section):
     """A range for each level of a factor; in YAML the levels stand beside `by`."""
 
     by: str
+    """The path of the factor; beside it stands a range or a list of choices for each of its levels."""
+
     ranges: dict[str, SimpleDimension]
+    """The range of each level."""
 
     @model_validator(mode="before")
     @classmethod
@@ -126,9 +137,11 @@ class ByFactor(Section):
         by = stored["properties"]["by"]
         return {
             "type": "object",
+            "title": stored["title"],
+            "description": stored["description"],
             "properties": {"by": by},
             "required": ["by"],
-            "additionalProperties": ranges,
+            "additionalProperties": {**ranges, "description": "What holds at this level of the factor."},
         }
 
 

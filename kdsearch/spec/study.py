@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
+from kdsearch.seeds import drawn_seed, split_seed
 from kdsearch.spec import catalogue
 from kdsearch.spec.claims import Claim
-from kdsearch.spec.luck import SEED_PATHS, SEEDS_APART
+from kdsearch.spec.luck import SEED_PATHS
 from kdsearch.spec.sections import (
     Augment,
     CommandTrainer,
@@ -72,14 +73,31 @@ class TrainingSpec(Section):
     """Everything that decides how one student is trained, but for its seed."""
 
     dataset: Dataset = Dataset()
+    """The images or texts, their labels and how they are split."""
+
     augment: Augment = Augment()
+    """The random views of the training images."""
+
     student: Student = Student()
+    """The network that is trained."""
+
     teacher: Teacher = Teacher()
+    """The frozen network that gives the soft targets."""
+
     objective: Objective = Objective()
+    """The distillation loss."""
+
     optimizer: Optimizer = Optimizer()
+    """The student's optimizer."""
+
     training: Training = Training()
+    """How long and how the student is trained."""
+
     trainer: Annotated[str, AfterValidator(_trainer_name)] | CommandTrainer = "distill"
+    """What trains: kdsearch's engine, `package.module:function` of yours, or a command."""
+
     options: dict[str, Scalar] = Field(default_factory=dict)
+    """Values of your own trainer by name; they may be factors or tuned."""
 
     @model_validator(mode="after")
     def _fits_texts(self) -> "TrainingSpec":
@@ -117,15 +135,30 @@ class TrainingSpec(Section):
 
 
 class StudySpec(TrainingSpec):
-    """One study. Made by `load_spec`, which checks what no single field can know."""
+    """What is trained, over which setups, and what is searched inside each."""
+
+    # Made by `load_spec`, which checks what no single field can know.
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=100)]
+    """The study's name in the database: letters, digits, and `_`, `.` or `-` after the first."""
+
     setup: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    """The factors: a list of levels for each dotted path."""
+
     tune: dict[str, Dimension] = Field(default_factory=dict)
+    """The tuned parameters: what is searched at each dotted path."""
+
     claims: tuple[Claim, ...] = ()
+    """What the study is to confirm, written before it runs."""
+
     search: Search = Search()
+    """How many trials are spent, and by what rule."""
+
     resources: Resources = Resources()
+    """What one pack occupies."""
+
     artifacts: str | None = None
+    """Where teachers and checkpoints are: a folder or URL; else KDSEARCH_ARTIFACTS or ~/.cache/kdsearch."""
 
     def setups(self) -> list[Setup]:
         """Return every combination of the factors' levels, the last factor running fastest."""
@@ -164,10 +197,14 @@ class StudySpec(TrainingSpec):
         Args:
             draw: Counts from 0 in each setup: the same draws of all setups share their luck.
         """
-        steps = {"split": draw % self.n_splits}
-        apart = self.search.seed * SEEDS_APART + draw
-        paths = {luck: SEED_PATHS[luck] for luck in self.training.vary}
-        return {path: self.value_at(path) + steps.get(luck, apart) for luck, path in paths.items()}
+        seeds: Params = {}
+        for luck in self.training.vary:
+            first = self.value_at(SEED_PATHS[luck])
+            if luck == "split":
+                seeds[SEED_PATHS[luck]] = split_seed(first, self.n_splits, draw)
+            else:
+                seeds[SEED_PATHS[luck]] = drawn_seed(first, self.search.seed, draw)
+        return seeds
 
     def resolve(self, setup: Setup, params: Params, draw: int | None = None) -> TrainingSpec:
         """Return how a trial of this setup with these parameters is trained.

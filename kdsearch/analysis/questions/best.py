@@ -29,6 +29,7 @@ from kdsearch.analysis.response.selection import group_setups, select_setups
 from kdsearch.analysis.response.space import level_of
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
+from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, setup_key
 from kdsearch.storage import SET_ASIDE, StoredWidening, StudySummary, Trials, columns_of
 
@@ -196,8 +197,8 @@ def best(
     earlier: Sequence[EarlierStudy] = (),
     by: Sequence[str] | None = None,
     where: Mapping[str, Any] | None = None,
-    level: float = 0.9,
-    tolerance: float = 0.005,
+    level: float = LEVEL,
+    tolerance: float = TOLERANCE,
     slots: float = 1.0,
     seed: int = 0,
 ) -> BestAnswer:
@@ -229,8 +230,8 @@ def best_of(
     *,
     by: Sequence[str] | None = None,
     where: Mapping[str, Any] | None = None,
-    level: float = 0.9,
-    tolerance: float = 0.005,
+    level: float = LEVEL,
+    tolerance: float = TOLERANCE,
     slots: float = 1.0,
 ) -> BestAnswer:
     """Return what `best` does, of a response that is there already."""

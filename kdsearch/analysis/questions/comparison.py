@@ -16,6 +16,7 @@ from kdsearch.analysis.response.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response.selection import check_factor, group_setups, select_setups
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
+from kdsearch.intervals import LEVEL
 from kdsearch.spec import StudySpec, level_label
 from kdsearch.storage import Trials
 
@@ -87,7 +88,7 @@ def compare(
     *,
     earlier: Sequence[EarlierStudy] = (),
     where: Mapping[str, Any] | None = None,
-    level: float = 0.9,
+    level: float = LEVEL,
     seed: int = 0,
 ) -> Comparison:
     """Return how the best temperature shifts between the levels of a factor.
@@ -114,7 +115,7 @@ def compare(
 
 @one_blas_thread
 def compare_of(
-    response: Response, factor: str, *, where: Mapping[str, Any] | None = None, level: float = 0.9
+    response: Response, factor: str, *, where: Mapping[str, Any] | None = None, level: float = LEVEL
 ) -> Comparison:
     """Return what `compare` does, of a response that is there already."""
     study, setups = response.spec.name, response.space.setups

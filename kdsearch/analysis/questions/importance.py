@@ -16,6 +16,7 @@ from kdsearch.analysis.response.profiles import Interval
 from kdsearch.analysis.response.selection import select_setups
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
+from kdsearch.intervals import LEVEL
 from kdsearch.spec import StudySpec, level_label
 from kdsearch.storage import Trials
 
@@ -65,7 +66,7 @@ def importance(
     *,
     earlier: Sequence[EarlierStudy] = (),
     where: Mapping[str, Any] | None = None,
-    level: float = 0.9,
+    level: float = LEVEL,
     seed: int = 0,
 ) -> Importance:
     """Return what accuracy depends on, by a decomposition of the model's variance.
@@ -87,7 +88,7 @@ def importance(
 
 @one_blas_thread
 def importance_of(
-    response: Response, *, where: Mapping[str, Any] | None = None, level: float = 0.9
+    response: Response, *, where: Mapping[str, Any] | None = None, level: float = LEVEL
 ) -> Importance:
     """Return what `importance` does, of a response that is there already."""
     study = response.spec.name

@@ -16,6 +16,7 @@ from kdsearch.analysis.response.space import level_of
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.errors import RequestError
+from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, level_label, load_stored_spec, spec_document
 from kdsearch.spec.space import ByFactor
 from kdsearch.storage import TrialRow
@@ -74,7 +75,7 @@ class Recommendation(Shown):
 
     setup: Setup
     like: str | None = None
-    level: float = 0.9
+    level: float = LEVEL
     trials: int = 0
     temperature: float | None = None
     interval: Interval | None = None
@@ -98,8 +99,8 @@ def recommend_from(
     studies: Sequence[EarlierStudy],
     levels: Mapping[str, Any],
     *,
-    level: float = 0.9,
-    tolerance: float = 0.005,
+    level: float = LEVEL,
+    tolerance: float = TOLERANCE,
     seed: int = 0,
 ) -> Recommendation:
     """Return the temperature for a setup that need not have been run.

@@ -9,6 +9,7 @@ from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE
 from kdsearch.analysis.response.fitted import ResponseCurve, curves_of, fit_response
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
+from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.runs import Asked, Runs
 from kdsearch.spec import TEMPERATURE, Setup, setup_key
 from kdsearch.storage import TrialRow
@@ -54,7 +55,9 @@ class RunsAnswer(Shown):
 
 
 @one_blas_thread
-def answer_runs(runs: Runs, *, level: float = 0.9, tolerance: float = 0.005, seed: int = 0) -> RunsAnswer:
+def answer_runs(
+    runs: Runs, *, level: float = LEVEL, tolerance: float = TOLERANCE, seed: int = 0
+) -> RunsAnswer:
     """Return the best temperature per setup of runs that exist.
 
     Setups with enough runs to be decided share one model, as those of a study do. One with fewer is answered
@@ -95,8 +98,8 @@ def best_of_optuna(
     setup: Sequence[str] = (),
     *,
     points: float | None = None,
-    level: float = 0.9,
-    tolerance: float = 0.005,
+    level: float = LEVEL,
+    tolerance: float = TOLERANCE,
 ) -> BestAnswer:
     """Return the best temperature per setup of a plain Optuna study's trials, whatever sampled them.
 

@@ -39,6 +39,7 @@ from kdsearch.analysis.report.tables import (
 )
 from kdsearch.analysis.response.fitted import ResponseCurve
 from kdsearch.analysis.stored_study import StoredStudy
+from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.spec import Choices, Range, Setup, StudySpec
 from kdsearch.spec.luck import luck_text
 from kdsearch.storage import (
@@ -115,7 +116,7 @@ class FigureSection:
 
 
 def load_findings(
-    database: Database, study: str, *, level: float = 0.9, tolerance: float = 0.005
+    database: Database, study: str, *, level: float = LEVEL, tolerance: float = TOLERANCE
 ) -> Findings:
     """Return what a database knows of a study.
 

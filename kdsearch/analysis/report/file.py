@@ -22,6 +22,7 @@ from kdsearch.analysis.report.study_words import shown_document
 from kdsearch.analysis.report.tables import answer_table, forecast_table, teacher_table
 from kdsearch.analysis.report.verdict_tables import verdict_table
 from kdsearch.errors import RequestError
+from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.storage import Database
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -29,7 +30,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def write_report(
-    database: Database, study: str, path: Path, *, level: float = 0.9, tolerance: float = 0.005
+    database: Database, study: str, path: Path, *, level: float = LEVEL, tolerance: float = TOLERANCE
 ) -> Path:
     """Write a study's report and return its path.
 

@@ -21,6 +21,7 @@ from kdsearch.analysis.response.space import ResponseSpace, level_of
 from kdsearch.analysis.response.split_luck import SplitLuck, draw_split_luck
 from kdsearch.analysis.response.surfaces import Surfaces, draw_surfaces, mean_surface
 from kdsearch.analysis.threads import one_blas_thread
+from kdsearch.intervals import LEVEL
 from kdsearch.spec import Setup, StudySpec
 from kdsearch.spec.catalogue import ignores_temperature
 from kdsearch.storage import Trials
@@ -264,7 +265,7 @@ def response_curves(
     *,
     earlier: Sequence[EarlierStudy] = (),
     where: Mapping[str, Any] | None = None,
-    level: float = 0.9,
+    level: float = LEVEL,
     seed: int = 0,
 ) -> list[ResponseCurve]:
     """Return the curve of every setup, or of those with some levels, from the draws behind `best`.
@@ -277,7 +278,7 @@ def response_curves(
 
 @one_blas_thread
 def curves_of(
-    response: Response, *, where: Mapping[str, Any] | None = None, level: float = 0.9
+    response: Response, *, where: Mapping[str, Any] | None = None, level: float = LEVEL
 ) -> list[ResponseCurve]:
     """Return what `response_curves` does, of a response that is there already."""
     return [_curve(response, s, level) for s in select_setups(response.space.setups, where)]

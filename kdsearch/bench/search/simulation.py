@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kdsearch.search import Proposer
 from kdsearch.search.balance import is_evidence
+from kdsearch.seeds import trial_seed
 from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, load_spec, setup_key
 from kdsearch.storage import DIVERGED, TrialRow
 
@@ -71,7 +72,7 @@ class SimulatedStudy:
     def run(self, setup: Setup, params: Params) -> TrialRow:
         """Train one simulated student, with the seed that a record would give it, and keep its trial."""
         number = len(self.rows)
-        seed = self.spec.search.seed * 1_000_000 + number
+        seed = trial_seed(self.spec.search.seed, number)
         accuracy, reason = self.outcome(setup, params, seed)
         row = TrialRow(
             number=number,

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from kdsearch.seeds import trial_seed
 from kdsearch.spec import Setup, StudySpec, setup_key
 from kdsearch.storage.rows.entries import NewTrial, StoredTrial
 from kdsearch.storage.rows.queries import finite
@@ -56,7 +57,7 @@ def insert_trials(
 
 def seed_of(spec: StudySpec, number: int, trial: NewTrial) -> int:
     """Return a trial's seed: its own, or the one that follows from the search's and its number."""
-    return trial.seed if trial.seed is not None else spec.search.seed * 1_000_000 + number
+    return trial.seed if trial.seed is not None else trial_seed(spec.search.seed, number)
 
 
 def next_draw(connection: Connection, study: int, spec: StudySpec, setup: Setup) -> int | None:
