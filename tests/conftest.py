@@ -17,6 +17,24 @@ from pathlib import Path
 
 import pytest
 
+# torch and BLAS take a thread for each core else, in each process: tests run in several, on few cores, and
+# their arrays are small. Processes that tests start have it from here.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give `--dist loadgroup` its groups: all tests that start Ray, which come first, and each other file.
+
+    One Ray beside another starts far later than alone, and a file's fixtures are made once.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        starts_ray = item.get_closest_marker("ray") is not None
+        item.add_marker(pytest.mark.xdist_group("ray" if starts_ray else item.nodeid.partition("::")[0]))
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu"):
