@@ -5,8 +5,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 LOWEST := .venv-lowest
 SITE := import sysconfig; print(sysconfig.get_path("purelib"))
-# Groups come as the tests order them, the longest first (tests/conftest.py).
-TWO := -n 2 --dist loadgroup --no-loadscope-reorder
+# A file stays in one process: its fixtures are made once.
+TWO := -n 2 --dist loadfile
 LIGHT := tests/spec tests/storage tests/analysis tests/search tests/service tests/cli
 
 .PHONY: setup quickstart paper test check lowest lint docs clean
@@ -30,7 +30,7 @@ paper: setup
 	set -e; for study in studies/paper/*-small.yaml; do \
 		$(BIN)/kdsearch launch $$study; $(BIN)/kdsearch verdict $$(basename $$study .yaml); done
 
-# In two processes: one runs what starts Ray, and both the rest. Much of the former only waits.
+# In two processes: tests of Ray wait for much of their time.
 test: setup
 	$(BIN)/python -m pytest $(TWO)
 

@@ -22,22 +22,6 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Give `--dist loadgroup` its groups: all tests that start Ray, and each other file.
-
-    One Ray beside another starts far later than alone, and a file's fixtures are made once.
-    """
-    if hasattr(item.config, "workerinput"):
-        starts_ray = item.get_closest_marker("ray") is not None
-        item.add_marker(pytest.mark.xdist_group("ray" if starts_ray else item.nodeid.partition("::")[0]))
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let the longest group, of what starts Ray, come first."""
-    if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: item.get_closest_marker("ray") is None)
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu"):
         import torch
