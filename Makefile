@@ -5,6 +5,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 LOWEST := .venv-lowest
 SITE := import sysconfig; print(sysconfig.get_path("purelib"))
+# A file stays in one process: its fixtures are made once.
+TWO := -n 2 --dist loadfile
 LIGHT := tests/spec tests/storage tests/analysis tests/search tests/service tests/cli
 
 .PHONY: setup quickstart paper test check lowest lint docs clean
@@ -28,12 +30,13 @@ paper: setup
 	set -e; for study in studies/paper/*-small.yaml; do \
 		$(BIN)/kdsearch launch $$study; $(BIN)/kdsearch verdict $$(basename $$study .yaml); done
 
+# In two processes: tests of Ray wait for much of their time.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO)
 
 # While one works: the checks, and the tests that start no server, no Ray and no long training.
 check: lint
-	$(BIN)/python -m pytest -q -m 'not (ray or gpu or slow or simulated or postgres)' tests/spec tests/search tests/storage tests/analysis
+	$(BIN)/python -m pytest -q $(TWO) -m 'not (ray or gpu or slow or simulated or postgres)' tests/spec tests/search tests/storage tests/analysis
 
 # What needs neither Ray nor a GPU, under the lowest releases that pyproject.toml allows. Old releases beside
 # newer ones that they depend on may warn of what is deprecated: that is no fault of ours. torch and Ray are

@@ -17,6 +17,10 @@ from pathlib import Path
 
 import pytest
 
+# torch and BLAS take a thread for each core else, in each process: tests run in several, on few cores, and
+# their arrays are small. Processes that tests start have it from here.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu"):

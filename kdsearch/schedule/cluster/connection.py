@@ -17,6 +17,7 @@ from kdsearch.schedule.cluster.ray_internals import (
     at_any_port,
     kept_on_loopback,
     started_patiently,
+    without_bystanders,
 )
 from kdsearch.schedule.cluster.resources import check_resources, local_gpus
 from kdsearch.schedule.cluster.scratch import RAY, scratch_folder
@@ -96,6 +97,7 @@ def _start_once(folder: Path) -> None:
         started_patiently(START_S, processes),
         kept_on_loopback(),
         at_any_port(),
+        without_bystanders(),
     ):
         try:
             ray.init(

@@ -157,13 +157,13 @@ class _Lines:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         ended_at: float | None = None
+        is_open = True
         with self._path.open("rb") as file:
             while True:
                 if ended_at is None and self._program.poll() is not None:
                     ended_at = time.monotonic()
-                is_open = True
                 for result in self._waiting():
-                    is_open = result is not None
+                    is_open = result is not None  # once closed it stays so, and a program may live on
                     if result is not None:
                         yield result
                 yield from self._written(file, ended=ended_at is not None)

@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import grpc
 import pytest
 import ray
 from ray._private import services
+from ray._private.node import Node
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune import progress_reporter
@@ -31,6 +33,7 @@ from kdsearch.schedule.cluster.ray_internals import (
     memory_kills_as_losses,
     silent_progress,
     use_ready_workers,
+    without_bystanders,
 )
 
 
@@ -71,6 +74,40 @@ def test_a_nodes_agent_waits_for_no_port_that_another_ray_has(
     assert warnings_told == []
     with at_any_port():
         assert len(warnings_told) == 1
+
+
+def test_a_head_starts_nothing_that_no_study_asks_for(
+    monkeypatch: pytest.MonkeyPatch, warnings_told: list[str]
+) -> None:
+    started: list[str] = []
+    names = ("start_gcs_server", "start_monitor", "start_log_monitor", "start_api_server")
+    for name in names:
+        monkeypatch.setattr(Node, name, lambda _self, name=name, **_options: started.append(name))
+    head = SimpleNamespace(
+        _gcs_address=None,
+        _gcs_client=None,
+        _logs_dir="",
+        _ray_params=SimpleNamespace(no_monitor=False, ray_client_server_port=None, include_dashboard=False),
+        _write_cluster_info_to_kv=lambda: None,
+        get_gcs_client=lambda: "a client",
+        **{name: partial(lambda name, **how: getattr(Node, name)(None, **how), name) for name in names},
+    )
+
+    def start() -> list[str]:
+        started.clear()
+        Node.start_head_processes(head)  # type: ignore[arg-type]
+        Node.start_log_monitor(head)  # type: ignore[arg-type]
+        return list(started)
+
+    everything = ["start_gcs_server", "start_monitor", "start_api_server", "start_log_monitor"]
+    assert start() == everything
+    with without_bystanders():
+        assert start() == ["start_gcs_server"]
+    assert start() == everything
+    monkeypatch.delattr(Node, "start_monitor")
+    assert warnings_told == []
+    with without_bystanders():
+        assert warnings_told == ["a study starts some seconds later"]
 
 
 def test_tune_adds_no_callback_that_prints_packs_to_one_that_is_silent(

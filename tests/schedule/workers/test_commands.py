@@ -137,6 +137,15 @@ print('{"val_accuracy": 0.5}')
     assert time.monotonic() - start < 150
 
 
+def test_nothing_is_awaited_of_a_program_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdsearch.schedule.workers.commands._LAST_WORDS_S", 300.0)
+    start = time.monotonic()
+    assert train(tmp_path, "print('{\"val_accuracy\": 0.5}')").state == "complete"
+    assert time.monotonic() - start < 200
+
+
 def test_values_never_meet_a_shell(tmp_path: Path) -> None:
     source = "import json, sys\nprint(json.dumps({'val_accuracy': len(sys.argv) / 10}))"
     command = f"'{sys.executable}' {tmp_path}/script.py --all={{trial}} '; exit 3' {{{{literal}}}}"
