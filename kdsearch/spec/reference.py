@@ -24,7 +24,8 @@ SEE = {
     "student.arch": "[Networks](#networks)",
     "teacher.arch": "[Networks](#networks)",
     "objective.name": (
-        "[Objectives of your own](#objectives-of-your-own), [rules that need no search](#rules-that-need-no-search)"
+        "[Objectives of your own](#objectives-of-your-own), "
+        "[rules that need no search](#rules-that-need-no-search)"
     ),
     "objective.temperature_ratio": "[A temperature that moves](#a-temperature-that-moves)",
     "training.vary": "[Whose luck](answers.md#whose-luck)",
