@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from kdsearch.spec import Params, Setup, TrainingSpec
+from kdsearch.spec import Params, Setup, StudySpec, TrainingSpec
 
 Metrics: TypeAlias = dict[str, float]
 """Measured values by name; accuracies are fractions, losses and entropies are in nats."""
@@ -35,8 +35,9 @@ class PackEndedError(BaseException):
 class Trial:
     """One student to train: the setup, its tuned parameters and a seed.
 
-    `spec` has the setup's levels and the parameters filled in, and the seeds of the `draw` of luck that the
-    trials of its pack share; None where `training.vary` is empty.
+    It is the same one from the asker to the engine. `spec` is all that decides its training but for `seed`:
+    the setup's levels and the parameters are filled in, and the seeds of the `draw` of luck that the trials
+    of its pack share; None where `training.vary` is empty.
     """
 
     number: int
@@ -46,10 +47,38 @@ class Trial:
     spec: TrainingSpec
     draw: int | None = None
 
+    @classmethod
+    def of(
+        cls,
+        study: StudySpec,
+        setup: Setup,
+        params: Params,
+        *,
+        number: int,
+        seed: int,
+        draw: int | None = None,
+    ) -> "Trial":
+        """Return a trial of a study; here its point is checked, and nowhere after it.
+
+        Raises:
+            pydantic.ValidationError: The point is no training.
+        """
+        return cls(number, seed, setup, params, study.resolve(setup, params, draw), draw)
+
     @property
     def epochs(self) -> int:
         """The training length that was asked for, in epochs."""
         return self.spec.training.epochs
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what of the trial its study's spec does not say, as plain values."""
+        own = {"number": self.number, "seed": self.seed, "draw": self.draw}
+        return {**own, "setup": self.setup, "params": self.params}
+
+    @classmethod
+    def from_dict(cls, study: StudySpec, values: Mapping[str, Any]) -> "Trial":
+        """Return the trial that `to_dict` described, of the same study."""
+        return cls.of(study, **values)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kdsearch.bench.options import spec_argument
 from kdsearch.cli.options import format_option
-from kdsearch.distill import Member, train_pack
+from kdsearch.distill import train_pack
 from kdsearch.spec import TEMPERATURE, Params, Range, Setup, StudySpec, level_label, load_spec
 
 ALONE = "alone"
@@ -143,7 +143,7 @@ def _accuracies(
 ) -> NDArray[np.float64]:
     """Return the accuracies [points, seeds]; a student that diverged has none (NaN)."""
     pairs = list(product(points, seeds))
-    members = [Member(number, seed, point) for number, (point, seed) in enumerate(pairs)]
+    members = [{**point, "seed": seed} for point, seed in pairs]
     results = train_pack(spec.resolve(setup, {}), members, artifacts=artifacts)
     values = [result.metrics.get(metric, np.nan) for result in results]
     return np.array(values).reshape(len(points), len(seeds))

@@ -73,7 +73,7 @@ def run(arguments: list[str]) -> int:
     except (_ReaderGoneError, BrokenPipeError):
         _drop_output()
     except Exception as error:
-        return _told(error)
+        return _report_error(error)
     return 0
 
 
@@ -83,8 +83,8 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _told(error: Exception) -> int:
-    """Tell what went wrong in words and return its exit code; raise what is a mistake of ours again."""
+def _report_error(error: Exception) -> int:
+    """Report what went wrong in words and return its exit code; raise what is a mistake of ours again."""
     from kdsearch.storage.sql.failures import explained
 
     if isinstance(error, OSError) and error.filename is None:  # it may be of the output itself

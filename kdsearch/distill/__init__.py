@@ -10,18 +10,24 @@ if TYPE_CHECKING:
     from kdsearch.distill.models import build_model
     from kdsearch.distill.objectives import objective
     from kdsearch.distill.preflight.checks import check_training, has_temperature
-    from kdsearch.distill.training.members import Member
-    from kdsearch.distill.training.train_pack import train_pack
+    from kdsearch.distill.training.train_pack import train_pack, train_trials
 
-__all__ = ["Member", "build_model", "check_training", "has_temperature", "objective", "train_pack"]
+__all__ = [
+    "build_model",
+    "check_training",
+    "has_temperature",
+    "objective",
+    "train_pack",
+    "train_trials",
+]
 
 _MODULES = {
-    "Member": "training.members",
     "build_model": "models",
     "check_training": "preflight.checks",
     "has_temperature": "preflight.checks",
     "objective": "objectives",
     "train_pack": "training.train_pack",
+    "train_trials": "training.train_pack",
 }
 
 

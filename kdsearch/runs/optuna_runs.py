@@ -83,12 +83,12 @@ def runs_of_study(study: "Study", asked: Asked, *, points: float | None = None) 
     if not trials:
         raise RequestError(f"`study` must have finished trials, got none in {study.study_name!r}.")
     table = _table_of(study, trials, points)
-    told = _told(table, trials, asked)
+    in_full = _asked_in_full(table, trials, asked)
     if points is not None:
-        told = replace(told, unit="fraction")
-    runs = runs_of(table, told)
+        in_full = replace(in_full, unit="fraction")
+    runs = runs_of(table, in_full)
     return replace(
-        runs, name=study_name(study.study_name), dimensions=_sampled_from(runs, trials, told.temperature)
+        runs, name=study_name(study.study_name), dimensions=_sampled_from(runs, trials, in_full.temperature)
     )
 
 
@@ -134,7 +134,7 @@ def _measured(trial: "FrozenTrial", maximised: bool, points: float | None) -> fl
     return share if maximised else 1 - share
 
 
-def _told(table: RunTable, trials: Sequence["FrozenTrial"], asked: Asked) -> Asked:
+def _asked_in_full(table: RunTable, trials: Sequence["FrozenTrial"], asked: Asked) -> Asked:
     """Return what is asked with every other parameter as tuned; a name that is no parameter is refused."""
     params = list(dict.fromkeys(name for trial in trials for name in trial.params))
     for option, names in (("setup", asked.setup), ("tuned", asked.tuned or ())):

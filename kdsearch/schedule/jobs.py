@@ -86,7 +86,7 @@ def submit_study(
         if "already exists" in str(error):  # another terminal was quicker
             return Submission(_same_command(study.name, client.get_job_info(chosen), command), is_new=False)
         raise RequestError(
-            f"The working directory {Path.cwd()} could not be submitted: {_told(error)}. It travels to the "
+            f"The working directory {Path.cwd()} could not be submitted: {_clause(error)}. It travels to the "
             "cluster, up to 100 MiB: list folders of data in a file .rayignore in it (as in .gitignore), or "
             "keep them elsewhere and name that place in `dataset.root`."
         ) from error
@@ -150,7 +150,7 @@ def _connect(address: str) -> "JobSubmissionClient":
         raise RequestError(f"`--address` must be a running Ray head, got {address!r}: {error}.") from error
 
 
-def _told(error: Exception) -> str:
+def _clause(error: Exception) -> str:
     return _one_line(str(error)).rstrip(".")
 
 

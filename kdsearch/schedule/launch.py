@@ -75,7 +75,7 @@ def launch_study(
         RunError: A teacher or most trials failed.
     """
     watch = watch or Unwatched()
-    with EndingSignals() as signals, _start_told(spec, storage), ExitStack() as stack:
+    with EndingSignals() as signals, _failed_start_noted(spec, storage), ExitStack() as stack:
         found = preflight(spec, address, engine=not _has_begun(spec, storage))
         if address is None:
             check_local_resources(spec)
@@ -118,7 +118,7 @@ def _connect(address: str | None, watch: Watch) -> AbstractContextManager["Clust
 
 
 @contextmanager
-def _start_told(spec: StudySpec, storage: str) -> Iterator[None]:
+def _failed_start_noted(spec: StudySpec, storage: str) -> Iterator[None]:
     """Note in the database why a study that was submitted to a cluster could not be started there."""
     try:
         yield

@@ -150,7 +150,7 @@ def _train_again(
 ) -> tuple[dict[int, Mapping[str, float]], TrialResult]:
     """Return the trial's curve by epoch, and its end; one that was pruned is stopped where it was."""
     import_from_working_directory()
-    trial = Trial(row.number, row.seed, row.setup, row.params, _training_of(spec, row), row.draw)
+    trial = Trial.of(spec, row.setup, row.params, number=row.number, seed=row.seed, draw=row.draw)
     copies = {-1 - place: end for place, end in enumerate(_ends_beside(row, neighbours))}
     ends = {**copies, row.number: row.epochs if row.state == "pruned" else math.inf}
     curve: dict[int, Mapping[str, float]] = {}

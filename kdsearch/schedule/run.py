@@ -100,7 +100,7 @@ class StudyRun:
 
     def take_results(self, results: Sequence[TrialResult]) -> None:
         """Record how trials ended; one that has ended before changes nothing."""
-        ended = [self._told(result) for result in results if result.number in self._open]
+        ended = [self._with_pruner(result) for result in results if result.number in self._open]
         if not ended:
             return
         self._check_lease()
@@ -127,8 +127,8 @@ class StudyRun:
             for number in lost:
                 del self._open[number]
 
-    def _told(self, result: TrialResult) -> TrialResult:
-        """Return a result that tells what pruned it, if anything did."""
+    def _with_pruner(self, result: TrialResult) -> TrialResult:
+        """Return a result with what pruned it, if anything did."""
         if result.state != "pruned":
             return result
         return replace(result, reason=f"{self._spec.search.pruner} at epoch {result.epochs}")

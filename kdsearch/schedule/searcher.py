@@ -9,7 +9,7 @@ from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
 
 from kdsearch.schedule.lost_packs import KILLED
-from kdsearch.schedule.workers.trainable import WARNINGS, pack_config
+from kdsearch.schedule.workers.trainable import WARNINGS
 from kdsearch.schedule.workers.warnings import WarningTeller
 from kdsearch.search import Pack
 from kdsearch.trial import Metrics, TrialResult
@@ -85,7 +85,7 @@ class PackSearcher(Searcher):
         if pack is None:
             return None
         self._packs[trial_id] = pack
-        return {"pack": pack_config(pack)}
+        return {"pack": pack.to_dict()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Take a batch of epochs and ended trials; Tune tells of the last one twice."""

@@ -121,7 +121,7 @@ def _known(document: dict[str, Any], artifacts: Place) -> dict[str, Any] | None:
         known = find_record(store_at(artifacts), _digest(document))
     except KDSearchError:  # the task says what is wrong, or finds the files on its own node
         return None
-    return None if known is None else _told(known, artifacts)
+    return None if known is None else _record_of(known, artifacts)
 
 
 def _digest(document: dict[str, Any]) -> str:
@@ -145,10 +145,10 @@ def _train(
 
     with held_warnings() as held:
         recipe = recipe_of(TrainingSpec.model_validate(document))
-        record = _told(ensure_teacher(recipe, artifacts), artifacts)
+        record = _record_of(ensure_teacher(recipe, artifacts), artifacts)
     yield record, held.take()
 
 
-def _told(teacher: TeacherRecord, artifacts: Place) -> dict[str, Any]:
+def _record_of(teacher: TeacherRecord, artifacts: Place) -> dict[str, Any]:
     """Return a teacher's record with the address that holds on every node."""
     return {**teacher.to_dict(), "path": store_at(artifacts).address(teacher_entry(teacher.digest))}

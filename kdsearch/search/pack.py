@@ -1,9 +1,11 @@
 """A pack: what the search hands to a worker. Imports nothing that a worker would not load anyway."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from kdsearch.search.pruning import Floors
+from kdsearch.spec import StudySpec
 from kdsearch.trial import Trial
 
 
@@ -21,3 +23,13 @@ class Pack:
     given_up: Sequence[int] = ()
     audited: Sequence[int] = ()
     line: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the pack as the plain values that travel to its worker."""
+        trials = [trial.to_dict() for trial in self.trials]
+        return {**self.__dict__, "trials": trials, "given_up": [*self.given_up], "audited": [*self.audited]}
+
+    @classmethod
+    def from_dict(cls, study: StudySpec, values: Mapping[str, Any]) -> "Pack":
+        """Return the pack that `to_dict` described, of the same study."""
+        return cls(**{**values, "trials": [Trial.from_dict(study, own) for own in values["trials"]]})

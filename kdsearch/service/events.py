@@ -132,9 +132,11 @@ class Events:
             raise HTTPException(503, "Too many pages are open. Close some.", {"Retry-After": "15"})
         if request.method == "HEAD":
             return StreamingResponse(iter(()), media_type="text/event-stream", headers=_HEADERS)
-        return StreamingResponse(self._told(request, news), media_type="text/event-stream", headers=_HEADERS)
+        return StreamingResponse(
+            self._news_of(request, news), media_type="text/event-stream", headers=_HEADERS
+        )
 
-    async def _told(self, request: Request, news: _News) -> AsyncIterator[str]:
+    async def _news_of(self, request: Request, news: _News) -> AsyncIterator[str]:
         self._n_open += 1
         try:
             yield "retry: 1000\n\n"

@@ -63,18 +63,20 @@ def _write(
 def _insert(connection: Connection, study: int, spec: StudySpec, trials: Sequence[TrialRow]) -> None:
     last = last_number(connection, study)
     numbered = dict(enumerate(trials, start=0 if last is None else last + 1))
-    made = {n: NewTrial(t.setup, t.params, seed=t.seed, pack=PACK) for n, t in numbered.items()}
+    made = {n: NewTrial.of(spec, t.setup, t.params, seed=t.seed, pack=PACK) for n, t in numbered.items()}
     insert_trials(connection, study, spec, made, "running")
-    finish_trials(connection, study, [_result(spec, number, trial) for number, trial in numbered.items()])
+    finish_trials(
+        connection, study, [_result(made[number], number, trial) for number, trial in numbered.items()]
+    )
 
 
-def _result(spec: StudySpec, number: int, trial: TrialRow) -> TrialResult:
+def _result(made: NewTrial, number: int, trial: TrialRow) -> TrialResult:
     measured = {"val_accuracy": trial.val_accuracy, "test_accuracy": trial.test_accuracy}
     state = trial.state if trial.state in ("complete", "pruned") else "failed"
     return TrialResult(
         number=number,
         state=state,
-        epochs=spec.resolve(trial.setup, trial.params).training.epochs if state == "complete" else 0,
+        epochs=made.spec.training.epochs if state == "complete" else 0,
         metrics={name: value for name, value in measured.items() if value is not None},
         reason=trial.reason or (None if state == "complete" else f"imported as {state}"),
         device="unknown",

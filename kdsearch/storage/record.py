@@ -7,7 +7,7 @@ our tables first, in one transaction, and Optuna's follow. A kill between the tw
 
 import logging
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from kdsearch.storage.both_halves import BothHalves, write
 from kdsearch.storage.mirror.trials import OptunaMirror
 from kdsearch.storage.removal import make_way
 from kdsearch.storage.rows.distributions import within_range
-from kdsearch.storage.rows.entries import NewTrial, StoredTrial
+from kdsearch.storage.rows.entries import NewTrial
 from kdsearch.storage.rows.lease import Lease
 from kdsearch.storage.rows.ledger import end_pack, read_hours, start_pack
 from kdsearch.storage.rows.queries import curves_of, finite, load_spec_of, read_epochs, read_progress
@@ -122,16 +122,17 @@ class StudyRecord:
         chosen: Sequence[int | None] = seeds if seeds is not None else [None] * len(params)
         draw = books.read(lambda c: next_draw(c, books.study, books.spec, setup))
         new = [
-            NewTrial(setup, within_range(books.spec, setup, values), seed=seed, pack=pack, draw=draw)
+            NewTrial.of(
+                books.spec, setup, within_range(books.spec, setup, values), draw=draw, seed=seed, pack=pack
+            )
             for values, seed in zip(params, chosen, strict=True)
         ]
-        for trial in new:
-            books.spec.resolve(trial.setup, trial.params)  # before anything is written
         made = dict(zip(books.mirror.add(new, state="running"), new, strict=True))
         books.write(lambda c: insert_trials(c, books.study, books.spec, made, "running"))
-        return [
-            self._started(number, trial, seed_of(books.spec, number, trial)) for number, trial in made.items()
-        ]
+        return self._counted(
+            Trial(number, seed_of(books.spec, number, t), setup, t.params, t.spec, draw)
+            for number, t in made.items()
+        )
 
     def take_waiting(self, size: int, pack: str, aside: Collection[str] = ()) -> list[Trial]:
         """Start up to `size` trials of one setup that wait to be run, maybe none.
@@ -144,7 +145,9 @@ class StudyRecord:
         taken = books.write(lambda c: take_waiting(c, books.study, books.spec, size, pack, aside))
         for trial in taken:
             books.mirror.start(trial.number)
-        return [self._started(trial.number, trial, trial.seed) for trial in taken]
+        return self._counted(
+            Trial.of(books.spec, t.setup, t.params, number=t.number, seed=t.seed, draw=t.draw) for t in taken
+        )
 
     def report(self, epoch: int, metrics: Mapping[int, Metrics]) -> None:
         """Record one epoch of running trials; what comes twice changes nothing."""
@@ -256,10 +259,11 @@ class StudyRecord:
         self._books = replace(books, spec=spec)
         return spec
 
-    def _started(self, number: int, trial: NewTrial | StoredTrial, seed: int) -> Trial:
-        training = self._books.spec.resolve(trial.setup, trial.params, trial.draw)
-        self._lengths[number] = training.training.epochs
-        return Trial(number, seed, trial.setup, trial.params, training, trial.draw)
+    def _counted(self, trials: Iterable[Trial]) -> list[Trial]:
+        """Return trials that begin; their lengths thin the curves that Optuna gets."""
+        started = list(trials)
+        self._lengths |= {trial.number: trial.epochs for trial in started}
+        return started
 
     def _is_point(self, number: int, epoch: int) -> bool:
         stride = -(-self._lengths.get(number, 0) // CURVE_POINTS)

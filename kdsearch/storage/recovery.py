@@ -1,13 +1,14 @@
 """Bringing a study to order after its driver, a worker or a writing was lost halfway."""
 
 import logging
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
 from kdsearch.storage.both_halves import BothHalves
 from kdsearch.storage.mirror.frozen import TRIAL_ATTRIBUTE
+from kdsearch.storage.rows.distributions import Point
 from kdsearch.storage.rows.entries import Ending, NewTrial
 from kdsearch.storage.rows.ledger import close_packs
 from kdsearch.storage.rows.queries import curves_of, read_epochs
@@ -55,7 +56,9 @@ def lose(books: BothHalves, numbers: Collection[int], reason: str) -> list[int]:
     stored = books.read(lambda c: read_stored(c, books.study, numbers=numbers, state="running"))
     before = books.read(lambda c: furthest_epochs(c, books.study, [trial.seed for trial in stored]))
     later = {
-        t.number: t.once_more(counts=reason != NODE_LOST, came_further=t.epochs > before.get(t.seed, 0))
+        t.number: t.once_more(
+            books.spec, counts=reason != NODE_LOST, came_further=t.epochs > before.get(t.seed, 0)
+        )
         for t in stored
     }
     given_up = [number for number, trial in later.items() if trial.attempt > MAX_ATTEMPTS]
@@ -103,41 +106,44 @@ def _adopt_strays(books: BothHalves) -> None:
     for number, trial in _without_row(books, books.mirror.open_trials()).items():
         attribute = trial.user_attrs.get(TRIAL_ATTRIBUTE)
         if attribute is not None:
-            new = NewTrial.from_attribute(books.mirror.point_of(trial), attribute)
-            _adopt_stray(books, number, new, waits=trial.state.name == "WAITING")
+            point, waits = books.mirror.point_of(trial), trial.state.name == "WAITING"
+            _adopt_stray(books, number, point, attribute, waits=waits)
         elif trial.state.name == "WAITING":
             _adopt_enqueued(books, number, trial)
         else:
             books.mirror.finish(number, Ending("failed", "not started by kdsearch"))
 
 
-def _adopt_stray(books: BothHalves, number: int, trial: NewTrial, *, waits: bool) -> None:
+def _adopt_stray(
+    books: BothHalves, number: int, point: Point, attribute: Mapping[str, Any], *, waits: bool
+) -> None:
     """Do what was left undone: insert the row, and fail the trial that it runs again."""
+    try:
+        trial = NewTrial.from_attribute(books.spec, point, attribute)
+    except ValueError as error:
+        reason = f"can't be trained: {' '.join(str(error).split())}"
+        _log.warning("Trial %d %s", number, reason)
+        books.mirror.finish(number, Ending("failed", reason))
+        return
 
     def change(connection: Connection) -> None:
         if waits and trial.retry_of is not None:
             fail_trials(connection, books.study, {trial.retry_of: INTERRUPTED})
         insert_trials(connection, books.study, books.spec, {number: trial}, "waiting" if waits else "running")
 
-    try:
-        books.write(change)
-    except ValueError as error:
-        reason = f"can't be trained: {' '.join(str(error).split())}"
-        _log.warning("Trial %d %s", number, reason)
-        books.mirror.finish(number, Ending("failed", reason))
+    books.write(change)
 
 
 def _adopt_enqueued(books: BothHalves, number: int, trial: "FrozenTrial") -> None:
     try:
         point = books.mirror.point_of(trial)
-        books.spec.resolve(*point)
+        new = NewTrial.of(books.spec, *point)
         books.mirror.complete_params(number, point)
     except ValueError as error:
         reason = f"enqueued by hand {' '.join(str(error).split())}"
         _log.warning("Trial %d can't be run: %s", number, reason)
         books.mirror.finish(number, Ending("failed", reason))
         return
-    new = NewTrial(setup=point[0], params=point[1])
     books.write(lambda c: insert_trials(c, books.study, books.spec, {number: new}, "waiting"))
 
 

@@ -10,11 +10,12 @@ import kdsearch
 from kdsearch.analysis import best, compare, importance
 from kdsearch.analysis.labels import points_text, temperature_text
 from kdsearch.analysis.questions.best import BestAnswer
-from kdsearch.analysis.questions.forecast import forecast
+from kdsearch.analysis.questions.forecast import forecast_of
 from kdsearch.analysis.report.contents import load_findings
 from kdsearch.analysis.report.inks import html_of, latex_of, markdown_of, text_of
 from kdsearch.analysis.report.panels import response_panels
 from kdsearch.analysis.report.plots import plot_best_temperatures, plot_response
+from kdsearch.analysis.response.fitted import fit_response
 from kdsearch.analysis.stored_study import StoredStudy
 from kdsearch.spec import TEMPERATURE, load_spec
 from kdsearch.storage import StudyRecord, load_trials, open_database
@@ -65,7 +66,7 @@ def test_each_question_has_the_answer_of_its_own_function_in_whatever_order_it_i
     study, trials = StoredStudy(database, "demo"), load_trials(database, "demo")
     assert study.importance().to_dict() == importance(spec, trials).to_dict()
     assert study.compare("optimizer.name").to_dict() == compare(spec, trials, "optimizer.name").to_dict()
-    assert study.forecast().setups == forecast(spec, trials, slots=study.slots).setups
+    assert study.forecast().setups == forecast_of(fit_response(spec, trials), slots=study.slots).setups
     assert study.best().setups == best(spec, trials, slots=study.slots).setups
     assert kdsearch.open_study("demo", storage=url).best().to_dict() == study.best().to_dict()
     assert study.best(by="optimizer.name").setups == study.best(by=["optimizer.name"]).setups

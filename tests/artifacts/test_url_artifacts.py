@@ -13,7 +13,7 @@ import fsspec
 import pytest
 
 from kdsearch.artifacts.store import place_below, store_at
-from kdsearch.distill import Member, train_pack
+from kdsearch.distill import train_pack
 from kdsearch.distill.teachers.made import ensure_teacher, load_teacher, load_weights_of, recipe_of
 from kdsearch.distill.teachers.supervised import SupervisedTraining
 from kdsearch.distill.training import kept as residents
@@ -30,7 +30,7 @@ SPEC = TrainingSpec.model_validate(
         "training": {"epochs": 6, "batch_size": 32},
     }
 )
-MEMBERS = [Member(k, k, {"objective.temperature": 2.0 + k}) for k in range(2)]
+MEMBERS = [{"seed": k, "objective.temperature": 2.0 + k} for k in range(2)]
 
 
 @pytest.fixture

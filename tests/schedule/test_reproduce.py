@@ -17,7 +17,7 @@ import torch
 
 from kdsearch.analysis.response.noise import seed_noise
 from kdsearch.cli.main import run
-from kdsearch.distill import Member, train_pack
+from kdsearch.distill import train_trials
 from kdsearch.schedule.workers.trainers import load_trainer
 from kdsearch.spec import TEMPERATURE, load_spec
 from kdsearch.storage import StudyRecord, load_trials, open_database
@@ -240,13 +240,12 @@ def test_a_distilled_student_comes_out_exactly(
     with open_database(url, create=True) as database:
         record = StudyRecord.open(database, spec)
         (trial,) = record.start({"optimizer.name": "adamw"}, [{TEMPERATURE: 4.5}], "p1")
-        member = Member(trial.number, trial.seed, trial.params)
 
         def report(epoch: int, metrics: Any) -> tuple[int, ...]:
             record.report(epoch, metrics)
             return ()
 
-        (result,) = train_pack(trial.spec, [member], artifacts=artifacts, report=report)
+        (result,) = train_trials([trial], artifacts=artifacts, report=report)
         record.finish(result)
         row = load_trials(database, "digits")[0]
     arguments = ["reproduce", "digits", "0", "--storage", url]
@@ -331,9 +330,8 @@ def test_a_student_of_a_pack_comes_out_exactly_as_its_neighbours_ended(
             record.report(epoch, metrics)
             return {3} if epoch == 2 else set()
 
-        members = [Member(trial.number, trial.seed, trial.params) for trial in trials]
         places = {"artifacts": tmp_path / "artifacts", "report": report}
-        for result in train_pack(trials[0].spec, members, **places, way=way):
+        for result in train_trials(trials, **places, way=way):
             record.finish(result)
     for number in (0, 3):
         assert run(["reproduce", "digits", str(number), "--storage", url]) == 0

@@ -6,8 +6,9 @@ import pytest
 
 import kdsearch
 from kdsearch.analysis import best, compare, importance
-from kdsearch.analysis.questions.verdicts import verdicts
+from kdsearch.analysis.questions.verdicts import verdicts_of
 from kdsearch.analysis.report.file import write_report
+from kdsearch.analysis.response.fitted import fit_response
 from kdsearch.spec import load_spec
 from kdsearch.storage import StudyRecord, list_studies, load_spec_of, load_study, load_trials, open_database
 
@@ -195,5 +196,5 @@ def test_a_wrong_wish_for_a_recommendation_is_named(client, query, said):
 def test_verdict_is_the_commands_document(client, stored):
     _, spec, trials = stored
     answer = client.get(f"{API}/studies/demo/verdict").json()
-    assert answer == as_json(verdicts(spec, trials).to_dict())
+    assert answer == as_json(verdicts_of(fit_response(spec, trials)).to_dict())
     assert [found["verdict"] for found in answer["verdicts"]] == ["not resolved"]

@@ -140,7 +140,7 @@ class TestDraws:
     def test_what_a_kill_left_in_optuna_alone_keeps_its_luck(self, varied: StudyRecord) -> None:
         setup = varied.spec.setups()[0]
         varied.start(setup, points(1), "p1")
-        stray = NewTrial(setup, points(1)[0], pack="p2", draw=1)
+        stray = NewTrial.of(varied.spec, setup, points(1)[0], pack="p2", draw=1)
         varied._books.mirror.add([stray], state="running")
         varied.recover()
         assert sorted((t.draw, t.pack) for t in varied.trials()) == [(0, "p1"), (1, "p2")]

@@ -8,15 +8,14 @@ import numpy as np
 
 from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE, gaps_of, what_is_missing
 from kdsearch.analysis.questions.edges import Edge, parameter_edges
-from kdsearch.analysis.response.earlier import EarlierStudy
-from kdsearch.analysis.response.fitted import Response, fit_response
+from kdsearch.analysis.response.fitted import Response
 from kdsearch.analysis.response.profiles import TemperatureProfile
 from kdsearch.analysis.response.selection import select_setups
 from kdsearch.analysis.response.space import without_temperature
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.spec import Setup, StudySpec, setup_key
-from kdsearch.storage import StudySummary, Trials
+from kdsearch.storage import StudySummary
 
 COMMON_TARGET = 0.002
 """The accuracy that a recommended temperature may be expected to lose where a study names no other."""
@@ -131,44 +130,29 @@ class Forecast(Shown):
 
 
 @one_blas_thread
-def forecast(
-    spec: StudySpec,
-    trials: Trials,
+def forecast_of(
+    response: Response,
     *,
-    earlier: Sequence[EarlierStudy] = (),
     regret: float | None = None,
     where: Mapping[str, Any] | None = None,
     slots: float = 1.0,
-    seed: int = 0,
 ) -> Forecast:
     """Return which setups are decided, and about what the others need.
 
     Args:
-        spec: The study's spec.
-        trials: Its trials so far.
-        earlier: The studies that `search.warm_start` names.
+        response: What the study's trials tell.
         regret: The target: the accuracy that a recommended temperature may be expected to lose; where it
             is None, the study's own.
         where: Levels of factors to which the forecast is restricted.
         slots: How many packs run at the same time.
-        seed: Fixes the draws that it is computed from.
 
     Raises:
         RequestError: A factor or a level does not belong to the study.
     """
-    response = fit_response(spec, trials, earlier=earlier, seed=seed)
-    target = target_of(spec) if regret is None else regret
-    return forecast_of(response, regret=target, where=where, slots=slots)
-
-
-@one_blas_thread
-def forecast_of(
-    response: Response, *, regret: float, where: Mapping[str, Any] | None = None, slots: float = 1.0
-) -> Forecast:
-    """Return what `forecast` does, of a response that is there already."""
+    target = target_of(response.spec) if regret is None else regret
     members = select_setups(response.space.setups, where)
-    setups = [_of_setup(response, s, regret, slots) for s in members]
-    return Forecast(response.spec.name, regret, setups, slots)
+    setups = [_of_setup(response, s, target, slots) for s in members]
+    return Forecast(response.spec.name, target, setups, slots)
 
 
 def _of_setup(response: Response, setup: int, target: float, slots: float) -> SetupForecast:

@@ -25,13 +25,11 @@ from kdsearch.analysis.questions.contrasts import (
 from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE
 from kdsearch.analysis.questions.edges import parameter_edges
 from kdsearch.analysis.questions.quantities import Effects, as_told, effects_of, least_effect
-from kdsearch.analysis.response.earlier import EarlierStudy
-from kdsearch.analysis.response.fitted import Response, fit_response
+from kdsearch.analysis.response.fitted import Response
 from kdsearch.analysis.response.profiles import Interval
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
-from kdsearch.spec import Claim, StudySpec
-from kdsearch.storage import Trials
+from kdsearch.spec import Claim
 
 Ruling: TypeAlias = Literal["confirmed", "reversed", "no effect that matters", "not resolved"]
 
@@ -122,34 +120,16 @@ def claims_digest(claims: Sequence[Claim]) -> str:
 
 
 @one_blas_thread
-def verdicts(
-    spec: StudySpec,
-    trials: Trials,
-    *,
-    earlier: Sequence[EarlierStudy] = (),
-    claims: Sequence[Claim] | None = None,
-    slots: float = 1.0,
-    seed: int = 0,
+def verdicts_of(
+    response: Response, *, claims: Sequence[Claim] | None = None, slots: float = 1.0
 ) -> VerdictAnswer:
     """Return the verdict on each claim.
 
     Args:
-        spec: The study's spec.
-        trials: Its trials so far.
-        earlier: The studies that `search.warm_start` names.
+        response: What the study's trials tell.
         claims: Claims that were written afterwards; by default the study's own.
         slots: How many packs run at the same time.
-        seed: Fixes the draws.
     """
-    response = fit_response(spec, trials, earlier=earlier, seed=seed)
-    return verdicts_of(response, claims=claims, slots=slots)
-
-
-@one_blas_thread
-def verdicts_of(
-    response: Response, *, claims: Sequence[Claim] | None = None, slots: float = 1.0
-) -> VerdictAnswer:
-    """Return what `verdicts` does, of a response that is there already."""
     asked = response.spec.claims if claims is None else claims
     n_complete = sum(len(tally.complete) for tally in response.tallies)
     own = "before any trial had finished" if claims is None else f"after {n_complete} complete trials"

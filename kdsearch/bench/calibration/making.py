@@ -12,7 +12,7 @@ import numpy as np
 
 from kdsearch.bench.calibration.table import LR, Axes, Table, last_of
 from kdsearch.bench.options import spec_argument
-from kdsearch.distill import Member, train_pack
+from kdsearch.distill import train_pack
 from kdsearch.spec import TEMPERATURE, StudySpec, load_spec, spec_document
 
 _SEED = 10**9  # far from a study's own seeds
@@ -55,8 +55,8 @@ class Progress:
         setup, rate, seed = pack
         levels = self._spec.setups()[setup]
         members = [
-            Member(k, _SEED + seed, {TEMPERATURE: temperature, LR: self._axes.rates[setup][rate]})
-            for k, temperature in enumerate(self._axes.temperatures)
+            {TEMPERATURE: temperature, LR: self._axes.rates[setup][rate], "seed": _SEED + seed}
+            for temperature in self._axes.temperatures
         ]
         curves: list[list[float]] = [[] for _ in members]
 

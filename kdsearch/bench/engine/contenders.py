@@ -16,7 +16,7 @@ from kdsearch.distill.execution import Precision, Way
 from kdsearch.distill.models import build_model
 from kdsearch.distill.teachers.soft_targets import DEFAULT_CAP_BYTES
 from kdsearch.distill.training.kept import SplitViews, split_views_of
-from kdsearch.distill.training.members import Member, groups_of
+from kdsearch.distill.training.members import groups_of, trials_of
 from kdsearch.distill.training.pack import PackTraining
 
 
@@ -42,10 +42,8 @@ class PackRunner:
 
     def __init__(self, case: Case, size: int, artifacts: Path, device: torch.device, way: Way | None) -> None:
         spec = case.spec()
-        members = [
-            Member(k, k, {"objective.temperature": 1.0 + k, "optimizer.lr": 0.01}) for k in range(size)
-        ]
-        (group,) = groups_of(spec, members)
+        members = [{"objective.temperature": 1.0 + k, "optimizer.lr": 0.01, "seed": k} for k in range(size)]
+        (group,) = groups_of(trials_of(spec, members))
         self._device = device
         with on_device(device):
             self._training = PackTraining(

@@ -50,7 +50,7 @@ class Reference:
     def _train(self, spec: "StudySpec", trials: list[TrialLine]) -> dict[int, dict[int, float | None]]:
         import torch
 
-        from kdsearch.distill import Member, train_pack
+        from kdsearch.distill import train_pack
 
         seeds = {trial.number: trial.seed for trial in trials}
         curves: dict[int, dict[int, float | None]] = {seed: {} for seed in seeds.values()}
@@ -64,7 +64,7 @@ class Reference:
         with TemporaryDirectory() as apart:
             torch.set_num_threads(1)  # as the study's workers have it
             shutil.copytree(self._folder, apart, dirs_exist_ok=True)
-            members = [Member(trial.number, trial.seed, trial.params) for trial in trials]
+            members = [{**trial.params, "number": trial.number, "seed": trial.seed} for trial in trials]
             train_pack(spec.resolve(trials[0].setup, {}), members, artifacts=apart, report=report)
             torch.set_num_threads(threads)
             shutil.copytree(Path(apart) / "teachers", self._folder / "teachers", dirs_exist_ok=True)

@@ -63,9 +63,7 @@ class CurvedStudy(SimulatedRecord):
         """Return trials of a setup, still to be trained."""
         spec = self.study.spec
         first = len(self.study.rows)
-        return [
-            Trial(first + k, first + k, setup, own, spec.resolve(setup, own)) for k, own in enumerate(params)
-        ]
+        return [Trial.of(spec, setup, own, number=first + k, seed=first + k) for k, own in enumerate(params)]
 
     def train(self, pack: Pack) -> None:
         """Train a pack under its floors; what is given up ends after one epoch."""

@@ -42,8 +42,8 @@ class SimulatedRecord:
     def start(self, setup: Setup, params: Sequence[Params], pack: str) -> list[Trial]:  # noqa: ARG002
         """Return trials of a setup, which have ended by now."""
         rows = [self.study.run(setup, own) for own in params]
-        resolve = self.study.spec.resolve
-        return [Trial(row.number, row.seed, setup, row.params, resolve(setup, row.params)) for row in rows]
+        spec = self.study.spec
+        return [Trial.of(spec, setup, row.params, number=row.number, seed=row.seed) for row in rows]
 
     def stop_setups(self, reasons: Mapping[str, str]) -> None:
         """Take why setups get no more trials; all others do."""

@@ -95,7 +95,7 @@ def called(dataset: Dataset, setting: str, forms: str) -> tuple[Any, Any]:
     except KDSearchError:
         raise
     except (Exception, SystemExit) as error:
-        raise RequestError(f"{setting} must give samples, but failed: {_told(error)}.") from error
+        raise RequestError(f"{setting} must give samples, but failed: {_error_with_place(error)}.") from error
     if not (isinstance(result, tuple | list) and len(result) == 2):
         raise RequestError(
             f"{setting} must return {forms}, got {_shape_of(result)}. Return None for a missing test part."
@@ -129,7 +129,7 @@ def _arguments(factory: Any, dataset: Dataset, setting: str) -> inspect.BoundArg
     return signature.bind(**{asks.name: dataset}) if by_name else signature.bind(dataset)
 
 
-def _told(error: BaseException) -> str:
+def _error_with_place(error: BaseException) -> str:
     """Return an error in one line, with the line of the user's file that raised it."""
     text = " ".join(str(error).split()) or "no reason given"
     where = place_of(error.__traceback__)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,6 +9,7 @@ from pydantic import ValidationError
 from kdsearch.errors import RequestError, SpecError
 from kdsearch.spec import TrainingSpec
 from kdsearch.spec.problems import problems_in_validation
+from kdsearch.trial import Trial
 
 _PER_MEMBER = (
     *("objective.temperature", "objective.temperature_ratio", "objective.alpha", "training.clip_norm"),
@@ -17,45 +17,29 @@ _PER_MEMBER = (
 )
 
 
-@dataclass(frozen=True)
-class Member:
-    """One student of a pack: a trial's number, its seed and its parameters by dotted path."""
-
-    number: int
-    seed: int
-    params: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ResolvedMember:
-    """A member with the whole of what decides its training."""
-
-    number: int
-    seed: int
-    spec: TrainingSpec
-
-
-def members_of(members: Sequence[Member | Mapping[str, Any]]) -> list[Member]:
-    """Return members of their plain form: a mapping of dotted paths, with `seed` and maybe `number`.
+def trials_of(spec: TrainingSpec, members: Sequence[Mapping[str, Any]]) -> list[Trial]:
+    """Return the trials that a caller asks for: mappings of dotted paths, with `seed` and maybe `number`.
 
     Raises:
-        RequestError: There is no member, or two share a number.
+        SpecError: A value does not fit its path.
     """
-    found = [m if isinstance(m, Member) else _from_mapping(m, place) for place, m in enumerate(members)]
-    numbers = [member.number for member in found]
-    if not found:
+    return [_trial_of(spec, values, place) for place, values in enumerate(members)]
+
+
+def groups_of(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Return the trials in groups that differ in nothing that shapes the computation.
+
+    Raises:
+        RequestError: There is no trial, or two share a number.
+    """
+    numbers = [trial.number for trial in trials]
+    if not trials:
         raise RequestError("`members` must not be empty, got []. Give at least one member.")
     if len(set(numbers)) < len(numbers):
         raise RequestError(f"`members` must have distinct numbers, got {numbers}. Number them apart.")
-    return found
-
-
-def groups_of(spec: TrainingSpec, members: Sequence[Member]) -> list[list[ResolvedMember]]:
-    """Return the members, resolved, in groups that differ in nothing that shapes the computation."""
-    groups: dict[str, list[ResolvedMember]] = {}
-    for member in members:
-        resolved = ResolvedMember(member.number, member.seed, _resolve(spec, member.params))
-        groups.setdefault(pack_key(resolved.spec), []).append(resolved)
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(pack_key(trial.spec), []).append(trial)
     return list(groups.values())
 
 
@@ -74,9 +58,10 @@ def pack_key(spec: TrainingSpec) -> str:
     return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
 
-def _from_mapping(values: Mapping[str, Any], place: int) -> Member:
+def _trial_of(spec: TrainingSpec, values: Mapping[str, Any], place: int) -> Trial:
     params = {path: value for path, value in values.items() if path not in ("number", "seed")}
-    return Member(int(values.get("number", place)), int(values.get("seed", 0)), params)
+    number, seed = int(values.get("number", place)), int(values.get("seed", 0))
+    return Trial(number, seed, setup={}, params=params, spec=_resolve(spec, params))
 
 
 def _resolve(spec: TrainingSpec, params: Mapping[str, Any]) -> TrainingSpec:

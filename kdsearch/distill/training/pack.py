@@ -40,11 +40,10 @@ from kdsearch.distill.training.checkpoints import Checkpoint
 from kdsearch.distill.training.evaluation import agreement, mean_entropy, score, split_logits
 from kdsearch.distill.training.kept import EVALUATION_BATCH, split_views_of, teacher_logits_of
 from kdsearch.distill.training.loss import PackLoss, Targets
-from kdsearch.distill.training.members import ResolvedMember
 from kdsearch.distill.training.step import PackStep
 from kdsearch.distill.views.batches import Views
 from kdsearch.errors import RequestError
-from kdsearch.trial import DIVERGED, Metrics, Outcome, PackReport, TrialResult
+from kdsearch.trial import DIVERGED, Metrics, Outcome, PackReport, Trial, TrialResult
 
 
 class PackTraining:
@@ -61,7 +60,7 @@ class PackTraining:
 
     def __init__(
         self,
-        members: Sequence[ResolvedMember],
+        members: Sequence[Trial],
         *,
         artifacts: Place,
         device: torch.device,
@@ -148,7 +147,7 @@ class PackTraining:
                 teacher = self._teacher.logits(training, epoch, chunk)
             yield from self._loss.targets(chunk, teacher, epoch)
 
-    def _initial_student(self, member: ResolvedMember, artifacts: Place) -> nn.Module:
+    def _initial_student(self, member: Trial, artifacts: Place) -> nn.Module:
         data = self._surroundings.data
         model = initial_student(member.spec, member.seed, data=data, artifacts=artifacts, device=self._device)
         key_dropout(model, member.seed)
@@ -255,7 +254,7 @@ class PackTraining:
             self._end(member, "complete", {**self._latest[member.number], **own}, None)
         self._members = []
 
-    def _end(self, member: ResolvedMember, state: Outcome, metrics: Metrics, reason: str | None) -> None:
+    def _end(self, member: Trial, state: Outcome, metrics: Metrics, reason: str | None) -> None:
         self.results[member.number] = TrialResult(
             number=member.number,
             state=state,

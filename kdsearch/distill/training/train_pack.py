@@ -13,18 +13,18 @@ from kdsearch.distill.devices import chosen_device, is_out_of_memory, on_device,
 from kdsearch.distill.execution import Way
 from kdsearch.distill.teachers.soft_targets import DEFAULT_CAP_BYTES
 from kdsearch.distill.training.checkpoints import Checkpoint
-from kdsearch.distill.training.members import Member, ResolvedMember, groups_of, members_of
+from kdsearch.distill.training.members import groups_of, trials_of
 from kdsearch.distill.training.pack import PackTraining
 from kdsearch.errors import RunError
 from kdsearch.spec import TrainingSpec
-from kdsearch.trial import Metrics, PackReport, TrialResult
+from kdsearch.trial import Metrics, PackReport, Trial, TrialResult
 
 _CHECKPOINT_VERSION = 3  # raise it when a checkpoint's state changes its form
 
 
 def train_pack(
     spec: TrainingSpec,
-    members: Sequence[Member | Mapping[str, Any]],
+    members: Sequence[Mapping[str, Any]],
     *,
     artifacts: Place,
     device: torch.device | str | None = None,
@@ -39,7 +39,7 @@ def train_pack(
     Args:
         spec: How they are trained; `training.view_seed` and `training.order_seed` fix the views and the
             order of batches, the same for all members.
-        members: `Member`s, or mappings of dotted paths with `seed` and maybe `number`. Those that
+        members: Mappings of dotted paths with `seed` and maybe `number`. Those that
             differ in what shapes the computation (batch size, epochs, …) are trained group after group.
         artifacts: The folder or the URL of the artifact store: teachers, and beside them, or in a folder of
             this node, soft targets and measured choices.
@@ -65,8 +65,32 @@ def train_pack(
         >>> [result.state for result in results]
         ['complete', 'complete']
     """
+    return train_trials(
+        trials_of(spec, members),
+        artifacts=artifacts,
+        device=device,
+        report=report,
+        checkpoint=checkpoint,
+        checkpoint_interval_s=checkpoint_interval_s,
+        soft_target_cap_bytes=soft_target_cap_bytes,
+        way=way,
+    )
+
+
+def train_trials(
+    trials: Sequence[Trial],
+    *,
+    artifacts: Place,
+    device: torch.device | str | None = None,
+    report: PackReport | None = None,
+    checkpoint: Place | None = None,
+    checkpoint_interval_s: float = 0.0,
+    soft_target_cap_bytes: int = DEFAULT_CAP_BYTES,
+    way: Way | None = None,
+) -> list[TrialResult]:
+    """Train trials as they are and return how each of them ended, in their order: `train_pack` within."""
     where = chosen_device(device)
-    found = members_of(members)
+    groups = groups_of(trials)
     conditions = _Conditions(
         artifacts,
         where,
@@ -79,13 +103,13 @@ def train_pack(
     results: dict[int, TrialResult] = {}
     try:
         with on_device(where):
-            for group in groups_of(spec, found):
+            for group in groups:
                 results |= conditions.train(group, listener)
     except Exception:
         conditions.clear()  # the same would happen again
         raise
     conditions.clear()
-    return [results[member.number] for member in found]
+    return [results[trial.number] for trial in trials]
 
 
 @dataclass
@@ -100,7 +124,7 @@ class _Conditions:
     way: Way | None
     checkpoints: list[Checkpoint] = field(default_factory=list)
 
-    def train(self, group: Sequence[ResolvedMember], listener: "_Listener") -> dict[int, TrialResult]:
+    def train(self, group: Sequence[Trial], listener: "_Listener") -> dict[int, TrialResult]:
         """Train a group; where memory runs out, train its halves from the start, one after the other."""
         ended, fits = self._attempt(group, listener)
         if fits:
@@ -121,9 +145,7 @@ class _Conditions:
         for checkpoint in self.checkpoints:
             checkpoint.remove()
 
-    def _attempt(
-        self, group: Sequence[ResolvedMember], listener: "_Listener"
-    ) -> tuple[dict[int, TrialResult], bool]:
+    def _attempt(self, group: Sequence[Trial], listener: "_Listener") -> tuple[dict[int, TrialResult], bool]:
         """Return the results of members that ended, and whether the group fitted into memory."""
         training = None
         try:
@@ -148,7 +170,7 @@ class _Conditions:
             release_memory(self.device)
         return ended, fits
 
-    def _checkpoint_of(self, group: Sequence[ResolvedMember]) -> Checkpoint | None:
+    def _checkpoint_of(self, group: Sequence[Trial]) -> Checkpoint | None:
         if self.checkpoint_place is None:
             return None
         parts = [[m.seed, m.spec.model_dump(mode="json")] for m in group]

@@ -80,7 +80,7 @@ def _start(folder: Path) -> None:
         try:
             _start_once(folder)
         except Exception as error:  # Ray raises plain `Exception` where a process of its own does not answer
-            why = _told(error)
+            why = _first_line(error)
             if attempt == _TRIES or isinstance(error, ValueError):
                 raise RunError(
                     f"Ray could not be started on this machine, tried {attempt} times: {why}. Launch again "
@@ -128,7 +128,7 @@ def _join(address: str) -> None:
         ) from error
 
 
-def _told(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """Return an error in one line."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

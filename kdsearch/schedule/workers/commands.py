@@ -55,13 +55,13 @@ def train_by_command(trainer: CommandTrainer) -> Callable[[Trial, Report], Metri
 def command_of(trainer: CommandTrainer, trial: Trial) -> list[str]:
     """Return the words of a trial's command, its values filled in."""
     own = {"seed": trial.seed, "number": trial.number, "epochs": trial.epochs}
-    chosen = {**own, "trial": json.dumps(_told(trial)), **trial.setup, **trial.params}
+    chosen = {**own, "trial": json.dumps(_trial_document(trial)), **trial.setup, **trial.params}
     return trainer.fill(
         lambda path: level_label(chosen[path] if path in chosen else trial.spec.value_at(path))
     )
 
 
-def _told(trial: Trial) -> dict[str, Any]:
+def _trial_document(trial: Trial) -> dict[str, Any]:
     own = {"number": trial.number, "seed": trial.seed, "epochs": trial.epochs}
     return {**own, "setup": trial.setup, "params": trial.params}
 
@@ -74,7 +74,7 @@ def _started(words: list[str], trial: Trial, results: Path) -> Iterator["subproc
         **os.environ,
         "PATH": os.pathsep.join((own, os.environ.get("PATH", os.defpath))),
         "PYTHONUNBUFFERED": "1",
-        "KDSEARCH_TRIAL": json.dumps(_told(trial)),
+        "KDSEARCH_TRIAL": json.dumps(_trial_document(trial)),
         RESULTS: str(results),
     }
     try:

@@ -16,8 +16,8 @@ from kdsearch.schedule.workers.trainers import load_trainer
 from kdsearch.schedule.workers.warnings import HeldWarnings, held_warnings
 from kdsearch.search import Pack
 from kdsearch.search.pruning import FloorWatch
-from kdsearch.spec import Params, Setup, StudySpec, load_spec
-from kdsearch.trial import Metrics, PackEndedError, PackReport, Trial, TrialResult
+from kdsearch.spec import StudySpec, load_spec
+from kdsearch.trial import Metrics, PackEndedError, PackReport, TrialResult
 
 REPORT_INTERVAL_S = 1.0
 NODE = "node"
@@ -28,20 +28,6 @@ WARNINGS = "warnings"
 _STDERR = 2
 
 
-def pack_config(pack: Pack) -> dict[str, Any]:
-    """Return a pack as the plain values that travel in a Ray trial's config."""
-    members = [{"number": t.number, "seed": t.seed, "params": t.params} for t in pack.trials]
-    return {
-        "setup": pack.trials[0].setup,
-        "draw": pack.trials[0].draw,
-        "members": members,
-        "floors": pack.floors,
-        "given_up": list(pack.given_up),
-        "audited": list(pack.audited),
-        "line": pack.line,
-    }
-
-
 def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str, folder: str) -> None:
     """Train the pack of a Ray trial, in the folder of the launch, and report epochs and results.
 
@@ -49,42 +35,30 @@ def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str
     one, `results`, the trials that ended, `warnings`, and the node's id.
     """
     spec = load_spec(document)
-    trials = _trials(spec, config["pack"])
+    pack = Pack.from_dict(spec, config["pack"])
     watchdog = Watchdog(spec.resources.stall_minutes)
     node = ray.get_runtime_context().get_node_id()
     with held_warnings() as held:
-        report = _BatchedReport(trials, config["pack"], watchdog, node, held)
+        report = _BatchedReport(pack, watchdog, node, held)
         if spec.resources.stall_minutes:
             report.send()  # from now on silence counts
         watchdog.start()
         try:
-            results = _train(spec, trials, report, artifacts, folder)
+            results = _train(spec, pack, report, artifacts, folder)
         except PackEndedError:
             sys.exit(0)  # as Tune asked
         watchdog.stop()
         report.finish(results)
 
 
-def _train(
-    spec: StudySpec, trials: list[Trial], report: PackReport, artifacts: str, folder: str
-) -> list[TrialResult]:
+def _train(spec: StudySpec, pack: Pack, report: PackReport, artifacts: str, folder: str) -> list[TrialResult]:
     interval_s = 60 * spec.resources.checkpoint_minutes
     try:
-        enter_launch_folder(folder, trials[0].spec.model_dump(mode="json"))
+        enter_launch_folder(folder, pack.trials[0].spec.model_dump(mode="json"))
         train = load_trainer(spec.trainer, artifacts, checkpoint_interval_s=interval_s)
-        return train(trials, report)
+        return train(pack.trials, report)
     except Exception as error:
-        return [TrialResult(trial.number, "failed", 0, reason=words_of(error)) for trial in trials]
-
-
-def _trials(spec: StudySpec, pack: Mapping[str, Any]) -> list[Trial]:
-    setup: Setup = pack["setup"]
-    draw: int | None = pack["draw"]
-
-    def trial(number: int, seed: int, params: Params) -> Trial:
-        return Trial(number, seed, setup, params, spec.resolve(setup, params, draw), draw)
-
-    return [trial(**member) for member in pack["members"]]
+        return [TrialResult(trial.number, "failed", 0, reason=words_of(error)) for trial in pack.trials]
 
 
 class Watchdog:
@@ -109,16 +83,9 @@ class Watchdog:
 class _BatchedReport:
     """Collects epochs and hands them to Tune about once a second: short trials report often."""
 
-    def __init__(
-        self,
-        trials: Sequence[Trial],
-        pack: Mapping[str, Any],
-        watchdog: Watchdog,
-        node: str,
-        held: HeldWarnings,
-    ) -> None:
-        self._floors = FloorWatch(pack["floors"], pack["audited"], pack["line"])
-        self._last = {trial.number: trial.epochs for trial in trials if trial.number in pack["given_up"]}
+    def __init__(self, pack: Pack, watchdog: Watchdog, node: str, held: HeldWarnings) -> None:
+        self._floors = FloorWatch(pack.floors, pack.audited, pack.line)
+        self._last = {trial.number: trial.epochs for trial in pack.trials if trial.number in pack.given_up}
         self._watchdog = watchdog
         self._node = node
         self._held = held

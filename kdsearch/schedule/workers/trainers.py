@@ -65,13 +65,10 @@ def _first_parameter(function: Callable[..., Any]) -> str:
 
 def _distill(artifacts: Place, checkpoint_interval_s: float | None, way: "Way | None") -> PackTrainer:
     def train(trials: Sequence[Trial], report: PackReport) -> list[TrialResult]:
-        from kdsearch.distill import Member, train_pack
+        from kdsearch.distill import train_trials
 
-        spec = trials[0].spec.with_values(trials[0].setup)
-        members = [Member(trial.number, trial.seed, trial.params) for trial in trials]
-        return train_pack(
-            spec,
-            members,
+        return train_trials(
+            trials,
             artifacts=artifacts,
             report=report,
             checkpoint=None if checkpoint_interval_s is None else place_below(artifacts, "checkpoints"),

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from kdsearch.storage.rows.distributions import OptunaSpace
-from kdsearch.storage.rows.entries import NewTrial, StoredTrial
+from kdsearch.storage.rows.entries import NewTrial, StoredTrial, attribute_of
 from kdsearch.storage.rows.read import TrialState
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def new_frozen_trial(space: OptunaSpace, trial: NewTrial, state: TrialState) -> 
         datetime_complete=None,
         params=space.encode(trial.setup, trial.params),
         distributions=space.distributions(trial.setup),
-        user_attrs={TRIAL_ATTRIBUTE: trial.to_attribute()},
+        user_attrs={TRIAL_ATTRIBUTE: attribute_of(trial)},
         system_attrs={},
         intermediate_values={},
     )
@@ -62,7 +62,7 @@ def stored_frozen_trial(space: OptunaSpace, trial: StoredTrial, curve: Mapping[i
         datetime_complete=_local(trial.finished),
         params=space.encode(trial.setup, trial.params),
         distributions=space.distributions(trial.setup),
-        user_attrs={TRIAL_ATTRIBUTE: trial.as_new().to_attribute(), **reason},
+        user_attrs={TRIAL_ATTRIBUTE: attribute_of(trial), **reason},
         system_attrs={},
         intermediate_values=points,
     )

@@ -2,41 +2,50 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from kdsearch.spec import Params, Setup
+from kdsearch.spec import Params, Setup, StudySpec, TrainingSpec
 from kdsearch.storage.rows.distributions import Point
 from kdsearch.storage.rows.read import TrialState
 
-_TOLD = ("seed", "pack", "attempt", "retry_of", "draw")
+_ATTRIBUTE = ("seed", "pack", "attempt", "retry_of", "draw")
 
 
 @dataclass(frozen=True)
 class NewTrial:
-    """A trial that is to be made; without a seed it takes the one of its number.
+    """A trial that is to be made; without a seed it takes the one of its number. Made by `of`.
 
-    `attempt` counts from 1 those in a row that came no further. One that has no `draw` yet gets its pack's.
+    `spec` is how it is trained. `attempt` counts from 1 those in a row that came no further. One that has no
+    `draw` yet gets its pack's.
     """
 
     setup: Setup
     params: Params
+    spec: TrainingSpec
     seed: int | None = None
     pack: str | None = None
     attempt: int = 1
     retry_of: int | None = None
     draw: int | None = None
 
-    def to_attribute(self) -> dict[str, Any]:
-        """Return what Optuna's parameters don't tell of the trial, and a token of its own."""
-        return {**{name: getattr(self, name) for name in _TOLD}, "token": uuid.uuid4().hex}
+    @classmethod
+    def of(
+        cls, study: StudySpec, setup: Setup, params: Params, *, draw: int | None = None, **own: Any
+    ) -> "NewTrial":
+        """Return a trial of a study; its point is checked here.
+
+        Raises:
+            pydantic.ValidationError: The point is no training.
+        """
+        return cls(setup, params, study.resolve(setup, params, draw), draw=draw, **own)
 
     @classmethod
-    def from_attribute(cls, point: Point, attribute: Mapping[str, Any]) -> "NewTrial":
-        """Return the trial that `to_attribute` and Optuna's parameters tell of."""
-        told: dict[str, Any] = {name: attribute.get(name) for name in _TOLD}  # once there was no draw
-        return cls(setup=point[0], params=point[1], **told)
+    def from_attribute(cls, study: StudySpec, point: Point, attribute: Mapping[str, Any]) -> "NewTrial":
+        """Return the trial that `attribute_of` and Optuna's parameters describe."""
+        own: dict[str, Any] = {name: attribute.get(name) for name in _ATTRIBUTE}  # once there was no draw
+        return cls.of(study, *point, **own)
 
 
 @dataclass(frozen=True)
@@ -75,16 +84,19 @@ class StoredTrial:
             return None
         return Ending(self.state, self.reason, accuracy=self.val_accuracy, epoch=self.epochs)
 
-    def as_new(self) -> NewTrial:
-        """Return the trial as it was made."""
-        return NewTrial(self.setup, self.params, self.seed, self.pack, self.attempt, self.retry_of, self.draw)
-
-    def once_more(self, *, counts: bool, came_further: bool) -> NewTrial:
+    def once_more(self, study: StudySpec, *, counts: bool, came_further: bool) -> NewTrial:
         """Return the trial that runs this one again; it names the pack that was lost.
 
         Args:
+            study: The study's spec.
             counts: Whether the loss may be the trial's own doing, so that this was an attempt.
             came_further: Whether this one came further than those that it ran again; attempts count anew.
         """
         attempt = 1 if came_further else self.attempt + counts
-        return replace(self.as_new(), attempt=attempt, retry_of=self.number)
+        own = {"seed": self.seed, "pack": self.pack, "attempt": attempt, "retry_of": self.number}
+        return NewTrial.of(study, self.setup, self.params, draw=self.draw, **own)
+
+
+def attribute_of(trial: NewTrial | StoredTrial) -> dict[str, Any]:
+    """Return what Optuna's parameters don't tell of a trial, and a token of its own."""
+    return {**{name: getattr(trial, name) for name in _ATTRIBUTE}, "token": uuid.uuid4().hex}

@@ -40,7 +40,7 @@ def insert_trials(
             "number": number,
             "setup": setups[setup_key(trial.setup)],
             "params": trial.params,
-            "temperature": spec.resolve(trial.setup, trial.params).objective.temperature,
+            "temperature": trial.spec.objective.temperature,
             "seed": seed_of(spec, number, trial),
             "state": state,
             "retry_of": trial.retry_of,

@@ -7,7 +7,8 @@ import pytest
 
 from kdsearch.analysis import best
 from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE
-from kdsearch.analysis.questions.forecast import Forecast, forecast
+from kdsearch.analysis.questions.forecast import Forecast, forecast_of
+from kdsearch.analysis.response.fitted import fit_response
 from kdsearch.bench.search.baselines import proposer_of
 from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.spec import load_spec, setup_key, spec_document
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.simulated
 
 
 def decisions(study: SimulatedStudy, regret: float) -> dict[str, str]:
-    return forecast(study.spec, study.rows, regret=regret).decisions(study.spec.setups())
+    return forecast_of(fit_response(study.spec, study.rows), regret=regret).decisions(study.spec.setups())
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def followed() -> list[Forecast]:
     seen = []
     for n_trials in range(24, 161, 16):
         study.search(proposer, n_trials)
-        seen.append(forecast(study.spec, study.rows, regret=0.003))
+        seen.append(forecast_of(fit_response(study.spec, study.rows), regret=0.003))
     return seen
 
 
@@ -73,7 +74,7 @@ def test_few_trials_forecast_nothing() -> None:
     study = simulated_study("shared", 0)
     (first, *_) = study.spec.setups()
     study.run(first, {"objective.temperature": 4.0, "optimizer.lr": 0.1})
-    found = forecast(study.spec, study.rows)
+    found = forecast_of(fit_response(study.spec, study.rows))
     assert all(setup.more_trials is None and "too few" in (setup.reason or "") for setup in found.setups)
     assert not found.decided
     assert decisions(simulated_study("shared", 0), 0.01) == {}
@@ -83,12 +84,14 @@ def test_hours_are_those_of_the_slots_and_best_tells_the_same() -> None:
     study = simulated_study("shared", 0, levels=(2, 1, 1), n_trials=24)
     study.search(proposer_of("profile", study.spec), 24)
     rows = [replace(row, seconds=360.0) for row in study.rows]
-    one, four = (forecast(study.spec, rows, regret=1e-5, slots=slots) for slots in (1.0, 4.0))
+    one, four = (
+        forecast_of(fit_response(study.spec, rows), regret=1e-5, slots=slots) for slots in (1.0, 4.0)
+    )
     for alone, shared in zip(one.setups, four.setups, strict=True):
         assert alone.more_trials is not None
         assert alone.hours == pytest.approx(alone.more_trials[1] / 10)
         assert shared.hours == pytest.approx(alone.hours / 4)
-    known = forecast(study.spec, rows, slots=4.0)
+    known = forecast_of(fit_response(study.spec, rows), slots=4.0)
     answer = best(study.spec, rows, slots=4.0)
     assert (answer.target, answer.slots) == (known.target, 4.0)
     for found, told in zip(answer.setups, known.setups, strict=True):
@@ -106,16 +109,20 @@ def test_a_study_that_stops_at_a_regret_is_forecast_for_it() -> None:
     spec = load_spec(document)
     answer = best(spec, study.rows)
     assert answer.target == 1e-6
-    assert [a.forecast for a in answer.setups] == forecast(spec, study.rows, regret=1e-6).setups
+    assert [a.forecast for a in answer.setups] == forecast_of(
+        fit_response(spec, study.rows), regret=1e-6
+    ).setups
     assert not any(a.forecast is None or a.forecast.decided for a in answer.setups)
-    assert forecast(spec, study.rows) == forecast(spec, study.rows, regret=1e-6)
+    assert forecast_of(fit_response(spec, study.rows)) == forecast_of(
+        fit_response(spec, study.rows), regret=1e-6
+    )
 
 
 def test_a_learning_rate_at_the_edge_of_its_range_decides_nothing() -> None:
     study = simulated_study("shared", 1, n_trials=120)
     study.truths = {key: replace(truth, best_lr=1.3) for key, truth in study.truths.items()}
     study.search(proposer_of("profile", study.spec), 120)
-    found = forecast(study.spec, study.rows, regret=0.02).setups
+    found = forecast_of(fit_response(study.spec, study.rows), regret=0.02).setups
     blocked = [setup for setup in found if not setup.decided]
     assert len(blocked) > 6
     assert all("optimizer.lr" in (setup.reason or "") for setup in blocked)

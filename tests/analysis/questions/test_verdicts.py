@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from kdsearch.analysis.questions.quantities import effects_of
-from kdsearch.analysis.questions.verdicts import claims_digest, verdicts
+from kdsearch.analysis.questions.verdicts import claims_digest, verdicts_of
+from kdsearch.analysis.response.fitted import fit_response
 from kdsearch.analysis.response.profiles import TemperatureProfile
 from kdsearch.spec import TEMPERATURE, Claim, load_spec
 from kdsearch.storage import TrialRow
@@ -112,7 +113,7 @@ def test_what_is_claimed_is_confirmed_its_opposite_reversed_and_a_small_effect_n
         claim("accuracy", "none", at_least=0.03),
         claim("shared_temperature", at_least=0.005),
     ]
-    found = verdicts(spec, trials, claims=asked)
+    found = verdicts_of(fit_response(spec, trials), claims=asked)
     assert [one.verdict for one in found.verdicts] == [
         "confirmed",
         "reversed",
@@ -129,7 +130,7 @@ def test_what_is_claimed_is_confirmed_its_opposite_reversed_and_a_small_effect_n
 
 
 def test_the_studys_own_claims_were_written_before_it_ran(spec, trials) -> None:
-    found = verdicts(spec, trials)
+    found = verdicts_of(fit_response(spec, trials))
     assert (found.written, found.digest) == ("before any trial had finished", claims_digest(spec.claims))
     other = [spec.claims[0].model_copy(update={"at_least": 1.5})]
     assert claims_digest(other) != found.digest
@@ -137,10 +138,10 @@ def test_the_studys_own_claims_were_written_before_it_ran(spec, trials) -> None:
 
 def test_few_trials_resolve_nothing_and_say_what_would(spec, trials) -> None:
     few = [row for row in trials if row.number % 4 == 0]
-    found = verdicts(spec, few).verdicts[0]
+    found = verdicts_of(fit_response(spec, few)).verdicts[0]
     assert found.verdict == "not resolved"
     assert found.reasons
-    none = verdicts(spec, trials[:2]).verdicts[0]
+    none = verdicts_of(fit_response(spec, trials[:2])).verdicts[0]
     assert none.verdict == "not resolved"
     assert "too few trials" in none.reasons[0]
     assert none.effect is None
@@ -156,7 +157,7 @@ def test_an_effect_that_turns_around_at_a_common_rate_is_not_resolved(spec) -> N
             params = {TEMPERATURE: float(40**u), "optimizer.lr": float(10 ** (2 * v - 2))}
             accuracy = top - lost + rng.normal(0, 0.0005)
             rows.append(TrialRow(len(rows), "complete", None, setup, params, len(rows), 20, accuracy))
-    found = verdicts(spec, rows, claims=[claim("accuracy", at_least=0.002)]).verdicts[0]
+    found = verdicts_of(fit_response(spec, rows), claims=[claim("accuracy", at_least=0.002)]).verdicts[0]
     assert found.probability > 0.95
     assert found.effect_at_common < 0 < found.effect
     assert found.verdict == "not resolved"
@@ -180,7 +181,7 @@ def test_an_objective_without_temperature_has_a_rank_but_no_best_temperature() -
             params = {TEMPERATURE: float(40**u)}
             rows.append(TrialRow(len(rows), "complete", None, setup, params, len(rows), 20, accuracy))
     asked = [claim("accuracy", at_least=0.01, **levels), claim("best_temperature", at_least=2, **levels)]
-    rank, ratio = verdicts(spec, rows, claims=asked).verdicts
+    rank, ratio = verdicts_of(fit_response(spec, rows), claims=asked).verdicts
     assert (rank.verdict, rank.effect) == ("confirmed", pytest.approx(0.02, abs=0.004))
     assert (ratio.verdict, ratio.effect) == ("not resolved", None)
     assert "no effect with `objective.name: mse`" in ratio.reasons[0]

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from kdsearch.distill import Member, train_pack
+from kdsearch.distill import train_pack
 from kdsearch.distill.execution import Choice, ChoiceMemory
 from kdsearch.distill.objectives import objective, temperature_in
 from kdsearch.distill.training.loss import PackLoss
@@ -100,10 +100,13 @@ def test_students_of_a_pack_move_each_by_its_own_ratio(name):
 def test_a_pack_trains_as_each_student_does_with_a_term_that_moves_by_itself(way, tmp_path, monkeypatch):
     monkeypatch.setattr(ChoiceMemory, "get", lambda *_: Choice(way))
     ratios = {0: 9.0, 1: 1.0}
-    members = [Member(k, k, {"objective.temperature_ratio": ratio}) for k, ratio in ratios.items()]
+    members = [{"seed": k, "number": k, "objective.temperature_ratio": ratio} for k, ratio in ratios.items()]
     together = train_pack(SPEC, members, artifacts=tmp_path)
     own = SPEC.with_values({"objective.name": f"{__name__}:geometrically"})
-    alone = [train_pack(spec, [Member(k, k)], artifacts=tmp_path)[0] for k, spec in enumerate((own, SPEC))]
+    alone = [
+        train_pack(spec, [{"seed": k, "number": k}], artifacts=tmp_path)[0]
+        for k, spec in enumerate((own, SPEC))
+    ]
     for found, expected in zip(together, alone, strict=True):
         for metric in ("train_loss", "val_loss", "test_accuracy"):
             assert found.metrics[metric] == pytest.approx(expected.metrics[metric], rel=1e-4)

@@ -11,7 +11,7 @@ CHILD = """
 import json, resource, sys
 from pathlib import Path
 
-from kdsearch.distill import Member, train_pack
+from kdsearch.distill import train_pack
 from kdsearch.distill.training import train_pack as training
 from kdsearch.spec import TrainingSpec
 
@@ -39,7 +39,7 @@ def status(name):
 
 
 def train(spec, size):
-    return train_pack(spec, [Member(n, n, {}) for n in range(size)], artifacts=artifacts, way="looped")
+    return train_pack(spec, [{"seed": n} for n in range(size)], artifacts=artifacts, way="looped")
 
 
 train(spec.with_values({"student.arch": "mlp_8"}), 1)  # what is imported late is there now

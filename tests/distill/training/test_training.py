@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from kdsearch.distill import Member, train_pack
+from kdsearch.distill import train_pack, train_trials
 from kdsearch.distill.execution import Choice, ChoiceMemory, LoopedPack
 from kdsearch.distill.training import kept as residents
 from kdsearch.distill.training import pack as pack_training
@@ -16,6 +16,7 @@ from kdsearch.errors import RequestError, RunError, SpecError
 from kdsearch.spec import TrainingSpec
 from kdsearch.spec.catalogue import OBJECTIVES
 from kdsearch.spec.sections import Objective
+from kdsearch.trial import Trial
 
 SPEC = TrainingSpec.model_validate(
     {
@@ -26,12 +27,18 @@ SPEC = TrainingSpec.model_validate(
         "training": {"epochs": 4, "batch_size": 32},
     }
 )
+
+
+def member(number, seed, values):
+    return {"number": number, "seed": seed, **values}
+
+
 MEMBERS = [
-    Member(7, 0, {"objective.temperature": 1.0}),
-    Member(3, 1, {"objective.temperature": 4.0, "optimizer.lr": 0.05}),
-    Member(5, 2, {"objective.temperature": 20.0, "objective.alpha": 0.5}),
+    member(7, 0, {"objective.temperature": 1.0}),
+    member(3, 1, {"objective.temperature": 4.0, "optimizer.lr": 0.05}),
+    member(5, 2, {"objective.temperature": 20.0, "objective.alpha": 0.5}),
 ]
-BROKEN = Member(9, 3, {"optimizer.lr": 1e30, "optimizer.momentum": 0.0})
+BROKEN = member(9, 3, {"optimizer.lr": 1e30, "optimizer.momentum": 0.0})
 
 
 @pytest.fixture(scope="session")
@@ -95,17 +102,19 @@ def test_a_student_learns_the_same_alone_and_in_a_pack(artifacts, way):
     assert_same(together[:3], alone, 0.0 if way == "looped" else 1e-5)
 
 
-def test_members_may_be_plain_mappings(artifacts):
-    mappings = [{"number": m.number, "seed": m.seed, **m.params} for m in MEMBERS[:2]]
-    found = train_pack(SPEC, mappings, artifacts=artifacts)
+def test_trials_are_trained_as_the_members_of_the_same_values(artifacts):
+    points = [{k: v for k, v in own.items() if k not in ("number", "seed")} for own in MEMBERS[:2]]
+    resolved = [SPEC.with_values(point) for point in points]
+    trials = [Trial(7, 0, {}, points[0], resolved[0]), Trial(3, 1, {}, points[1], resolved[1])]
+    found = train_trials(trials, artifacts=artifacts)
     assert_same(found, train_pack(SPEC, MEMBERS[:2], artifacts=artifacts))
 
 
 def test_members_that_differ_in_shape_are_trained_group_after_group(artifacts):
     members = [
-        Member(0, 0, {"training.batch_size": 16}),
-        Member(1, 0, {"training.epochs": 2}),
-        Member(2, 0, {"training.batch_size": 16, "objective.temperature": 9.0}),
+        member(0, 0, {"training.batch_size": 16}),
+        member(1, 0, {"training.epochs": 2}),
+        member(2, 0, {"training.batch_size": 16, "objective.temperature": 9.0}),
     ]
     reports = Reports()
     results = train_pack(SPEC, members, artifacts=artifacts, report=reports)
@@ -153,7 +162,7 @@ def test_without_distillation_there_is_no_teacher(tmp_path):
 
 
 def test_a_member_without_distillation_has_the_same_result_beside_others(artifacts):
-    undistilled = Member(1, 4, {"objective.alpha": 0.0})
+    undistilled = member(1, 4, {"objective.alpha": 0.0})
     alone = train_pack(SPEC, [undistilled], artifacts=artifacts, way="looped")
     beside = train_pack(SPEC, [undistilled, MEMBERS[0]], artifacts=artifacts, way="looped")
     assert_same(beside[:1], alone, 1e-6)
@@ -171,13 +180,13 @@ RESUMED = {
 @pytest.mark.parametrize("changes", RESUMED.values(), ids=RESUMED)
 def test_a_resumed_curve_is_the_same_curve(artifacts, tmp_path, way, changes):
     spec = SPEC.with_values(changes)
-    members = [Member(m.number, m.seed, {"objective.temperature": 3.0}) for m in MEMBERS]
+    members = [member(m["number"], m["seed"], {"objective.temperature": 3.0}) for m in MEMBERS]
     whole = train_pack(spec, members, artifacts=artifacts, report=Reports(stop={1: [3]}))
     interrupted, resumed = Reports(stop={1: [3]}, fail_at=3), Reports()
     folder = tmp_path / "checkpoint"
     with pytest.raises(KeyboardInterrupt):
         train_pack(spec, members, artifacts=artifacts, report=interrupted, checkpoint=folder)
-    again = [replace(member, number=member.number + 10) for member in members]
+    again = [{**own, "number": own["number"] + 10} for own in members]
     found = train_pack(spec, again, artifacts=artifacts, report=resumed, checkpoint=folder)
     rest = [(epoch, [15, 17]) for epoch in range(2, spec.training.epochs + 1)]
     assert resumed.told == [(1, [13, 15, 17]), *rest]
@@ -186,7 +195,7 @@ def test_a_resumed_curve_is_the_same_curve(artifacts, tmp_path, way, changes):
 
 
 def test_a_resumed_call_does_not_train_ended_groups_again(artifacts, tmp_path):
-    members = [Member(0, 0, {"training.epochs": 2}), Member(1, 1, {})]
+    members = [member(0, 0, {"training.epochs": 2}), member(1, 1, {})]
     reports = Reports(fail_at=3)
     with pytest.raises(KeyboardInterrupt):
         train_pack(SPEC, members, artifacts=artifacts, report=reports, checkpoint=tmp_path)
@@ -333,7 +342,9 @@ def test_every_objective_trains_with_mixed_images(artifacts, name):
 
 def test_rules_train_the_same_students_alone_and_together(artifacts, way):
     spec = SPEC.with_values({"objective.name": "entropy_rule", "training.epochs": 2})
-    members = [Member(k, k, {"objective.options.target": target}) for k, target in enumerate((0.3, 0.7))]
+    members = [
+        {"seed": k, "number": k, "objective.options.target": target} for k, target in enumerate((0.3, 0.7))
+    ]
     together = train_pack(spec, members, artifacts=artifacts)
     for member, found in zip(members, together, strict=True):
         assert_same([found], train_pack(spec, [member], artifacts=artifacts), 1e-5)
@@ -365,7 +376,7 @@ def test_options_that_do_not_belong_to_the_objective_are_named(options, message)
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
 def test_every_optimizer_trains_with_clipped_gradients(artifacts, name):
     spec = SPEC.with_values({"optimizer.name": name, "optimizer.lr": 0.01, "training.clip_norm": 1.0})
-    results = train_pack(spec, [MEMBERS[0], Member(8, 0, {"training.clip_norm": 1e-9})], artifacts=artifacts)
+    results = train_pack(spec, [MEMBERS[0], member(8, 0, {"training.clip_norm": 1e-9})], artifacts=artifacts)
     assert results[0].metrics["train_loss"] != results[1].metrics["train_loss"]
 
 
@@ -390,7 +401,7 @@ def test_a_measured_choice_is_remembered(tmp_path, monkeypatch):
     ("members", "error", "message"),
     [
         ([], RequestError, "`members` must not be empty"),
-        ([Member(1, 0, {}), Member(1, 1, {})], RequestError, "`members` must have distinct numbers"),
+        ([member(1, 0, {}), member(1, 1, {})], RequestError, "`members` must have distinct numbers"),
         ([{"optimizer.lr": -1.0}], SpecError, r"`optimizer\.lr` must be greater than 0"),
         ([{"optimizer.learning_rate": 1.0}], SpecError, r"`optimizer\.learning_rate` is not a known key"),
     ],
