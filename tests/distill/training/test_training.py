@@ -29,16 +29,16 @@ SPEC = TrainingSpec.model_validate(
 )
 
 
-def member(number, seed, values):
+def a_member(number, seed, values):
     return {"number": number, "seed": seed, **values}
 
 
 MEMBERS = [
-    member(7, 0, {"objective.temperature": 1.0}),
-    member(3, 1, {"objective.temperature": 4.0, "optimizer.lr": 0.05}),
-    member(5, 2, {"objective.temperature": 20.0, "objective.alpha": 0.5}),
+    a_member(7, 0, {"objective.temperature": 1.0}),
+    a_member(3, 1, {"objective.temperature": 4.0, "optimizer.lr": 0.05}),
+    a_member(5, 2, {"objective.temperature": 20.0, "objective.alpha": 0.5}),
 ]
-BROKEN = member(9, 3, {"optimizer.lr": 1e30, "optimizer.momentum": 0.0})
+BROKEN = a_member(9, 3, {"optimizer.lr": 1e30, "optimizer.momentum": 0.0})
 
 
 @pytest.fixture(scope="session")
@@ -112,9 +112,9 @@ def test_trials_are_trained_as_the_members_of_the_same_values(artifacts):
 
 def test_members_that_differ_in_shape_are_trained_group_after_group(artifacts):
     members = [
-        member(0, 0, {"training.batch_size": 16}),
-        member(1, 0, {"training.epochs": 2}),
-        member(2, 0, {"training.batch_size": 16, "objective.temperature": 9.0}),
+        a_member(0, 0, {"training.batch_size": 16}),
+        a_member(1, 0, {"training.epochs": 2}),
+        a_member(2, 0, {"training.batch_size": 16, "objective.temperature": 9.0}),
     ]
     reports = Reports()
     results = train_pack(SPEC, members, artifacts=artifacts, report=reports)
@@ -162,7 +162,7 @@ def test_without_distillation_there_is_no_teacher(tmp_path):
 
 
 def test_a_member_without_distillation_has_the_same_result_beside_others(artifacts):
-    undistilled = member(1, 4, {"objective.alpha": 0.0})
+    undistilled = a_member(1, 4, {"objective.alpha": 0.0})
     alone = train_pack(SPEC, [undistilled], artifacts=artifacts, way="looped")
     beside = train_pack(SPEC, [undistilled, MEMBERS[0]], artifacts=artifacts, way="looped")
     assert_same(beside[:1], alone, 1e-6)
@@ -180,7 +180,7 @@ RESUMED = {
 @pytest.mark.parametrize("changes", RESUMED.values(), ids=RESUMED)
 def test_a_resumed_curve_is_the_same_curve(artifacts, tmp_path, way, changes):
     spec = SPEC.with_values(changes)
-    members = [member(m["number"], m["seed"], {"objective.temperature": 3.0}) for m in MEMBERS]
+    members = [a_member(m["number"], m["seed"], {"objective.temperature": 3.0}) for m in MEMBERS]
     whole = train_pack(spec, members, artifacts=artifacts, report=Reports(stop={1: [3]}))
     interrupted, resumed = Reports(stop={1: [3]}, fail_at=3), Reports()
     folder = tmp_path / "checkpoint"
@@ -195,7 +195,7 @@ def test_a_resumed_curve_is_the_same_curve(artifacts, tmp_path, way, changes):
 
 
 def test_a_resumed_call_does_not_train_ended_groups_again(artifacts, tmp_path):
-    members = [member(0, 0, {"training.epochs": 2}), member(1, 1, {})]
+    members = [a_member(0, 0, {"training.epochs": 2}), a_member(1, 1, {})]
     reports = Reports(fail_at=3)
     with pytest.raises(KeyboardInterrupt):
         train_pack(SPEC, members, artifacts=artifacts, report=reports, checkpoint=tmp_path)
@@ -376,7 +376,9 @@ def test_options_that_do_not_belong_to_the_objective_are_named(options, message)
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
 def test_every_optimizer_trains_with_clipped_gradients(artifacts, name):
     spec = SPEC.with_values({"optimizer.name": name, "optimizer.lr": 0.01, "training.clip_norm": 1.0})
-    results = train_pack(spec, [MEMBERS[0], member(8, 0, {"training.clip_norm": 1e-9})], artifacts=artifacts)
+    results = train_pack(
+        spec, [MEMBERS[0], a_member(8, 0, {"training.clip_norm": 1e-9})], artifacts=artifacts
+    )
     assert results[0].metrics["train_loss"] != results[1].metrics["train_loss"]
 
 
@@ -401,7 +403,7 @@ def test_a_measured_choice_is_remembered(tmp_path, monkeypatch):
     ("members", "error", "message"),
     [
         ([], RequestError, "`members` must not be empty"),
-        ([member(1, 0, {}), member(1, 1, {})], RequestError, "`members` must have distinct numbers"),
+        ([a_member(1, 0, {}), a_member(1, 1, {})], RequestError, "`members` must have distinct numbers"),
         ([{"optimizer.lr": -1.0}], SpecError, r"`optimizer\.lr` must be greater than 0"),
         ([{"optimizer.learning_rate": 1.0}], SpecError, r"`optimizer\.learning_rate` is not a known key"),
     ],
