@@ -307,6 +307,7 @@ class _Judge:
             warnings += [_flat_note(self._tolerance)] if known["flat"] else []
             warnings += [note] if (note := self._moving_note(answered[0], details[0].params)) else []
             warnings += [note] if (note := _borrowed(known["alone"], known["interval"])) else []
+            warnings += [_APART] if answered[0] in self._response.apart else []
             at_edge = list(edges(self._response, answered[0], int(details[0].nodes[0])))
             warnings += map(str, at_edge)
             known["forecast"] = self._forecast(answered[0], profile, at_edge)
@@ -407,6 +408,12 @@ def _flat_note(tolerance: float) -> str:
         "Temperature hardly matters here: with a probability of two thirds at least, none in the range costs "
         f"more than {200 * tolerance:g} points."
     )
+
+
+_APART = (
+    "Its trials contradict the other setups, by whom a quarter or more of them would be accidents: it is "
+    "answered by its own trials alone."
+)
 
 
 def _borrowed(alone: AloneAnswer | None, interval: Interval) -> str | None:

@@ -11,7 +11,7 @@ from kdsearch.analysis.labels import varied_factors
 from kdsearch.analysis.response.axes import FloatArray, IntArray
 from kdsearch.analysis.response.candidates import even_points
 from kdsearch.analysis.response.earlier import EarlierStudy
-from kdsearch.analysis.response.fitted import Response, drawn_at, fit_response
+from kdsearch.analysis.response.fitted import Response, fit_response
 from kdsearch.analysis.response.profiles import Interval
 from kdsearch.analysis.response.selection import select_setups
 from kdsearch.analysis.shown import Shown
@@ -161,7 +161,7 @@ def _conditional_means(
 
 
 def _values(response: Response, setup: int, nodes: IntArray) -> FloatArray:
-    return drawn_at(response.surfaces[:_N_SURFACES], setup, nodes)
+    return response.drawn(setup, nodes, _N_SURFACES)
 
 
 def _spread(nodes: IntArray, count: int) -> IntArray:

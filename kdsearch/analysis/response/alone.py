@@ -29,12 +29,25 @@ def fit_alone(shared: Fit, observations: Observations, setup: int) -> Fit | None
         observations: Those of all setups.
         setup: The setup.
     """
-    own = observations.take(np.flatnonzero(observations.setup == setup))
+    kernel, own = _only(shared, observations, setup)
     if np.isfinite(own.points).sum() < ENOUGH_ALONE:
         return None
-    kernel = Kernel(shared.kernel.axes, np.zeros((1, 1, 0)))
-    own = replace(own, setup=np.zeros_like(own.setup))
     return fit(kernel, own, start=_start(kernel, shared, setup), n_cells=_FIT_CELLS)
+
+
+def fit_apart(shared: Fit, observations: Observations, setup: int) -> Fit:
+    """Return the model of a setup that the others contradict: of its own trials, however few they are.
+
+    What the others told the hyper-parameters is no start for it: they may be steep where it is flat.
+    """
+    kernel, own = _only(shared, observations, setup)
+    return fit(kernel, own, n_cells=_FIT_CELLS)
+
+
+def _only(shared: Fit, observations: Observations, setup: int) -> tuple[Kernel, Observations]:
+    own = observations.take(np.flatnonzero(observations.setup == setup))
+    kernel = Kernel(shared.kernel.axes, np.zeros((1, 1, 0)))
+    return kernel, replace(own, setup=np.zeros_like(own.setup))
 
 
 def _start(kernel: Kernel, shared: Fit, setup: int) -> FloatArray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kdsearch.analysis.response.alone import fit_alone
+from kdsearch.analysis.response.alone import fit_alone, fit_apart
 from kdsearch.analysis.response.axes import FloatArray, IntArray
 from kdsearch.analysis.response.candidates import candidates, nearest_places, product_nodes
 from kdsearch.analysis.response.earlier import EarlierStudy, joined, observe_earlier
@@ -90,10 +90,19 @@ class Observed:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """What is believed of a setup by its own trials alone; in it the setup is number 0."""
+
+    evidence: Evidence
+    surfaces: list[Surfaces]
+
+
+@dataclass(frozen=True)
 class Response:
     """What a study's trials say about accuracy, for every setup; `draws` is empty without trials.
 
     `observed` is what it was fitted on, `found` the model of it, `surfaces` are draws of what that believes.
+    `apart` has the setups that this model contradicts: they are answered by their own trials alone.
     """
 
     spec: StudySpec
@@ -104,6 +113,7 @@ class Response:
     draws: list[SetupDraws]
     luck: SplitLuck
     observed: "Observed"
+    apart: Mapping[int, Apart] = field(default_factory=dict)
     _alone: dict[int, TemperatureProfile | None] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -121,7 +131,11 @@ class Response:
         """The expected share of temperature's effect that each two setups have in common [S, S]."""
         if self.found is None:
             return np.eye(len(self.space.setups))
-        return np.asarray(self.found.kernel.tables(self.found.theta).sharing[0].matrix)
+        shared = np.array(self.found.kernel.tables(self.found.theta).sharing[0].matrix)
+        for setup in self.apart:
+            shared[setup], shared[:, setup] = 0.0, 0.0
+            shared[setup, setup] = 1.0
+        return shared
 
     @cached_property
     def a_pack_earlier(self) -> "Response":
@@ -132,8 +146,18 @@ class Response:
 
     def at(self, setup: int, nodes: IntArray) -> FloatArray:
         """Return draws of the accuracy [Q, N], as fractions, at nodes [N, P] of one setup."""
+        return self._to_accuracy(self.drawn(setup, nodes), setup)
+
+    def drawn(self, setup: int, nodes: IntArray, n_surfaces: int | None = None) -> FloatArray:
+        """Return draws [Q, N], in the model's points, at nodes [N, P] of one setup; of the first surfaces."""
+        if (own := self.apart.get(setup)) is not None:
+            return drawn_at(own.surfaces[:n_surfaces], 0, nodes)
+        return drawn_at(self.surfaces[:n_surfaces], setup, nodes)
+
+    def _to_accuracy(self, y: FloatArray, setup: int) -> FloatArray:
         assert self.evidence is not None  # noqa: S101 - only setups with an answer are asked
-        return self.evidence.to_accuracy(drawn_at(self.surfaces, setup, nodes), setup)
+        own = self.apart.get(setup)
+        return self.evidence.to_accuracy(y, setup) if own is None else own.evidence.to_accuracy(y, 0)
 
     @property
     def tunes_others(self) -> bool:
@@ -142,13 +166,12 @@ class Response:
 
     def profile(self, members: Sequence[int]) -> TemperatureProfile:
         """Return the profile of one setup, or the mean over several at the temperatures that all allow."""
-        assert self.evidence is not None  # noqa: S101 - only setups with an answer are asked
         nodes = self.shared_temperatures(members)
         own = ((s, self.draws[s]) for s in members)
         return self._mean_profile(
             nodes,
             [
-                self.evidence.to_accuracy(draws.profile[:, np.isin(draws.temperature_nodes, nodes)], s)
+                self._to_accuracy(draws.profile[:, np.isin(draws.temperature_nodes, nodes)], s)
                 for s, draws in own
             ],
         )
@@ -156,14 +179,14 @@ class Response:
     def profile_alone(self, setup: int) -> TemperatureProfile | None:
         """Return the profile that a setup's own trials tell without the others.
 
-        None where the study has no other, or the setup too few trials.
+        None where the study has no other, the setup too few trials, or its answer is of them alone already.
         """
         if setup not in self._alone:
             self._alone[setup] = self._fit_alone(setup)
         return self._alone[setup]
 
     def _fit_alone(self, setup: int) -> TemperatureProfile | None:
-        if self.found is None or len(self.found.evidence.tops) == 1:
+        if self.found is None or len(self.found.evidence.tops) == 1 or setup in self.apart:
             return None
         rng = np.random.default_rng([self.observed.seed, setup])
         alone = fit_alone(self.found, self.observed.own, setup)
@@ -202,7 +225,7 @@ class Response:
         """Return the nodes of the other parameters [Q, P - 1] that each draw likes best at a temperature."""
         others = self.draws[setup].candidates
         nodes = product_nodes(np.array([temperature_node]), others)
-        return np.asarray(others[drawn_at(self.surfaces, setup, nodes).argmax(axis=1)])
+        return np.asarray(others[self.drawn(setup, nodes).argmax(axis=1)])
 
     def silence(self, setup: int) -> str | None:
         """Return why a setup can't be answered, or None where it can."""
@@ -341,12 +364,31 @@ def _respond(
     positions, n_draws = space.axes[0].positions, n_thetas * _DRAWS_EACH
     luck = draw_split_luck(positions, accuracies, n_draws, rng, n_splits=n_splits)
     mean = mean_surface(found.process())
+    apart = {s: _apart(found, observed, s, n_thetas) for s in found.contradicted if _has_own(observed, s)}
     draws = []
     for s in range(len(space.setups)):
         nodes = np.flatnonzero(space.allowed(s, 0))
         others = candidates(space, s, mean, found.evidence, rng)
-        draws.append(_draws_of(s, nodes, others, surfaces).moved(luck.at(s, nodes)))
-    return Response(spec, space, observed.tallies, found, surfaces, draws, luck, observed)
+        own = _draws_of(0, nodes, others, apart[s].surfaces) if s in apart else None
+        own = _draws_of(s, nodes, others, surfaces) if own is None else own
+        draws.append(own.moved(luck.at(s, nodes)))
+    return Response(spec, space, observed.tallies, found, surfaces, draws, luck, observed, apart)
+
+
+def _has_own(observed: Observed, setup: int) -> bool:
+    """Return whether a setup is the study's own, beside others, and has enough trials for an answer."""
+    own = np.unique(observed.own.setup)
+    return (
+        setup < len(observed.tallies)
+        and observed.tallies[setup].complete.n_places >= ENOUGH_POINTS
+        and (len(own) > 1 or len(observed.earlier) > 0)
+    )
+
+
+def _apart(found: Fit, observed: Observed, setup: int, n_thetas: int) -> Apart:
+    alone = fit_apart(found, observed.own, setup)
+    rng = np.random.default_rng([observed.seed, setup])
+    return Apart(alone.evidence, draw_all(alone, n_thetas, rng))
 
 
 def draw_all(found: Fit, n_thetas: int, rng: np.random.Generator) -> list[Surfaces]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from kdsearch.analysis.response.axes import FloatArray, IntArray
+from kdsearch.analysis.response.axes import BoolArray, FloatArray, IntArray
 from kdsearch.analysis.response.kernels import Kernel
 from kdsearch.analysis.response.observations import (
     Evidence,
@@ -19,6 +19,8 @@ from kdsearch.analysis.response.process import Posterior, Process
 
 _OUTLIER_VARIANCE = 1e4
 _OUTLIER_SDS = 3.0
+_RARE = 0.25
+"""Accidents are rare: no such share of a setup's trials are accidents."""
 _TAIL = 4.0
 _SAME_DOUBT = 0.2
 _SD_OF_MEDIAN_DEVIATION = 1.4826
@@ -36,12 +38,16 @@ _CLOSE = 1e-6
 
 @dataclass(frozen=True)
 class Fit:
-    """Hyper-parameters, the sample of the evidence that they were fitted on, and all the evidence, pooled."""
+    """Hyper-parameters, the sample of the evidence that they were fitted on, and all the evidence, pooled.
+
+    `contradicted` are the setups of whose own trials the model of all setups takes too many for accidents.
+    """
 
     kernel: Kernel
     theta: FloatArray
     sample: Evidence
     evidence: Evidence
+    contradicted: tuple[int, ...] = ()
 
     def process(self, theta: FloatArray | None = None) -> Process:
         """Return the process given all the evidence."""
@@ -81,7 +87,13 @@ def fit(
     if len(rest):
         variance[rest] = _doubted_unseen(kernel, theta, sample, everything.take(rest))
     evidence = pool_to_fit(kernel, everything.with_variance(variance), _SOLVE_CELLS)
-    return Fit(kernel, theta, _pool_replicates(sample), evidence)
+    contradicted = _contradicted(everything.setup, variance >= _OUTLIER_VARIANCE)
+    return Fit(kernel, theta, _pool_replicates(sample), evidence, contradicted)
+
+
+def _contradicted(setup: IntArray, is_accident: BoolArray) -> tuple[int, ...]:
+    share = np.bincount(setup, is_accident) / np.maximum(np.bincount(setup), 1)
+    return tuple(np.flatnonzero(share >= _RARE).tolist())
 
 
 def _sample(observations: Observations, n_setups: int, n_cells: int) -> IntArray:

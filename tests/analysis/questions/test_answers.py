@@ -342,3 +342,44 @@ def test_an_answer_says_what_its_temperature_stands_for_where_it_moves() -> None
         "T moves within each training, from 2 T to 0.5 T",
         "T moves within each training, from 0.5 T to 2 T",
     ]
+
+
+def test_a_steep_setup_that_flat_ones_contradict_is_answered_by_its_own_trials() -> None:
+    tables = ["one", "two", "three", "steep"]
+    spec = load_spec(
+        {
+            "name": "beside",
+            "trainer": "kdsearch.runs:none",
+            "setup": {"options.table": tables},
+            "tune": {TEMPERATURE: {"low": 1, "high": 16, "log": True}},
+        }
+    )
+    rng = np.random.default_rng(0)
+    measured = [
+        (table, float(T), 0.9 + rng.normal(0, 0.003)) for table in tables[:3] for T in np.geomspace(1, 16, 9)
+    ]
+    measured += [("steep", T, a) for T, a in ((1.0, 0.9029), (2.0, 0.9062), (4.0, 0.8848), (8.0, 0.7462))]
+    rows = [
+        TrialRow(n, "complete", None, {"options.table": table}, {TEMPERATURE: T}, n, 20, a)
+        for n, (table, T, a) in enumerate(measured)
+    ]
+    *flat, steep = best(spec, rows).setups
+    assert 1 <= steep.temperature <= 2.9
+    assert steep.interval[1] < 4
+    assert steep.regret_of["4"] > 0.01
+    assert any("contradict the other setups" in warning for warning in steep.warnings)
+    assert not steep.forecast.decided
+    curve = response_curves(spec, rows)[-1]
+    at_8 = int(np.abs(np.log(np.array(curve.temperatures) / 8)).argmin())
+    assert curve.mean[at_8] == pytest.approx(0.7462, abs=0.03)
+    for answer in flat:
+        assert answer.regret_of["4"] == pytest.approx(0, abs=0.004)
+        assert not any("contradict" in warning for warning in answer.warnings)
+
+
+def test_one_accident_among_many_trials_contradicts_nothing() -> None:
+    study = searched("shared", 0, 48)
+    key = study.rows[-1].setup
+    broken = [n for n, row in enumerate(study.rows) if row.setup == key][-1]
+    rows = [replace(row, val_accuracy=0.3) if n == broken else row for n, row in enumerate(study.rows)]
+    assert not any("contradict" in w for answer in best(study.spec, rows).setups for w in answer.warnings)
