@@ -11,7 +11,7 @@ from kdsearch.analysis.questions.forecast import Forecast
 from kdsearch.analysis.questions.recommendation import Recommendation, recommend_from
 from kdsearch.analysis.questions.verdicts import VerdictAnswer
 from kdsearch.analysis.report.flat_rows import trial_row
-from kdsearch.analysis.response.earlier import load_earlier
+from kdsearch.analysis.response.warm_start import load_earlier
 from kdsearch.analysis.shown import frame_of
 from kdsearch.analysis.stored_study import StoredStudy
 from kdsearch.intervals import LEVEL, TOLERANCE

@@ -18,7 +18,7 @@ import numpy as np
 import scipy
 from pydantic import TypeAdapter
 
-from kdsearch.analysis.response.earlier import EarlierStudy
+from kdsearch.analysis.response.warm_start import EarlierStudy
 from kdsearch.artifacts.store import FolderStore, cache_folder
 from kdsearch.spec import StudySpec
 from kdsearch.storage import TrialColumns, columns_of

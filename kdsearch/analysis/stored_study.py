@@ -10,8 +10,8 @@ from kdsearch.analysis.questions.comparison import Comparison, compare_of
 from kdsearch.analysis.questions.forecast import Forecast, forecast_of, target_of
 from kdsearch.analysis.questions.importance import Importance, importance_of
 from kdsearch.analysis.questions.verdicts import VerdictAnswer, verdicts_of
-from kdsearch.analysis.response.earlier import EarlierStudy, load_prior
 from kdsearch.analysis.response.fitted import Response, ResponseCurve, curves_of, fit_response
+from kdsearch.analysis.response.warm_start import EarlierStudy, load_prior
 from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.spec import Claim, StudySpec
 from kdsearch.storage import (

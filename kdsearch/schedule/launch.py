@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-from kdsearch.analysis.response.earlier import EarlierStudy, load_warm_start
+from kdsearch.analysis.response.warm_start import EarlierStudy, load_warm_start
 from kdsearch.artifacts.store import Place
 from kdsearch.errors import KDSearchError, LiveDriverError, RunError
 from kdsearch.schedule.cluster.authentication import agree_on_token
@@ -203,7 +203,7 @@ def _tune(run: "StudyRun", lease: Lease, spec: StudySpec, artifacts: Place, clus
         silent_progress,
         use_ready_workers,
     )
-    from kdsearch.schedule.lost_packs import LostPackScheduler
+    from kdsearch.schedule.loss_reasons import LostPackScheduler
     from kdsearch.schedule.searcher import BeginCallback, LeaseStopper, PackSearcher
     from kdsearch.schedule.workers.trainable import run_pack
 

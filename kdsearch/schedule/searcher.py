@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
 
-from kdsearch.schedule.lost_packs import KILLED
+from kdsearch.schedule.loss_reasons import KILLED
 from kdsearch.schedule.workers.trainable import WARNINGS
 from kdsearch.schedule.workers.warnings import WarningTeller
 from kdsearch.search import Pack

@@ -13,7 +13,7 @@ from kdsearch.artifacts.store import Place, store_at
 from kdsearch.distill.teachers.recipes import recipe_of
 from kdsearch.distill.teachers.records import TeacherRecord, find_record, teacher_entry
 from kdsearch.errors import KDSearchError, RunError
-from kdsearch.schedule.lost_packs import reason_of
+from kdsearch.schedule.loss_reasons import reason_of
 from kdsearch.schedule.workers.folders import enter_launch_folder
 from kdsearch.schedule.workers.warnings import WarningTeller, held_warnings
 from kdsearch.spec import StudySpec, TrainingSpec

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from kdsearch.analysis.questions.forecast import forecast_of
 from kdsearch.analysis.questions.widening import find_widenings
-from kdsearch.analysis.response.earlier import EarlierStudy
 from kdsearch.analysis.response.fitted import fit_response
 from kdsearch.analysis.response.observations import asked_epochs
+from kdsearch.analysis.response.warm_start import EarlierStudy
 from kdsearch.search.balance import trials_of
 from kdsearch.search.pack import Pack
 from kdsearch.search.proposers import build_proposer

@@ -8,12 +8,12 @@ import numpy as np
 from kdsearch.analysis.questions.forecast import target_of
 from kdsearch.analysis.questions.replication import find_gaps, usual_index
 from kdsearch.analysis.response.axes import FloatArray
-from kdsearch.analysis.response.earlier import EarlierStudy, joined, observe_earlier
 from kdsearch.analysis.response.fitting import Fit, fit, hyperparameter_draws
 from kdsearch.analysis.response.kernels import Kernel
 from kdsearch.analysis.response.observations import POINTS, Observations, observe
 from kdsearch.analysis.response.space import ResponseSpace, Site
 from kdsearch.analysis.response.surfaces import Surfaces, draw_surfaces
+from kdsearch.analysis.response.warm_start import EarlierStudy, joined, observe_earlier
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.search.balance import count_by_setup, covering_order, in_doubt_first, trials_of
 from kdsearch.search.beliefs import SetupBelief, believe

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kdsearch.analysis.response.earlier import EarlierStudy
+from kdsearch.analysis.response.warm_start import EarlierStudy
 from kdsearch.search.designs import DESIGNS, DesignProposer, build_design
 from kdsearch.search.proposer import Proposer
 from kdsearch.spec import StudySpec

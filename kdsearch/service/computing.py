@@ -11,7 +11,7 @@ from kdsearch.analysis.report.contents import figure_sections, load_findings, re
 from kdsearch.analysis.report.pages import page_templates
 from kdsearch.analysis.report.tables import answer_lines, answer_table, forecast_table
 from kdsearch.analysis.report.verdict_tables import verdict_table
-from kdsearch.analysis.response.earlier import load_earlier
+from kdsearch.analysis.response.warm_start import load_earlier
 from kdsearch.analysis.stored_study import StoredStudy
 from kdsearch.service.dashboard_notes import study_note
 from kdsearch.storage import (

@@ -8,8 +8,8 @@ import pytest
 from kdsearch.analysis import kept
 from kdsearch.analysis.kept import KeptAnswers
 from kdsearch.analysis.questions.best import best
-from kdsearch.analysis.response.earlier import EarlierStudy
 from kdsearch.analysis.response.fitted import Response
+from kdsearch.analysis.response.warm_start import EarlierStudy
 from kdsearch.analysis.stored_study import StoredStudy
 from kdsearch.artifacts.digests import sealed
 from kdsearch.spec import TEMPERATURE, load_spec

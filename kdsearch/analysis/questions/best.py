@@ -21,12 +21,12 @@ from kdsearch.analysis.questions.forecast import (
 from kdsearch.analysis.questions.outcomes import TemperatureBand, outcomes_of, temperature_span
 from kdsearch.analysis.questions.replication import USUAL_TEMPERATURE
 from kdsearch.analysis.response.axes import FloatArray, IntArray
-from kdsearch.analysis.response.earlier import EarlierStudy
 from kdsearch.analysis.response.fitted import Response, fit_response
 from kdsearch.analysis.response.observations import Tally
 from kdsearch.analysis.response.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response.selection import group_setups, select_setups
 from kdsearch.analysis.response.space import level_of
+from kdsearch.analysis.response.warm_start import EarlierStudy
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.intervals import LEVEL, TOLERANCE

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from kdsearch.analysis.response.axes import FloatArray
-from kdsearch.analysis.response.earlier import EarlierStudy
 from kdsearch.analysis.response.fitted import Response, fit_response
 from kdsearch.analysis.response.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response.selection import check_factor, group_setups, select_setups
+from kdsearch.analysis.response.warm_start import EarlierStudy
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.intervals import LEVEL

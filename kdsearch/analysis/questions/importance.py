@@ -10,10 +10,10 @@ import numpy as np
 from kdsearch.analysis.labels import varied_factors
 from kdsearch.analysis.response.axes import FloatArray, IntArray
 from kdsearch.analysis.response.candidates import even_points
-from kdsearch.analysis.response.earlier import EarlierStudy
 from kdsearch.analysis.response.fitted import Response, fit_response
 from kdsearch.analysis.response.profiles import Interval
 from kdsearch.analysis.response.selection import select_setups
+from kdsearch.analysis.response.warm_start import EarlierStudy
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.intervals import LEVEL

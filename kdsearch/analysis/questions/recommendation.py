@@ -8,11 +8,11 @@ import numpy as np
 
 from kdsearch.analysis.questions.best import lost_by_defaults
 from kdsearch.analysis.response.axes import FloatArray
-from kdsearch.analysis.response.earlier import EarlierStudy
 from kdsearch.analysis.response.fitted import ENOUGH_POINTS, Response, fit_response
 from kdsearch.analysis.response.observations import POINTS, without_floor
 from kdsearch.analysis.response.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response.space import level_of
+from kdsearch.analysis.response.warm_start import EarlierStudy
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.errors import RequestError

@@ -11,7 +11,6 @@ import numpy as np
 from kdsearch.analysis.response.alone import fit_alone, fit_apart
 from kdsearch.analysis.response.axes import FloatArray, IntArray
 from kdsearch.analysis.response.candidates import candidates, nearest_places, product_nodes
-from kdsearch.analysis.response.earlier import EarlierStudy, joined, observe_earlier
 from kdsearch.analysis.response.fitting import Fit, fit, hyperparameter_draws
 from kdsearch.analysis.response.kernels import Kernel
 from kdsearch.analysis.response.observations import Evidence, Observations, Tally, observe
@@ -20,6 +19,7 @@ from kdsearch.analysis.response.selection import select_setups
 from kdsearch.analysis.response.space import ResponseSpace, level_of
 from kdsearch.analysis.response.split_luck import SplitLuck, draw_split_luck
 from kdsearch.analysis.response.surfaces import Surfaces, draw_surfaces, mean_surface
+from kdsearch.analysis.response.warm_start import EarlierStudy, joined, observe_earlier
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.intervals import LEVEL
 from kdsearch.spec import Setup, StudySpec

@@ -10,7 +10,7 @@ import pytest
 from kdsearch.analysis import importance
 from kdsearch.analysis.report.plots import plot_importance
 from kdsearch.analysis.report.tables import importance_table
-from kdsearch.analysis.response.earlier import EarlierStudy
+from kdsearch.analysis.response.warm_start import EarlierStudy
 from kdsearch.spec import TEMPERATURE, StudySpec, load_spec
 from kdsearch.storage import TrialRow
 

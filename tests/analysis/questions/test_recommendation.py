@@ -10,7 +10,7 @@ import pytest
 
 from kdsearch.analysis import best
 from kdsearch.analysis.questions.recommendation import Recommendation, recommend_from
-from kdsearch.analysis.response.earlier import EarlierStudy
+from kdsearch.analysis.response.warm_start import EarlierStudy
 from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.errors import RequestError
 from kdsearch.search import build_proposer

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from kdsearch.analysis import best, compare
-from kdsearch.analysis.response.earlier import (
+from kdsearch.analysis.response.observations import observe
+from kdsearch.analysis.response.space import ResponseSpace
+from kdsearch.analysis.response.warm_start import (
     EarlierStudy,
     joined,
     load_prior,
     load_warm_start,
     observe_earlier,
 )
-from kdsearch.analysis.response.observations import observe
-from kdsearch.analysis.response.space import ResponseSpace
 from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.errors import RequestError
 from kdsearch.search import build_proposer

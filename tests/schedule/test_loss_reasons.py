@@ -11,7 +11,7 @@ import pytest
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RaySystemError
 
-from kdsearch.schedule.lost_packs import reason_of
+from kdsearch.schedule.loss_reasons import reason_of
 from kdsearch.schedule.searcher import PackSearcher
 from kdsearch.search import Pack
 from kdsearch.spec import TrainingSpec
