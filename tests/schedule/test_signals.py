@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import weakref
@@ -65,3 +66,23 @@ def test_other_errors_of_destructors_stay_their_owners(monkeypatch: pytest.Monke
     with EndingSignals():
         Failing()
     assert told == [ZeroDivisionError]
+
+
+BESIDE_RAY = """
+import os, signal, threading
+from kdsearch.schedule.cluster.connection import connect
+
+with connect(None):
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(60)
+"""
+
+
+@pytest.mark.ray
+def test_ray_takes_no_sigterm() -> None:
+    """Its C++ would dump its stack and abort, from its start until our handlers are put back."""
+    done = subprocess.run(
+        [sys.executable, "-c", BESIDE_RAY], check=False, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == -signal.SIGTERM, done.stderr
+    assert "SIGTERM received" not in done.stderr

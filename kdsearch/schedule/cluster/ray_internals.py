@@ -73,10 +73,12 @@ def apart_from_signals() -> "Iterator[list[subprocess.Popen[bytes]]]":
     """
     started: list[subprocess.Popen[bytes]] = []
     try:
-        from ray._private import services, utils
+        from ray._private import ray_constants, services, utils
 
         ray_services, ray_utils = cast("Any", services), cast("Any", utils)
+        constants = cast("Any", ray_constants)
         original = ray_services.ConsolePopen, ray_utils.set_sigterm_handler
+        dumps = constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER
     except (ImportError, AttributeError) as error:
         _tell_change(str(error), "SIGTERM may end a study as if it had failed")
         yield started
@@ -88,10 +90,12 @@ def apart_from_signals() -> "Iterator[list[subprocess.Popen[bytes]]]":
         return cast("subprocess.Popen[bytes]", process)
 
     ray_services.ConsolePopen, ray_utils.set_sigterm_handler = start, lambda _handler: None
+    constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = True  # its C++ takes SIGTERM too, and aborts
     try:
         yield started
     finally:
         ray_services.ConsolePopen, ray_utils.set_sigterm_handler = original
+        constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = dumps
 
 
 @contextmanager
