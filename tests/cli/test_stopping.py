@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 from kdsearch.cli.stopping import InterruptEcho
@@ -53,3 +55,20 @@ def test_another_thread_leaves_signals_alone() -> None:
     thread.start()
     thread.join()
     assert fds == [1]
+
+
+CRASHES_AT_ITS_END = """
+import atexit, os, sys, types
+import kdsearch.cli.main
+
+main = sys.modules["kdsearch.cli.main"]  # the package has a function of that name
+sys.modules["ray"] = types.ModuleType("ray")
+atexit.register(os.abort)
+main.run = lambda _arguments: print("told") or main.INTERRUPTED
+main.main()
+"""
+
+
+def test_an_interrupted_study_has_its_exit_code_whatever_ray_does_at_the_processs_end() -> None:
+    done = subprocess.run([sys.executable, "-c", CRASHES_AT_ITS_END], check=False, capture_output=True)
+    assert (done.returncode, done.stdout.split()) == (130, [b"told"])
