@@ -225,7 +225,7 @@ class Study:
         curves = [curve for curve in stored.curves() if setup in (None, curve.setup)]
         return plot_response(curves, rows, stored.best())
 
-    def figures(self, level: float = 0.9, tolerance: float = 0.005) -> "dict[str, Figure]":
+    def figures(self, level: float = LEVEL, tolerance: float = TOLERANCE) -> "dict[str, Figure]":
         """Return every figure of the report by its title, the response of accuracy to temperature first.
 
         Each is plain data, which page and report draw too: `.to_dict()`, or `.to_plotly()` to see it.

@@ -7,6 +7,7 @@ from statistics import median
 from kdsearch.analysis import SetupAnswer
 from kdsearch.analysis.labels import points_text, setup_names, temperature_text
 from kdsearch.bench.guidance.evidence import Evidence, Ruled
+from kdsearch.intervals import TOLERANCE
 from kdsearch.spec import TEMPERATURE, Range
 
 _AXES = {
@@ -26,7 +27,6 @@ _SAID = {
     "no effect that matters": "no difference that matters",
     "not resolved": "not decided",
 }
-_MATTERS = 0.005  # half a point, what answers count as near the best
 _USUAL = "4"
 _SAME = 1.01  # ends of intervals are nodes, which may miss the range's ends by rounding
 
@@ -104,8 +104,8 @@ def _of_costs(answered: Sequence[SetupAnswer]) -> Iterator[str]:
     costs = [found.regret_of[_USUAL] for found in answered if found.regret_of and _USUAL in found.regret_of]
     if not costs:
         return
-    surely = sum(_interval_of_usual(found)[0] > _MATTERS for found in answered)
-    at_most = sum(_interval_of_usual(found)[1] < _MATTERS for found in answered)
+    surely = sum(_interval_of_usual(found)[0] > TOLERANCE for found in answered)
+    at_most = sum(_interval_of_usual(found)[1] < TOLERANCE for found in answered)
     yield (
         f"T = 4 is expected to cost {points_text(median(costs))} points in the middle situation and "
         f"{points_text(max(costs))} in the worst. With a probability of about 95% it costs less than half a "
