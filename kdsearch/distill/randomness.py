@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from jaxtyping import Int64
@@ -14,6 +15,7 @@ _GOLDEN = 0x9E3779B9
 # so that no product of a 32-bit word leaves the range of int64.
 _FIRST_MULTIPLIER = 0x7FEB352D
 _SECOND_MULTIPLIER = 0x846CA68B - 2**32
+Word = TypeVar("Word", int, Tensor, int | Tensor)
 
 
 def stream(seed: int, *name: str | int) -> torch.Generator:
@@ -40,29 +42,35 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
 
 def hash_key(*numbers: int) -> int:
     """Return 32 bits that depend on each of the numbers and their order."""
-    key = 0
+    return lengthened_key(0, *numbers)
+
+
+def lengthened_key(key: Word, *numbers: int) -> Word:
+    """Return the key of more numbers: with `hash_key(a)`, that of `hash_key(a, *numbers)`."""
     for number in numbers:
         for word in (number & _WORD, (number >> 32) & _WORD):
-            key = _mix_number((key ^ word) + _GOLDEN & _WORD)
+            key = _mix((key ^ word) + _GOLDEN & _WORD)
     return key
 
 
-def hashed(key: int, index: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
+def hashed(key: int | Tensor, index: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
     """Return 32 random-looking bits for each index; exactly the same on every device.
 
     Args:
-        key: From `hash_key`; another key gives unrelated values.
+        key: From `hash_key`, or a tensor with such a key; another key gives unrelated values.
         index: Values in [0, 2**32).
     """
-    second_key = _mix_number(key ^ _GOLDEN)
-    return _mix((_mix(index ^ key) + second_key) & _WORD)
+    second_key = _mix(key ^ _GOLDEN)
+    words: Tensor = _mix((_mix(index ^ key) + second_key) & _WORD)
+    return words
 
 
 def hashed_each(keys: Sequence[int], index: Int64[Tensor, " N"]) -> Int64[Tensor, "M N"]:
     """Return what `hashed` gives for each of several keys, at once."""
-    both = torch.tensor([keys, [_mix_number(key ^ _GOLDEN) for key in keys]], device=index.device)
+    both = torch.tensor([keys, [_mix(key ^ _GOLDEN) for key in keys]], device=index.device)
     first, second = both[:, :, None]
-    return _mix((_mix(index ^ first) + second) & _WORD)
+    words: Tensor = _mix((_mix(index ^ first) + second) & _WORD)
+    return words
 
 
 def uniform_integers(hashes: Int64[Tensor, " N"], n: int) -> Int64[Tensor, " N"]:
@@ -77,13 +85,8 @@ def hashed_order(key: int, n: int) -> Int64[Tensor, " N"]:
     return torch.from_numpy(distinct.numpy().argsort())  # for a small set four times faster than torch's
 
 
-def _mix(words: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
+def _mix(words: Word) -> Word:
+    """Return words of 32 bits scrambled by lowbias32: a number, or each value of a tensor."""
     words = ((words ^ (words >> 16)) * _FIRST_MULTIPLIER) & _WORD
     words = ((words ^ (words >> 15)) * _SECOND_MULTIPLIER) & _WORD
     return words ^ (words >> 16)
-
-
-def _mix_number(word: int) -> int:
-    word = ((word ^ (word >> 16)) * _FIRST_MULTIPLIER) & _WORD
-    word = ((word ^ (word >> 15)) * _SECOND_MULTIPLIER) & _WORD
-    return word ^ (word >> 16)

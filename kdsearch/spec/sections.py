@@ -46,6 +46,12 @@ def _truth(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
+def _truth_or_auto(value: Any) -> Any:
+    if value == "auto" or isinstance(value, bool):
+        return value
+    raise ValueError(f"must be auto, true or false, got {value!r:.40}.")
+
+
 def _truth_or_list(value: Any, info: ValidationInfo) -> Any:
     if info.context == ASKED and isinstance(value, str):
         raise ValueError(f"must be true or false or a list, got {value!r}.")
@@ -99,6 +105,7 @@ _Number = BeforeValidator(_numeric)
 Scalar: TypeAlias = Annotated[bool | int | float | str | None, AfterValidator(_finite)]
 Option: TypeAlias = Annotated[float | str, BeforeValidator(_no_truth), AfterValidator(_finite)]
 Flag: TypeAlias = Annotated[bool, BeforeValidator(_truth)]
+Automatic: TypeAlias = Annotated[Literal["auto"] | bool, BeforeValidator(_truth_or_auto)]
 Number: TypeAlias = Annotated[float, _Number]
 Count: TypeAlias = Annotated[int, Field(ge=0, le=LARGEST_WHOLE), _Number]
 PositiveCount: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_COLUMN), _Number]
@@ -528,11 +535,11 @@ class Training(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """The numbers that are computed with; `auto` is fp32 on a CPU, bf16 autocast on a GPU."""
 
-    compile: Flag = False
-    """Whether the step goes through torch.compile."""
+    compile: Automatic = "auto"
+    """Whether forward passes go through torch.compile; `auto` does not: it helps some networks alone."""
 
-    cuda_graphs: Flag = False
-    """Whether steps are replayed as CUDA graphs."""
+    cuda_graphs: Automatic = "auto"
+    """Whether a GPU's steps are replayed as CUDA graphs; `auto` where they can be, `true` insists on it."""
 
     view_seed: Count = 0
     """Fixes the random views of the images."""

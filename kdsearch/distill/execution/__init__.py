@@ -1,4 +1,4 @@
-"""Packs: K students trained side by side, looped or fused into one computation."""
+"""Packs: K students trained side by side, looped, on streams or fused into one computation."""
 
 from kdsearch.distill.execution.choice import (
     Choice,
@@ -11,26 +11,31 @@ from kdsearch.distill.execution.choice import (
     measured_seconds,
     possible_ways,
     preferred,
+    recorder_of,
     way_problem,
 )
 from kdsearch.distill.execution.content import content_of
+from kdsearch.distill.execution.cuda import recorder_on
 from kdsearch.distill.execution.dropout import draws_globally, key_dropout
 from kdsearch.distill.execution.executor import Executor, MemberLoss
 from kdsearch.distill.execution.fused import FusedPack
-from kdsearch.distill.execution.graphed import GraphedStep
 from kdsearch.distill.execution.looped import LoopedPack
 from kdsearch.distill.execution.precision import Precision
+from kdsearch.distill.execution.recording import Recorder, Replayed
+from kdsearch.distill.execution.streamed import StreamedPack
 
 __all__ = [
     "Choice",
     "ChoiceMemory",
     "Executor",
     "FusedPack",
-    "GraphedStep",
     "LoopedPack",
     "MemberLoss",
     "PackPlan",
     "Precision",
+    "Recorder",
+    "Replayed",
+    "StreamedPack",
     "Way",
     "content_of",
     "device_name",
@@ -41,5 +46,7 @@ __all__ = [
     "measured_seconds",
     "possible_ways",
     "preferred",
+    "recorder_of",
+    "recorder_on",
     "way_problem",
 ]

@@ -17,14 +17,17 @@ from torch import Tensor, nn
 from kdsearch.artifacts.files import write_whole
 from kdsearch.distill.devices import is_out_of_memory
 from kdsearch.distill.execution.agreement import disagreement
+from kdsearch.distill.execution.content import is_foreign
+from kdsearch.distill.execution.cuda import recorder_on, to_oneself
 from kdsearch.distill.execution.dropout import draws_globally
 from kdsearch.distill.execution.executor import Executor, MemberLoss
 from kdsearch.distill.execution.fused import FusedPack
-from kdsearch.distill.execution.graphed import GraphedStep
 from kdsearch.distill.execution.looped import LoopedPack
 from kdsearch.distill.execution.precision import Precision
+from kdsearch.distill.execution.recording import WARM_UP_CALLS, Recorder, Replayed
+from kdsearch.distill.execution.streamed import StreamedPack
 
-Way: TypeAlias = Literal["looped", "looped_channels_last", "fused"]
+Way: TypeAlias = Literal["looped", "looped_channels_last", "fused", "streams"]
 
 _ROUNDS = (3, 20)  # at least and at most; as many as fit into _BUDGET_S
 _BUDGET_S = 0.5
@@ -41,24 +44,33 @@ class PackPlan:
         seeds: Each member's seed.
         compiled: Compile the forward pass.
         random: The networks draw from the global generators, so that only a loop keeps members apart.
-        graphed: Steps of a fused pack are replayed as a CUDA graph, where they can be.
+        recorded: Steps are replayed as a recording, where there is a recorder.
     """
 
     precision: Precision
     seeds: Sequence[int]
     compiled: bool = False
     random: bool = False
-    graphed: bool = False
+    recorded: bool = True
+
+    def recorder(self, way: Way) -> Recorder | None:
+        """Return what records the steps of a way; None for loops, and for what no recording repeats."""
+        if not self.recorded or self.random or way not in ("streams", "fused"):
+            return None
+        return recorder_on(self.precision.device)
 
     def build(self, way: Way, models: Sequence[nn.Module]) -> Executor:
         """Return the executor of a way, made of these networks."""
         if way == "fused":
             return FusedPack(models, self.precision, compiled=self.compiled)
+        seeds = self.seeds if self.random else None
+        if way == "streams":
+            return StreamedPack(models, self.precision, seeds=seeds, compiled=self.compiled)
         return LoopedPack(
             models,
             self.precision,
             channels_last=way == "looped_channels_last",
-            seeds=self.seeds if self.random else None,
+            seeds=seeds,
             compiled=self.compiled,
         )
 
@@ -78,7 +90,10 @@ class Choice:
 def measured_choice(
     models: Sequence[nn.Module], images: Tensor, loss_on: Callable[[int], MemberLoss], plan: PackPlan
 ) -> Choice:
-    """Return the fastest way of training these networks, measured on copies of them.
+    """Return the fastest way of training these networks, measured on copies of them, unless a rule knows it.
+
+    On a GPU convolutions are fastest on streams: fused they would be grouped ones. Networks without them are
+    measured, by one process at a time.
 
     Args:
         models: The members' networks; they stay untouched.
@@ -89,24 +104,35 @@ def measured_choice(
     random = draws_globally(models[0], images[:2])
     plan = replace(plan, random=random, compiled=False)
     ways = possible_ways(models, images, plan)
-    if len(ways) == 1:
+    if len(ways) == 1 or (ways[0] == "streams" and _has_convolutions(models[0])):
         return Choice(ways[0], random)
-    return Choice(preferred(measured_seconds(ways, models, images, loss_on, plan)), random)
+    with to_oneself(images.device):
+        return Choice(preferred(measured_seconds(ways, models, images, loss_on, plan)), random)
 
 
 def possible_ways(models: Sequence[nn.Module], images: Tensor, plan: PackPlan) -> list[Way]:
-    """Return the ways that train these networks as the plain loop does, which is the first."""
-    layered = any(isinstance(module, nn.Conv2d) for module in models[0].modules())
-    others: list[Way] = ["looped_channels_last"] if layered else []
-    others += ["fused"] if len(models) > 1 else []
-    return ["looped", *(way for way in others if way_problem(way, models[0], images, plan) is None)]
+    """Return the ways that train these networks as the plain loop does, the default first.
+
+    A plain loop is always one of them.
+    """
+    more: list[Way] = ["fused"] if len(models) > 1 else []
+    if images.device.type == "cuda":
+        ways: list[Way] = ["streams", *more, "looped"]
+    else:
+        layered: list[Way] = ["looped_channels_last"] if _has_convolutions(models[0]) else []
+        ways = ["looped", *layered, *more]
+    return [way for way in ways if way_problem(way, models[0], images, plan) is None]
+
+
+def _has_convolutions(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.Conv2d) for module in model.modules())
 
 
 def way_problem(way: Way, model: nn.Module, images: Tensor, plan: PackPlan) -> str | None:
     """Return why networks of this kind can't be trained in a way, or None where they can."""
     if way == "looped":
         return None
-    if not images.is_floating_point():
+    if not images.is_floating_point() and way != "streams":
         return "texts are trained one student after the other"
     if way == "fused":
         return fusing_problem(model, images, plan.precision)
@@ -175,13 +201,13 @@ def _measured(
 def _warmed(
     way: Way, models: Sequence[nn.Module], images: Tensor, loss: MemberLoss, plan: PackPlan
 ) -> Callable[[], Tensor] | None:
-    """Return a step of training in a way, taken once before; None where memory does not suffice."""
+    """Return a step of training in a way, taken and maybe recorded before; None where memory lacks."""
     try:
         pack = plan.build(way, [copy.deepcopy(model) for model in models])
-        step = partial(pack.backward, images, loss, 0)
-        if plan.graphed and isinstance(pack, FusedPack) and pack.is_replayable:
-            step = partial(GraphedStep(pack, lambda _: pack.backward(images, loss, 0)), [])
-        step()
+        recorder = plan.recorder(way)
+        step = partial(Replayed(lambda own: pack.backward(own, loss, 0), recorder), images)
+        for _ in range(1 if recorder is None else WARM_UP_CALLS + 1):
+            step()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -200,6 +226,20 @@ def preferred(seconds: Mapping[Way, float]) -> Way:
     first = next(iter(seconds))
     fastest = min(seconds, key=lambda way: seconds[way])
     return fastest if seconds[fastest] < _MARGIN * seconds[first] else first
+
+
+def recorder_of(model: nn.Module, images: Tensor) -> Recorder | None:
+    """Return what records the training of one network, none where its steps would come out otherwise.
+
+    Args:
+        model: The network; of foreign ones copies are tried.
+        images: A few inputs of it.
+    """
+    recorder = recorder_on(images.device)
+    if recorder is None or not is_foreign(model):
+        return recorder
+    plan = PackPlan(Precision(images.device), seeds=())
+    return None if draws_globally(model, images) or disagreement("streams", model, images, plan) else recorder
 
 
 class ChoiceMemory:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-_KNOWN_BY_VERSION = ("torch", "kdsearch")
+_KNOWN = ("torch", "torchvision", "kdsearch")  # packages whose layers keep what they remember in tensors
 
 
 def content_of(model: nn.Module) -> str:
@@ -19,13 +19,26 @@ def content_of(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
+def is_foreign(model: nn.Module) -> bool:
+    """Return whether any of a network's classes comes from elsewhere than torch and here."""
+    return any(_package(kind) not in _KNOWN for kind in _classes(model))
+
+
 def _sources(model: nn.Module) -> set[str]:
-    classes = {type(module) for module in model.modules()}
-    foreign = [kind for kind in classes if kind.__module__.partition(".")[0] not in _KNOWN_BY_VERSION]
     found = set()
-    for kind in foreign:
+    for kind in _classes(model):
+        if _package(kind) == "torch":  # known by its version
+            continue
         try:
             found.add(inspect.getsourcefile(kind))
         except TypeError:  # a class that was made in a console
             continue
     return {source for source in found if source is not None and Path(source).is_file()}
+
+
+def _classes(model: nn.Module) -> set[type[nn.Module]]:
+    return {type(module) for module in model.modules()}
+
+
+def _package(kind: type[nn.Module]) -> str:
+    return kind.__module__.partition(".")[0]

@@ -3,15 +3,18 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from kdsearch.distill.randomness import hash_key, hashed, seeded
+from kdsearch.distill.randomness import hash_key, hashed, lengthened_key, seeded
 from kdsearch.errors import RunError
 
 _WORDS = 2**32
 _DROPOUT = 0xD0  # sets these keys apart from those of views
+StepKey: TypeAlias = int | Tensor
+"""A step of training as a number; or, where the step is recorded, a tensor that holds its `hash_key`."""
 
 
 class KeyedDropout(nn.Module):
@@ -26,17 +29,12 @@ class KeyedDropout(nn.Module):
     def __init__(self, p: float, key: int) -> None:
         super().__init__()
         self.p = p
-        self.step = 0
+        self.begin(0)
         self.register_buffer("key", torch.tensor(key), persistent=False)
 
-    @property
-    def step(self) -> int:
-        """The step of training; setting it begins a new forward pass."""
-        return self._step
-
-    @step.setter
-    def step(self, step: int) -> None:
-        self._step = step
+    def begin(self, step: StepKey) -> None:
+        """Begin the forward pass of a step."""
+        self._step_key = step if isinstance(step, Tensor) else hash_key(step)
         self._calls = 0
 
     def forward(self, values: Tensor) -> Tensor:
@@ -48,7 +46,7 @@ class KeyedDropout(nn.Module):
         kept = (words >= round(self.p * _WORDS)).view(values.shape)
         return torch.where(kept, values / (1 - self.p), 0.0) if self.p < 1 else torch.zeros_like(values)
 
-    def _next_key(self) -> int:
+    def _next_key(self) -> StepKey:
         """Return the key of this call; the first of a step has that of the step alone."""
         # Activation checkpointing calls the forward pass again inside the backward pass.
         if torch._C._current_graph_task_id() != -1:
@@ -57,10 +55,10 @@ class KeyedDropout(nn.Module):
                     "`student.arch` must not call one nn.Dropout several times under activation "
                     "checkpointing. Give each place a dropout of its own."
                 )
-            return hash_key(self._step)
+            return self._step_key
         call = self._calls
         self._calls += 1
-        return hash_key(self._step, call) if call else hash_key(self._step)
+        return lengthened_key(self._step_key, call) if call else self._step_key
 
 
 def key_dropout(model: nn.Module, seed: int) -> None:

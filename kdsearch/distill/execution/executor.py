@@ -6,10 +6,15 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
+from kdsearch.distill.execution.dropout import StepKey
+
 MemberLoss: TypeAlias = Callable[
     [Float[Tensor, "k B C"], slice], tuple[Float[Tensor, " k"], Float[Tensor, "k B C"]]
 ]
 """The losses of the members at a slice of the pack, and their gradients by these logits."""
+
+Finish: TypeAlias = Callable[[int], None]
+"""What is done with the gradients of the member at a place, once they are there."""
 
 
 @runtime_checkable
@@ -24,10 +29,20 @@ class Executor(Protocol):
         """Each member's parameters that are trained; after `backward` they hold gradients."""
         ...
 
-    def backward(self, images: Float[Tensor, "B ..."], loss: MemberLoss, step: int) -> Float[Tensor, " K"]:
+    def backward(
+        self,
+        images: Float[Tensor, "B ..."],
+        loss: MemberLoss,
+        step: StepKey,
+        finish: Finish | None = None,
+    ) -> Float[Tensor, " K"]:
         """Return every member's loss in training mode and leave fresh gradients in its parameters.
 
-        The step decides what is random in a network.
+        Args:
+            images: The batch, or texts' tokens.
+            loss: Gives losses and gradients for the members' logits.
+            step: Decides what is random in a network.
+            finish: Called with each member's place once its gradients are there.
         """
         ...
 

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import stack_module_state, vmap
 
-from kdsearch.distill.execution.dropout import KeyedDropout
-from kdsearch.distill.execution.executor import MemberLoss
+from kdsearch.distill.execution.dropout import KeyedDropout, StepKey
+from kdsearch.distill.execution.executor import Finish, MemberLoss
 from kdsearch.distill.execution.forward import MemberForward
 from kdsearch.distill.execution.precision import Precision
 
@@ -41,19 +41,23 @@ class FusedPack:
         """Each member's parameters that are trained: views of the stacked ones, as their gradients are."""
         return [list(own) for own in self._members]
 
-    @property
-    def is_replayable(self) -> bool:
-        """Whether a step depends on its tensors alone, as a CUDA graph needs it: there is no dropout."""
-        return not self._dropouts
-
-    def backward(self, images: Float[Tensor, "B ..."], loss: MemberLoss, step: int) -> Float[Tensor, " K"]:
+    def backward(
+        self,
+        images: Float[Tensor, "B ..."],
+        loss: MemberLoss,
+        step: StepKey,
+        finish: Finish | None = None,
+    ) -> Float[Tensor, " K"]:
         """Return every member's loss and leave its gradients in its parameters."""
         torch._foreach_zero_(self._gradients)
         for module in self._dropouts:
-            module.step = step
+            module.begin(step)
         logits = self._logits(images)
         losses, gradients = loss(logits.detach(), slice(None))
         torch.autograd.backward(logits, gradients)
+        if finish is not None:
+            for k in range(len(self._members)):
+                finish(k)
         return losses
 
     @torch.no_grad()

@@ -1,14 +1,14 @@
 """The executor that trains the members one after the other on each batch."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kdsearch.distill.execution.dropout import KeyedDropout, member_randomness
-from kdsearch.distill.execution.executor import MemberLoss
+from kdsearch.distill.execution.dropout import KeyedDropout, StepKey, member_randomness
+from kdsearch.distill.execution.executor import Finish, MemberLoss
 from kdsearch.distill.execution.forward import MemberForward, tensors_of
 from kdsearch.distill.execution.precision import Precision
 
@@ -50,30 +50,35 @@ class LoopedPack:
         """Each member's parameters, but for those that its author froze."""
         return [list(own) for own in self._parameters]
 
-    def backward(self, images: Float[Tensor, "B ..."], loss: MemberLoss, step: int) -> Float[Tensor, " K"]:
+    def backward(
+        self,
+        images: Float[Tensor, "B ..."],
+        loss: MemberLoss,
+        step: StepKey,
+        finish: Finish | None = None,
+    ) -> Float[Tensor, " K"]:
         """Return every member's loss and leave its gradients in its parameters.
 
         On small batches the loss is computed once for all members, since there it costs as much as a
         network; on larger ones, and on texts, whose tokens are few and whose graphs are large, each member's
         graph is freed before the next one's is made.
         """
-        images = images.contiguous(memory_format=self._format)
+        images = self._laid_out(images)
         size = len(self._models)
         is_small = images.is_floating_point() and images.numel() <= _SMALL_BATCH
         at_once = size if is_small else 1
         parts = [slice(k, min(k + at_once, size)) for k in range(0, size, at_once)]
         losses = [self._backward_part(images, loss, step, part) for part in parts]
+        if finish is not None:
+            for k in range(size):
+                finish(k)
         return losses[0] if len(losses) == 1 else torch.cat(losses)
 
     @torch.no_grad()
     def logits(self, images: Float[Tensor, "B ..."]) -> Float[Tensor, "K B C"]:
         """Return every member's logits in evaluation mode."""
-        images = images.contiguous(memory_format=self._format)
-        with self._precision.context():
-            found = torch.stack([model.eval()(images) for model in self._models])
-        for model in self._models:
-            model.train()
-        return found
+        images = self._laid_out(images)
+        return torch.stack([self._evaluated(k, images) for k in range(len(self._models))])
 
     def keep(self, kept: Sequence[int]) -> None:
         """Go on with the members at these places alone."""
@@ -93,7 +98,24 @@ class LoopedPack:
                 for name, tensor in tensors_of(model).items():
                     tensor.copy_(state[name])
 
-    def _backward_part(self, images: Tensor, loss: MemberLoss, step: int, part: slice) -> Tensor:
+    def _randomness(self, k: int, step: StepKey, device: torch.device) -> AbstractContextManager[None]:
+        if self._seeds is None:
+            return nullcontext()
+        if isinstance(step, Tensor):
+            raise TypeError("The global generators can't be seeded from a tensor.")
+        return member_randomness(self._seeds[k], step, device)
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=self._format)
+
+    def _evaluated(self, k: int, images: Tensor) -> Tensor:
+        model = self._models[k].eval()
+        with self._precision.context():
+            logits: Tensor = model(images)
+        model.train()
+        return logits
+
+    def _backward_part(self, images: Tensor, loss: MemberLoss, step: StepKey, part: slice) -> Tensor:
         outputs = [self._train_logits(k, images, step) for k in range(part.start, part.stop)]
         detached = [output.detach() for output in outputs]
         joined = torch.stack(detached) if len(detached) > 1 else detached[0][None]
@@ -101,12 +123,12 @@ class LoopedPack:
         torch.autograd.backward(outputs, gradients.unbind())
         return losses
 
-    def _train_logits(self, k: int, images: Tensor, step: int) -> Tensor:
+    def _train_logits(self, k: int, images: Tensor, step: StepKey) -> Tensor:
         for parameter in self._parameters[k]:
             parameter.grad = None
         for module in self._dropouts[k]:
-            module.step = step
-        own = member_randomness(self._seeds[k], step, images.device) if self._seeds else nullcontext()
+            module.begin(step)
+        own = self._randomness(k, step, images.device)
         model = self._models[k]
         with self._precision.context(), own:
             if self._compiled is None:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdsearch.distill.objectives.softened import kl_divergence
+from kdsearch.distill.objectives.softened import Epoch, kl_divergence
 
 Rule: TypeAlias = Callable[..., Tensor]
 """`(teacher_logits [1 or K, B, C], **options [K])` gives temperatures [K, B] of students and examples."""
@@ -66,7 +66,7 @@ def _ruled(
     targets: Int64[Tensor, " B"],  # noqa: ARG001 - terms share one signature
     temperature: Float[Tensor, " K"],  # noqa: ARG001 - the rule's take its place
     *,
-    epoch: int | None = None,  # noqa: ARG001
+    epoch: Epoch | None = None,  # noqa: ARG001
     **options: Float[Tensor, " K"],
 ) -> Float[Tensor, "K B"]:
     """Return `kd` at the temperature that a rule has for each example, shared by student and teacher."""

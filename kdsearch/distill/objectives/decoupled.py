@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdsearch.distill.objectives.softened import kl_divergence
+from kdsearch.distill.objectives.softened import Epoch, kl_divergence
 
 
 def dkd(
@@ -17,7 +17,7 @@ def dkd(
     targets: Int64[Tensor, " B"],
     temperature: Float[Tensor, " K"],
     *,
-    epoch: int | None = None,
+    epoch: Epoch | None = None,
     alpha: Float[Tensor, " K"],
     beta: Float[Tensor, " K"],
     warmup_epochs: Float[Tensor, " K"],
@@ -43,7 +43,7 @@ def nkd(
     targets: Int64[Tensor, " B"],
     temperature: Float[Tensor, " K"],
     *,
-    epoch: int | None = None,  # noqa: ARG001 - terms share one signature
+    epoch: Epoch | None = None,  # noqa: ARG001 - terms share one signature
     gamma: Float[Tensor, " K"],
 ) -> Float[Tensor, "K B"]:
     """Return cross-entropy on the target at T = 1 plus `gamma` T² times that among the other classes.
@@ -82,7 +82,7 @@ def _others(values: Float[Tensor, "K B C"], targets: Int64[Tensor, " B"]) -> Flo
     return values.gather(-1, index.expand(values.shape[0], -1, -1))
 
 
-def _ramp(epoch: int | None, warmup_epochs: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+def _ramp(epoch: Epoch | None, warmup_epochs: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
     if epoch is None:
         return torch.ones_like(warmup_epochs)
     return (epoch / warmup_epochs.clamp(min=1)).clamp(max=1.0)

@@ -31,15 +31,14 @@ DistillationTerm: TypeAlias = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
 class PackTerm:
     """A term with its options' defaults, and those of them that are learned with the student.
 
-    `varies` tells that it changes from epoch to epoch, or may; `standardizes` that its soft targets are
-    those of standardised logits; `rule` gives each example's temperature, where it is no student's alone.
+    `standardizes` tells that its soft targets are those of standardised logits; `rule` gives each example's
+    temperature, where it is no student's alone.
     """
 
     term: Term
     defaults: Mapping[str, float] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
     learned: tuple[str, ...] = ()
-    varies: bool = False
     standardizes: bool = False
     rule: Rule | None = None
 
@@ -50,11 +49,11 @@ class PackTerm:
 
 OBJECTIVES: dict[str, PackTerm] = {
     "kd": PackTerm(kd, optional=("student_temperature",)),
-    "dkd": PackTerm(dkd, {"alpha": 1.0, "beta": 8.0, "warmup_epochs": 20.0}, varies=True),
+    "dkd": PackTerm(dkd, {"alpha": 1.0, "beta": 8.0, "warmup_epochs": 20.0}),
     "dist": PackTerm(dist, {"beta": 1.0, "gamma": 1.0}),
     "nkd": PackTerm(nkd, {"gamma": 1.5}),
     "mlkd": PackTerm(mlkd),
-    "ctkd": PackTerm(ctkd, {"theta": 1.0, "loops": 10.0}, learned=("theta",), varies=True),
+    "ctkd": PackTerm(ctkd, {"theta": 1.0, "loops": 10.0}, learned=("theta",)),
     "mse": PackTerm(mse),
     "entropy_rule": PackTerm(entropy_rule, {"target": 0.5}, rule=entropy_temperatures),
     "max_logit_rule": PackTerm(max_logit_rule, {"ratio": 1.0}, rule=max_logit_temperatures),

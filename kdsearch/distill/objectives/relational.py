@@ -5,7 +5,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdsearch.distill.objectives.softened import Term, kd
+from kdsearch.distill.objectives.softened import Epoch, Term, kd
 
 _EPSILON = 1e-8
 _MLKD_TEMPERATURES = (2, 3, 4, 5, 6)
@@ -18,7 +18,7 @@ def dist(
     targets: Int64[Tensor, " B"],  # noqa: ARG001 - terms share one signature
     temperature: Float[Tensor, " K"],
     *,
-    epoch: int | None = None,  # noqa: ARG001
+    epoch: Epoch | None = None,  # noqa: ARG001
     beta: Float[Tensor, " K"],
     gamma: Float[Tensor, " K"],
 ) -> Float[Tensor, " K"]:
@@ -43,7 +43,7 @@ def mlkd(
     targets: Int64[Tensor, " B"],
     temperature: Float[Tensor, " K"],
     *,
-    epoch: int | None = None,  # noqa: ARG001
+    epoch: Epoch | None = None,  # noqa: ARG001
     on_instances: Term = kd,
 ) -> Float[Tensor, " K"]:
     """Return alignment of instances, batch and classes, summed over five temperatures.

@@ -16,6 +16,8 @@ Term: TypeAlias = Callable[..., Tensor]
 gives losses `[K, B]`, or `[K]` where they can't be split by example. The epoch counts from 1; None stands for
 past every warm-up. Each option is a tensor `[K]`.
 """
+Epoch: TypeAlias = int | Tensor
+"""An epoch's number, from 1; in a tensor of no dimension where the step is recorded."""
 
 
 def kd(
@@ -24,7 +26,7 @@ def kd(
     targets: Int64[Tensor, " B"],  # noqa: ARG001 - terms share one signature
     temperature: Float[Tensor, " K"],
     *,
-    epoch: int | None = None,  # noqa: ARG001
+    epoch: Epoch | None = None,  # noqa: ARG001
     student_temperature: Float[Tensor, " K"] | None = None,
     divergence: str = "forward",
 ) -> Float[Tensor, "K B"]:
@@ -49,7 +51,7 @@ def mse(
     targets: Int64[Tensor, " B"],  # noqa: ARG001
     temperature: Float[Tensor, " K"],  # noqa: ARG001
     *,
-    epoch: int | None = None,  # noqa: ARG001
+    epoch: Epoch | None = None,  # noqa: ARG001
 ) -> Float[Tensor, "K B"]:
     """Return half the mean squared difference of centred logits: the limit of `kd` as T grows.
 
@@ -66,7 +68,7 @@ def ctkd(
     targets: Int64[Tensor, " B"],
     temperature: Float[Tensor, " K"],  # noqa: ARG001 - the learned one takes its place
     *,
-    epoch: int | None = None,
+    epoch: Epoch | None = None,
     theta: Float[Tensor, " K"],
     loops: Float[Tensor, " K"],
 ) -> Float[Tensor, "K B"]:
@@ -88,7 +90,7 @@ def learned_temperature(theta: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
     return 1 + 20 * theta.sigmoid()
 
 
-def adversity(epoch: int, loops: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+def adversity(epoch: Epoch, loops: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
     """Return the factor on theta's gradient in an epoch: 0 at the start, -1 from `loops` epochs on."""
     progress = (epoch / loops.clamp(min=1)).clamp(max=1.0)
     return ((torch.pi * progress).cos() + 1) / 2 - 1

@@ -1,7 +1,9 @@
-"""SGD, Adam and AdamW by torch's fused kernels, with the state that torch.optim keeps, and little else.
+"""Optimizers of a pack by torch's fused kernels, with the state that torch.optim keeps, and little else.
 
 torch.optim's classes do the same arithmetic. Around it they spend as much on a small network as its loss
 costs, and the first of them in a process imports torch's compiler, for a second.
+
+A learning rate may be a tensor of no dimension, which a recorded step reads anew in each replay.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,27 +15,36 @@ from torch import Tensor
 Group: TypeAlias = dict[str, Any]
 State: TypeAlias = dict[str, Tensor]
 
+# torch.optim's defaults.
+_EPS = 1e-8
+_SMOOTHING = 0.99  # of RMSprop's squares
+
 
 class FusedOptimizer:
-    """What SGD, Adam and AdamW share: parameter groups, a state for each parameter, and steps.
+    """What the optimizers share: parameter groups, a state for each parameter, and steps.
 
     Args:
-        groups: Each with `params`, `lr`, `weight_decay` and the optimizer's own numbers; the parameters of
-            a group share device and dtype, and gradients are laid out in memory like their parameters.
+        groups: Each member's, with `params`, `lr`, `weight_decay` and the optimizer's own numbers; the
+            parameters of a group share device and dtype, and gradients are laid out in memory like them.
     """
 
     def __init__(self, groups: Iterable[Group]) -> None:
         self.param_groups = list(groups)
         self.state: dict[Tensor, State] = {}
 
-    @torch.no_grad()
     def step(self) -> None:
         """Take a step; parameters without a gradient stay."""
-        for group in self.param_groups:
-            own = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if own:
-                states = [self.state.get(p) or self._begin(group, p) for p in own]
-                self._update(group, own, [p.grad for p in own], states)
+        for place in range(len(self.param_groups)):
+            self.step_of(place)
+
+    @torch.no_grad()
+    def step_of(self, place: int) -> None:
+        """Take the step of one group alone."""
+        group = self.param_groups[place]
+        own = [parameter for parameter in group["params"] if parameter.grad is not None]
+        if own:
+            states = [self.state.get(p) or self._begin(group, p) for p in own]
+            self._update(group, own, [p.grad for p in own], states)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -50,14 +61,14 @@ class FusedOptimizer:
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned, of the same groups."""
+        """Take over what `state_dict` returned, of the same groups; each step sets its learning rate anew."""
         parameters = self._parameters()
         self.state = {
             parameters[place]: {name: value.clone() for name, value in state.items()}
             for place, state in saved["state"].items()
         }
         for group, own in zip(self.param_groups, saved["param_groups"], strict=True):
-            group.update({name: value for name, value in own.items() if name != "params"})
+            group.update({name: value for name, value in own.items() if name not in ("params", "lr")})
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.param_groups for parameter in group["params"]]
@@ -120,7 +131,7 @@ class FusedAdam(FusedOptimizer):
             beta1=group["betas"][0],
             beta2=group["betas"][1],
             weight_decay=group["weight_decay"],
-            eps=1e-8,
+            eps=_EPS,
             amsgrad=False,
             maximize=False,
         )
@@ -130,3 +141,52 @@ class FusedAdamW(FusedAdam):
     """torch.optim.AdamW: groups have `betas`."""
 
     _kernel: Callable[..., None] = staticmethod(torch._fused_adamw_)
+
+
+class FusedRMSprop(FusedOptimizer):
+    """torch.optim.RMSprop, not centred: groups have `momentum`."""
+
+    def _first_state(self, group: Group, parameter: Tensor) -> State:
+        names = ("square_avg", "momentum_buffer") if group["momentum"] else ("square_avg",)
+        return {name: torch.zeros_like(parameter) for name in names}
+
+    def _update(self, group: Group, own: list[Tensor], gradients: list[Tensor], states: list[State]) -> None:
+        if group["weight_decay"]:
+            gradients = list(torch._foreach_add(gradients, own, alpha=group["weight_decay"]))
+        squares = [state["square_avg"] for state in states]
+        torch._foreach_mul_(squares, _SMOOTHING)
+        torch._foreach_addcmul_(squares, gradients, gradients, value=1 - _SMOOTHING)
+        scale = torch._foreach_sqrt(squares)
+        torch._foreach_add_(scale, _EPS)
+        steps = list(torch._foreach_div(gradients, scale))
+        if group["momentum"]:
+            momenta = [state["momentum_buffer"] for state in states]
+            torch._foreach_mul_(momenta, group["momentum"])
+            torch._foreach_add_(momenta, steps)
+            steps = momenta
+        torch._foreach_sub_(own, torch._foreach_mul(steps, group["lr"]))
+
+
+class Lion(FusedOptimizer):
+    """Steps of one size in the direction of the sign of an interpolated momentum: groups have `betas`.
+
+    With gradient g, momentum m (0 at first), rate η and decay λ, a step is
+    θ ← θ − η (sign(β₁ m + (1 − β₁) g) + λ θ), then m ← β₂ m + (1 − β₂) g.
+
+    References:
+        Chen et al., 2023, arXiv:2302.06675, algorithm 2.
+    """
+
+    def _first_state(self, group: Group, parameter: Tensor) -> State:  # noqa: ARG002 - every group's is alike
+        return {"momentum": torch.zeros_like(parameter)}
+
+    def _update(self, group: Group, own: list[Tensor], gradients: list[Tensor], states: list[State]) -> None:
+        momenta = [state["momentum"] for state in states]
+        beta1, beta2 = group["betas"]
+        direction = torch._foreach_mul(momenta, beta1)
+        torch._foreach_add_(direction, gradients, alpha=1 - beta1)
+        torch._foreach_sign_(direction)
+        torch._foreach_mul_(own, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_sub_(own, torch._foreach_mul(direction, group["lr"]))
+        torch._foreach_mul_(momenta, beta2)
+        torch._foreach_add_(momenta, gradients, alpha=1 - beta2)

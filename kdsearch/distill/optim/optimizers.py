@@ -7,8 +7,15 @@ import torch
 from torch import Tensor
 
 from kdsearch.distill.factories import load_factory
-from kdsearch.distill.optim.fused import FusedAdam, FusedAdamW, FusedSGD, Group
-from kdsearch.distill.optim.lion import Lion
+from kdsearch.distill.optim.fused import (
+    FusedAdam,
+    FusedAdamW,
+    FusedOptimizer,
+    FusedRMSprop,
+    FusedSGD,
+    Group,
+    Lion,
+)
 from kdsearch.errors import RequestError
 from kdsearch.spec.catalogue import OPTIMIZERS
 from kdsearch.spec.sections import Optimizer as OptimizerSection
@@ -40,7 +47,7 @@ _BUILDERS: Mapping[str, Callable[[list[Group]], PackOptimizer]] = {
     "sgd": FusedSGD,
     "adam": FusedAdam,
     "adamw": FusedAdamW,
-    "rmsprop": lambda groups: torch.optim.RMSprop(groups, foreach=True),
+    "rmsprop": FusedRMSprop,
     "lion": Lion,
 }
 
@@ -68,17 +75,51 @@ def build_optimizer(parameters: Parameters, sections: Sequence[OptimizerSection]
     return optimizer
 
 
-def set_learning_rates(optimizer: PackOptimizer, peaks: Sequence[float], factor: float) -> None:
-    """Set every member's learning rate to its own peak times the schedule's factor."""
-    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-        group["lr"] = peak * factor
+class LearningRates:
+    """Sets every member's learning rate in an optimizer: its own peak times the schedule's factor.
+
+    Args:
+        optimizer: Has a group for each member.
+        peaks: The members' largest rates.
+        device: Where rates are held as tensors, which a recorded step reads anew; None stands for numbers.
+    """
+
+    def __init__(
+        self, optimizer: PackOptimizer, peaks: Sequence[float], device: torch.device | None = None
+    ) -> None:
+        self._optimizer = optimizer
+        self._peaks = list(peaks)
+        self._device = device if isinstance(optimizer, FusedOptimizer) else None
+        self._hold()
+
+    def set(self, factor: float) -> None:
+        """Set the rates of a step."""
+        if self._device is not None:
+            self._rates.copy_(self._peaks_held * factor)
+            return
+        for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * factor
+
+    def keep(self, kept: Sequence[int]) -> None:
+        """Go on with the members at these places alone, as the optimizer does."""
+        self._peaks = [self._peaks[k] for k in kept]
+        self._hold()
+
+    def _hold(self) -> None:
+        if self._device is None:
+            return
+        self._peaks_held = torch.tensor(self._peaks, dtype=torch.float64, device=self._device)
+        # CUDA's fused kernels read float32; a CPU's take the number as precisely as it is given.
+        dtype = torch.float32 if self._device.type == "cuda" else torch.float64
+        self._rates = torch.zeros_like(self._peaks_held, dtype=dtype)
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate
 
 
-def clip_gradients(parameters: Parameters, norms: Sequence[float | None]) -> None:
-    """Scale each member's gradients so that their joint norm is at most the member's own bound."""
-    for own, norm in zip(parameters, norms, strict=True):
-        if norm is not None:
-            torch.nn.utils.clip_grad_norm_(own, norm)
+def clip_gradients(parameters: Sequence[Tensor], norm: float | None) -> None:
+    """Scale a member's gradients so that their joint norm is at most its bound."""
+    if norm is not None:
+        torch.nn.utils.clip_grad_norm_(parameters, norm)
 
 
 def keep_members(optimizer: PackOptimizer, kept: Sequence[int], parameters: Parameters) -> None:

@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdsearch.distill.devices import is_out_of_memory
+from kdsearch.distill.execution import Recorder, Replayed, recorder_of
 from kdsearch.distill.models import head_parameters
-from kdsearch.distill.optim.optimizers import PackOptimizer, build_optimizer, set_learning_rates
+from kdsearch.distill.optim.fused import FusedOptimizer
+from kdsearch.distill.optim.optimizers import LearningRates, PackOptimizer, build_optimizer
 from kdsearch.distill.optim.schedules import schedule
 from kdsearch.distill.randomness import hash_key, seeded
 from kdsearch.distill.views.batches import Batch, Views
@@ -20,6 +22,7 @@ from kdsearch.spec.sections import Finetune, Optimizer, Pretraining
 _HEAD, _WHOLE = range(2)
 _LEAST_STEPS = 4  # of an epoch
 _LEAST_BATCH = 2  # which BatchNorm needs
+_N_TRIED = 4  # images on which recorded steps are compared with plain ones
 
 
 def finetune_of(
@@ -73,6 +76,7 @@ class SupervisedTraining:
         self._seed = seed
         self._trained = [p for p in model.parameters() if p.requires_grad]  # its author may have frozen some
         self._optimizer = _optimizer(self._trained, finetune)
+        self._recorder = self._own_recorder()
         self._epochs_done = 0
 
     def train_head(self) -> None:
@@ -82,12 +86,12 @@ class SupervisedTraining:
         names = head_parameters(self.model)
         head = [p for name, p in self.model.named_parameters() if name in names and p.requires_grad]
         self._refuse_frozen(head, "head_epochs")
-        optimizer = _optimizer(head, self.finetune)
+        step = self._step_with(_optimizer(head, self.finetune))
         self.model.requires_grad_(False).eval()
         for parameter in head:
             parameter.requires_grad_(True)
         for epoch in range(1, self.finetune.head_epochs + 1):
-            self._epoch(epoch, self.finetune.head_epochs, optimizer, _HEAD)
+            self._epoch(epoch, self.finetune.head_epochs, step, _HEAD)
         for parameter in self._trained:
             parameter.requires_grad_(True)
 
@@ -96,8 +100,9 @@ class SupervisedTraining:
         if self.finetune.epochs:
             self._refuse_frozen(self._trained, "epochs")
         self.model.train()
+        step = self._step_with(self._optimizer)
         while self._epochs_done < self.finetune.epochs:
-            self._epoch(self._epochs_done + 1, self.finetune.epochs, self._optimizer, _WHOLE)
+            self._epoch(self._epochs_done + 1, self.finetune.epochs, step, _WHOLE)
             self._epochs_done += 1
         self.model.eval()
 
@@ -122,16 +127,22 @@ class SupervisedTraining:
                 f"{getattr(self.finetune, setting)}. Let its factory leave `requires_grad` as it is."
             )
 
-    def _epoch(self, epoch: int, epochs: int, optimizer: PackOptimizer, phase: int) -> None:
+    def _own_recorder(self) -> Recorder | None:
+        if not isinstance(self._optimizer, FusedOptimizer):
+            return None  # a user's may do anything
+        return recorder_of(self.model, self._views.plain(torch.arange(min(_N_TRIED, len(self._views)))))
+
+    def _step_with(self, optimizer: PackOptimizer) -> "_SupervisedStep":
+        return _SupervisedStep(self.model, optimizer, self.finetune, self._layout, self._recorder)
+
+    def _epoch(self, epoch: int, epochs: int, step: "_SupervisedStep", phase: int) -> None:
         n_steps = self._views.n_batches(self._batch_size)
         factor = schedule(self.finetune.schedule, steps=epochs * n_steps)
         first = (epoch - 1) * n_steps
         batches = self._views.batches(self._seed, epoch, self._batch_size)
         try:
             with seeded(hash_key(self._seed, epoch, phase), self._views.device):
-                losses = [
-                    self._step(batch, optimizer, factor(first + step)) for step, batch in enumerate(batches)
-                ]
+                losses = [step(batch, factor(first + place)) for place, batch in enumerate(batches)]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -145,13 +156,40 @@ class SupervisedTraining:
                 "Lower `finetune.lr`."
             )
 
-    def _step(self, batch: Batch, optimizer: PackOptimizer, factor: float) -> Tensor:
-        set_learning_rates(optimizer, [self.finetune.lr], factor)
-        optimizer.zero_grad()
-        logits = self.model(batch.images.contiguous(memory_format=self._layout))
-        loss = _cross_entropy(logits, batch, self.finetune.label_smoothing)
+
+class _SupervisedStep:
+    """Takes one step after the other with one optimizer."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: PackOptimizer,
+        finetune: Finetune,
+        layout: torch.memory_format,
+        recorder: Recorder | None,
+    ) -> None:
+        self._model = model
+        self._layout = layout
+        self._optimizer = optimizer
+        self._smoothing = finetune.label_smoothing
+        device = next(model.parameters()).device
+        as_tensors = recorder is not None or device.type == "cuda"
+        self._rates = LearningRates(optimizer, [finetune.lr], device if as_tensors else None)
+        self._train = Replayed(self._trained, recorder)
+
+    def __call__(self, batch: Batch, factor: float) -> Tensor:
+        """Take a step on a batch, at a factor of the learning rate; return the loss before it."""
+        self._rates.set(factor)
+        return self._train(batch.images, batch.labels, batch.partner_labels, batch.mix)
+
+    def _trained(
+        self, images: Tensor, labels: Tensor, partner_labels: Tensor | None, mix: Tensor | None
+    ) -> Tensor:
+        self._optimizer.zero_grad()
+        logits = self._model(images.contiguous(memory_format=self._layout))
+        loss = _cross_entropy(logits, labels, partner_labels, mix, self._smoothing)
         torch.autograd.backward(loss)
-        optimizer.step()
+        self._optimizer.step()
         return loss.detach()
 
 
@@ -165,11 +203,13 @@ def _optimizer(parameters: Sequence[Tensor], finetune: Finetune) -> PackOptimize
     return build_optimizer([parameters], [section])
 
 
-def _cross_entropy(logits: Tensor, batch: Batch, label_smoothing: float) -> Tensor:
-    if batch.partner_labels is None or batch.mix is None:
-        return F.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
+def _cross_entropy(
+    logits: Tensor, labels: Tensor, partner_labels: Tensor | None, mix: Tensor | None, label_smoothing: float
+) -> Tensor:
+    if partner_labels is None or mix is None:
+        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
     own, partner = (
-        F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
-        for labels in (batch.labels, batch.partner_labels)
+        F.cross_entropy(logits, given, label_smoothing=label_smoothing, reduction="none")
+        for given in (labels, partner_labels)
     )
-    return (batch.mix * own + (1 - batch.mix) * partner).mean()
+    return (mix * own + (1 - mix) * partner).mean()

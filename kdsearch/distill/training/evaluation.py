@@ -1,14 +1,9 @@
 """What is measured of a pack's students on a split, in evaluation mode."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-
-from kdsearch.distill.execution import Executor
-from kdsearch.distill.objectives import at_least_float32
 
 
 @dataclass(frozen=True)
@@ -17,11 +12,6 @@ class Scores:
 
     accuracy: list[float]
     loss: list[float]
-
-
-def split_logits(executor: Executor, images: Iterable[Tensor]) -> Float[Tensor, "K N C"]:
-    """Return every member's logits on batches of images."""
-    return torch.cat([at_least_float32(executor.logits(batch)) for batch in images], dim=1)
 
 
 def score(logits: Float[Tensor, "K N C"], labels: Int64[Tensor, " N"]) -> Scores:

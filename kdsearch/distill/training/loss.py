@@ -29,6 +29,15 @@ _PREPARED_AT_ONCE = 2**21  # classes times examples times members
 
 
 @dataclass(frozen=True)
+class EpochNumbers:
+    """What an epoch changes of a loss: its number, from 1, also as a tensor, and the temperatures."""
+
+    number: int
+    as_tensor: Float[Tensor, ""]
+    temperatures: Float[Tensor, " K"]
+
+
+@dataclass(frozen=True)
 class Targets:
     """What a batch is learned from: its labels, and the teacher's logits where a member needs them.
 
@@ -37,8 +46,27 @@ class Targets:
 
     batch: Batch
     teacher_logits: Float[Tensor, "B C"] | None
-    epoch: int
+    epoch: EpochNumbers
     prepared: KDTargets | None = None
+
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """Return all that a built-in loss depends on, in the order that `of` takes."""
+        batch, prepared = self.batch, self.prepared or (None,) * len(KDTargets._fields)
+        return (
+            *(batch.images, batch.labels, batch.partner_labels, batch.mix, self.teacher_logits),
+            *(self.epoch.as_tensor, self.epoch.temperatures, *prepared[1:]),
+        )
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor | None]) -> "Targets":
+        """Return the targets of such tensors; a user's term, which takes the epoch's number, has none."""
+        images, labels, partner_labels, mix, teacher_logits, epoch, temperatures, *rest = tensors
+        if images is None or labels is None or epoch is None or temperatures is None:
+            raise TypeError("Targets have images, labels, an epoch and temperatures.")
+        batch = Batch(images, labels, partner_labels, mix, labels)
+        prepared = [value for value in rest if value is not None]
+        ready = KDTargets(1 / len(labels), *prepared) if prepared else None
+        return cls(batch, teacher_logits, EpochNumbers(0, epoch, temperatures), ready)
 
 
 class PackLoss:
@@ -70,9 +98,7 @@ class PackLoss:
         is_own = ":" in first.name
         self._own = [OwnTerm(o.name, o.options, device) for o in objectives] if is_own else []
         self._term = (
-            PackTerm(self._looped, varies=True)
-            if is_own
-            else pack_term(first.name, numbers, words_in(first.options))
+            PackTerm(self._looped) if is_own else pack_term(first.name, numbers, words_in(first.options))
         )
         self._temperature = vector([o.temperature for o in objectives])
         self._ratio, self._shape = vector([o.temperature_ratio for o in objectives]), first.temperature_shape
@@ -80,6 +106,7 @@ class PackLoss:
         self._alpha = vector([o.alpha for o in objectives])
         self._is_plain_kd = first.name == "kd" and not first.options
         self._closed_forms: dict[int, ClosedForm] = {}
+        self._numbers: dict[int, EpochNumbers] = {}
         given = [{**self._term.defaults, **o.options} for o in objectives]
         names = (*self._term.defaults, *(name for name in self._term.optional if name in numbers))
         self._options = {name: vector([float(own[name]) for own in given]) for name in names}
@@ -94,9 +121,9 @@ class PackLoss:
         return bool((self._alpha > 0).any())
 
     @property
-    def varies(self) -> bool:
-        """Whether the loss on the same logits changes from epoch to epoch, or may."""
-        return self._term.varies or self._moves
+    def is_recordable(self) -> bool:
+        """Whether the losses depend on `Targets.tensors` alone; a user's term may do anything."""
+        return not self._own
 
     def temperatures(self) -> Float[Tensor, " K"]:
         """Return each member's temperature at the end; the learned one where it is learned."""
@@ -169,6 +196,7 @@ class PackLoss:
         self._temperature, self._alpha = self._temperature[index], self._alpha[index]
         self._ratio = self._ratio[index]
         self._closed_forms.clear()
+        self._numbers.clear()
         self._options = {name: values[index] for name, values in self._options.items()}
         self._learned = {name: [values[k] for k in kept] for name, values in self._learned.items()}
         self._own = [self._own[k] for k in kept] if self._own else []
@@ -192,12 +220,12 @@ class PackLoss:
                 return
         prepared = self._prepared(chunk.whole, teacher_logits, sizes, epoch)
         for batch, own, ready in zip(chunk.batches, logits, prepared, strict=True):
-            yield Targets(batch, own, epoch, ready)
+            yield Targets(batch, own, self._numbers_in(epoch), ready)
 
     def on(self, batch: Batch, teacher_logits: Float[Tensor, "B C"] | None, epoch: int) -> Targets:
         """Return what one batch is learned from."""
         (prepared,) = self._prepared(batch, teacher_logits, [len(batch.labels)], epoch)
-        return Targets(batch, teacher_logits, epoch, prepared)
+        return Targets(batch, teacher_logits, self._numbers_in(epoch), prepared)
 
     def __call__(
         self, targets: Targets, logits: Float[Tensor, "k B C"], members: slice = slice(None)
@@ -233,6 +261,12 @@ class PackLoss:
             self._closed_forms = {at: ClosedForm(self._temperatures_in(epoch), self._alpha)}
         return self._closed_forms[at]
 
+    def _numbers_in(self, epoch: int) -> EpochNumbers:
+        if epoch not in self._numbers:
+            as_tensor = torch.full_like(self._alpha[0], epoch)
+            self._numbers = {epoch: EpochNumbers(epoch, as_tensor, self._temperatures_in(epoch))}
+        return self._numbers[epoch]
+
     def _temperatures_in(self, epoch: int) -> Float[Tensor, " K"]:
         return temperature_in(epoch, self._epochs, self._temperature, self._ratio, self._shape)
 
@@ -246,8 +280,8 @@ class PackLoss:
             logits,
             teacher[None],
             _dominant_labels(targets.batch),
-            self._temperatures_in(targets.epoch)[members],
-            epoch=targets.epoch,
+            targets.epoch.temperatures[members],
+            epoch=targets.epoch.number if self._own else targets.epoch.as_tensor,
             **({"members": members} if self._own else {}),
             **{name: values[members] for name, values in self._options.items()},
             **{name: torch.stack(values[members]) for name, values in self._learned.items()},

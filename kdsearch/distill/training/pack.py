@@ -1,6 +1,7 @@
 """The training of one pack, epoch by epoch, whose members share everything but their own numbers."""
 
 import json
+import logging
 import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -28,22 +29,20 @@ from kdsearch.distill.execution import (
     way_problem,
 )
 from kdsearch.distill.models import is_users
-from kdsearch.distill.optim.optimizers import (
-    build_optimizer,
-    clip_gradients,
-    keep_members,
-    set_learning_rates,
-)
+from kdsearch.distill.optim.fused import FusedOptimizer
+from kdsearch.distill.optim.optimizers import LearningRates, build_optimizer
 from kdsearch.distill.optim.schedules import schedule_of
 from kdsearch.distill.teachers.initial_students import initial_student
 from kdsearch.distill.training.checkpoints import Checkpoint
-from kdsearch.distill.training.evaluation import agreement, mean_entropy, score, split_logits
+from kdsearch.distill.training.evaluation import agreement, mean_entropy, score
 from kdsearch.distill.training.kept import EVALUATION_BATCH, split_views_of, teacher_logits_of
 from kdsearch.distill.training.loss import PackLoss, Targets
-from kdsearch.distill.training.step import PackStep
+from kdsearch.distill.training.step import PackStep, member_parameters
 from kdsearch.distill.views.batches import Views
 from kdsearch.errors import RequestError
 from kdsearch.trial import DIVERGED, Metrics, Outcome, PackReport, Trial, TrialResult
+
+_log = logging.getLogger(__name__)
 
 
 class PackTraining:
@@ -89,13 +88,17 @@ class PackTraining:
         self._latest: dict[int, Metrics] = {}
         self._curves: list[tuple[int, dict[int, Metrics]]] = []
         self._epochs_done = 0
+        self._problem: str | None = None
+        self._told = False
         saved = checkpoint.load(device) if checkpoint else None
         models = [self._initial_student(member, artifacts) for member in members]
         self.choice = Choice(**saved["choice"]) if saved else self._chosen(models, artifacts, way)
         self._size = len(members)
         self._pack = self._plan(self.choice.random).build(self.choice.way, models)
-        self._step = PackStep(self._pack, self._loss, cuda_graphs=self._spec.training.cuda_graphs)
-        self._optimizer = build_optimizer(self._parameters(), [m.spec.optimizer for m in members])
+        self._optimizer = build_optimizer(
+            member_parameters(self._pack, self._loss), [m.spec.optimizer for m in members]
+        )
+        self._step = self._built_step()
         if saved:
             self._resume(saved)
 
@@ -123,18 +126,13 @@ class PackTraining:
 
     def train_epoch(self, epoch: int) -> list[float]:
         """Train one epoch and return each member's mean training loss."""
-        parameters = self._parameters()
-        peaks = [m.spec.optimizer.lr for m in self._members]
-        norms = [m.spec.training.clip_norm for m in self._members]
         step = (epoch - 1) * self._steps_per_epoch
         losses, sizes = [], []
         for targets in self._targets(epoch):
-            losses.append(self._step(targets, step))
+            losses.append(self._step(targets, step, self._schedule(step)))
             sizes.append(len(targets.batch.labels))
-            clip_gradients(parameters, norms)
-            set_learning_rates(self._optimizer, peaks, self._schedule(step))
-            self._optimizer.step()
             step += 1
+        self._tell_problem()
         by_member = torch.stack(losses).T.tolist()
         return [sum(map(mul, own, sizes)) / sum(sizes) for own in by_member]
 
@@ -158,9 +156,42 @@ class PackTraining:
         return PackPlan(
             Precision.of(training.precision, self._device),
             [m.seed for m in self._members],
-            compiled=training.compile,
+            compiled=training.compile is True,
             random=random,
-            graphed=training.cuda_graphs and self._device.type == "cuda" and not self._loss.varies,
+            recorded=training.cuda_graphs is not False,
+        )
+
+    def _built_step(self) -> PackStep:
+        """Return the step of the pack; what a user brings may do anything, and is not recorded."""
+        plan = self._plan(self.choice.random)
+        recorder = plan.recorder(self.choice.way)
+        if recorder is not None and not self._loss.is_recordable:
+            recorder, self._problem = None, f"{self._spec.objective.name!r} may do anything"
+        if recorder is not None and not isinstance(self._optimizer, FusedOptimizer):
+            recorder, self._problem = None, f"{self._spec.optimizer.name!r} may do anything"
+        rates = LearningRates(
+            self._optimizer,
+            [m.spec.optimizer.lr for m in self._members],
+            self._device if recorder is not None or self._device.type == "cuda" else None,
+        )
+        norms = [m.spec.training.clip_norm for m in self._members]
+        return PackStep(self._pack, self._loss, self._optimizer, rates, norms, recorder)
+
+    def _tell_problem(self) -> None:
+        """Say once, in a line, why steps are not replayed though they should be."""
+        problem = self._problem or self._step.problem
+        if problem is None or self._told:
+            return
+        self._told = True
+        if self._spec.training.cuda_graphs is True:
+            raise RequestError(
+                f"`training.cuda_graphs` must be auto or false for {self._spec.student.arch!r}, got true: "
+                f"its steps can't be recorded ({problem})."
+            )
+        _log.warning(
+            "Steps of %s can't be recorded as a CUDA graph (%s): they run kernel by kernel.",
+            self._spec.student.arch,
+            problem,
         )
 
     def _chosen(self, models: Sequence[nn.Module], artifacts: Place, way: Way | None) -> Choice:
@@ -187,17 +218,15 @@ class PackTraining:
 
     def _remembered(self, models: Sequence[nn.Module], artifacts: Place) -> Choice:
         """Return what was measured of such networks, or measure it."""
-        batch_size = self._spec.training.batch_size
-        student, training = self._spec.student, self._spec.training
-        data = self._surroundings.data
+        spec, data, training = self._spec, self._surroundings.data, self._spec.training
         key = json.dumps(
             [
-                *(student.arch, code_fingerprint(student.arch)),
-                *(student.stem, data.in_channels, data.image_size, data.num_classes),
+                *(content_of(models[0]), code_fingerprint(spec.student.arch)),
+                *(data.in_channels, data.image_size),
                 *(() if data.vocabulary is None else ("text", data.vocabulary)),
-                *(len(models), batch_size, self._spec.objective.name),
-                *(training.precision, training.cuda_graphs),
-                *(device_name(self._device), torch.__version__, content_of(models[0])),
+                *(len(models), training.batch_size, spec.objective.name),
+                *(training.precision, training.cuda_graphs is not False),
+                *(device_name(self._device), torch.__version__),
             ]
         )
         return ChoiceMemory.at(store_at(artifacts).root / "executors.json").get(
@@ -228,10 +257,6 @@ class PackTraining:
                 self._members, scores.accuracy, scores.loss, train_losses, strict=True
             )
         }
-
-    def _parameters(self) -> list[list[Tensor]]:
-        learned = self._loss.member_parameters()
-        return [own + more for own, more in zip(self._pack.parameters, learned, strict=True)]
 
     def _end_diverged(self) -> None:
         for member in self._members:
@@ -278,10 +303,7 @@ class PackTraining:
         self._members = [self._members[k] for k in kept]
         self._latest = {number: self._latest[number] for number in numbers if number in self._latest}
         if kept:
-            self._pack.keep(kept)
-            self._step.reset()
-            self._loss.keep(kept)
-            keep_members(self._optimizer, kept, self._parameters())
+            self._step.keep(kept)
 
     def _final_metrics(self) -> list[Metrics]:
         """Return what is measured once, of each member that reached the last epoch."""
@@ -308,7 +330,7 @@ class PackTraining:
 
     def _logits(self, views: Views) -> Tensor:
         images: Iterable[Tensor] = (batch.images for batch in views.plain_batches(EVALUATION_BATCH))
-        return split_logits(self._pack, images)
+        return torch.cat([self._step.logits(part) for part in images], dim=1)
 
     def _state(self) -> dict[str, Any]:
         return {

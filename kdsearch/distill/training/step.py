@@ -1,50 +1,102 @@
-"""One step of a pack: losses and gradients of a batch, replayed as a CUDA graph where asked."""
+"""One step of a pack, from a batch to new weights, replayed as a recording where there is a recorder."""
 
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kdsearch.distill.execution import Executor, FusedPack, GraphedStep
+from kdsearch.distill.execution import Executor, Recorder, Replayed
+from kdsearch.distill.objectives import at_least_float32
+from kdsearch.distill.optim.fused import FusedOptimizer
+from kdsearch.distill.optim.optimizers import LearningRates, PackOptimizer, clip_gradients, keep_members
+from kdsearch.distill.randomness import hash_key
 from kdsearch.distill.training.loss import PackLoss, Targets
-from kdsearch.distill.views.batches import Batch
 
 
 class PackStep:
-    """Computes a pack's losses and leaves fresh gradients in everything that its members learn.
+    """Trains a pack on one batch after the other, and evaluates it.
 
     Args:
         pack: The executor.
         loss: The members' losses.
-        cuda_graphs: Replay the step as a CUDA graph, where nothing in it is new from step to step.
+        optimizer: Has a group for each member, of `member_parameters`.
+        rates: Sets the groups' learning rates.
+        norms: The bound on the norm of each member's gradient; None where there is none.
+        recorder: Records steps and evaluations; None where they run as they are.
     """
 
-    def __init__(self, pack: Executor, loss: PackLoss, *, cuda_graphs: bool = False) -> None:
+    def __init__(
+        self,
+        pack: Executor,
+        loss: PackLoss,
+        optimizer: PackOptimizer,
+        rates: LearningRates,
+        norms: Sequence[float | None],
+        recorder: Recorder | None = None,
+    ) -> None:
         self._pack = pack
         self._loss = loss
-        self._graphed: GraphedStep | None = None
-        on_gpu = any(parameter.is_cuda for parameter in pack.parameters[0])
-        if cuda_graphs and on_gpu and isinstance(pack, FusedPack) and pack.is_replayable and not loss.varies:
-            self._graphed = GraphedStep(pack, self._from_tensors)
+        self._optimizer = optimizer
+        self._rates = rates
+        self._norms = list(norms)
+        self._parameters = member_parameters(pack, loss)
+        self._step_key = torch.zeros((), dtype=torch.int64, device=pack.parameters[0][0].device)
+        self._training = Replayed(self._from_tensors, recorder)
+        self._evaluation = Replayed(lambda images: at_least_float32(pack.logits(images)), recorder)
 
-    def __call__(self, targets: Targets, step: int) -> Float[Tensor, " K"]:
-        """Return each member's loss on a batch."""
-        batch = targets.batch
-        if self._graphed is not None:
-            tensors = (batch.images, batch.labels, batch.partner_labels, batch.mix, targets.teacher_logits)
-            return self._graphed(tensors).clone()  # the next replay writes to the same place
+    @property
+    def problem(self) -> str | None:
+        """Why steps run as they are, though there is a recorder; None where they don't."""
+        return self._training.problem
+
+    def __call__(self, targets: Targets, step: int, factor: float) -> Float[Tensor, " K"]:
+        """Take a step of training and return each member's loss before it.
+
+        Args:
+            targets: A batch and what is learned from it.
+            step: The step of the whole training, from 0.
+            factor: The schedule's factor on the learning rates.
+        """
+        self._rates.set(factor)
+        if not self._training.is_recording:
+            return self._trained(targets, step)
+        self._step_key.fill_(hash_key(step))
+        return self._training(*targets.tensors())
+
+    def logits(self, images: Float[Tensor, "N ..."]) -> Float[Tensor, "K N C"]:
+        """Return every member's logits in evaluation mode."""
+        return self._evaluation(images)
+
+    def keep(self, kept: Sequence[int]) -> None:
+        """Go on with the members at these places alone: of pack, loss and optimizer."""
+        self._pack.keep(kept)
+        self._loss.keep(kept)
+        self._parameters = member_parameters(self._pack, self._loss)
+        keep_members(self._optimizer, kept, self._parameters)
+        self._rates.keep(kept)
+        self._norms = [self._norms[k] for k in kept]
+        self._training.forget()
+        self._evaluation.forget()
+
+    def _from_tensors(self, *tensors: Tensor | None) -> Tensor:
+        return self._trained(Targets.of(tensors), self._step_key)
+
+    def _trained(self, targets: Targets, step: int | Tensor) -> Tensor:
         self._loss.clear_gradients()
-        return self._pack.backward(batch.images, partial(self._loss, targets), step)
+        losses = self._pack.backward(targets.batch.images, partial(self._loss, targets), step, self._finish)
+        if not isinstance(self._optimizer, FusedOptimizer):
+            self._optimizer.step()
+        return losses
 
-    def reset(self) -> None:
-        """Take note that members have left."""
-        if self._graphed is not None:
-            self._graphed.reset()
+    def _finish(self, place: int) -> None:
+        """Clip a member's gradients and take its step; a user's optimizer takes that of all at once."""
+        clip_gradients(self._parameters[place], self._norms[place])
+        if isinstance(self._optimizer, FusedOptimizer):
+            self._optimizer.step_of(place)
 
-    def _from_tensors(self, tensors: Sequence[Tensor | None]) -> Tensor:
-        images, labels, partner_labels, mix, teacher_logits = tensors
-        if images is None or labels is None:
-            raise TypeError("A batch has images and labels.")
-        batch = Batch(images, labels, partner_labels, mix, labels)
-        return self._pack.backward(images, partial(self._loss, self._loss.on(batch, teacher_logits, 1)), 0)
+
+def member_parameters(pack: Executor, loss: PackLoss) -> list[list[Tensor]]:
+    """Return what each member learns: its network's parameters, and its loss's."""
+    return [own + more for own, more in zip(pack.parameters, loss.member_parameters(), strict=True)]

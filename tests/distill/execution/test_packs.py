@@ -11,9 +11,9 @@ from kdsearch.distill.execution import (
     Choice,
     ChoiceMemory,
     FusedPack,
-    GraphedStep,
     PackPlan,
     Precision,
+    Replayed,
     draws_globally,
     fusing_problem,
     key_dropout,
@@ -21,10 +21,12 @@ from kdsearch.distill.execution import (
     possible_ways,
     preferred,
 )
+from kdsearch.distill.execution.dropout import KeyedDropout
 from kdsearch.distill.models import build_model
 from kdsearch.distill.optim.optimizers import build_optimizer, keep_members
 from kdsearch.distill.randomness import stream
 from kdsearch.spec.sections import Optimizer
+from tests.tape import Tape
 
 CPU = torch.device("cpu")
 FP32 = Precision.of("fp32", CPU)
@@ -70,7 +72,8 @@ def train_plainly(arch, size, seed, k, steps):
     for step in range(steps):
         images, labels, teacher = batch_of(step, size)
         for module in model.modules():
-            module.step = step
+            if isinstance(module, KeyedDropout):
+                module.begin(step)
         optimizer.zero_grad()
         plain_loss(model(images), labels, teacher, TEMPERATURES[k]).backward()
         optimizer.step()
@@ -172,7 +175,7 @@ def test_dropout_drops_its_share_anew_in_every_step_and_nothing_in_evaluation():
     ones = torch.ones(200, 50)
     masks = []
     for step in range(2):
-        model[0].step = step
+        model[0].begin(step)
         masks.append(model.train()(ones))
         assert masks[-1].unique().tolist() == pytest.approx([0.0, 1 / 0.7])
         assert (masks[-1] == 0).double().mean().item() == pytest.approx(0.3, abs=0.02)
@@ -230,7 +233,7 @@ def test_looking_whether_a_network_fuses_leaves_it_as_it_was():
     assert_close(model.state_dict(), before, 0.0)
 
 
-@pytest.mark.parametrize("way", ["looped", "looped_channels_last", "fused"])
+@pytest.mark.parametrize("way", ["looped", "looped_channels_last", "streams", "fused"])
 def test_evaluation_uses_running_statistics_leaves_them_and_returns_to_training(way):
     models = [student("convnet_8_16", 8, seed) for seed in range(2)]
     plain = [copy.deepcopy(model).eval() for model in models]
@@ -326,26 +329,17 @@ def test_loops_are_measured_on_the_whole_batch_however_slow_they_are_on_a_part()
 
 
 @pytest.mark.parametrize(
-    ("graphed", "make", "n_recorded"),
-    [(True, perceptron, 1), (False, perceptron, 0), (True, with_dropout, 0)],
+    ("recorded", "way", "n_recorded"),
+    [(True, "fused", 1), (True, "streams", 1), (False, "fused", 0), (True, "looped", 0)],
 )
-def test_a_fused_pack_is_measured_as_it_will_be_trained(monkeypatch, graphed, make, n_recorded):
-    recorded = []
-
-    class Recording:
-        def __init__(self, pack, step):
-            recorded.append(pack)
-            self._step = step
-
-        def __call__(self, inputs):
-            return self._step(inputs)
-
-    monkeypatch.setattr("kdsearch.distill.execution.choice.GraphedStep", Recording)
-    models = [make(seed) for seed in range(2)]
-    plan = PackPlan(FP32, seeds=range(2), graphed=graphed)
-    seconds = measured_seconds(["fused"], models, batch_of(0, 8)[0], lambda _: half_square, plan)
-    assert seconds["fused"] > 0
-    assert len(recorded) == n_recorded
+def test_a_pack_is_measured_as_it_will_be_trained(monkeypatch, recorded, way, n_recorded):
+    tape = Tape()
+    monkeypatch.setattr("kdsearch.distill.execution.choice.recorder_on", lambda _: tape)
+    models = [with_dropout(seed) for seed in range(2)]
+    plan = PackPlan(FP32, seeds=range(2), recorded=recorded)
+    images = batch_of(0, 8)[0]
+    assert measured_seconds([way, way], models, images, lambda _: half_square, plan)[way] > 0
+    assert min(tape.n_recorded, 1) == n_recorded
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")])
@@ -407,18 +401,19 @@ def test_compiled_members_equal_their_solo_runs(way):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_replayed_step_gives_the_losses_and_gradients_of_a_plain_one():
+@pytest.mark.parametrize("way", ["streams", "fused"])
+def test_a_replayed_step_gives_the_losses_and_gradients_of_a_plain_one(way):
     device = torch.device("cuda")
+    plan = PackPlan(Precision(device), seeds=range(2))
     packs = [
-        FusedPack([student("convnet_8_16", 8, seed).to(device) for seed in range(2)], Precision(device))
-        for _ in range(2)
+        plan.build(way, [student("convnet_8_16", 8, seed).to(device) for seed in range(2)]) for _ in range(2)
     ]
-    graphed = GraphedStep(packs[0], lambda inputs: packs[0].backward(inputs[0], half_square, 0))
-    for step in range(3):
+    replayed = Replayed(lambda images: packs[0].backward(images, half_square, 0), plan.recorder(way))
+    for step in range(7):
         images = batch_of(step, 8)[0].to(device)
-        replayed, plain = graphed([images]).clone(), packs[1].backward(images, half_square, step)
-        torch.testing.assert_close(replayed, plain)
+        torch.testing.assert_close(replayed(images), packs[1].backward(images, half_square, 0))
         for own, other in zip(packs[0].parameters[1], packs[1].parameters[1], strict=True):
             torch.testing.assert_close(own.grad, other.grad)
+    assert replayed.problem is None
     for own, other in zip(packs[0].state(), packs[1].state(), strict=True):
         assert_close(own, other)

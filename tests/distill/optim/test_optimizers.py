@@ -5,12 +5,7 @@ import sys
 import pytest
 import torch
 
-from kdsearch.distill.optim.optimizers import (
-    build_optimizer,
-    clip_gradients,
-    keep_members,
-    set_learning_rates,
-)
+from kdsearch.distill.optim.optimizers import LearningRates, build_optimizer, clip_gradients, keep_members
 from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Optimizer
 
@@ -146,8 +141,11 @@ def test_the_schedule_scales_each_members_own_peak():
     pack = [weights(seed) for seed in (1, 2)]
     sections = [SECTIONS["sgd"], SECTIONS["sgd"].model_copy(update={"lr": 0.4})]
     optimizer = build_optimizer(pack, sections)
-    set_learning_rates(optimizer, [section.lr for section in sections], 0.5)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.025, 0.2]
+    for device in (None, torch.device("cpu")):  # as numbers, and as tensors that a recording reads
+        rates = LearningRates(optimizer, [section.lr for section in sections], device)
+        for factor in (0.25, 0.5):
+            rates.set(factor)
+            assert [float(group["lr"]) for group in optimizer.param_groups] == [0.05 * factor, 0.4 * factor]
 
 
 def test_gradients_are_clipped_by_each_members_own_norm():
@@ -156,7 +154,8 @@ def test_gradients_are_clipped_by_each_members_own_norm():
         loss_of(own, 0).backward()
     before = [p.grad.clone() for p in pack[0]]
     norm = torch.cat([g.flatten() for g in before]).norm()
-    clip_gradients(pack, [None, 0.5, 1e6])
+    for own, norm_bound in zip(pack, [None, 0.5, 1e6], strict=True):
+        clip_gradients(own, norm_bound)
     for k, scale in enumerate((1.0, 0.5 / norm, 1.0)):
         for parameter, gradient in zip(pack[k], before, strict=True):
             torch.testing.assert_close(parameter.grad, gradient * scale, rtol=1e-5, atol=0)

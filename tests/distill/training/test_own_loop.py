@@ -229,7 +229,7 @@ def plain_loop(asked, seed, tmp_path):
         for images, labels, partners, share in batches_of(asked, place, epoch):
             for module in student.modules():
                 if isinstance(module, KeyedDropout):
-                    module.step = step
+                    module.begin(step)
             with torch.no_grad():
                 taught = teacher(images)
             logits = student(images)

@@ -92,7 +92,7 @@ def plain_loop(asked, seed, artifacts):
         for index in place.views.order(training.order_seed, epoch).split(training.batch_size):
             for module in student.modules():
                 if isinstance(module, KeyedDropout):
-                    module.step = step
+                    module.begin(step)
             logits = plainly(student, ids[index], mask[index])
             with torch.no_grad():
                 taught = plainly(teacher, ids[index], mask[index])
