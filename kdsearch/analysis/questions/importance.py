@@ -10,15 +10,13 @@ import numpy as np
 from kdsearch.analysis.labels import varied_factors
 from kdsearch.analysis.response.axes import FloatArray, IntArray
 from kdsearch.analysis.response.candidates import even_points
-from kdsearch.analysis.response.fitted import Response, fit_response
+from kdsearch.analysis.response.fitted import Response
 from kdsearch.analysis.response.profiles import Interval
 from kdsearch.analysis.response.selection import select_setups
-from kdsearch.analysis.response.warm_start import EarlierStudy
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.intervals import LEVEL
-from kdsearch.spec import StudySpec, level_label
-from kdsearch.storage import Trials
+from kdsearch.spec import level_label
 
 _N_SURFACES = 2
 _N_LEVELS = 7
@@ -61,36 +59,18 @@ class Importance(Shown):
 
 @one_blas_thread
 def importance(
-    spec: StudySpec,
-    trials: Trials,
-    *,
-    earlier: Sequence[EarlierStudy] = (),
-    where: Mapping[str, Any] | None = None,
-    level: float = LEVEL,
-    seed: int = 0,
+    response: Response, *, where: Mapping[str, Any] | None = None, level: float = LEVEL
 ) -> Importance:
     """Return what accuracy depends on, by a decomposition of the model's variance.
 
     Args:
-        spec: The study's spec.
-        trials: Its trials so far.
-        earlier: The studies that `search.warm_start` names; they inform the model, the shares are this one's.
+        response: What a study's trials say.
         where: Levels of factors to which the question is restricted.
         level: Probability of the intervals, between 0 and 1.
-        seed: Fixes the draws that the shares are computed from.
 
     Raises:
         RequestError: A factor or a level of `where` does not belong to the study.
     """
-    response = fit_response(spec, trials, earlier=earlier, seed=seed)
-    return importance_of(response, where=where, level=level)
-
-
-@one_blas_thread
-def importance_of(
-    response: Response, *, where: Mapping[str, Any] | None = None, level: float = LEVEL
-) -> Importance:
-    """Return what `importance` does, of a response that is there already."""
     study = response.spec.name
     chosen = select_setups(response.space.setups, where)
     members = [s for s in chosen if response.silence(s) is None]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdsearch.analysis.questions.best import BestAnswer, SetupAnswer, best_of
 from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE
-from kdsearch.analysis.response.fitted import ResponseCurve, curves_of, fit_response
+from kdsearch.analysis.response.fitted import ResponseCurve, fit_response, response_curves
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.intervals import LEVEL, TOLERANCE
@@ -78,7 +78,9 @@ def answer_runs(
         luck |= dict.fromkeys(answer.luck)
         own = set(map(setup_key, group))
         found |= {key: a for a in answer.setups if (key := setup_key(a.setup)) in own}
-        curves |= {key: c for c in curves_of(response, level=level) if (key := setup_key(c.setup)) in own}
+        curves |= {
+            key: c for c in response_curves(response, level=level) if (key := setup_key(c.setup)) in own
+        }
     keys = list(map(setup_key, runs.setups))
     answers = [_with_doubts(runs, found[key]) for key in keys]
     shared = _shared_notes(answers)

@@ -283,27 +283,18 @@ class ResponseCurve:
 
 @one_blas_thread
 def response_curves(
-    spec: StudySpec,
-    trials: Trials,
-    *,
-    earlier: Sequence[EarlierStudy] = (),
-    where: Mapping[str, Any] | None = None,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> list[ResponseCurve]:
-    """Return the curve of every setup, or of those with some levels, from the draws behind `best`.
-
-    Raises:
-        RequestError: A factor or a level does not belong to the study.
-    """
-    return curves_of(fit_response(spec, trials, earlier=earlier, seed=seed), where=where, level=level)
-
-
-@one_blas_thread
-def curves_of(
     response: Response, *, where: Mapping[str, Any] | None = None, level: float = LEVEL
 ) -> list[ResponseCurve]:
-    """Return what `response_curves` does, of a response that is there already."""
+    """Return the curve of every setup, or of those with some levels.
+
+    Args:
+        response: What a study's trials say.
+        where: Levels of factors that restrict the setups.
+        level: Probability of the bands, between 0 and 1.
+
+    Raises:
+        RequestError: A factor or a level of `where` does not belong to the study.
+    """
     return [_curve(response, s, level) for s in select_setups(response.space.setups, where)]
 
 
