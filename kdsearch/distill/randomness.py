@@ -1,12 +1,13 @@
 """Randomness that depends on names and numbers alone, never on global state or a batch's order."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
+
+from kdsearch.seeds import named_seed
 
 _WORD = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B9
@@ -18,8 +19,7 @@ _SECOND_MULTIPLIER = 0x846CA68B - 2**32
 
 def stream(seed: int, *name: str | int) -> torch.Generator:
     """Return a CPU generator that a seed and a name decide, the same in any process."""
-    digest = hashlib.sha256(repr((seed, *name)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    return torch.Generator().manual_seed(named_seed(seed, *name))
 
 
 @contextmanager

@@ -5,7 +5,6 @@ So each proposal is made in a throw-away study in memory that holds one setup's 
 kept between proposals, and a study that goes on after a crash samples as one that never stopped.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeAlias
@@ -22,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from kdsearch.search.balance import next_setup, trials_of
 from kdsearch.search.proposer import Proposal
+from kdsearch.seeds import sampler_seed
 from kdsearch.spec import Choices, Range, StudySpec, setup_key
 from kdsearch.storage import TrialRow
 
@@ -45,16 +45,11 @@ class OptunaProposer:
         setup = next_setup(self._spec, trials, decided)
         known = trials_of(setup, trials)
         space = {path: distribution_of(dimension) for path, dimension in self._spec.dimensions(setup).items()}
-        study = optuna.create_study(
-            direction="maximize", sampler=self._make_sampler(self._seed(setup_key(setup), len(known)))
-        )
+        seed = sampler_seed(self._spec.search.seed, setup_key(setup), len(known))
+        study = optuna.create_study(direction="maximize", sampler=self._make_sampler(seed))
         study.add_trials(list(_frozen(known, space)))
         asked = [study.ask(space).params for _ in range(size)]
         return Proposal(setup=setup, params=asked)
-
-    def _seed(self, *name: str | int) -> int:
-        digest = hashlib.sha256(repr((self._spec.search.seed, *name)).encode()).digest()
-        return int.from_bytes(digest[:4], "big")
 
 
 def distribution_of(dimension: Range | Choices) -> BaseDistribution:

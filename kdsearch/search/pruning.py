@@ -16,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from kdsearch.seeds import numbered_seed
 from kdsearch.spec.sections import Training
 from kdsearch.trial import AUDITED, CAME_BACK, Metrics
 
@@ -128,7 +129,7 @@ def audited_of(numbers: Iterable[int], seed: int) -> list[int]:
 
 
 def _picked(seed: int, block: int) -> int:
-    return int(np.random.default_rng([seed, block]).integers(AUDIT_EVERY))
+    return int(np.random.default_rng(numbered_seed(seed, block)).integers(AUDIT_EVERY))
 
 
 def audit_reason(epoch: int, accuracy: float, line: float) -> str:

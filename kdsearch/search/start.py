@@ -1,10 +1,10 @@
 """How a search starts while nothing is known: spread over temperatures and over all else that is tuned."""
 
-import hashlib
 from typing import Any
 
 import numpy as np
 
+from kdsearch.seeds import start_seed
 from kdsearch.spec import TEMPERATURE, Choices, Params, Range, Setup, StudySpec, setup_key
 from kdsearch.spec.space import ByFactor
 
@@ -25,8 +25,7 @@ def start_points(spec: StudySpec, setup: Setup, first: int, size: int, seed: int
         seed: Fixes them.
     """
     dimensions = spec.dimensions(setup)
-    digest = hashlib.sha256(f"{seed}:{setup_key(setup)}:{first}".encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+    rng = np.random.default_rng(start_seed(seed, setup_key(setup), first))
     units = {path: (rng.permutation(size) + rng.random(size)) / size for path in dimensions}
     return [
         {path: dimension.from_unit(_inside(path, units[path][k])) for path, dimension in dimensions.items()}

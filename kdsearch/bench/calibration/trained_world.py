@@ -6,6 +6,7 @@ from pathlib import Path
 from kdsearch.bench.calibration.table_world import TableWorld, truth_of
 from kdsearch.bench.calibration.worlds import Truth
 from kdsearch.distill import train_pack
+from kdsearch.seeds import trial_seed
 from kdsearch.spec import Params, Setup
 
 _ARTIFACTS = Path("~/.cache/kdsearch").expanduser()
@@ -16,7 +17,7 @@ class TrainedWorld(TableWorld):
 
     def outcomes(self, setup: Setup, params: Sequence[Params]) -> Sequence[tuple[Params, int, float | None]]:
         """Train a pack."""
-        first = self.spec.search.seed * 1_000_000 + len(self.rows)
+        first = trial_seed(self.spec.search.seed, len(self.rows))
         members = [{**own, "seed": first + k} for k, own in enumerate(params)]
         results = train_pack(self.spec.resolve(setup, {}), members, artifacts=_ARTIFACTS)
         return [
