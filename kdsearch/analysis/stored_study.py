@@ -7,7 +7,7 @@ from typing import Any
 from kdsearch.analysis.kept import KeptAnswers
 from kdsearch.analysis.questions.best import BestAnswer, best_of
 from kdsearch.analysis.questions.comparison import Comparison, compare
-from kdsearch.analysis.questions.forecast import Forecast, forecast_of, target_of
+from kdsearch.analysis.questions.forecast import Forecast, forecast_of
 from kdsearch.analysis.questions.importance import Importance, importance
 from kdsearch.analysis.questions.verdicts import VerdictAnswer, verdicts_of
 from kdsearch.analysis.response.fitted import Response, ResponseCurve, fit_response, response_curves
@@ -114,11 +114,10 @@ class StoredStudy:
 
     def forecast(self, regret: float | None = None, where: Mapping[str, Any] | None = None) -> Forecast:
         """Return which setups are decided, and what the others need; None asks for the study's own target."""
-        target = target_of(self.spec) if regret is None else regret
         found = self._kept.answer(
             Forecast,
-            ["forecast", target, where],
-            lambda: forecast_of(self.response, regret=target, where=where, slots=self.slots),
+            ["forecast", regret, where],
+            lambda: forecast_of(self.response, regret=regret, where=where, slots=self.slots),
         )
         return found.of_study(self.spec, self.summary)
 

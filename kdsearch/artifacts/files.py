@@ -1,10 +1,10 @@
-"""Files and folders of the artifact store: each made once, whole or not at all."""
+"""Files and folders that are there whole or not at all: the artifact store's, and those people name."""
 
 import os
 import platform
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -52,6 +52,32 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file that a person named, whole or not at all, in a folder that is there.
+
+    A device is written to and never replaced, a link is followed.
+
+    Args:
+        path: A file, new or to be replaced; what is no file, such as a pipe, gets the content as it is.
+        content: All of it.
+
+    Raises:
+        OSError: It can't be written; a file that was there is as it was.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    except OSError:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
         raise
 
 

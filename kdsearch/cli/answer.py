@@ -156,7 +156,7 @@ def write_figure(found: "RunsAnswer", path: Path) -> None:
     Raises:
         RequestError: It can't be written.
     """
-    from kdsearch.analysis.report.output_files import write_output
+    from kdsearch.artifacts.files import write_output
 
     figure, kind = found.figure(), path.suffix.lower()
     try:

@@ -75,7 +75,7 @@ def _reports(study: StudySpec) -> list["DataReport"]:
 
 
 def _write_sheet(reports: list["DataReport"], path: Path) -> None:
-    from kdsearch.analysis.report.output_files import write_output
+    from kdsearch.artifacts.files import write_output
     from kdsearch.distill.preflight.contact_sheets import contact_sheet
 
     pictures, content = [row for report in reports for row in report.pictures.items()], BytesIO()

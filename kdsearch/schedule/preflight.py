@@ -166,17 +166,18 @@ def _uncalled_objectives(spec: StudySpec) -> list[str]:
     if not own:
         return []
     from kdsearch.distill.preflight.checks import has_temperature
-    from kdsearch.distill.preflight.trainings import refuse_without_temperature
+    from kdsearch.distill.preflight.trainings import refuse_own_objective
 
     uncalled = []
     for training, temperatures in own.values():
         try:
-            has_temperature(training, _SOME_CLASSES, temperatures)
+            has_effect = has_temperature(training, _SOME_CLASSES, temperatures)
         except RequestError as error:  # it may want the data's own number of classes
             why = f"called with {_SOME_CLASSES} classes here, {str(error).rstrip('.')}"
             uncalled.append(f"whether {training.objective.name!r} uses the temperature: {why}")
         else:
-            refuse_without_temperature(training, _SOME_CLASSES, temperatures)
+            if not has_effect:
+                refuse_own_objective(training, temperatures)
     return uncalled
 
 

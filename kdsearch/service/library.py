@@ -164,7 +164,7 @@ class Library:
     ) -> BestAnswer:
         """Return the best temperature per setup."""
         study, found = await self._ask("best", name, by=by, where=where, level=level, tolerance=tolerance)
-        answer: BestAnswer = found.of_study(study)
+        answer: BestAnswer = found.of_study(study)  # a kept one is of the study's hours and progress then
         return answer
 
     async def forecast(self, name: str, *, where: Mapping[str, Any] | None, regret: float | None) -> Forecast:

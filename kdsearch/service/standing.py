@@ -4,7 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from kdsearch.analysis.labels import setup_names
+from kdsearch.analysis.labels import duration_text, setup_names
 from kdsearch.analysis.report.pages import page_templates
 from kdsearch.service.library import Latest, Library
 from kdsearch.spec import StudySpec, setup_key
@@ -29,7 +29,7 @@ def standing_html(library: Library, latest: Latest, spec: StudySpec) -> dict[str
             }
             for pack in packs[:_MOST_PACKS]
         ],
-        "hours": hours_text,
+        "duration": duration_text,
     }
 
 
@@ -37,11 +37,3 @@ def rendered_standing(library: Library, latest: Latest, spec: StudySpec) -> Mark
     """Return how a study is now, as HTML."""
     template = page_templates("kdsearch.service").get_template("standing.html")
     return Markup(template.render(study=latest.study, **standing_html(library, latest, spec)))  # noqa: S704
-
-
-def hours_text(hours: float) -> str:
-    """Return a time as people say it."""
-    seconds = 3600 * hours
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{hours:.1f} h"

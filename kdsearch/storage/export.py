@@ -146,7 +146,7 @@ def _write_lines(path: Path, documents: Iterable[Mapping[str, Any]]) -> int:
 
 
 def _write(path: Path, texts: Iterable[str]) -> None:
-    """Write a file under a temporary name first: it is there whole, or not at all."""
+    """Write a file of a new folder, line by line and to the disk: it is there whole, or not at all."""
     partial = path.with_name(path.name + ".partial")
     for place in (path, partial):
         if place.is_symlink() or (place.exists() and not place.is_file()):

@@ -16,11 +16,11 @@ from kdsearch.analysis.report.contents import (
     standing,
     summary,
 )
-from kdsearch.analysis.report.output_files import write_output
 from kdsearch.analysis.report.pages import TEMPLATES, page_templates
 from kdsearch.analysis.report.study_words import shown_document
 from kdsearch.analysis.report.tables import answer_table, forecast_table, teacher_table
 from kdsearch.analysis.report.verdict_tables import verdict_table
+from kdsearch.artifacts.files import write_output
 from kdsearch.errors import RequestError
 from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.storage import Database

@@ -22,6 +22,7 @@ from kdsearch.analysis.response.surfaces import Surfaces, draw_surfaces, mean_su
 from kdsearch.analysis.response.warm_start import EarlierStudy, joined, observe_earlier
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.intervals import LEVEL
+from kdsearch.seeds import numbered_seed
 from kdsearch.spec import Setup, StudySpec
 from kdsearch.spec.catalogue import ignores_temperature
 from kdsearch.storage import Trials
@@ -81,6 +82,10 @@ class Observed:
     earlier: Sequence[Observations]
     names: tuple[str, ...]
     seed: int
+
+    def is_beside_others(self, setup: int) -> bool:
+        """Return whether other setups have trials too: only then a setup owes anything to others."""
+        return len(self.earlier) > 0 or bool((self.own.setup != setup).any())
 
     def a_pack_earlier(self, size: int) -> "Observed":
         """Return it without the latest `size` observations of each setup, under another seed."""
@@ -186,9 +191,9 @@ class Response:
         return self._alone[setup]
 
     def _fit_alone(self, setup: int) -> TemperatureProfile | None:
-        if self.found is None or len(self.found.evidence.tops) == 1 or setup in self.apart:
+        if self.found is None or setup in self.apart or not self.observed.is_beside_others(setup):
             return None
-        rng = np.random.default_rng([self.observed.seed, setup])
+        rng = np.random.default_rng(numbered_seed(self.observed.seed, setup))
         alone = fit_alone(self.found, self.observed.own, setup)
         if alone is None:
             return None
@@ -368,17 +373,13 @@ def _respond(
 
 def _has_own(observed: Observed, setup: int) -> bool:
     """Return whether a setup is the study's own, beside others, and has enough trials for an answer."""
-    own = np.unique(observed.own.setup)
-    return (
-        setup < len(observed.tallies)
-        and observed.tallies[setup].complete.n_places >= ENOUGH_POINTS
-        and (len(own) > 1 or len(observed.earlier) > 0)
-    )
+    enough = setup < len(observed.tallies) and observed.tallies[setup].complete.n_places >= ENOUGH_POINTS
+    return enough and observed.is_beside_others(setup)
 
 
 def _apart(found: Fit, observed: Observed, setup: int, n_thetas: int) -> Apart:
     alone = fit_apart(found, observed.own, setup)
-    rng = np.random.default_rng([observed.seed, setup])
+    rng = np.random.default_rng(numbered_seed(observed.seed, setup))
     return Apart(alone.evidence, draw_all(alone, n_thetas, rng))
 
 

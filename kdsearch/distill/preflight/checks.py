@@ -45,7 +45,8 @@ def check_training(
     """
     data = load_dataset(spec.dataset) if data is None else data
     notes = [*check_networks(spec, data), *check_weights(spec, data)]
-    return [*notes, *check_objective(spec, data, temperatures)]
+    has_effect = has_temperature(spec, data.num_classes, temperatures)
+    return [*notes, *objective_notes(spec, has_effect=has_effect)]
 
 
 def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
@@ -107,17 +108,13 @@ def check_weights(spec: TrainingSpec, data: ImageData) -> list[str]:
     return notes
 
 
-def check_objective(
-    spec: TrainingSpec, data: ImageData, temperatures: Sequence[float] = USUAL_TEMPERATURES
-) -> list[str]:
-    """Call a user's objective once; return a word where the temperature has no effect."""
+def objective_notes(spec: TrainingSpec, *, has_effect: bool) -> list[str]:
+    """Return a word where the temperature has no effect, as `has_temperature` found."""
+    if has_effect:
+        return []
     objective = spec.objective
-    if not has_temperature(spec, data.num_classes, temperatures):
-        why = "its weight `objective.alpha` is 0" if not objective.alpha else "it does not use it"
-        return [
-            f"`objective.temperature` has no effect on {objective.name!r}: {why}. No temperature is best."
-        ]
-    return []
+    why = "its weight `objective.alpha` is 0" if not objective.alpha else "it does not use it"
+    return [f"`objective.temperature` has no effect on {objective.name!r}: {why}. No temperature is best."]
 
 
 def has_temperature(
