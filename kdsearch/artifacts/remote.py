@@ -132,7 +132,7 @@ class Remote:
         except Exception as error:
             where = "/".join(filter(None, [self._url, folder]))
             raise RunError(
-                f"{platform.node()} can't {what} {where}: {_told(error)}. "
+                f"{platform.node()} can't {what} {where}: {_line_of(error)}. "
                 "Check the name, the node's credentials for it and its network."
             ) from error
         self._has_worked = True
@@ -149,17 +149,17 @@ def _opened(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise RequestError(
             f"`artifacts` must be a URL whose file system every node has, got {url!r} "
-            f"({_told(error)}, on {platform.node()}). Install that package beside kdsearch on every node."
+            f"({_line_of(error)}, on {platform.node()}). Install that package beside kdsearch on every node."
         ) from error
     except Exception as error:
         raise RequestError(
             f"`artifacts` must be a folder or a URL that fsspec can open, such as s3://bucket/path, "
-            f"got {url!r} ({_told(error)}, on {platform.node()}). Check its protocol, name and network."
+            f"got {url!r} ({_line_of(error)}, on {platform.node()}). Check its protocol, name and network."
         ) from error
     return files, str(root)
 
 
-def _told(error: Exception) -> str:
+def _line_of(error: Exception) -> str:
     """Return an error in one line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__

@@ -75,7 +75,7 @@ def _in_one_line(tool: Callable[P, Answer]) -> Callable[P, Answer]:
     from kdsearch.storage.sql.failures import explained
 
     @wraps(tool)
-    def told(*args: P.args, **kwargs: P.kwargs) -> Answer:
+    def refused(*args: P.args, **kwargs: P.kwargs) -> Answer:
         try:
             return tool(*args, **kwargs)
         except Exception as error:
@@ -84,7 +84,7 @@ def _in_one_line(tool: Callable[P, Answer]) -> Callable[P, Answer]:
                 raise
             raise ToolError(str(known)) from error
 
-    return told
+    return refused
 
 
 class Questions:

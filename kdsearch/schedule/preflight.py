@@ -259,10 +259,10 @@ def _check_weights(spec: StudySpec) -> None:
         if isinstance(source, Pretraining) and source.weights and "teacher.arch" not in spec.tune:
             asked.add(("teacher", teacher.arch, source.weights))
     for role, arch, weights in sorted(asked):
-        from kdsearch.distill.teachers.setting_names import settings_of
+        from kdsearch.distill.teachers.setting_paths import errors_about
         from kdsearch.distill.weights.published import check_published
 
-        with settings_of(role):
+        with errors_about(role):
             check_published(arch, weights)
 
 

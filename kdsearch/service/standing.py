@@ -6,16 +6,16 @@ from markupsafe import Markup
 
 from kdsearch.analysis.labels import duration_text, setup_names
 from kdsearch.analysis.report.pages import page_templates
-from kdsearch.service.library import Latest, Library
+from kdsearch.service.reader import DatabaseReader, Latest
 from kdsearch.spec import StudySpec, setup_key
 
 _MOST_PACKS = 12
 
 
-def standing_html(library: Library, latest: Latest, spec: StudySpec) -> dict[str, Any]:
+def standing_html(reader: DatabaseReader, latest: Latest, spec: StudySpec) -> dict[str, Any]:
     """Return the values of the template: what is decided, which packs run, for how long."""
     answers = latest.kept.answer if latest.kept else None
-    packs = library.running_packs(latest.study.name) if latest.study.progress.running else []
+    packs = reader.running_packs(latest.study.name) if latest.study.progress.running else []
     setups = spec.setups()
     names = dict(zip(map(setup_key, setups), setup_names(setups), strict=True))
     return {
@@ -33,7 +33,7 @@ def standing_html(library: Library, latest: Latest, spec: StudySpec) -> dict[str
     }
 
 
-def rendered_standing(library: Library, latest: Latest, spec: StudySpec) -> Markup:
+def rendered_standing(reader: DatabaseReader, latest: Latest, spec: StudySpec) -> Markup:
     """Return how a study is now, as HTML."""
     template = page_templates("kdsearch.service").get_template("standing.html")
-    return Markup(template.render(study=latest.study, **standing_html(library, latest, spec)))  # noqa: S704
+    return Markup(template.render(study=latest.study, **standing_html(reader, latest, spec)))  # noqa: S704

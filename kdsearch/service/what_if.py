@@ -10,7 +10,7 @@ from kdsearch.analysis.questions.recommendation import Recommendation
 from kdsearch.analysis.report.contents import FigureSection
 from kdsearch.analysis.report.figures import sources_figure, what_if_figure
 from kdsearch.errors import RequestError
-from kdsearch.service.library import Latest
+from kdsearch.service.reader import Latest
 from kdsearch.spec import StudySpec, parse_levels
 
 

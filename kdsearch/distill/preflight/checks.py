@@ -15,7 +15,7 @@ from kdsearch.distill.objectives import OwnTerm
 from kdsearch.distill.randomness import seeded, stream
 from kdsearch.distill.teachers.initial_students import starting_recipe
 from kdsearch.distill.teachers.recipes import TeacherRecipe, recipe_of
-from kdsearch.distill.teachers.setting_names import settings_of
+from kdsearch.distill.teachers.setting_paths import errors_about
 from kdsearch.distill.teachers.supervised import batch_size_of
 from kdsearch.distill.weights.prepared_networks import build_prepared, preparation_of
 from kdsearch.distill.weights.published import published_head
@@ -55,7 +55,7 @@ def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
     for name, section in (("student", spec.student), ("teacher", spec.teacher)):
         if name == "teacher" and not spec.objective.alpha:
             continue
-        with settings_of("teacher" if name == "teacher" else "student"), _in_one_line(f"{name}.arch"):
+        with errors_about("teacher" if name == "teacher" else "student"), _in_one_line(f"{name}.arch"):
             model = build_prepared(section, data)
             if name == "student" and not any(own.requires_grad for own in model.parameters()):
                 raise RequestError(
@@ -96,13 +96,13 @@ def check_weights(spec: TrainingSpec, data: ImageData) -> list[str]:
     notes = []
     if spec.objective.alpha:
         recipe = recipe_of(spec)
-        with settings_of("teacher"):
+        with errors_about("teacher"):
             start = _start_of(recipe, data)
             refuse_untrained(start, recipe.teacher.finetune)
             notes += _said_of("teacher", start, recipe)
         notes += _said_of_batches(recipe.teacher.finetune, len(data.train))
     if isinstance(spec.student.init, Pretraining):
-        with settings_of("student"):
+        with errors_about("student"):
             recipe = starting_recipe(spec, build_prepared(spec.student, data), 0) or recipe_of(spec)
             notes += _said_of("student", _start_of(recipe, data), recipe)
     return notes

@@ -10,7 +10,7 @@ from kdsearch.distill.data.dataset import ImageData
 from kdsearch.distill.randomness import stream
 from kdsearch.distill.teachers.made import ensure_teacher, load_start, load_weights_of
 from kdsearch.distill.teachers.recipes import TeacherRecipe
-from kdsearch.distill.teachers.setting_names import settings_of
+from kdsearch.distill.teachers.setting_paths import errors_about
 from kdsearch.distill.teachers.supervised import finetune_of
 from kdsearch.distill.weights.prepared_networks import build_prepared
 from kdsearch.seeds import shared_start_seed
@@ -39,7 +39,7 @@ def initial_student(
         RequestError: The weights can't be had, or belong to another architecture.
         RunError: Their training failed.
     """
-    with settings_of("student"):
+    with errors_about("student"):
         model = build_prepared(spec.student, data, stream(seed, "student"))
         recipe = starting_recipe(spec, model, seed)
         if recipe is None:

@@ -11,7 +11,7 @@ from typing import Any
 from kdsearch.distill.data.fingerprints import code_fingerprint, data_fingerprint
 from kdsearch.distill.data.roots import data_root
 from kdsearch.distill.data.torchvision_sets import TORCHVISION_PARTS
-from kdsearch.distill.teachers.setting_names import Role, settings_of
+from kdsearch.distill.teachers.setting_paths import Role, errors_about
 from kdsearch.errors import RequestError
 from kdsearch.spec import TrainingSpec
 from kdsearch.spec.catalogue import OPTIMIZERS, TORCHVISION_DATASETS
@@ -57,7 +57,7 @@ class TeacherRecipe:
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of all that decides the weights; where a file lies does not."""
-        with settings_of(self.role):
+        with errors_about(self.role):
             values = self.to_dict()
         if isinstance(values["teacher"]["pretraining"], dict):
             values["teacher"]["pretraining"].pop("checkpoint")
@@ -159,7 +159,7 @@ def _pretraining_values(pretraining: str | Pretraining, dataset: Dataset) -> str
         return pretraining
     values = pretraining.model_dump(mode="json", include=_SOURCES) | pretraining.training
     if pretraining.dataset is not None:
-        with settings_of("pretraining"):
+        with errors_about("pretraining"):
             values |= _first_values(pretraining, dataset)
     if pretraining.checkpoint is not None:
         values["sha256"] = _sha256_of(pretraining.checkpoint, "pretraining.checkpoint")

@@ -71,7 +71,7 @@ class Latest:
         return f"Of {time.monotonic() - self.kept.at:.0f} s ago; being renewed."
 
 
-class Library:
+class DatabaseReader:
     """Reads a database that may appear, grow or be replaced while the service runs; never writes.
 
     An answer is kept, and computed again only when a trial has changed.

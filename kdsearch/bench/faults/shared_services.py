@@ -31,7 +31,7 @@ _LOOK_S = 0.1
 _TRIES = 5  # what was killed may write for a moment
 
 
-class Surroundings:
+class SharedServices:
     """What is shared is ended at the end of the block."""
 
     def __init__(self) -> None:

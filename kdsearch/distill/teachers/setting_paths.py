@@ -39,7 +39,7 @@ _PATHS: Mapping[Role, Mapping[str, str]] = {
 
 
 @contextmanager
-def settings_of(role: Role) -> Iterator[None]:
+def errors_about(role: Role) -> Iterator[None]:
     """Let errors name the settings of a network by their paths in the spec.
 
     The code inside names them as if there were one network: `arch`, `stem`, `pretraining`, `finetune`,
