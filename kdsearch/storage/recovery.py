@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = "interrupted: its driver ended"
 MAX_ATTEMPTS = 3
+"""By hand: what ends its worker three times at the same place does so by itself; two may be bad luck."""
 """So often in a row a trial may end its own worker without coming further than it ever came."""
 
 _log = logging.getLogger(__name__)

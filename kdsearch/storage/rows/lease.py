@@ -22,7 +22,11 @@ from kdsearch.storage.sql.database import Database, database_now
 from kdsearch.storage.sql.tables import LeaseTable, table_of
 
 HEARTBEAT_S = 3.0
+"""By hand: such a small write is nothing to a database, and ten of them fit before the lease expires."""
+
 EXPIRY_S = 30.0
+"""Ten missed heartbeats: a driver that a disk or a network holds up for some seconds keeps its study."""
+
 _JUMP_S = 30.0
 """So much more or less of the database's time than of ours means that its clock was set, or we slept."""
 
