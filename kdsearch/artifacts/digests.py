@@ -15,6 +15,8 @@ from pathlib import Path
 from kdsearch.artifacts.files import write_whole
 
 DIGEST_BYTES = 32
+"""Of SHA-256."""
+
 DIGESTS_FILE = "digests.json"
 """In an entry's folder: the digest of each of its other files."""
 

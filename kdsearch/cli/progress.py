@@ -20,8 +20,13 @@ from kdsearch.spec import TEMPERATURE, StudySpec, setup_key
 from kdsearch.storage import Hours, TrialRow, by_setup
 
 REDRAW_S = 0.5
+"""Twice a second looks alive and costs nothing."""
+
 LINE_S = 10.0
+"""In a log file, a line for each redrawing would bury the rest."""
+
 MAX_SETUPS = 16
+"""More rows fit on no screen."""
 
 
 class _Console(Console):

@@ -33,6 +33,7 @@ from kdsearch.trial import DIVERGED
 _COMPLETE = frozenset({"complete", "completed", "finished", "success", "succeeded", "done", "terminated"})
 _FAILED = frozenset({"failed", "fail", "crashed", "killed", "error", "preempted"})
 _MOST_SETUPS = 1_000
+"""By hand: more setups than most tables have rows, so a wrong column was named."""
 
 
 @dataclass(frozen=True)

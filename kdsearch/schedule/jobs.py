@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 POLL_S = 1.0
+"""A person waits for it; a second is soon."""
+
 START_S = 20.0
 """A job that lacks its folder or its command has died by then; who detaches waits no longer for it."""
 MOST_CHARACTERS = 600

@@ -12,6 +12,8 @@ NEAR_POINTS = 0.2
 """A region whose best is within so many points of the draw's best may be recommended without harm."""
 
 _ALIVE = 0.05
+"""By hand: a region with less chance than one in twenty hardly holds the best."""
+
 _LEAST_ALIVE, _LEAST = 0.15, 0.1
 """A region gets at least this share of the most likely one's trials: where it may hold the best, and where
 it hardly does. Without the second an early accident would never be looked at again."""

@@ -9,6 +9,8 @@ from kdsearch.spec import TEMPERATURE, Choices, Params, Range, Setup, StudySpec,
 from kdsearch.spec.space import ByFactor
 
 _WELL_INSIDE = 0.1
+"""By hand: a value nearer to an end of its range than a tenth is no middle to start around."""
+
 _MARGIN = 0.15
 """The outer 15% of a range other than temperature's are left to later packs: users' ranges end where
 training fails."""

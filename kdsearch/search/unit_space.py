@@ -18,7 +18,11 @@ from kdsearch.spec import TEMPERATURE, Choices, Params, Range, Setup, StudySpec,
 Space: TypeAlias = Mapping[str, BaseDistribution]
 
 _MOST_LISTED = 41
+"""As many as the model has nodes for a temperature."""
+
 _ONE_OVER = 40.0
+"""The model's own range of temperatures is 1 to 40, whatever the user's."""
+
 _NO_CONDITIONS = Conditions()
 
 

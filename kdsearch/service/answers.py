@@ -42,6 +42,7 @@ _MOST_WAITING = 100
 """Different questions; equal ones wait together."""
 
 _KEPT = 64
+"""By hand: a few questions of each of some ten studies; a page's answer takes up to 10 MB."""
 
 _REST = 4
 """An answer of older trials rests for so many times the CPU seconds that it took beyond the first."""

@@ -23,6 +23,8 @@ from kdsearch.storage import (
 )
 
 _LINES = 6
+"""By hand: a study in the list of studies takes no more of the screen."""
+
 _OPEN = ("running", "waiting")
 
 

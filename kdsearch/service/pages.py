@@ -26,6 +26,8 @@ from kdsearch.service.what_if import given_setup, what_if_context
 from kdsearch.spec import StudySpec, level_label, spec_document
 
 _ANSWERED = 5
+"""By hand: each computes an answer when the list is opened."""
+
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"

@@ -10,6 +10,7 @@ from kdsearch.service.reader import DatabaseReader, Latest
 from kdsearch.spec import StudySpec, setup_key
 
 _MOST_PACKS = 12
+"""By hand: what is renewed while a study runs stays one screen."""
 
 
 def standing_html(reader: DatabaseReader, latest: Latest, spec: StudySpec) -> dict[str, Any]:

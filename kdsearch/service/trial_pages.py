@@ -22,7 +22,11 @@ from kdsearch.storage import TrialRow
 from kdsearch.storage.rows.browsing import ORDERS, LossReason, TrialQuery
 
 PAGE = 50
+"""By hand: some screens, and a quick query."""
+
 _MOST_REASONS = 20
+"""By hand: a list that is still read; the rest is counted."""
+
 _ORDER_OF = {
     "trial": "number",
     "state": "state",

@@ -11,7 +11,11 @@ from kdsearch.spec.space import TEMPERATURE, ByFactor, Range, Setup, level_label
 from kdsearch.spec.study import StudySpec
 
 _STEP = 0.5
+"""Of the range's width on its own scale, by hand: a step that matters and is still near what was tried."""
+
 _SMALLER_STEPS = 5
+"""Where the spec allows no such step: halves of it, down to a sixteenth."""
+
 _COSTLY = "training."
 
 

@@ -27,6 +27,7 @@ from kdsearch.storage.sql.tables import (
 )
 
 _ROWS_AT_ONCE = 1000
+"""By hand: few enough for memory, many enough for the database."""
 
 
 def export_study(database: Database, study: str, directory: Path) -> None:

@@ -22,6 +22,8 @@ _LARGE = 2.5
 """A large loss is so many times the target: half a point where the target is 0.2 points."""
 
 _CHANCE_OF_LARGE = 0.05
+"""By hand, the usual one in twenty; the benchmark of calibration measures what decided answers lose."""
+
 _CHANCE_ALONE = 0.1
 """The setup alone knows less: what it may take for a large loss is twice as likely."""
 

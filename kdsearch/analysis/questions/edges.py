@@ -18,8 +18,13 @@ MOST_WIDENINGS = 3
 """So often a range is widened: the third makes it 3.4 times as wide on its own scale."""
 
 OUTER_SHARE = 0.1
+"""By hand: a best value in the outer tenth of a range may as well lie beyond it."""
+
 _PROBABLE = 0.5
+"""More often than not: rarer ones would warn of flat responses, whose best lies anywhere."""
+
 _SLIGHT_GAIN = 0.001
+"""By hand: a tenth of a point from the last node to the end is a rise, not noise."""
 
 
 @dataclass(frozen=True)

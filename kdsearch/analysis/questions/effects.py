@@ -15,6 +15,7 @@ from kdsearch.analysis.labels import temperature_text, value_text
 from kdsearch.analysis.response.profiles import Interval, TemperatureProfile
 
 _SAME_RATIO = 1.25
+"""By hand: closer temperatures lie within most intervals, and are no news."""
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,16 @@ from kdsearch.intervals import LEVEL
 from kdsearch.spec import level_label
 
 _N_SURFACES = 2
+"""By hand: with 32 draws each; shares need no finer doubt, and every pair of axes asks them all."""
+
 _N_LEVELS = 7
+"""By hand: enough for curves of one or two bends; pairs take their square."""
+
 _N_POINTS = 128
+"""By hand: even points, so means over the other axes are good to a few percent."""
+
 _N_PAIR_POINTS = 32
+"""By hand: fewer, since a pair has 49 combinations of levels."""
 
 
 @dataclass(frozen=True)

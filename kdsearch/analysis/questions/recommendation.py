@@ -22,6 +22,7 @@ from kdsearch.spec.space import ByFactor
 from kdsearch.storage import TrialRow
 
 _SAYS_LITTLE = 0.8
+"""By hand: an interval over four fifths of the range is hardly narrower than no answer."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ ENOUGH_TO_WIDEN = 8
 """So many complete trials of a setup it takes before its best values are believed to lie at an end."""
 
 _MOST_NAMES = 3
+"""More make the sentence unreadable."""
 
 
 @one_blas_thread

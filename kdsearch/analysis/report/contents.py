@@ -54,8 +54,13 @@ from kdsearch.storage.rows.queries import study_id
 from kdsearch.storage.sql.tables import StudyTable
 
 _MOST_CURVES = 240
+"""Of all setups; more make lines that nobody tells apart, and a page that is slow to load."""
+
 _MOST_CURVES_A_SETUP = 40
+"""By hand, for the same reason."""
+
 _MOST_POINTS_A_CURVE = 40
+"""By hand: a curve of accuracies shows nothing more with more."""
 
 Curve: TypeAlias = list[tuple[int, float]]
 _Item = TypeVar("_Item")

@@ -9,6 +9,7 @@ from kdsearch.analysis.response.profiles import Interval
 
 _USUAL = f"{USUAL_TEMPERATURE:g}"
 _MOST_NAMES = 3
+"""A headline with more names is no headline."""
 
 
 def headline(answer: BestAnswer) -> str:

@@ -14,6 +14,7 @@ IntArray: TypeAlias = NDArray[np.intp]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 _ROUNDING = 1e-6
+"""What a value loses on its way to text and back."""
 
 
 @dataclass(frozen=True, eq=False)

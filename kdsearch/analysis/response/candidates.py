@@ -8,9 +8,16 @@ from kdsearch.analysis.response.space import ResponseSpace
 from kdsearch.analysis.response.surfaces import Surfaces
 
 _MOST_COMBINATIONS = 128
+"""By hand: all of so many are still cheap at every temperature."""
+
 _N_SPREAD = 32
+"""By hand: the draws' own best lie elsewhere than the mean's; some are kept whatever it likes."""
+
 _N_LIKED = 96
+"""By hand: with those that are spread, as many as of few combinations."""
+
 _N_SEARCHED = 1024
+"""By hand: the mean surface alone is asked at them, which costs little."""
 
 
 def candidates(

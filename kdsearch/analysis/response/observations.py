@@ -12,7 +12,11 @@ from kdsearch.spec import TEMPERATURE, StudySpec
 from kdsearch.storage import DIVERGED, HOPELESS, TrialColumns, TrialRow, Trials, columns_of
 
 POINTS = 100.0
+"""Accuracies are fractions everywhere else; the model's numbers are percentage points."""
+
 SOFT_FLOOR = 3.0
+"""Points below the top: how bad a bad rate is must not shape the model where it is good; by hand."""
+
 _STOPPED_BELOW = 10.0  # the pruner's margin: what it stopped would have ended under the median less this
 _COLLAPSED_BELOW = 20.0  # so far below the top no seed's luck brings a trial that learned
 _COLLAPSED_VARIANCE = 4.0  # a collapse says that the place is bad, not how bad
@@ -21,6 +25,7 @@ _DEEPEST = 80.0  # below the top: where students end that learned nothing
 _AROUND = 0.1  # of an axis
 _LENGTH = "training.epochs"
 _LARGEST_KEY = 2**62
+"""What still fits into the 64 bits of an integer."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from kdsearch.analysis.response.axes import FloatArray, IntArray
 Interval: TypeAlias = tuple[float, float]
 
 _ROUNDING = 1e-9
+"""Values this close are equal but for the order of a sum."""
 
 _GOLDEN = 0.6180339887498949
 """Multiples of the golden ratio, modulo 1, are spread evenly however many there are."""

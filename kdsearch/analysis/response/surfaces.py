@@ -17,9 +17,16 @@ from kdsearch.analysis.response.kernels import Kernel, Tables
 from kdsearch.analysis.response.process import Process
 
 _MAX_FEATURES = 200
+"""By hand: a product over axes has thousands, of which the first have nearly all the variance."""
+
 _MAX_PER_AXIS = 14
+"""By hand: the spectrum of a smooth correlation falls that fast."""
+
 _NEGLIGIBLE = 1e-4
+"""Of the variance: beside it a surface's own doubt is a hundred times as large."""
+
 _MAX_TABLE = 5000
+"""Places; by hand: a table of all costs some megabytes, above it products are made as they are asked for."""
 
 
 class JointFeatures:

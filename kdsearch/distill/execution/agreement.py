@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _N_IMAGES = 4  # enough for BatchNorm, few enough to cost little
 _N_STEPS = 2  # what the first leaves behind shows in the second
 _LR = 0.01
+"""By hand: one step of plain SGD that moves every weight visibly."""
+
 # Of a tensor's own norm; rounding stays far below, and a wrong mask, buffer or gradient far above.
 _TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
 

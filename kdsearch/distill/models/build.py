@@ -30,6 +30,8 @@ from kdsearch.spec.catalogue import is_factory, problem_with_architecture, takes
 
 _NARROW, _FOURFOLD = (16, 16, 32, 64), (32, 64, 128, 256)
 _SMALL_IMAGE = 16
+"""By hand: patches of 4 would leave images of 8 pixels four tokens."""
+
 _LIBRARIES: dict[str, Callable[[str, int, int, int], nn.Module]] = {
     "torchvision": build_torchvision,
     "timm": build_timm,

@@ -8,7 +8,10 @@ from torch import Tensor, nn
 from kdsearch.distill.models.layers import conv, depthwise, shuffled
 
 _N_STEM = 24
+"""The papers' number of channels after the first convolution."""
+
 _GROUPS = 3
+"""The variant of ShuffleNet v1 with three groups, as in published checkpoints."""
 
 
 class ShuffleV1Block(nn.Module):

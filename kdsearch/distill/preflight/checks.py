@@ -26,6 +26,7 @@ from kdsearch.spec.catalogue import USUAL_TEMPERATURES, ignores_temperature
 from kdsearch.spec.sections import Finetune, Pretraining
 
 _N_EXAMPLES = 8
+"""By hand: a batch that shows shapes, at next to no cost."""
 
 
 def check_training(

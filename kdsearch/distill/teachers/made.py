@@ -56,6 +56,8 @@ __all__ = [
 ]
 
 TEMPERATURES = (1, 2, 4, 8, 16, 40)
+"""Over the usual range, each twice the last: how soft a teacher is, in its record."""
+
 _RESUME_FILE = "resume.pt"
 _EVALUATION_BATCH = 512
 _log = logging.getLogger(__name__)

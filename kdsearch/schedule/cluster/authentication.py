@@ -16,6 +16,7 @@ from kdsearch.errors import RequestError
 from kdsearch.schedule.cluster.ray_internals import CLUSTER_ID_METHOD, CURRENT_CLUSTER
 
 TIMEOUT_S = 5.0
+"""By hand: an address that does not answer by then is reported as such."""
 
 
 def agree_on_token(address: str) -> None:

@@ -24,9 +24,12 @@ from kdsearch.schedule.cluster.scratch import RAY, scratch_folder
 from kdsearch.spec import StudySpec
 
 _TRIES = 3
+"""By hand: Ray's start may fail by chance on a busy machine, hardly three times."""
+
 START_S = 150.0
 """How long a process of Ray may take to start: some 3 s of CPU time, on a machine that others keep busy."""
 OBJECT_STORE_BYTES = 256 * 2**20
+"""Results are small: the store holds a few messages, and Ray would take 30% of the memory."""
 
 _log = logging.getLogger(__name__)
 

@@ -31,6 +31,8 @@ _LAST_WORDS_S = 5.0  # a child of the program may keep its output open
 _GRACE_S = 10.0  # for a program that is asked to stop and saves something
 _MOST_BYTES = 65536  # of a line; a longer one is no result
 _LAST_LINES = 20
+"""A traceback's end, and what the program said before it."""
+
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 
 

@@ -20,12 +20,15 @@ from kdsearch.spec import StudySpec, load_spec
 from kdsearch.trial import Metrics, PackEndedError, PackReport, TrialResult
 
 REPORT_INTERVAL_S = 1.0
+"""By hand: small students take milliseconds an epoch, and each report is a message and a transaction."""
+
 NODE = "node"
 """What of a result that Tune carries is the id of the worker's node."""
 WARNINGS = "warnings"
 """What of it are the worker's warnings since the last one."""
 
 _STDERR = 2
+"""The number of the file."""
 
 
 def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str, folder: str) -> None:

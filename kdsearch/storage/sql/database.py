@@ -25,8 +25,14 @@ from kdsearch.storage.sql.filesystems import network_filesystem
 from kdsearch.storage.sql.schema import check_schema, create_schema, read_schema
 
 BUSY_TIMEOUT_S = 60
+"""By hand: a writer of SQLite holds its lock for milliseconds; on a busy disk, for seconds."""
+
 CONNECT_TIMEOUT_S = 10
+"""By hand: a server that is there answers in well under a second."""
+
 KEPT_CONNECTIONS = 5
+"""SQLAlchemy's own number."""
+
 MOST_CONNECTIONS = 60
 """Of one process: more than the threads that may ask at once, the service's 40 and the dashboard's 10."""
 

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from kdsearch.errors import RunError
 
 RETRY_LIMIT_S = 120.0
+"""By hand: a database that is restarted or moved is back by then, and trials train on meanwhile."""
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")

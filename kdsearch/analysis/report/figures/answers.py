@@ -25,6 +25,8 @@ MOST_POINTS = 1_500
 """In a whole figure: each is an element, and more of them hide the curve."""
 
 _MOST_POINTS_A_CARD = 300
+"""By hand: a card is about 500 pixels wide."""
+
 _USUAL = f"{USUAL_TEMPERATURE:g}"
 _LEAST_RATIO = 2.0
 """A figure of ratios reaches at least from a half to twice, so that little does not look like much."""

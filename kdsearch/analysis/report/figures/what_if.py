@@ -10,6 +10,7 @@ _LEAST_LOSS = 0.002
 """A window of less would make differences look large that no training shows."""
 
 _MOST_SOURCES = 12
+"""More rows fit on no screen."""
 
 
 def what_if_figure(found: Recommendation) -> Figure | None:
