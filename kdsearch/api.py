@@ -209,7 +209,7 @@ class Study:
         return self._stored().verdict(claims)
 
     def trials(self) -> "pd.DataFrame":
-        """Return every trial, one row each; setup and parameters have a column for each path."""
+        """Return every trial, one row each. Setup and parameters have a column for each path."""
         return frame_of([trial_row(row) for row in self._stored().rows])
 
     def summary(self) -> StudySummary:

@@ -1,4 +1,4 @@
-"""The errors that a user may meet; the CLI maps each class to an exit code."""
+"""The errors that a user may meet. The CLI maps each class to an exit code."""
 
 
 class KDSearchError(Exception):

@@ -58,7 +58,7 @@ class Trial:
         seed: int,
         draw: int | None = None,
     ) -> "Trial":
-        """Return a trial of a study; here its point is checked, and nowhere after it.
+        """Return a trial of a study. Here its point is checked, and nowhere after it.
 
         Raises:
             pydantic.ValidationError: The point is no training.

@@ -104,7 +104,7 @@ class KeptAnswers:
         return digest.hexdigest()
 
     def _keep(self, name: str, described: TypeAdapter[Answer], answer: Answer) -> None:
-        """Keep an answer that is the same when it is read; a folder that can't be written keeps none."""
+        """Keep an answer that is the same when it is read. A folder that can't be written keeps none."""
         text = described.dump_json(answer)
         with suppress(*_NOT_THERE):
             again = described.validate_json(text)

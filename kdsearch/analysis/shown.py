@@ -66,7 +66,7 @@ def frame_of(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
 
 
 def _faces() -> dict[type, tuple[Callable[[Any], "Table"], Callable[[Any], list[dict[str, Any]]]]]:
-    """Return how each answer becomes a table and rows; imported late, since those know the answers."""
+    """Return how each answer becomes a table and rows. Imported late, since those know the answers."""
     from kdsearch.analysis.questions.best import BestAnswer
     from kdsearch.analysis.questions.comparison import Comparison
     from kdsearch.analysis.questions.forecast import Forecast

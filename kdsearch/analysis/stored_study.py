@@ -113,7 +113,7 @@ class StoredStudy:
         )
 
     def forecast(self, regret: float | None = None, where: Mapping[str, Any] | None = None) -> Forecast:
-        """Return which setups are decided, and what the others need; None asks for the study's own target."""
+        """Return which setups are decided, and what the others need. None asks for the study's own target."""
         found = self._kept.answer(
             Forecast,
             ["forecast", regret, where],

@@ -41,7 +41,7 @@ def with_digests(files: Mapping[str, bytes | memoryview]) -> dict[str, bytes | m
 
 
 def is_whole(folder: Path) -> bool:
-    """Return whether an entry's folder holds what was written; a warning tells where it does not.
+    """Return whether an entry's folder holds what was written. A warning tells where it does not.
 
     One without digests, from before there were any, counts where the checksums inside its files of tensors
     hold; it gets digests then.

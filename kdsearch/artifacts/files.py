@@ -12,7 +12,7 @@ from filelock import FileLock
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock; another process that asks for it waits, and a dead one has given it back."""
+    """Hold a folder's lock. Another process that asks for it waits, and a dead one has given it back."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         yield
@@ -20,7 +20,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def published(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder to fill; it takes its name only when all of it is written.
+    """Give a temporary folder to fill. It takes its name only when all of it is written.
 
     Hold the folder's lock: what a killed process has left half-written is removed.
     """

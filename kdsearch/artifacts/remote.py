@@ -52,7 +52,7 @@ class Remote:
             )
 
     def names(self, folder: str) -> set[str]:
-        """Return the names of the objects and folders in a folder; none where there is no folder."""
+        """Return the names of the objects and folders in a folder. None where there is no folder."""
 
         def listed(files: Any) -> list[str]:
             try:

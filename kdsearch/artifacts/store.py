@@ -58,16 +58,16 @@ class ArtifactStore(Protocol):
         """Write an entry, whole or not at all, for none or a damaged one; the caller holds its lock."""
 
     def recover(self, entry: str) -> bool:
-        """Return whether an entry that could not be sent before is now; the caller holds its lock."""
+        """Return whether an entry that could not be sent before is now. The caller holds its lock."""
 
     def address(self, entry: str) -> str:
         """Return where an entry is, for people."""
 
     def open(self, name: str) -> BytesIO | None:
-        """Return a file as it was replaced last; None where there is none, or it has changed since."""
+        """Return a file as it was replaced last. None where there is none, or it has changed since."""
 
     def replace(self, name: str, content: bytes | memoryview) -> None:
-        """Write a file in place of the one before; one of them is there at any time."""
+        """Write a file in place of the one before. One of them is there at any time."""
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""

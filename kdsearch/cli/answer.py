@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def names(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
-    """Return the names of a text that are separated by commas; None where it was not given."""
+    """Return the names of a text that are separated by commas. None where it was not given."""
     if text is None:
         return None
     return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -30,7 +30,7 @@ MAX_SETUPS = 16
 
 
 class _Console(Console):
-    """Leaves stdout alone where stderr's reader has gone; rich would end the program, unheard."""
+    """Leaves stdout alone where stderr's reader has gone. Rich would end the program, unheard."""
 
     def on_broken_pipe(self) -> None:
         """Tell who prints that nobody reads."""

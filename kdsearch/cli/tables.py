@@ -36,7 +36,7 @@ _NUMBER_WITH_UNIT = re.compile(r"(?<=\d) (?=(?:s|min|h|points|trials)\b)")
 
 
 def terminal_width() -> int | None:
-    """Return how wide the terminal is; None where the output is no terminal and may be of any width."""
+    """Return how wide the terminal is. None where the output is no terminal and may be of any width."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 

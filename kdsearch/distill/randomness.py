@@ -48,7 +48,7 @@ def hash_key(*numbers: int) -> int:
 
 
 def hashed(key: int, index: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
-    """Return 32 random-looking bits for each index; exactly the same on every device.
+    """Return 32 random-looking bits for each index. Exactly the same on every device.
 
     Args:
         key: From `hash_key`; another key gives unrelated values.

@@ -76,7 +76,7 @@ class Runs:
         return [trial for trial in self.trials if setup_key(trial.setup) in keys]
 
     def spec(self, setups: Sequence[Setup]) -> StudySpec:
-        """Return the spec of a study of some setups; its paths are columns, so it can't be launched."""
+        """Return the spec of a study of some setups. Its paths are columns, so it can't be launched."""
         levels = levels_of(self.factors, setups)
         if math.prod(map(len, levels.values())) > _MOST_SETUPS:
             raise RequestError(f"`setup` must make at most {_MOST_SETUPS:,} setups. Name fewer columns.")
@@ -177,7 +177,7 @@ class _Reading:
         return found
 
     def _state(self, at: int) -> tuple[TrialState | None, str | None]:
-        """Return how a run ended; None where it has not, or nothing of it is known."""
+        """Return how a run ended. None where it has not, or nothing of it is known."""
         accuracy, word = self._accuracies.values[at], ""
         if self._columns.state is not None:
             word = str(self._table.columns[self._columns.state][at] or "").lower().rpartition(".")[2]

@@ -81,7 +81,7 @@ def _dimension(
 def _by_level(
     factor: str, setups: Sequence[Setup], own: Sequence[SimpleDimension | None]
 ) -> dict[str, SimpleDimension] | None:
-    """Return the range for each level of a factor; None where a level has setups with and without one."""
+    """Return the range for each level of a factor. None where a level has setups with and without one."""
     groups: dict[str, list[SimpleDimension | None]] = {}
     for setup, dimension in zip(setups, own, strict=True):
         groups.setdefault(level_label(setup[factor]), []).append(dimension)

@@ -44,7 +44,7 @@ class Failures:
         self._is_new = True
 
     def judge(self, trials: Sequence[TrialRow]) -> list[str]:
-        """Set setups aside that only fail, or mostly; return the keys of those that are new.
+        """Set setups aside that only fail, or mostly. Return the keys of those that are new.
 
         Args:
             trials: The study's trials so far, those of earlier drivers included.

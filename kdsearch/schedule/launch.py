@@ -131,7 +131,7 @@ def _failed_start_noted(spec: StudySpec, storage: str) -> Iterator[None]:
 
 @contextmanager
 def _ended_cleanly(record: StudyRecord, lease: Lease) -> Iterator[None]:
-    """Leave no trial running, whatever ends the driver; what was running is asked again later."""
+    """Leave no trial running, whatever ends the driver. What was running is asked again later."""
     record.recover()
     try:
         yield

@@ -153,7 +153,7 @@ def _data_from_here(spec: StudySpec) -> tuple[dict[str, str], list[str]]:
 
 
 def _uncalled_objectives(spec: StudySpec) -> list[str]:
-    """Check that users' objectives use the temperature; return in words which could not be called here.
+    """Check that users' objectives use the temperature. Return in words which could not be called here.
 
     Raises:
         RequestError: One has no use for it.

@@ -43,7 +43,7 @@ class PackSource(Protocol):
         """Take how trials ended."""
 
     def end_pack(self, pack: Pack, reason: str | None) -> None:
-        """Take that a pack has ended; trials without a result were lost for the reason, or stopped."""
+        """Take that a pack has ended. Trials without a result were lost for the reason, or stopped."""
 
 
 class PackSearcher(Searcher):
@@ -78,7 +78,7 @@ class PackSearcher(Searcher):
         self._source.beat()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next pack as a config; FINISHED once nothing runs that could need a replacement."""
+        """Return the next pack as a config. FINISHED once nothing runs that could need a replacement."""
         if self._source.finished:
             return Searcher.FINISHED  # type: ignore[return-value]  # Ray's mark, a text
         pack = self._source.next_pack()
@@ -88,7 +88,7 @@ class PackSearcher(Searcher):
         return {"pack": pack.to_dict()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Take a batch of epochs and ended trials; Tune tells of the last one twice."""
+        """Take a batch of epochs and ended trials. Tune tells of the last one twice."""
         iteration = result.get("training_iteration")
         if trial_id not in self._packs or (iteration and iteration == self._taken.get(trial_id)):
             return
@@ -103,7 +103,7 @@ class PackSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Take the last batch; whatever has no result then was lost with its worker."""
+        """Take the last batch. Whatever has no result then was lost with its worker."""
         if result:
             self.on_trial_result(trial_id, result)
         reason = self._reasons.pop(trial_id, KILLED if error else None)

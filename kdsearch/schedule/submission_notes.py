@@ -32,7 +32,7 @@ def note_submission(spec: StudySpec, storage: str, how: str) -> None:
 
 
 def note_failed_start(study: str, storage: str, reason: str) -> None:
-    """Note why a submitted study's driver never came to it; any other study stays as it is."""
+    """Note why a submitted study's driver never came to it. Any other study stays as it is."""
     try:
         with open_database(storage) as database:
             found = load_study(database, study)

@@ -29,7 +29,7 @@ LOOK_S = 3.0
 def train_teachers(
     spec: StudySpec, record: "StudyRecord", artifacts: Place, look: Callable[[], None] = lambda: None
 ) -> None:
-    """Train or find the teacher of every setup and record it; what training takes counts as packs do.
+    """Train or find the teacher of every setup and record it. What training takes counts as packs do.
 
     Args:
         spec: The study's.

@@ -45,7 +45,7 @@ class Record(Protocol):
         """Start new trials of one setup."""
 
     def stop_setups(self, reasons: Mapping[str, str]) -> None:
-        """Take why setups, by their keys, get no more trials; all others do."""
+        """Take why setups, by their keys, get no more trials. All others do."""
 
     def widenings(self) -> Sequence[Widening]:
         """Return how ranges were widened so far."""
@@ -85,7 +85,7 @@ class PackAsker:
         return {**self._decisions, **self._aside}
 
     def ask(self, name: str, room: int) -> Pack | None:
-        """Start the trials of the next pack, at most `room` of them; None where no setup gets more.
+        """Start the trials of the next pack, at most `room` of them. None where no setup gets more.
 
         Args:
             name: The pack's name, unique in the study.

@@ -26,7 +26,7 @@ def is_evidence(trial: TrialRow) -> bool:
 
 
 def next_setup(spec: StudySpec, trials: Sequence[TrialRow], decided: Collection[str] = ()) -> Setup:
-    """Return the setup with the fewest trials done, running or waiting; the first of equals.
+    """Return the setup with the fewest trials done, running or waiting. The first of equals.
 
     Setups whose keys are in `decided` are served no more.
     """

@@ -63,7 +63,7 @@ def _common_by_setup(
 
 
 def _roles(names: Sequence[str], levels: Levels) -> dict[str, str]:
-    """Return each parameter's role under a setup; where two would have one role, each has its own."""
+    """Return each parameter's role under a setup. Where two would have one role, each has its own."""
     roles = {name: role_of(name, map(str, levels)) for name in names}
     taken = list(roles.values())
     return {name: role if taken.count(role) == 1 else name for name, role in roles.items()}

@@ -41,7 +41,7 @@ class OptunaProposer:
         self._make_sampler = make_sampler
 
     def propose(self, trials: Sequence[TrialRow], size: int, decided: Collection[str] = ()) -> Proposal:
-        """Return `size` parameter sets of one setup; those still running count as asked for."""
+        """Return `size` parameter sets of one setup. Those still running count as asked for."""
         setup = next_setup(self._spec, trials, decided)
         known = trials_of(setup, trials)
         space = {path: distribution_of(dimension) for path, dimension in self._spec.dimensions(setup).items()}
@@ -62,7 +62,7 @@ def distribution_of(dimension: Range | Choices) -> BaseDistribution:
 
 
 def _frozen(trials: Sequence[TrialRow], space: dict[str, BaseDistribution]) -> Iterator[FrozenTrial]:
-    """Yield one setup's trials as Optuna's; a diverged one counts as the worst that was seen."""
+    """Yield one setup's trials as Optuna's. A diverged one counts as the worst that was seen."""
     finite = [t.val_accuracy for t in trials if t.val_accuracy is not None and t.state == "complete"]
     worst = min(finite, default=0.0)
     for trial in trials:

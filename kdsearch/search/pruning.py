@@ -100,7 +100,7 @@ def hopeless_floors(curves: Sequence[Curve], epochs: int, first: int = 1) -> Flo
 
 
 def line_of(curves: Sequence[Curve], epochs: int) -> float | None:
-    """Return the accuracy under which a trial ends in vain; None while too few trials are complete."""
+    """Return the accuracy under which a trial ends in vain. None while too few trials are complete."""
     ends = [curve[epochs] for curve in curves if epochs in curve]
     return median(ends) - MARGIN if len(ends) >= MIN_CURVES else None
 

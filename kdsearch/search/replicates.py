@@ -45,7 +45,7 @@ def _loses(own: Sequence[float], best: Sequence[float]) -> bool:
 
 
 def _key(params: Params) -> str:
-    """Return a point as text; what was enqueued by hand as 4 is the sampler's 4.0."""
+    """Return a point as text. What was enqueued by hand as 4 is the sampler's 4.0."""
     alike = {
         path: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
         for path, value in params.items()

@@ -40,7 +40,7 @@ def _inside(path: str, unit: float) -> float:
 
 
 def start_centre(spec: StudySpec, path: str, dimension: Range | Choices) -> float | None:
-    """Return around which place of its range a parameter is first tried; None for all of its choices.
+    """Return around which place of its range a parameter is first tried. None for all of its choices.
 
     That is the spec's own value, if it lies well inside the range and the range is not one for each level of
     a factor (a learning rate that suits SGD tells nothing of AdamW's); else the middle.

@@ -83,7 +83,7 @@ class UnitSpace:
         return slots
 
     def encode(self, values: Mapping[str, Any]) -> tuple[Setup, Params]:
-        """Return the setup and the parameters of Optuna's values; what is missing or outside is left out."""
+        """Return the setup and the parameters of Optuna's values. What is missing or outside is left out."""
         setup: Setup = {} if TEMPERATURE in self.spec.tune else {TEMPERATURE: 1.0}
         params: Params = {}
         for name, distribution in self._space.items():

@@ -30,7 +30,7 @@ _OPEN = ("running", "waiting")
 
 @dataclass(frozen=True)
 class Task:
-    """A question about a database's studies; equal ones have equal answers while nothing changes.
+    """A question about a database's studies. Equal ones have equal answers while nothing changes.
 
     Attributes:
         url: The database's.
@@ -47,7 +47,7 @@ class Task:
     asked: tuple[tuple[str, Any], ...] = ()
 
     def options(self) -> dict[str, Any]:
-        """Return what is asked, by name; pairs within are levels by their path."""
+        """Return what is asked, by name. Pairs within are levels by their path."""
         levels = ("where", "setup")
         return {name: dict(value) if name in levels and value else value for name, value in self.asked}
 

@@ -1,4 +1,4 @@
-"""The Optuna dashboard over the same database; its links are absolute, so it is mounted at the root."""
+"""The Optuna dashboard over the same database. Its links are absolute, so it is mounted at the root."""
 
 import json
 import re
@@ -47,7 +47,7 @@ class Dashboard:
         self._app: Any = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer through the dashboard, started at the first request; what is not its own is not found."""
+        """Answer through the dashboard, started at the first request. What is not its own is not found."""
         if scope["type"] == "http" and not scope["path"].startswith(_ITS_OWN):
             raise HTTPException(404, "There is no such page.")
         await run_in_threadpool(self._start)
@@ -89,7 +89,7 @@ class Dashboard:
         return None if uid is None else self._reader.name_of(uid)
 
     async def _note(self, study: str) -> tuple[StudyNote, Collection[str]]:
-        """Return a study's note, and its factors; one that can't be read is shown all the same."""
+        """Return a study's note, and its factors. One that can't be read is shown all the same."""
         try:
             latest = await self._reader.latest("dashboard", study, patience_s=FIRST_ANSWER_S)
             spec = await run_in_threadpool(self._reader.spec, study)

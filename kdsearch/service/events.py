@@ -100,7 +100,7 @@ class Events:
         return self._stream(request, news)
 
     async def _mark(self, study: str) -> str:
-        """Return the mark of a study's trials; all pages that are open share a look at the database."""
+        """Return the mark of a study's trials. All pages that are open share a look at the database."""
         looked, mark = self._marks.get(study, (-math.inf, ""))
         if time.monotonic() - looked >= _LOOK_S:
             mark = await run_in_threadpool(self._reader.trials_mark, study)
@@ -156,7 +156,7 @@ class Events:
 
 
 async def _or_none(news: _News) -> dict[str, Any] | None:
-    """Return the news; None while the database can't be asked: it may come back."""
+    """Return the news. None while the database can't be asked: it may come back."""
     try:
         return await news()
     except (KDSearchError, HTTPException, OSError):

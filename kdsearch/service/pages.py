@@ -64,7 +64,7 @@ class Pages:
         ]
 
     async def studies(self, request: Request) -> HTMLResponse:
-        """List the studies; while there is no database, say so and look again."""
+        """List the studies. While there is no database, say so and look again."""
         read_question(request.query_params, ())
         view = await self.studies_view(FIRST_ANSWER_S)
         return _page("studies.html", events="/events", **view)

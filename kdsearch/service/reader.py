@@ -114,7 +114,7 @@ class DatabaseReader:
             raise HTTPException(404, str(error)) from error
 
     def name_of(self, uid: str) -> str | None:
-        """Return the name of the study with a uid; None where there is none."""
+        """Return the name of the study with a uid. None where there is none."""
         return load_name(self.database(), uid)
 
     def teachers(self) -> list[TeacherRow]:
@@ -168,7 +168,7 @@ class DatabaseReader:
         return answer
 
     async def forecast(self, name: str, *, where: Mapping[str, Any] | None, regret: float | None) -> Forecast:
-        """Return which setups are decided, and about what the others need; None asks for the study's own."""
+        """Return which setups are decided, and about what the others need. None asks for the study's own."""
         study, found = await self._ask("forecast", name, where=where, regret=regret)
         spec = await run_in_threadpool(lambda: load_spec_of(self.database(), name))
         answer: Forecast = found.of_study(spec, study)
@@ -259,7 +259,7 @@ def _hashable(value: Any) -> Any:
 
 
 def _file_identity(database: Database) -> Hashable:
-    """Return what tells a SQLite file from another at the same place; None for a server.
+    """Return what tells a SQLite file from another at the same place. None for a server.
 
     A file that was opened to be read alone is taken for unchanging: where it has changed it is another.
     """

@@ -10,7 +10,7 @@ _MOST_BYTES = 64 * 2**20
 
 
 class Tagged:
-    """Gives whole answers an ETag, and 304 to clients that have it; streams pass as they are."""
+    """Gives whole answers an ETag, and 304 to clients that have it. Streams pass as they are."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

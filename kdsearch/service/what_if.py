@@ -15,7 +15,7 @@ from kdsearch.spec import StudySpec, parse_levels
 
 
 def given_setup(query: QueryParams, spec: StudySpec) -> dict[str, Any]:
-    """Return the levels that a query names by their factor; other names are refused."""
+    """Return the levels that a query names by their factor. Other names are refused."""
     for path in query:
         if path not in spec.setup:
             known = f"Factors: {', '.join(spec.setup)}." if spec.setup else "It has none."

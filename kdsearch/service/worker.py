@@ -36,7 +36,7 @@ class Worker:
         self._opened: tuple[Hashable, Database] | None = None
 
     def outcome(self, task: Task) -> Outcome:
-        """Return how a task ended; what takes too much CPU time ends the process."""
+        """Return how a task ended. What takes too much CPU time ends the process."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         limit = int(used.ru_utime + used.ru_stime) + 1 + self._cpu_limit_s
         resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))

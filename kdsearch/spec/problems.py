@@ -201,7 +201,7 @@ def _unknown_paths(spec: StudySpec) -> Iterator[Problem]:
 
 
 def problems_without_temperature(spec: StudySpec) -> Iterator[Problem]:
-    """Yield that nothing is searched, where that is so; no version of kdsearch took such a spec."""
+    """Yield that nothing is searched, where that is so. No version of kdsearch took such a spec."""
     if TEMPERATURE not in spec.tune and TEMPERATURE not in spec.setup:
         yield Problem(
             ("tune", TEMPERATURE),

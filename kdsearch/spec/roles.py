@@ -8,7 +8,7 @@ _NO_LETTER = r"(?![^\W_])"
 
 
 def role_of(name: str, levels: Iterable[str]) -> str:
-    """Return a parameter's name without the levels in it; all of it where nothing else is left.
+    """Return a parameter's name without the levels in it. All of it where nothing else is left.
 
     Args:
         name: The parameter's.

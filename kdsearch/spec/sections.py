@@ -214,7 +214,7 @@ class Dataset(Section):
 
 
 class Augment(Section):
-    """The random views of the training images; 0 or false switches a part off."""
+    """The random views of the training images. 0 or false switches a part off."""
 
     crop_padding: Annotated[Count, _unit("pixels")] = 0
     """How far images are padded before a random crop of their size."""

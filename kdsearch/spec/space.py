@@ -94,7 +94,7 @@ class Choices(Section):
         return choices
 
     def from_unit(self, unit: float) -> Scalar:
-        """Return the choice at a share of the list in [0, 1]; each has an equal share."""
+        """Return the choice at a share of the list in [0, 1]. Each has an equal share."""
         return self.choices[min(int(unit * len(self.choices)), len(self.choices) - 1)]
 
 
@@ -186,7 +186,7 @@ def setup_key(setup: Setup) -> str:
 
 
 def value_at(document: Mapping[str, Any], path: str) -> Any:
-    """Return the value at a dotted path; raise KeyError where there is none."""
+    """Return the value at a dotted path. Raise KeyError where there is none."""
     value: Any = document
     for key in path.split("."):
         if not isinstance(value, Mapping):

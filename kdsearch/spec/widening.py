@@ -56,7 +56,7 @@ def may_widen(spec: StudySpec, path: str) -> bool:
 
 
 def level_of_range(spec: StudySpec, path: str, setup: Setup) -> str | None:
-    """Return which level's range of a tuned parameter holds in a setup; None where all setups share one."""
+    """Return which level's range of a tuned parameter holds in a setup. None where all setups share one."""
     dimension = spec.tune[path]
     return level_label(setup[dimension.by]) if isinstance(dimension, ByFactor) else None
 

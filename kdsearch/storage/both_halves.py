@@ -17,7 +17,7 @@ _Result = TypeVar("_Result")
 
 
 def write(database: Database, change: Callable[[Connection], _Result], lease: Lease | None) -> _Result:
-    """Do a change in one transaction; with a lease, only while it holds.
+    """Do a change in one transaction. With a lease, only while it holds.
 
     Raises:
         LiveDriverError: Another driver has the study; the change was not made.

@@ -229,7 +229,7 @@ def _decoded(content: bytes) -> Any:
 
 
 def _problem_in_cell(table: Table, column: Column[Any], value: Any) -> str | None:
-    """Return why a value is none of a column's; None where it is one."""
+    """Return why a value is none of a column's. None where it is one."""
     if value is None:
         return None if column.nullable or column.name in _ADDED_LATER else "must not be null"
     rule = _rule_of(column, value)

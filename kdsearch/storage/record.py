@@ -169,7 +169,7 @@ class StudyRecord:
             halves.mirror.report(number, epoch, accuracy)
 
     def finish(self, *results: TrialResult) -> None:
-        """Record how trials ended, all or none of them; a trial that has ended before stays as it was."""
+        """Record how trials ended, all or none of them. A trial that has ended before stays as it was."""
         halves = self._halves
         ended = {result.number: as_recorded(result) for result in results}
         for number in ended.keys() - halves.write(lambda c: finish_trials(c, halves.study, ended.values())):
@@ -179,7 +179,7 @@ class StudyRecord:
         halves.complete_pairs(*ended)
 
     def lose(self, numbers: Collection[int], reason: str) -> list[int]:
-        """Record running trials as failed with their worker; they wait to be run again.
+        """Record running trials as failed with their worker. They wait to be run again.
 
         One that ended its worker three times in a row without coming further fails for good; return those.
         """
@@ -213,7 +213,7 @@ class StudyRecord:
         return self.progress().finished
 
     def last_pack(self) -> int:
-        """Return the highest number that a pack's name ends with; 0 without packs."""
+        """Return the highest number that a pack's name ends with. 0 without packs."""
         query = select(TrialTable.pack).distinct().where(TrialTable.study_id == self._halves.study)
         names = self._halves.read(lambda c: list(c.scalars(query)))
         return max((int(found[0]) for name in names if (found := _LAST_DIGITS.search(name or ""))), default=0)
@@ -242,7 +242,7 @@ class StudyRecord:
         self._halves.write(lambda c: set_study_state(c, study, state, reason, database_now(c)))
 
     def stop_setups(self, reasons: Mapping[str, str]) -> None:
-        """Record why setups, by their keys, get no more trials; all others do."""
+        """Record why setups, by their keys, get no more trials. All others do."""
         self._halves.write(lambda c: set_stopped(c, self._halves.study, reasons))
 
     def widenings(self) -> list[StoredWidening]:
@@ -251,7 +251,7 @@ class StudyRecord:
         return self._halves.read(lambda c: read_widenings(c, study)).get(study, [])
 
     def widen(self, widening: Widening) -> StudySpec:
-        """Widen a range for all trials from now on; return the spec that holds then."""
+        """Widen a range for all trials from now on. Return the spec that holds then."""
         halves = self._halves
         spec = widened(halves.spec, [widening])
         halves.write(lambda c: insert_widening(c, halves.study, widening))

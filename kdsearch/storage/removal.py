@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 def delete_study(database: Database, study: str) -> None:
-    """Delete a study with its trials, here and in Optuna; its teachers stay, which others may use.
+    """Delete a study with its trials, here and in Optuna. Its teachers stay, which others may use.
 
     Raises:
         RequestError: There is no such study, or another one starts from it.

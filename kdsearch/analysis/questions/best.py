@@ -46,7 +46,7 @@ _N_NEAREST = 5
 
 @dataclass(frozen=True)
 class SetupAnswer:
-    """One setup's answer; where `reason` tells why there is none, the numbers are None.
+    """One setup's answer. Where `reason` tells why there is none, the numbers are None.
 
     Attributes:
         setup: The setup; for a marginal answer, its levels of the factors that were asked `by`.
@@ -431,7 +431,7 @@ def _borrowed(alone: AloneAnswer | None, interval: Interval) -> str | None:
 
 
 def _why_silent(reason: str | None, outcomes: Sequence[TemperatureBand]) -> str | None:
-    """Return why a setup has no answer; where all of its trials diverged, more of them would not help."""
+    """Return why a setup has no answer. Where all of its trials diverged, more of them would not help."""
     diverged = sum(band.diverged for band in outcomes)
     if not diverged or diverged < sum(band.finished for band in outcomes):
         return reason

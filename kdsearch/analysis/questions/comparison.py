@@ -184,7 +184,7 @@ def _family_intervals(shifts: FloatArray, level: float) -> list[Interval]:
 
 
 def _statement(known: Comparison, pairs: Sequence[Shift], probability: float) -> str:
-    """Return the answer in words; a pair is called different only where all such calls hold together."""
+    """Return the answer in words. A pair is called different only where all such calls hold together."""
     real = [p for p in pairs if p.probability >= known.level and not _holds_zero(p.family_interval)]
     if not real:
         if probability <= 1 - known.level:

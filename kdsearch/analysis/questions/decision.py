@@ -34,7 +34,7 @@ _EARLIER_REGRET = 1.5
 def what_is_missing(
     response: Response, setup: int, profile: TemperatureProfile, target: float
 ) -> tuple[str, ...]:
-    """Return in words what keeps a setup's answer from being decided; nothing where it is.
+    """Return in words what keeps a setup's answer from being decided. Nothing where it is.
 
     Args:
         response: The study's response.

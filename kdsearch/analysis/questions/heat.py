@@ -32,7 +32,7 @@ class HeatMap:
 
 
 def heat_map(answer: BestAnswer) -> HeatMap | None:
-    """Return the answers over their two factors; None where not exactly two vary."""
+    """Return the answers over their two factors. None where not exactly two vary."""
     factors = varied_factors([found.setup for found in answer.setups])
     if len(factors) != 2 or all(found.temperature is None for found in answer.setups):
         return None

@@ -98,7 +98,7 @@ _CONSTANT = "all complete trials have the very same accuracy: there is nothing t
 
 
 def _varies(response: Response, setup: int) -> bool:
-    """Return whether a setup's trials differ in accuracy at all; if not, no parameter explains anything."""
+    """Return whether a setup's trials differ in accuracy at all. If not, no parameter explains anything."""
     accuracies = response.tallies[setup].complete.val_accuracy
     return bool(len(accuracies) and accuracies.max() > accuracies.min())
 

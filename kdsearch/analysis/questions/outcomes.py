@@ -138,13 +138,13 @@ def _band_edges(span: tuple[float, float], n_bands: int) -> list[float]:
 
 
 def _places(temperature: FloatArray, edges: Sequence[float]) -> IntArray:
-    """Return the band of each temperature; what lies outside belongs to the outer ones."""
+    """Return the band of each temperature. What lies outside belongs to the outer ones."""
     found = np.searchsorted(edges, temperature, side="right") - 1
     return np.clip(found, 0, max(len(edges) - 2, 0))
 
 
 def _temperatures(columns: TrialColumns) -> FloatArray:
-    """Return each trial's temperature; NaN where it was neither tuned nor a factor."""
+    """Return each trial's temperature. NaN where it was neither tuned nor a factor."""
     values = [params.get(TEMPERATURE) for params in columns.params]
     if None in values:
         pairs = zip(columns.setup, values, strict=True)

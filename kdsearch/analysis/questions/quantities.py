@@ -43,7 +43,7 @@ class Effects:
 
 
 def effects_of(claim: Claim, profiles: Profiles) -> Effects:
-    """Return the quantity of a claim in each draw; above 0 is in the direction from first to second.
+    """Return the quantity of a claim in each draw. Above 0 is in the direction from first to second.
 
     Args:
         claim: The claim.
@@ -63,7 +63,7 @@ def as_told(claim: Claim, effect: float) -> float:
 
 
 def _best_temperature(_: Claim, profiles: Profiles) -> Effects:
-    """Log of the ratio of best temperatures; 0 where one temperature for both is free."""
+    """Log of the ratio of best temperatures. 0 where one temperature for both is free."""
     first, second = profiles
     matters = cost_of_one_temperature(profiles) >= FREE_COST
     return _exact(np.where(matters, second.log_best - first.log_best, 0.0))
@@ -92,7 +92,7 @@ def _spread_of(profile: TemperatureProfile) -> Effects:
 
 
 def _crossing(claim: Claim, profiles: Profiles) -> Effects:
-    """How far both levels are beyond a tie; below 0 where the temperatures change places the other way."""
+    """How far both levels are beyond a tie. Below 0 where the temperatures change places the other way."""
     low, high = claim.temperatures
     first, second = (profile.accuracy_at(high) - profile.accuracy_at(low) for profile in profiles)
     overtakes, falls_behind = np.minimum(-first, second), np.minimum(first, -second)

@@ -53,7 +53,7 @@ class LossCurve:
 
 @dataclass(frozen=True, repr=False)
 class Recommendation(Shown):
-    """The temperature for a setup; where `reason` tells why there is none, the numbers are None.
+    """The temperature for a setup. Where `reason` tells why there is none, the numbers are None.
 
     Attributes:
         setup: The asked levels.
@@ -247,7 +247,7 @@ def _loss_curve(profile: TemperatureProfile, level: float) -> LossCurve:
 
 
 def _profile(response: Response) -> TemperatureProfile:
-    """Return the profile of the asked setup; how accurate it is at its best is not known and counts as 1."""
+    """Return the profile of the asked setup. How accurate it is at its best is not known and counts as 1."""
     axis, temperatures = response.space.axes[0], response.space.temperatures()
     draws = response.draws[0]
     lost: FloatArray = without_floor(draws.profile.max(axis=1, keepdims=True) - draws.profile)

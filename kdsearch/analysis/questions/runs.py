@@ -130,7 +130,7 @@ def best_of_optuna(
 
 
 def _groups(runs: Runs) -> list[list[Setup]]:
-    """Return which setups share a model: those with enough runs; each other one stands alone."""
+    """Return which setups share a model: those with enough runs. Each other one stands alone."""
     counts = {setup_key(setup): len(runs.complete(setup)) for setup in runs.setups}
     many = [
         s for s in runs.setups if counts[setup_key(s)] >= ENOUGH_TO_DECIDE and not _one_temperature(runs, s)
@@ -140,7 +140,7 @@ def _groups(runs: Runs) -> list[list[Setup]]:
 
 
 def _one_temperature(runs: Runs, setup: Setup) -> float | None:
-    """Return the only temperature of a setup's runs; None where there are several."""
+    """Return the only temperature of a setup's runs. None where there are several."""
     temperatures = {trial.params[TEMPERATURE] for trial in runs.complete(setup)}
     return next(iter(temperatures)) if len(temperatures) == 1 else None
 

@@ -1,4 +1,4 @@
-"""One self-contained HTML file with a study's answers and figures; it opens offline."""
+"""One self-contained HTML file with a study's answers and figures. It opens offline."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime

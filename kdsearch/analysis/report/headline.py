@@ -42,7 +42,7 @@ def _decided(known: Sequence[SetupAnswer], n_setups: int) -> str:
 
 
 def _usual(known: Sequence[SetupAnswer]) -> list[str]:
-    """Return what T = 4 loses where it surely loses; nothing where it can't be chosen."""
+    """Return what T = 4 loses where it surely loses. Nothing where it can't be chosen."""
     lost = {id(found): value for found in known if (value := _lost_at_usual(found)) is not None}
     if not lost:
         return []

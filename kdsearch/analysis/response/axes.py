@@ -46,7 +46,7 @@ class Axis:
         return (apart > 0).astype(float) if self.choices else apart
 
     def allowed(self, dimension: Range | Choices) -> BoolArray:
-        """Return which nodes lie in a setup's range; found once for each range, as every trial asks."""
+        """Return which nodes lie in a setup's range. Found once for each range, as every trial asks."""
         if dimension not in self._allowed:
             self._allowed[dimension] = self._find_allowed(dimension)
         return self._allowed[dimension]
@@ -70,7 +70,7 @@ class Axis:
         return nodes
 
     def _nearest(self, among: IntArray, positions: FloatArray) -> IntArray:
-        """Return the nearest of some nodes, at least one, to each position; the lower of two as near."""
+        """Return the nearest of some nodes, at least one, to each position. The lower of two as near."""
         own = self.positions[among]
         above = np.clip(np.searchsorted(own, positions), 1, max(len(own) - 1, 1))
         is_above = np.abs(own.take(above, mode="clip") - positions) < np.abs(own[above - 1] - positions)

@@ -209,7 +209,7 @@ def _pool_replicates(evidence: Evidence) -> Evidence:
 
 
 def pool_to_fit(kernel: Kernel, evidence: Evidence, n_cells: int) -> Evidence:
-    """Pool replicates; where more than about `n_cells` are left, neighbours on the ordered axes too."""
+    """Pool replicates. Where more than about `n_cells` are left, neighbours on the ordered axes too."""
     places = evidence.take(distinct_rows(cells_of(evidence, [1] * len(kernel.axes)))[0])
     for step in (1, 2, 4, 8):
         steps = [step if axis.continuous else 1 for axis in kernel.axes]

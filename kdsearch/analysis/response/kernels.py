@@ -137,7 +137,7 @@ class Kernel:
         self.prior_mean, self.prior_sd = self._prior()
 
     def _prior(self) -> tuple[FloatArray, FloatArray]:
-        """Return mean and standard deviation of the normal prior; accuracies are in points."""
+        """Return mean and standard deviation of the normal prior. Accuracies are in points."""
         at = self.layout
         mean, sd = np.zeros(at.size), np.ones(at.size)
         others = len(self.axes) - 1

@@ -83,7 +83,7 @@ class TemperatureProfile:
 
     @cached_property
     def places(self) -> IntArray:
-        """Which temperature is best in each draw [Q]; draws in which several are take them in turn."""
+        """Which temperature is best in each draw [Q]. Draws in which several are take them in turn."""
         tied = self.draws >= self.draws.max(axis=1, keepdims=True) - _ROUNDING
         turn = np.arange(len(tied)) * _GOLDEN % 1.0
         nth = (turn * tied.sum(axis=1)).astype(np.intp)

@@ -87,7 +87,7 @@ class ResponseSpace:
         return None if found is None else self.sites[found]
 
     def sites_of(self, setups: Sequence[Setup], study: int = 0) -> IntArray:
-        """Return where among `sites` the site of each trial's setup is; -1 where there is none."""
+        """Return where among `sites` the site of each trial's setup is. -1 where there is none."""
         known: dict[int, int] = {}  # by identity: trials of one setup mostly share its mapping
         for setup in setups:
             if id(setup) not in known:
@@ -95,17 +95,17 @@ class ResponseSpace:
         return np.array([known[id(setup)] for setup in setups], dtype=np.intp)
 
     def setups_of(self, setups: Sequence[Setup]) -> IntArray:
-        """Return the place in the model of each trial's setup; -1 where the study has no such setup."""
+        """Return the place in the model of each trial's setup. -1 where the study has no such setup."""
         indices = np.array([*(site.index for site in self.sites), -1])
         return np.asarray(indices[self.sites_of(setups)])
 
     def locate(self, site: Site, params: Params) -> Nodes | None:
-        """Return a trial's node on each axis; None where a parameter is missing or out of its range."""
+        """Return a trial's node on each axis. None where a parameter is missing or out of its range."""
         nodes = self.locate_all(site, [params])[0]
         return None if nodes[0] < 0 else tuple(nodes.tolist())
 
     def locate_all(self, site: Site, params: Sequence[Params]) -> IntArray:
-        """Return the nodes [N, P] of many trials of a site; -1 on every axis where `locate` has None."""
+        """Return the nodes [N, P] of many trials of a site. -1 on every axis where `locate` has None."""
         columns = [
             axis.nodes(site.dimensions[axis.path], site.column(axis.path, params)) for axis in self.axes
         ]

@@ -37,7 +37,7 @@ _ROUNDING = 1e-6
 
 
 def held_out_images(accuracies: FloatArray) -> int | None:
-    """Return of how many images measured accuracies are shares; None where they are of no such number.
+    """Return of how many images measured accuracies are shares. None where they are of no such number.
 
     So nobody has to say it: it holds for a fraction of a data set and for users' own trainers.
 

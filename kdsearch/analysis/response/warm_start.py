@@ -108,7 +108,7 @@ def joined(own: Observations, earlier: Sequence[Observations]) -> Observations:
 
 
 def _level(observations: Observations) -> float:
-    """Return the mean of the setups' median accuracies, in points; 0 where every trial diverged."""
+    """Return the mean of the setups' median accuracies, in points. 0 where every trial diverged."""
     finite = observations.take(np.flatnonzero(~np.isnan(observations.points)))
     medians = [np.median(finite.points[finite.setup == s]) for s in np.unique(finite.setup)]
     return float(np.mean(medians)) if medians else 0.0

@@ -13,7 +13,7 @@ _ARTIFACTS = Path("~/.cache/kdsearch").expanduser()
 
 
 class TrainedWorld(TableWorld):
-    """Trains every trial by a seed of its own; the whole table is the truth, for it saw none of them."""
+    """Trains every trial by a seed of its own. The whole table is the truth, for it saw none of them."""
 
     def outcomes(self, setup: Setup, params: Sequence[Params]) -> Sequence[tuple[Params, int, float | None]]:
         """Train a pack."""

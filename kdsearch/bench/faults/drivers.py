@@ -22,7 +22,7 @@ _DAEMONS = ("raylet", "gcs_server")
 
 
 def kill_driver(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
-    """Kill the driver while it starts or while it trains; its Ray has to end by itself."""
+    """Kill the driver while it starts or while it trains. Its Ray has to end by itself."""
     driver = study.start()
     if luck.random() < 0.5:
         study.until_at_gate(driver)
@@ -192,7 +192,7 @@ def _on_small_disk(study: FaultStudy, size_kib: int) -> list[str]:
 
 
 def small_disk_problem() -> str | None:
-    """Return why this machine has no file system of one's own; None where it has."""
+    """Return why this machine has no file system of one's own. None where it has."""
     if shutil.which("unshare") is None:
         return "a file system of one's own needs Linux and unshare"
     command = ["unshare", "--user", "--map-root-user", "--mount", "true"]

@@ -120,7 +120,7 @@ KINDS = {
 
 
 def hindrance(kind: str) -> str | None:
-    """Return why this machine does not allow a kind of fault; None where it does."""
+    """Return why this machine does not allow a kind of fault. None where it does."""
     if sys.platform != "linux":
         return "faults need Linux"
     if kind == "network":

@@ -122,7 +122,7 @@ class SharedServices:
 
 
 def stop_server(server: Any, how: signal.Signals) -> None:
-    """Stop a PostgreSQL server and wait until it is gone; SIGINT cuts connections, SIGQUIT is a crash."""
+    """Stop a PostgreSQL server and wait until it is gone. SIGINT cuts connections, SIGQUIT is a crash."""
     pid = server.get_pid()
     os.kill(pid, how)
     while Path(f"/proc/{pid}").exists():

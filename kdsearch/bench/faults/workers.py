@@ -162,7 +162,7 @@ def lose_node(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
 
 @contextmanager
 def _two_nodes() -> Iterator[tuple[str, int]]:
-    """Start a cluster of two raylets; give its address and the second one's process."""
+    """Start a cluster of two raylets. Give its address and the second one's process."""
     from ray.cluster_utils import Cluster
 
     quiet: dict[str, Any] = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 128 * 2**20}

@@ -122,7 +122,7 @@ class _Graph:
         return found if has_matrix else set()
 
     def _carries_data(self, node: Any) -> bool:
-        """Return whether a node comes from the data; without recursion, for graphs are deep."""
+        """Return whether a node comes from the data. Without recursion, for graphs are deep."""
         waiting = [node]
         while waiting:
             top = waiting[-1]

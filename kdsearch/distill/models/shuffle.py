@@ -15,7 +15,7 @@ _GROUPS = 3
 
 
 class ShuffleV1Block(nn.Module):
-    """Grouped 1×1 convolutions around a depthwise one; a halving block keeps its input beside it."""
+    """Grouped 1×1 convolutions around a depthwise one. A halving block keeps its input beside it."""
 
     def __init__(self, n_in: int, n_out: int, stride: int) -> None:
         super().__init__()

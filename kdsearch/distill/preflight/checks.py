@@ -51,7 +51,7 @@ def check_training(
 
 
 def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
-    """Build student and teacher; return what they are fed with where it is not the data as they are."""
+    """Build student and teacher. Return what they are fed with where it is not the data as they are."""
     notes = []
     for name, section in (("student", spec.student), ("teacher", spec.teacher)):
         if name == "teacher" and not spec.objective.alpha:
@@ -70,7 +70,7 @@ def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
 
 
 def check_output(model: nn.Module, arch: str, name: str, data: ImageData) -> str | None:
-    """Call a foreign network once in training and twice in evaluation; return a word on what it draws."""
+    """Call a foreign network once in training and twice in evaluation. Return a word on what it draws."""
     images = data.inputs.random(_N_EXAMPLES, stream(0, "output"))
     trial = copy.deepcopy(model)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -93,7 +93,7 @@ def check_output(model: nn.Module, arch: str, name: str, data: ImageData) -> str
 
 
 def check_weights(spec: TrainingSpec, data: ImageData) -> list[str]:
-    """Load what checkpoints hold into the networks; return what was chosen, and what stays random."""
+    """Load what checkpoints hold into the networks. Return what was chosen, and what stays random."""
     notes = []
     if spec.objective.alpha:
         recipe = recipe_of(spec)

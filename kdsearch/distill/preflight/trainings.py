@@ -149,7 +149,7 @@ def _step_s(model: nn.Module, data: ImageData, n: int) -> float:
 
 @contextmanager
 def _own_code(setting: str, name: str) -> Iterator[None]:
-    """Say in one line what breaks in a user's own code; ours raises errors of its own."""
+    """Say in one line what breaks in a user's own code. Ours raises errors of its own."""
     try:
         yield
     except (KeyboardInterrupt, KDSearchError):

@@ -56,7 +56,7 @@ class TeacherRecipe:
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 of all that decides the weights; where a file lies does not."""
+        """The SHA-256 of all that decides the weights. Where a file lies does not."""
         with errors_about(self.role):
             values = self.to_dict()
         if isinstance(values["teacher"]["pretraining"], dict):
@@ -117,7 +117,7 @@ def _is_same_data(first: Dataset, second: Dataset) -> bool:
 
 
 def _dataset_values(dataset: Dataset) -> dict[str, Any]:
-    """Return what decides the data; the root does only where neither name nor content does."""
+    """Return what decides the data. The root does only where neither name nor content does."""
     values = dataset.model_dump(mode="json", exclude=dataset.unsaid)
     if dataset.name in _KNOWN_BY_NAME:
         del values["root"]

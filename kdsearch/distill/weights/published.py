@@ -97,7 +97,7 @@ def published_head(model: nn.Module, arch: str, weights: str, data: ImageData) -
 
 
 def check_published(arch: str, weights: str) -> None:
-    """Refuse weights that no library publishes for an architecture; no weights are downloaded.
+    """Refuse weights that no library publishes for an architecture. No weights are downloaded.
 
     Raises:
         RequestError: There are no such weights.

@@ -50,7 +50,7 @@ def give_token() -> None:
 
 
 def send_token_if_any() -> None:
-    """Let Ray's jobs client send the user's token, if there is one; a head that asks for none ignores it."""
+    """Let Ray's jobs client send the user's token, if there is one. A head that asks for none ignores it."""
     if _has_token():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
@@ -64,7 +64,7 @@ def _head_of(address: str) -> str | None:
 
 
 def _asks_for_token(head: str) -> bool | None:
-    """Return whether a cluster asks for a token; None where its Ray has no such question any more."""
+    """Return whether a cluster asks for a token. None where its Ray has no such question any more."""
     with grpc.insecure_channel(head) as channel:
         cluster_id = channel.unary_unary(CLUSTER_ID_METHOD)
         try:

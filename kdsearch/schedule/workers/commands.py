@@ -70,7 +70,7 @@ def _trial_document(trial: Trial) -> dict[str, Any]:
 
 @contextmanager
 def _started(words: list[str], trial: Trial, results: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a program; it ends at the latest with the block, or with this process."""
+    """Run a program. It ends at the latest with the block, or with this process."""
     own = str(Path(sys.executable).parent)  # `python` is the one that has kdsearch
     environment = {
         **os.environ,
@@ -117,7 +117,7 @@ def _end(program: "subprocess.Popen[bytes]") -> None:
 
 
 def _follow(program: "subprocess.Popen[bytes]", results: Path, report: Report) -> Metrics:
-    """Pass on what a program reports until it ends; return the last result."""
+    """Pass on what a program reports until it ends. Return the last result."""
     lines = _Lines(program, results)
     last: Metrics | None = None
     for result in lines:

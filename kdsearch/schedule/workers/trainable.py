@@ -65,7 +65,7 @@ def _train(spec: StudySpec, pack: Pack, report: PackReport, artifacts: str, fold
 
 
 class Watchdog:
-    """Ends this process where nothing was reported for too long; its stacks are in the worker's log then.
+    """Ends this process where nothing was reported for too long. Its stacks are in the worker's log then.
 
     It is a thread of the interpreter's own: code that never gives back the lock does not stop it.
     """

@@ -15,7 +15,7 @@ _ATTRIBUTE = ("seed", "pack", "attempt", "retry_of", "draw")
 
 @dataclass(frozen=True)
 class NewTrial:
-    """A trial that is to be made; without a seed it takes the one of its number. Made by `of`.
+    """A trial that is to be made. Without a seed it takes the one of its number. Made by `of`.
 
     `spec` is how it is trained. `attempt` counts from 1 those in a row that came no further. One that has no
     `draw` yet gets its pack's.
@@ -85,7 +85,7 @@ class StoredTrial:
         return Ending(self.state, self.reason, accuracy=self.val_accuracy, epoch=self.epochs)
 
     def once_more(self, study: StudySpec, *, counts: bool, came_further: bool) -> NewTrial:
-        """Return the trial that runs this one again; it names the pack that was lost.
+        """Return the trial that runs this one again. It names the pack that was lost.
 
         Args:
             study: The study's spec.

@@ -124,7 +124,7 @@ class Lease:
         self._beaten = beaten
 
     def _count_time(self, connection: Connection, beaten: float) -> bool:
-        """Count the time since the last beat, and beat; return whether the lease is still held."""
+        """Count the time since the last beat, and beat. Return whether the lease is still held."""
         mine, now = LeaseTable.owner == self.owner, database_now(connection)
         last = connection.scalar(select(LeaseTable.heartbeat).where(mine).with_for_update())
         if last is None:
@@ -178,7 +178,7 @@ def hold_lease(database: Database, study: str, *, takeover: bool = False) -> Ite
 
 
 def request_stop(database: Database, study: str) -> Driver:
-    """Ask a study's live driver to finish its running packs and stop; return who was asked.
+    """Ask a study's live driver to finish its running packs and stop. Return who was asked.
 
     Raises:
         RequestError: The study has no live driver.

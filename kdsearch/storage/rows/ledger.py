@@ -1,4 +1,4 @@
-"""What a study's packs took of the cluster, in CPU-hours and GPU-hours; a teacher's training counts as one.
+"""What a study's packs took of the cluster, in CPU-hours and GPU-hours. A teacher's training counts as one.
 
 A pack counts from the moment its worker begins until it ends. The lease's heartbeat writes how long the
 running ones have been at it, and how long the study is being run: after a crash nothing is missing but the
@@ -22,7 +22,7 @@ TEACHER = "teacher"
 
 
 def start_pack(connection: Connection, study: int, pack: str, spec: StudySpec) -> None:
-    """Count a pack from now on; one that is counted already stays as it is."""
+    """Count a pack from now on. One that is counted already stays as it is."""
     known = select(PackTable.name).where(PackTable.study_id == study, PackTable.name == pack)
     if connection.scalar(known) is None:
         row = {
@@ -38,7 +38,7 @@ def start_pack(connection: Connection, study: int, pack: str, spec: StudySpec) -
 
 
 def end_pack(connection: Connection, study: int, pack: str) -> None:
-    """Count a pack up to now; one that has ended before stays as it was."""
+    """Count a pack up to now. One that has ended before stays as it was."""
     _count(connection, (PackTable.study_id == study) & (PackTable.name == pack), goes_on=False)
 
 

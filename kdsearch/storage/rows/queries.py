@@ -50,7 +50,7 @@ _EPOCH_COLUMNS = (
 
 
 def list_studies(database: Database) -> list[StudySummary]:
-    """Return every study by name; one that runs without a live driver was interrupted.
+    """Return every study by name. One that runs without a live driver was interrupted.
 
     One whose rows can't be read is `unreadable`, and hides no other.
     """
@@ -196,7 +196,7 @@ def load_teachers(database: Database, study: str | None = None) -> list[TeacherR
 
 
 def study_id(connection: Connection, study: str) -> int:
-    """Return the id of a study's rows; an unknown name is answered with the known ones."""
+    """Return the id of a study's rows. An unknown name is answered with the known ones."""
     found = connection.scalar(select(StudyTable.id).where(StudyTable.name == study))
     if found is None:
         names = connection.scalars(select(StudyTable.name).order_by(StudyTable.name)).all()

@@ -39,7 +39,7 @@ def read_trials(
     *which: ColumnElement[bool],
     setups: Mapping[int, Setup] | None = None,
 ) -> list[TrialRow]:
-    """Return the trials of a study's id by number; trials of one setup share its mapping.
+    """Return the trials of a study's id by number. Trials of one setup share its mapping.
 
     Args:
         connection: Where from.

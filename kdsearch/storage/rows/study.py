@@ -38,7 +38,7 @@ CHANGEABLE = (
 def ensure_study(
     connection: Connection, spec: StudySpec, source: Path, data: Mapping[str, str]
 ) -> tuple[int, str]:
-    """Create a study, or go on with it; return its id and its uid.
+    """Create a study, or go on with it. Return its id and its uid.
 
     Args:
         connection: A writing connection.
@@ -89,7 +89,7 @@ def set_study_state(
 
 
 def set_stopped(connection: Connection, study: int, reasons: Mapping[str, str]) -> None:
-    """Record why setups, by their keys, get no more trials; all others do."""
+    """Record why setups, by their keys, get no more trials. All others do."""
     of_study = update(table_of(SetupTable)).where(SetupTable.study_id == study)
     connection.execute(of_study.values(stopped=None))
     if reasons:

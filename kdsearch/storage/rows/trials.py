@@ -31,7 +31,7 @@ METRIC_COLUMNS = (
 def insert_trials(
     connection: Connection, study: int, spec: StudySpec, made: Mapping[int, NewTrial], state: TrialState
 ) -> None:
-    """Add trials under the numbers that Optuna gave them; those that are there stay as they are."""
+    """Add trials under the numbers that Optuna gave them. Those that are there stay as they are."""
     setups = {setup_key(setup): number for number, setup in read_setups(connection, study).items()}
     started = database_now(connection) if state == "running" else None
     rows = [
@@ -133,7 +133,7 @@ def take_waiting(
 
 
 def await_again(connection: Connection, study: int) -> None:
-    """Let all running trials wait, without what they reported; their pack's checkpoint still holds."""
+    """Let all running trials wait, without what they reported. Their pack's checkpoint still holds."""
     running = (TrialTable.study_id == study) & (TrialTable.state == "running")
     numbers = select(TrialTable.number).where(running)
     connection.execute(delete(EpochTable).where(EpochTable.study_id == study, EpochTable.number.in_(numbers)))
@@ -141,7 +141,7 @@ def await_again(connection: Connection, study: int) -> None:
 
 
 def insert_epochs(connection: Connection, study: int, epochs: Epochs) -> set[int]:
-    """Add what running trials reported of some epochs; return the numbers of those that run."""
+    """Add what running trials reported of some epochs. Return the numbers of those that run."""
     last = {number: epoch for epoch, metrics in sorted(epochs, key=itemgetter(0)) for number in metrics}
     reporting = (TrialTable.study_id == study) & TrialTable.number.in_(list(last))
     query = select(TrialTable.number).where(reporting, TrialTable.state == "running")

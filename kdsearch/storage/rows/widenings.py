@@ -12,7 +12,7 @@ from kdsearch.storage.sql.tables import TrialTable, WideningTable
 
 
 def insert_widening(connection: Connection, study: int, widening: Widening) -> None:
-    """Add a widening, with the time and the number of complete trials; one that is there already stays."""
+    """Add a widening, with the time and the number of complete trials. One that is there already stays."""
     values, known = asdict(widening), read_widenings(connection, study).get(study, [])
     if any(values.items() <= asdict(own).items() for own in known):
         return

@@ -258,7 +258,7 @@ def engine_options(url: URL) -> dict[str, Any]:
 
 
 def database_now(connection: Connection) -> datetime:
-    """Return the database's time; every host of a cluster compares with the same clock."""
+    """Return the database's time. Every host of a cluster compares with the same clock."""
     if connection.dialect.name == "sqlite":  # its file and its users share one machine
         return datetime.now(UTC)
     now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()

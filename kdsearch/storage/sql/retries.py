@@ -17,7 +17,7 @@ _Result = TypeVar("_Result")
 
 
 def with_retries(operation: Callable[[], _Result], *, limit_s: float = RETRY_LIMIT_S) -> _Result:
-    """Return what an operation returns; try again while the database is locked or away.
+    """Return what an operation returns. Try again while the database is locked or away.
 
     Args:
         operation: May be run more than once: a failed one may yet have been committed.

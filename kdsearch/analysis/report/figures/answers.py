@@ -128,7 +128,7 @@ def answer_text(found: SetupAnswer) -> str:
 
 
 def temperature_axis(low: float, high: float) -> Axis:
-    """Return an axis over temperatures; around a single one it has room on both sides."""
+    """Return an axis over temperatures. Around a single one it has room on both sides."""
     low, high = (low, high) if high > low else (low / 2, high * 2)
     return Axis("temperature", "", low, high, "log")
 

@@ -14,7 +14,7 @@ _MOST_SOURCES = 12
 
 
 def what_if_figure(found: Recommendation) -> Figure | None:
-    """Return accuracy over temperature against the recommended one; None where there is none."""
+    """Return accuracy over temperature against the recommended one. None where there is none."""
     curve = found.curve
     if curve is None or found.temperature is None:
         return None
