@@ -47,7 +47,7 @@ def launch(
     address: str | None = None,
     watch: "Watch | None" = None,
 ) -> "Study":
-    """Run a study to its budget, or go on with an interrupted one, and return it.
+    """Run a study to its budget, or resume it, and return it.
 
     Args:
         spec: A checked spec, a path to one, or its document.
@@ -103,7 +103,7 @@ def recommend(
     level: float = LEVEL,
     tolerance: float = TOLERANCE,
 ) -> Recommendation:
-    """Return the temperature for a setup that need not have been run, from what was.
+    """Return the temperature for a setup that need not have been run.
 
     Args:
         setup: Values by dotted path, such as `{"optimizer.name": "sgd", "training.epochs": 40}`.
@@ -145,7 +145,7 @@ class Study:
 
     @property
     def spec(self) -> StudySpec:
-        """The spec under which the study runs: as it was launched, its ranges as they were widened since."""
+        """The spec as it was launched, with the ranges that were widened since."""
         return load_spec_of(self._database, self.name)
 
     def best(
@@ -155,7 +155,7 @@ class Study:
         level: float = LEVEL,
         tolerance: float = TOLERANCE,
     ) -> BestAnswer:
-        """Return the best temperature per setup, or per combination of the factors in `by`.
+        """Return the best temperature of each setup, or of some factors' levels.
 
         Args:
             by: Factors to answer for, averaging the accuracy over the others.
@@ -194,18 +194,18 @@ class Study:
         return self._stored().compare(factor, where=where, level=level)
 
     def forecast(self, regret: float | None = None, where: Mapping[str, Any] | None = None) -> Forecast:
-        """Return which setups are decided, and about how many more trials and hours the others need.
+        """Return which setups are decided, and what the others still need.
 
         Where `regret` is None, the study's own target holds, as in `best`.
         """
         return self._stored().forecast(regret=regret, where=where)
 
     def importance(self, where: Mapping[str, Any] | None = None, level: float = LEVEL) -> Importance:
-        """Return what share of accuracy's variation parameters, pairs of them and factors explain."""
+        """Return what accuracy depends on: shares of its variation."""
         return self._stored().importance(where=where, level=level)
 
     def verdict(self, claims: Sequence[Claim] | None = None) -> VerdictAnswer:
-        """Return what the study says of the claims written with it, or of some that were written since."""
+        """Return what the study says of its claims, or of other ones."""
         return self._stored().verdict(claims)
 
     def trials(self) -> "pd.DataFrame":
@@ -213,11 +213,11 @@ class Study:
         return frame_of([trial_row(row) for row in self._stored().rows])
 
     def summary(self) -> StudySummary:
-        """Return how the study is and why, its progress, and the hours it took."""
+        """Return the study's state and its reason, progress and hours."""
         return load_study(self._database, self.name)
 
     def plot_response(self, setup: Setup | None = None) -> "go.Figure":
-        """Return the figure of accuracy over temperature, for one setup or for all."""
+        """Return the figure of accuracy over temperature, of all setups or one."""
         from kdsearch.analysis.report.plots import plot_response
 
         stored = self._stored()
@@ -226,7 +226,7 @@ class Study:
         return plot_response(curves, rows, stored.best())
 
     def figures(self, level: float = LEVEL, tolerance: float = TOLERANCE) -> "dict[str, Figure]":
-        """Return every figure of the report by its title, the response of accuracy to temperature first.
+        """Return every figure of the report by its title.
 
         Each is plain data, which page and report draw too: `.to_dict()`, or `.to_plotly()` to see it.
 

@@ -1,4 +1,4 @@
-"""Every seed that follows from another: how a study's file decides all that is drawn.
+"""Every seed, derived from those of a study's file.
 
 A value here is for ever: another one would train other students where a study goes on or is run again.
 `distill/randomness.py` makes the engine's streams from `named_seed`, each by the names of what it is for.
@@ -23,7 +23,7 @@ _SAMPLER_BYTES = 4
 
 
 def trial_seed(search_seed: int, number: int) -> int:
-    """Return the seed of a trial: its student's initialisation and dropout grow from it.
+    """Return the seed of a trial's initialisation and dropout.
 
     Args:
         search_seed: The spec's `search.seed`.
@@ -33,7 +33,7 @@ def trial_seed(search_seed: int, number: int) -> int:
 
 
 def shared_start_seed(seed: int) -> int:
-    """Return the seed of the trained weights that a student starts from, shared with every fourth seed.
+    """Return the seed of a student's trained start, which every fourth seed shares.
 
     Args:
         seed: The student's own.
@@ -42,7 +42,7 @@ def shared_start_seed(seed: int) -> int:
 
 
 def drawn_seed(first: int, search_seed: int, draw: int) -> int:
-    """Return the seed of one luck in a draw, which no other draw or search shares.
+    """Return the seed of one luck in a draw, shared with no other.
 
     Args:
         first: The seed that the spec names, which draw 0 of search 0 has.
@@ -53,7 +53,7 @@ def drawn_seed(first: int, search_seed: int, draw: int) -> int:
 
 
 def split_seed(first: int, n_splits: int, draw: int) -> int:
-    """Return the seed of a draw's split: the splits take turns, since each has teachers of its own.
+    """Return the seed of a draw's split. The splits take turns: each has teachers of its own.
 
     Args:
         first: The seed that the spec names.
@@ -85,7 +85,7 @@ def design_seed(search_seed: int, setup: str) -> int:
 
 
 def sampler_seed(search_seed: int, setup: str, n_trials: int) -> int:
-    """Return the seed of an Optuna sampler for the next trials of a setup.
+    """Return the seed of an Optuna sampler for a setup's next trials.
 
     Args:
         search_seed: The spec's `search.seed`.
@@ -96,12 +96,12 @@ def sampler_seed(search_seed: int, setup: str, n_trials: int) -> int:
 
 
 def named_seed(seed: int, *name: str | int) -> int:
-    """Return the seed of one of the engine's streams, by what the stream is for."""
+    """Return the seed of one of the engine's streams, by its name."""
     return _hashed(repr((seed, *name)), _STREAM_BYTES)
 
 
 def numbered_seed(seed: int, number: int) -> list[int]:
-    """Return what NumPy draws from for one of many: a setup, a block, so many known trials.
+    """Return what NumPy draws from for the n-th of some things.
 
     Args:
         seed: What all of them share.

@@ -1,4 +1,4 @@
-"""Answers as people meet them in Python: a table in a notebook and at the prompt, and a pandas frame."""
+"""Answers in Python: as a table at the prompt, and as a pandas frame."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any

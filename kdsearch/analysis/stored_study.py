@@ -1,4 +1,4 @@
-"""A study of a database, asked: all that its answers are of is read in one place, and once."""
+"""A study of a database and its answers. What they need is read once, and here alone."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -29,7 +29,7 @@ from kdsearch.storage import (
 
 
 class StoredStudy:
-    """A study as it is in a database when it is first asked; ask a new one for what came since.
+    """A study as it is in a database when it is first asked.
 
     Args:
         database: The open database.

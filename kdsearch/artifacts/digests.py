@@ -1,4 +1,4 @@
-"""Digests of stored content: a bit that flips on a disk is found before anything is made of it.
+"""Digests of stored content. A bit that flips on a disk is found before anything is made of it.
 
 SHA-256 from the standard library runs about as fast as memory is copied, and every file is read once.
 """
@@ -72,7 +72,7 @@ def _adopted(folder: Path) -> bool:
 
 
 def _has_checksums(file: Path) -> bool:
-    """Return whether the checksums hold that torch wrote with each tensor: its files are zip archives."""
+    """Return whether the checksums hold that torch wrote with each tensor. Its files are zip archives."""
     try:
         with zipfile.ZipFile(file) as archive:
             return archive.testzip() is None

@@ -1,4 +1,4 @@
-"""Objects at a URL, by fsspec: each is written once, under its content's digest, and checked when it is read.
+"""Objects at a URL, by fsspec. Each is written once, under its content's digest, and checked when it is read.
 
 So a half-written object is never taken for a whole one, on file systems without atomic writes as well.
 """
@@ -71,7 +71,7 @@ class Remote:
         return name
 
     def write_once(self, folder: str, stem: str, content: bytes | memoryview) -> str:
-        """Write an object unless it is there whole: another node may read it now; return its name."""
+        """Write an object unless it is there whole. Another node may read it now; return its name."""
         name = _object_name(stem, content)
         return name if self.read(folder, name) is not None else self.write(folder, stem, content)
 

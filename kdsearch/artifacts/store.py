@@ -1,4 +1,4 @@
-"""Where artifacts are: a folder, or a URL that is read through a folder of this node. Imports no torch."""
+"""Where artifacts are: in a folder, or at a URL behind one. Imports no torch."""
 
 import hashlib
 import json
@@ -114,7 +114,7 @@ class FolderStore:
         self.root = root
 
     def check(self) -> None:
-        """Do nothing: a folder that can't be written is told by who writes there."""
+        """Do nothing. A folder that can't be written is told by who writes there."""
 
     def entries(self, kind: str) -> set[str]:
         """Return the names of the entries of a kind."""

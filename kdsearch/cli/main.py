@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _end_at_once(code: int) -> None:
-    """End without what C++ does at a process's end: a Ray whose start was interrupted may crash in it."""
+    """End without what C++ does at a process's end. A Ray whose start was interrupted may crash in it."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

@@ -1,4 +1,4 @@
-"""The live display of a running study: trials done, the best trial so far per setup, the time left."""
+"""The live display of a running study."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What the commands print for a person: tables, and the sentences that say how they are to be read."""
+"""What the commands print for a person: tables and sentences."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""How this process's memory is handed out: freed tensors' room is kept for the next ones."""
+"""How this process's memory is handed out. Freed tensors' room is kept for the next ones."""
 
 import ctypes
 import platform

@@ -276,7 +276,7 @@ def _is_condition(table: RunTable, column: str, columns: Columns) -> bool:
 
 
 def _follows(levels: Sequence[Any], other: Sequence[Any]) -> bool:
-    """Return whether a column says nothing that another does not: each of its levels has one level.
+    """Return whether a column says nothing that another does not. Each of its levels has one level.
 
     A column that differs from run to run, as a seed does, tells nothing of that.
     """

@@ -55,7 +55,7 @@ def load_runs(url: str, name: str | None, asked: Asked, *, points: float | None 
 
 
 def _refuse_new_file(url: str) -> None:
-    """Refuse a file that is not there: to ask must not make one."""
+    """Refuse a file that is not there. To ask must not make one."""
     scheme, _, path = url.partition(":///")
     if scheme.startswith("sqlite") and path and not Path(path.partition("?")[0]).exists():
         raise RequestError(

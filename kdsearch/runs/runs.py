@@ -1,4 +1,4 @@
-"""Runs in a study's terms: a setup, parameters and an accuracy each, and what there is to know of them."""
+"""Runs in a study's terms: setup, parameters and accuracy."""
 
 import math
 import re
@@ -38,7 +38,7 @@ _MOST_SETUPS = 1_000
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs as trials: setups by the names of their columns, parameters too, the temperature by its path.
+    """Runs as trials. Setups and parameters go by their columns, the temperature by its path.
 
     Attributes:
         name: A name for a study of them.

@@ -1,4 +1,4 @@
-"""Runs as a study that is kept: its spec, with the dotted paths of a study file, and its trials."""
+"""Runs as a study that is kept: a spec, and trials."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Which setups fail, and why: one that only fails is set aside, and the others go on."""
+"""Which setups fail and are set aside, and why."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence

@@ -39,7 +39,7 @@ class Watch(Protocol):
         """Take what the driver does now, in a few words."""
 
     def update(self, rows: Callable[[], list[TrialRow]], hours: Callable[[], Hours]) -> None:
-        """Take that something may have changed; `rows` and `hours` read the trials and what they took."""
+        """Called when something may have changed; `rows` and `hours` read the trials and their hours."""
 
 
 class Unwatched:
@@ -100,7 +100,7 @@ def launch_study(
 
 
 def _has_begun(spec: StudySpec, storage: str) -> bool:
-    """Return whether trials of the study have finished: then what it names has been used already."""
+    """Return whether trials of the study have finished. Then what it names has been used already."""
     try:
         with open_database(storage) as database:
             return load_study(database, spec.name).progress.complete > 0

@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class LostPackScheduler(FIFOScheduler):
-    """Runs packs as they come, and tells why one was lost: Tune tells its searcher only that it was.
+    """Runs packs as they come, and tells why one was lost. Tune tells its searcher only that it was.
 
     Args:
         explain: Gets the Ray trial's id and the reason, before the searcher hears of the loss.

@@ -1,4 +1,4 @@
-"""One look at all that a study names, before anything starts: for a dry run as for a launch."""
+"""One look at all that a study names, before anything starts."""
 
 import os
 import shutil

@@ -28,13 +28,13 @@ class PackSource(Protocol):
         """Whether nothing more is to be asked or awaited."""
 
     def beat(self) -> None:
-        """Take that time passes: called every second or so."""
+        """Called every second or so."""
 
     def next_pack(self) -> Pack | None:
         """Return the next pack, or None while there is nothing to start."""
 
     def start_pack(self, pack: Pack) -> None:
-        """Take that a pack's worker begins."""
+        """Called when a pack's worker begins."""
 
     def take_epochs(self, epochs: Sequence[tuple[int, Mapping[int, Metrics]]]) -> None:
         """Take what running trials reported: an epoch, and each trial's metrics by its number."""
@@ -43,7 +43,7 @@ class PackSource(Protocol):
         """Take how trials ended."""
 
     def end_pack(self, pack: Pack, reason: str | None) -> None:
-        """Take that a pack has ended. Trials without a result were lost for the reason, or stopped."""
+        """Called when a pack ends. Trials without a result were lost for the reason, or stopped."""
 
 
 class PackSearcher(Searcher):
@@ -69,7 +69,7 @@ class PackSearcher(Searcher):
         self._reasons[trial_id] = reason
 
     def begin(self, trial_id: str) -> None:
-        """Take that a pack has its resources and its worker begins."""
+        """Called when a pack has its resources and its worker begins."""
         if pack := self._packs.get(trial_id):
             self._source.start_pack(pack)
 
@@ -122,7 +122,7 @@ class PackSearcher(Searcher):
         raise NotImplementedError("Launch the study again; it goes on from the database.")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return nothing: Tune pickles its searcher, and no database belongs into that file."""
+        """Return nothing. Tune pickles its searcher, and no database belongs into that file."""
         return {}
 
 
@@ -150,7 +150,7 @@ class LeaseStopper(Stopper):
 
 
 class BeginCallback(Callback):
-    """Tells the searcher that a pack begins: Tune asks for packs before there is room for them.
+    """Tells the searcher that a pack begins. Tune asks for packs before there is room for them.
 
     It also tells it that time passes, where no pack reports anything.
     """

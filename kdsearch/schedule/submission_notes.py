@@ -1,4 +1,4 @@
-"""A submitted study in its database, from before its driver writes: a job that dies at its start is seen."""
+"""A submitted study in its database, from before its driver writes. A job that dies at its start is seen."""
 
 from sqlalchemy.exc import DBAPIError
 

@@ -76,7 +76,7 @@ def train_teachers(
 
 
 def _record_news(record: "StudyRecord", name: str, news: dict[str, Any]) -> None:
-    """Take that a teacher's training has begun, or what came out."""
+    """Called when a teacher's training begins, and with what came out."""
     if news:
         record.end_pack(name)
         record.save_teacher(news)

@@ -123,7 +123,7 @@ class PackAsker:
             self._record.stop_setups(self._closed)
 
     def _is_due(self, n_complete: int) -> bool:
-        """Return whether there are enough new trials: the judgement costs more the more there are."""
+        """Return whether there are enough new trials. The judgement costs more the more there are."""
         if self._judged_at is None:
             return True
         if len(self._closed) == len(self._spec.setups()):  # what still ran may undo the study's end

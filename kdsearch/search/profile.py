@@ -44,7 +44,7 @@ _HYPERPARAMETER_DRAWS, _DRAWS_EACH = 3, 32
 
 
 class ProfileProposer:
-    """Serves the setup whose answer is most in doubt, with a pack that leaves no temperature untried.
+    """Serves the setup most in doubt, and leaves no temperature untried.
 
     A setup's first pack runs through the range of temperatures, at rates that are spread while nothing is
     known of them and drawn from the model afterwards. Every later pack balances what was tried *at a rate

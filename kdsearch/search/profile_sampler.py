@@ -1,4 +1,4 @@
-"""The profile sampler for a plain Optuna study: the same search, without study files, packs and database."""
+"""The profile sampler for a plain Optuna study."""
 
 import json
 import math
@@ -92,7 +92,7 @@ class ProfileSampler(BaseSampler):
         study: "Study",
         trial: FrozenTrial,  # noqa: ARG002 - Optuna's signature
     ) -> dict[str, BaseDistribution]:
-        """Return the given space, or what the trials so far have in common, in all setups or in some.
+        """Return the given space, or what the trials so far have in common.
 
         Raises:
             RequestError: No trial has a parameter that `setup` names, or `temperature` is nearly one's name.

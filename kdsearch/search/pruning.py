@@ -50,7 +50,7 @@ _ONE_CYCLE_RISE = 0.3
 
 
 def floors_of(pruner: str, curves: Sequence[Curve], training: Training) -> Floors:
-    """Return the floors that a `search.pruner` draws from the curves of trials of one setup and length.
+    """Return a pruner's floors, from curves of one setup and length.
 
     Args:
         pruner: One of `FLOORED`.
@@ -123,7 +123,7 @@ def best_rises(curves: Sequence[Curve], epochs: int) -> NDArray[np.float64]:
 
 
 def audited_of(numbers: Iterable[int], seed: int) -> list[int]:
-    """Return which trials are trained to their end whatever the rule says: one of each eight numbers.
+    """Return which trials are trained to their end anyway: one of each eight numbers.
 
     Args:
         numbers: The trials' numbers in their study.
@@ -143,7 +143,7 @@ def audit_reason(epoch: int, accuracy: float, line: float) -> str:
 
 
 def median_floors(curves: Sequence[Curve], epochs: int) -> Floors:
-    """Return the median rule's floors: the median of all trials at the same epoch, after a warm-up.
+    """Return the median of all trials at the same epoch, after a warm-up.
 
     The rule of Golovin et al. (2017), section 3.2.2, on accuracies as they are and not on running means.
 
@@ -155,7 +155,7 @@ def median_floors(curves: Sequence[Curve], epochs: int) -> Floors:
 
 
 def asha_floors(curves: Sequence[Curve], epochs: int) -> Floors:
-    """Return successive halving's floors: at each rung the best third of those that came there goes on.
+    """Return successive halving's floors: at each rung the best third go on.
 
     Rungs lie at the asked-for length divided by 3, 9, 27, … The asynchronous rule of Li et al. (2020),
     Algorithm 2, stopping instead of promoting.

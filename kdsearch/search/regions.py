@@ -1,4 +1,4 @@
-"""A pack that leaves no region of temperature without trials at a rate that is good there."""
+"""Packs that try every region of temperature at good rates."""
 
 from collections.abc import Sequence
 

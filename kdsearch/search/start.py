@@ -17,7 +17,7 @@ training fails."""
 
 
 def start_points(spec: StudySpec, setup: Setup, first: int, size: int, seed: int) -> list[Params]:
-    """Return `size` points of a Latin square: each share of each range is met once.
+    """Return `size` points of a Latin square. Each share of each range is met once.
 
     Args:
         spec: The study's spec.

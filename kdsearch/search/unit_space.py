@@ -27,7 +27,7 @@ _NO_CONDITIONS = Conditions()
 
 
 class UnitSpace:
-    """The model's view of an Optuna space, and the way from Optuna's values to it and back.
+    """The model's view of an Optuna space, and the way there and back.
 
     The parameter called `temperature` is the one whose profile is learned; where the space has none, the
     model looks for the best of all parameters alike. Parameters named by `setup` are conditions: each

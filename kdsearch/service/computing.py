@@ -78,7 +78,7 @@ def evidence(database: Database, study: str) -> Hashable:
 
 
 def _of_ended(mark: Any) -> Hashable:
-    """Return a study's mark without its trials in training: no answer depends on how far they are."""
+    """Return a study's mark without its trials in training. No answer depends on how far they are."""
     return mark and tuple(part for part in mark if not (isinstance(part, tuple) and part[0] in _OPEN))
 
 

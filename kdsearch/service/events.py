@@ -1,4 +1,4 @@
-"""Server-sent events: an open page is told within a second that there is something new."""
+"""Server-sent events. An open page is told within a second that there is something new."""
 
 import asyncio
 import json

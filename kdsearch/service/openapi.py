@@ -1,4 +1,4 @@
-"""The JSON addresses as a table, from which requests are read and the OpenAPI document is written."""
+"""The JSON addresses as a table, for requests and for OpenAPI."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

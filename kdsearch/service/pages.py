@@ -1,4 +1,4 @@
-"""The pages for people, rendered on the server: each is there at once, and tells how old its answer is."""
+"""The pages for people, rendered on the server. Each is there at once, and tells how old its answer is."""
 
 import hashlib
 import time

@@ -1,4 +1,4 @@
-"""The studies behind the service: opens the database when it is there, asks for answers about it."""
+"""A database's studies and their answers, for the service."""
 
 import hashlib
 import time
@@ -210,7 +210,7 @@ class DatabaseReader:
         return answer
 
     async def latest(self, kind: str, name: str, *, patience_s: float = 0.0, **asked: Any) -> Latest:
-        """Return how a study is now, and the last answer to a question about it, without waiting for one.
+        """Return how a study is now, and the last answer to a question. It waits for no new one.
 
         Args:
             kind: The name of a function in `computing.KINDS`.

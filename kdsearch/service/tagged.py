@@ -1,4 +1,4 @@
-"""Entity tags: a client that has an answer already is told so instead of being sent it again."""
+"""Entity tags. A client that has an answer already is told so instead of being sent it again."""
 
 import hashlib
 

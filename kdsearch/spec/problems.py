@@ -246,7 +246,7 @@ def _of_other_optimizers(spec: StudySpec) -> Iterator[Problem]:
 
 
 def _shape_of_nothing(spec: StudySpec) -> Iterator[Problem]:
-    """Yield the shape of a temperature that does not move: it would do nothing."""
+    """Yield the shape of a temperature that does not move. It would do nothing."""
     ratio, shape = "objective.temperature_ratio", "objective.temperature_shape"
     if ratio in spec.setup or ratio in spec.tune or spec.objective.temperature_ratio != 1:
         return

@@ -551,7 +551,7 @@ class Training(Section):
     @field_validator("vary")
     @classmethod
     def _once_each(cls, vary: tuple[Luck, ...]) -> tuple[Luck, ...]:
-        """Return what varies in one order: lists that say the same are the same study."""
+        """Return what varies in one order. Lists that say the same are the same study."""
         if len(set(vary)) < len(vary):
             raise ValueError(f"must not name a luck twice, got {list(vary)}.")
         return tuple(luck for luck in get_args(Luck) if luck in vary)

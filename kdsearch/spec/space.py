@@ -163,7 +163,7 @@ def equal_pair(values: Sequence[Any]) -> str | None:
 
 
 def level_label(level: Any) -> str:
-    """Return a level as text: what a person reads, and what `by:` ranges are looked up with."""
+    """Return a level as text: for people, and as a key of `by:` ranges."""
     if isinstance(level, str):
         return level
     return json.dumps(level, sort_keys=True, separators=(",", ":"), default=str)
@@ -176,7 +176,7 @@ def level_name(path: str, level: Any) -> str:
 
 
 def encode_level(level: Any) -> Scalar:
-    """Return a level as a scalar, as Optuna and SQL store it: mappings and lists as JSON."""
+    """Return a level as a scalar; mappings and lists as JSON."""
     return level if isinstance(level, bool | int | float | str | None) else level_label(level)
 
 

@@ -90,7 +90,7 @@ def widened_document(document: Mapping[str, Any], widenings: Iterable[Widening])
 def widen_range(
     spec: StudySpec, path: str, level: str | None, *, is_high: bool, reason: str
 ) -> Widening | None:
-    """Return how a range is widened at one end: by half its width on its own scale.
+    """Return how a range is widened at one end by half its width.
 
     By less where the spec allows no more, as a momentum stays below 1; None where it allows nothing.
     """

@@ -50,7 +50,7 @@ _ADDED_LATER = ("seconds",)
 
 
 class ExportedStudy:
-    """A folder that was found to hold a whole study, every row of it as our tables take it.
+    """A folder that holds a whole study, every row checked.
 
     Args:
         directory: The folder.

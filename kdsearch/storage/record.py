@@ -96,7 +96,7 @@ class StudyRecord:
 
     @property
     def spec(self) -> StudySpec:
-        """The spec under which the study runs: as it was launched, its ranges as they were widened."""
+        """The spec as it was launched, with the ranges that were widened since."""
         return self._halves.spec
 
     @property
@@ -186,7 +186,7 @@ class StudyRecord:
         return recovery.lose(self._halves, numbers, reason)
 
     def recover(self) -> None:
-        """Bring to order what a dead driver left: no trial stays running, none is lost.
+        """Bring to order what a dead driver left. No trial stays running, none is lost.
 
         Trials that ran wait to be run again, under their number; it is no attempt of theirs.
         What was half written is completed. To be called while the lease is held.

@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 def recover(halves: BothHalves) -> None:
-    """Leave no trial running: each is finished as its results say, or waits again as if it had never begun.
+    """Leave no trial running. Each is finished as its results say, or waits again as if it had never begun.
 
     Their driver's end says nothing about trials: it is no attempt of theirs.
     """

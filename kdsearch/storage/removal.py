@@ -106,7 +106,7 @@ def make_way(database: Database, spec: StudySpec, lease: Lease | None) -> None:
 
 
 def _grow_in_optuna(database: Database, spec: StudySpec, uid: str) -> None:
-    """Tell Optuna of the levels that a study's factors have now: its trials must all name the same."""
+    """Tell Optuna of the levels that a study's factors have now. Its trials must all name the same."""
     from optuna.distributions import distribution_to_json
 
     storage = open_optuna_storage(database)

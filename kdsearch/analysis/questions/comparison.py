@@ -1,4 +1,4 @@
-"""Does the best temperature depend on a factor, how far does it shift, and does the shift cost anything?"""
+"""Does the best temperature depend on a factor, and does that cost anything?"""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""When a setup's answer is decided: what has to hold before it is called so, and what is still missing.
+"""When a setup's answer is decided, and what is missing till then.
 
 An expected loss within the target is not enough: a few lucky seeds at one learning rate, believed because
 other setups fall alike, have that too. So the answer also has to stand without the other setups, without

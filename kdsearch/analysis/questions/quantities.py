@@ -100,7 +100,7 @@ def _crossing(claim: Claim, profiles: Profiles) -> Effects:
 
 
 def _accuracy(_: Claim, profiles: Profiles) -> Effects:
-    """Each level at the temperature that is recommended for it: draws' own maxima would favour doubt."""
+    """Each level at the temperature that is recommended for it. Draws' own maxima would favour doubt."""
     first, second = (profile.draws[:, profile.best] for profile in profiles)
     return _exact(second - first)
 

@@ -1,4 +1,4 @@
-"""The answer of a study in words: what is best, how much of it is decided, what the usual T = 4 costs."""
+"""The answer of a study in words."""
 
 from collections.abc import Sequence
 

@@ -93,7 +93,7 @@ def _title(part: Part, width: int) -> list[str]:
 
 
 def _frame() -> go.Scatter:
-    """Return a trace without data: plotly leaves out the axes of a panel that has no trace."""
+    """Return a trace without data. Plotly leaves out the axes of a panel that has no trace."""
     return mark(x=[None], y=[None], mode="markers")
 
 

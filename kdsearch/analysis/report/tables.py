@@ -1,4 +1,4 @@
-"""What a table of an answer says: headings and cells as text, made once for every face that draws it."""
+"""The tables of answers, as text: made once, drawn by terminal and HTML."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The response of accuracy to temperature in each setup, with its doubt: joint draws from the model."""
+"""How accuracy responds to temperature in each setup: draws from the model."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -170,7 +170,7 @@ class Response:
         return len(self.space.axes) > 1
 
     def profile(self, members: Sequence[int]) -> TemperatureProfile:
-        """Return the profile of one setup, or the mean over several at the temperatures that all allow."""
+        """Return the profile of one setup, or the mean over several where all allow a temperature."""
         nodes = self.shared_temperatures(members)
         own = ((s, self.draws[s]) for s in members)
         return self._mean_profile(

@@ -94,7 +94,7 @@ class Observations:
 def observe(
     spec: StudySpec, space: ResponseSpace, trials: Trials, study: int = 0
 ) -> tuple[Observations, list[Tally]]:
-    """Return what the trials say, in the order of their numbers, and a tally for each setup.
+    """Return what the trials say, by number, and a tally of each setup.
 
     A trial competes where it is complete and trained for as many epochs as were asked for. Of trials that
     diverged or were stopped as hopeless it is known that they end below the others, and above what they had

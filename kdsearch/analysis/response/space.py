@@ -193,7 +193,7 @@ def _place(study: int, setup: Setup) -> tuple[int, Labels]:
 
 
 def without_temperature(setup: Setup) -> Setup:
-    """Return a setup as the model tells it from others: a temperature that is a factor is an axis there."""
+    """Return a setup as the model tells it from others. A temperature that is a factor is an axis there."""
     return {path: level for path, level in setup.items() if path != TEMPERATURE}
 
 

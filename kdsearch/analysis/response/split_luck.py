@@ -1,4 +1,4 @@
-"""The luck of which images were held out for validation: more trials on the same images do not lessen it.
+"""The luck of which images were held out for validation. More trials on the same images do not lessen it.
 
 All students are judged by the same validation images, and some of these happen to suit one temperature. On
 tables of really trained students the curve over temperature by validation images differs from that by others

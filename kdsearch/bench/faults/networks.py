@@ -45,7 +45,7 @@ class Host:
             raise RunError(f"{' '.join(command)} failed: {done.stderr.strip()}")
 
     def cut_off(self) -> None:
-        """Take this end of the cable down: from now on nothing arrives and nothing leaves."""
+        """Take this end of the cable down. From now on nothing arrives and nothing leaves."""
         self.run("ip", "link", "set", _CABLE, "down")
 
     def end(self) -> None:

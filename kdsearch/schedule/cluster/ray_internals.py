@@ -226,7 +226,7 @@ def memory_kills_as_losses() -> Iterator[None]:
 
 
 def ask_no_dead_worker(trial: "RayTrial") -> None:
-    """Keep Tune from asking a lost pack's worker for a result: it would wait for an answer."""
+    """Keep Tune from asking a lost pack's worker for a result. It would wait for an answer."""
     trial._default_result_or_future = None
 
 
@@ -243,7 +243,7 @@ def error_of(trial: "RayTrial") -> BaseException | None:
 
 @contextmanager
 def ended_packs_dropped() -> Iterator[None]:
-    """Let Tune drop Ray trials that have ended: it would keep them, and the database has their packs."""
+    """Let Tune drop Ray trials that have ended. It would keep them, and the database has their packs."""
     try:
         from ray.tune.execution.tune_controller import TuneController
 

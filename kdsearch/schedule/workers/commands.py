@@ -1,4 +1,4 @@
-"""A program as a trainer: one call of it trains one student, and its lines of JSON are the results."""
+"""A program as a trainer: a call trains one student and prints JSON."""
 
 import ctypes
 import json

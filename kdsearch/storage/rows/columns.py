@@ -1,4 +1,4 @@
-"""Trials column by column: what answers need of very many of them, without an object for each."""
+"""Trials column by column, for answers of very many."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields

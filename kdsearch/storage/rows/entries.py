@@ -50,7 +50,7 @@ class NewTrial:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a trial ended: `accuracy` is its value and, at `epoch`, the last point of its curve."""
+    """How a trial ended; `accuracy` is the curve's last point, at `epoch`."""
 
     state: TrialState
     reason: str | None = None

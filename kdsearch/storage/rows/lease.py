@@ -1,4 +1,4 @@
-"""One live driver a study: a row with a heartbeat, held by a token of the owner's."""
+"""One live driver for each study: a row with a heartbeat and the owner's token."""
 
 import logging
 import os
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class Lease:
-    """A study that this process drives; `lost` once another driver has it, or its database is gone."""
+    """A study that this process drives. `lost` once another driver has it, or its database is gone."""
 
     def __init__(self, database: Database, study: str) -> None:
         self.study = study

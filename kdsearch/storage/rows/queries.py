@@ -296,6 +296,6 @@ def curves_of(epochs: Iterable[EpochRow]) -> dict[int, dict[int, float]]:
 
 
 def finite(value: Any) -> float | None:
-    """Return a finite number, or None: databases differ in what they make of NaN."""
+    """Return a finite number, or None. Databases differ in what they make of NaN."""
     number = None if value is None else float(value)
     return number if number is not None and abs(number) < float("inf") else None

@@ -188,7 +188,7 @@ class StoredWidening(Widening):
 
 @dataclass(frozen=True)
 class StudySummary:
-    """One study: its state and why, its progress, what it took, and its live driver, if it has one.
+    """One study: its state, progress, hours and live driver.
 
     `stopped` are the setups that get no more trials while others may, `widened` the ranges that its search
     has widened.

@@ -136,7 +136,7 @@ def _check(columns: Mapping[str, Sequence[Any]]) -> None:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Let objects be made that live on: the collector would look through them again and again."""
+    """Let objects be made that live on. The collector would look through them again and again."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""The SQL of a study's trials: each function is one step inside its caller's transaction."""
+"""The SQL of a study's trials. Each function is one step inside its caller's transaction."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -61,7 +61,7 @@ def seed_of(spec: StudySpec, number: int, trial: NewTrial) -> int:
 
 
 def next_draw(connection: Connection, study: int, spec: StudySpec, setup: Setup) -> int | None:
-    """Return the draw of luck for a setup's next pack: they follow one another, so that splits take turns.
+    """Return the draw of luck for a setup's next pack. Draws follow one another, so that splits take turns.
 
     None where the study varies nothing.
     """

@@ -78,7 +78,7 @@ def _words(found: Recommendation) -> str:
 
 
 def _curve_series(curve: LossCurve) -> Series:
-    """Return minus what each temperature loses, with the ends of that: the best is at the top."""
+    """Return minus what each temperature loses, with the ends of that. The best is at the top."""
     mean, low, high = (tuple(0.0 - lost for lost in own) for own in (curve.lost, curve.high, curve.low))
     return Series("mean", "expected", _COLOR, curve.temperatures, mean, low, high, along="y")
 
