@@ -85,6 +85,10 @@ def launch(
 def open_study(name: str, *, storage: str | None = None) -> "Study":
     """Return a study of the database.
 
+    Args:
+        name: The study's name.
+        storage: The database's URL; see `storage_url` for the default.
+
     Raises:
         RequestError: There is no such database, or no such study in it.
 
@@ -196,16 +200,34 @@ class Study:
     def forecast(self, regret: float | None = None, where: Mapping[str, Any] | None = None) -> Forecast:
         """Return which setups are decided, and what the others still need.
 
-        Where `regret` is None, the study's own target holds, as in `best`.
+        Args:
+            regret: The accuracy that a recommended temperature may be expected to lose, a fraction; None for
+                the study's own target, as in `best`.
+            where: Levels of factors to which the forecast is restricted.
+
+        Raises:
+            RequestError: A factor or a level does not belong to the study.
         """
         return self._stored().forecast(regret=regret, where=where)
 
     def importance(self, where: Mapping[str, Any] | None = None, level: float = LEVEL) -> Importance:
-        """Return what accuracy depends on: shares of its variation."""
+        """Return what accuracy depends on: shares of its variation, in [0, 1].
+
+        Args:
+            where: Levels of factors to which the question is restricted.
+            level: Probability of the intervals.
+
+        Raises:
+            RequestError: A factor or a level does not belong to the study.
+        """
         return self._stored().importance(where=where, level=level)
 
     def verdict(self, claims: Sequence[Claim] | None = None) -> VerdictAnswer:
-        """Return what the study says of its claims, or of other ones."""
+        """Return what the study says of its claims, or of other ones.
+
+        Args:
+            claims: What is claimed; None for the claims written with the study.
+        """
         return self._stored().verdict(claims)
 
     def trials(self) -> "pd.DataFrame":
@@ -217,7 +239,11 @@ class Study:
         return load_study(self._database, self.name)
 
     def plot_response(self, setup: Setup | None = None) -> "go.Figure":
-        """Return the figure of accuracy over temperature, of all setups or one."""
+        """Return the figure of accuracy over temperature, of all setups or one.
+
+        Args:
+            setup: Levels by the factors' paths, as `spec.setups()` has them; None for all.
+        """
         from kdsearch.analysis.report.plots import plot_response
 
         stored = self._stored()
@@ -245,7 +271,14 @@ class Study:
         return {section.figure.title: section.figure for section in figure_sections(found)}
 
     def report(self, path: str | Path) -> Path:
-        """Write the report, one self-contained HTML file, and return its path."""
+        """Write the report, one self-contained HTML file, and return its path.
+
+        Args:
+            path: The file, new or to be replaced.
+
+        Raises:
+            RequestError: It can't be written.
+        """
         from kdsearch.analysis.report.file import write_report
 
         return write_report(self._database, self.name, Path(path))

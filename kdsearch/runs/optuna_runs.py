@@ -28,6 +28,12 @@ METRIC = "value"
 def load_runs(url: str, name: str | None, asked: Asked, *, points: float | None = None) -> Runs:
     """Return the runs of a study in an Optuna storage.
 
+    Args:
+        url: The database of Optuna's storage.
+        name: The study's name.
+        asked: What a person said of its parameters.
+        points: What one point of accuracy is in the objective's unit.
+
     Raises:
         RequestError: There is no such storage or study, or its trials can't be read as runs.
     """

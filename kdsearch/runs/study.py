@@ -97,6 +97,11 @@ def joined_study(found: ImportedStudy, stored: StudySpec, known: Sequence[TrialR
 
     Factors may get levels; ranges stay as they are, but for those of new levels.
 
+    Args:
+        found: The imported study.
+        stored: The spec of the one that is there.
+        known: Its trials.
+
     Raises:
         RequestError: The two do not agree; the message has the path.
     """

@@ -97,6 +97,11 @@ class Reproduction:
 def reproduce_trial(database: Database, study: str, number: int) -> Reproduction:
     """Train one trial again, alone, as its row says, and compare.
 
+    Args:
+        database: The open database.
+        study: The study's name.
+        number: The trial's.
+
     Raises:
         RequestError: There is no such trial, it has no result, or its trainer or data can't be had here.
         RunError: It fails now.

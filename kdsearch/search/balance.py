@@ -29,6 +29,11 @@ def next_setup(spec: StudySpec, trials: Sequence[TrialRow], decided: Collection[
     """Return the setup with the fewest trials done, running or waiting. The first of equals.
 
     Setups whose keys are in `decided` are served no more.
+
+    Args:
+        spec: The study's spec.
+        trials: Its trials so far.
+        decided: The keys of setups that get no more.
     """
     counts = count_by_setup(trials)
     undecided = [setup for setup in spec.setups() if setup_key(setup) not in decided]

@@ -93,6 +93,13 @@ def widen_range(
     """Return how a range is widened at one end by half its width.
 
     By less where the spec allows no more, as a momentum stays below 1; None where it allows nothing.
+
+    Args:
+        spec: The study's spec.
+        path: The tuned parameter's path.
+        level: The level of `by` whose range it is; None for a range of all setups.
+        is_high: Whether its high end is moved.
+        reason: Why, in words.
     """
     dimension = spec.tune[path]
     now = dimension.ranges[level] if isinstance(dimension, ByFactor) and level is not None else dimension

@@ -33,6 +33,11 @@ _ROWS_AT_ONCE = 1000
 def export_study(database: Database, study: str, directory: Path) -> None:
     """Write a study, its teachers' records and its Optuna trials to a new folder.
 
+    Args:
+        database: The open database.
+        study: The study's name.
+        directory: A new folder, or an empty one.
+
     Raises:
         RequestError: There is no such study, or the folder holds one already.
         LiveDriverError: The study is being run.

@@ -237,7 +237,17 @@ def best_of(
     tolerance: float = TOLERANCE,
     slots: float = 1.0,
 ) -> BestAnswer:
-    """Return what `best` does, of a response that is there already."""
+    """Return what `best` does, of a response that is there already.
+
+    Args:
+        response: What the study's trials say.
+        trials: Its trials so far.
+        by: Factors to answer for, averaging the accuracy over the others.
+        where: Levels of factors to which the answers are restricted.
+        level: Probability of the intervals, between 0 and 1.
+        tolerance: What counts as near the best, as a fraction of accuracy.
+        slots: How many packs run at the same time, for what is forecast.
+    """
     groups = group_setups(response.space.setups, select_setups(response.space.setups, where), by)
     target = target_of(response.spec)
     judge = _Judge(response, trials, level, tolerance, target, slots)

@@ -103,7 +103,13 @@ def outcomes_of(trials: Trials) -> Outcomes:
 def temperature_bands(
     trials: Trials, span: tuple[float, float], *, n_bands: int = 6
 ) -> list[TemperatureBand]:
-    """Return how the finished trials ended, over equal steps of log temperature within a span."""
+    """Return how the finished trials ended, over equal steps of log temperature within a span.
+
+    Args:
+        trials: The study's trials.
+        span: The lowest and the highest temperature.
+        n_bands: How many bands, of equal width in log T.
+    """
     return outcomes_of(trials).bands(span, n_bands=n_bands)
 
 

@@ -125,6 +125,12 @@ def load_findings(
 ) -> Findings:
     """Return what a database knows of a study.
 
+    Args:
+        database: The open database.
+        study: The study's name.
+        level: Probability of the intervals, between 0 and 1.
+        tolerance: What counts as near the best, as a fraction of accuracy.
+
     Raises:
         RequestError: There is no such study.
     """

@@ -37,6 +37,13 @@ def write_report(
     A file is written beside `path` and then moved to it, so that no reader sees half of it; what a link
     points to is replaced, not the link, and what is no file, such as a pipe, gets the text as it is.
 
+    Args:
+        database: The open database.
+        study: The study's name.
+        path: The file, in a folder that is there.
+        level: Probability of the intervals, between 0 and 1.
+        tolerance: What counts as near the best, as a fraction of accuracy.
+
     Raises:
         RequestError: There is no such study, or the file can't be written.
     """

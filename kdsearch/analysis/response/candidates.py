@@ -27,6 +27,13 @@ def candidates(
 
     All combinations where they are few; else some that are spread evenly, and those that the mean surface
     likes best at some temperature, out of many more and all that were tried.
+
+    Args:
+        space: The study's space.
+        setup: The setup's place in it.
+        mean: The mean surface.
+        evidence: What was tried.
+        rng: Shifts the points that are spread.
     """
     others = [np.flatnonzero(space.allowed(setup, axis)) for axis in range(1, len(space.axes))]
     if not others:

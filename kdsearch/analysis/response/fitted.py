@@ -384,7 +384,13 @@ def _apart(found: Fit, observed: Observed, setup: int, n_thetas: int) -> Apart:
 
 
 def draw_all(found: Fit, n_thetas: int, rng: np.random.Generator) -> list[Surfaces]:
-    """Return draws of all setups' surfaces under each of some draws of the hyper-parameters."""
+    """Return draws of all setups' surfaces under each of some draws of the hyper-parameters.
+
+    Args:
+        found: The fitted model.
+        n_thetas: How many draws of the hyper-parameters.
+        rng: What is drawn from.
+    """
     return [
         draw_surfaces(found.process(theta), _DRAWS_EACH, rng)
         for theta in hyperparameter_draws(found, n_thetas, rng)
@@ -392,7 +398,13 @@ def draw_all(found: Fit, n_thetas: int, rng: np.random.Generator) -> list[Surfac
 
 
 def drawn_at(surfaces: Sequence[Surfaces], setup: int, nodes: IntArray) -> FloatArray:
-    """Return draws [Q, N], in the model's points, at nodes [N, P] of one setup, moved apart by `_SPREAD`."""
+    """Return draws [Q, N], in the model's points, at nodes [N, P] of one setup, moved apart by `_SPREAD`.
+
+    Args:
+        surfaces: Draws, some for each draw of the hyper-parameters.
+        setup: The setup's place in the model.
+        nodes: Places on the axes [N, P].
+    """
     values = np.concatenate([surface.at(setup, nodes) for surface in surfaces])
     mean = values.mean(axis=0)
     return np.asarray(mean + _SPREAD * (values - mean))

@@ -209,7 +209,13 @@ def _pool_replicates(evidence: Evidence) -> Evidence:
 
 
 def pool_to_fit(kernel: Kernel, evidence: Evidence, n_cells: int) -> Evidence:
-    """Pool replicates. Where more than about `n_cells` are left, neighbours on the ordered axes too."""
+    """Pool replicates. Where more than about `n_cells` are left, neighbours on the ordered axes too.
+
+    Args:
+        kernel: The model's covariance.
+        evidence: All that was observed.
+        n_cells: About so many places are left.
+    """
     places = evidence.take(distinct_rows(cells_of(evidence, [1] * len(kernel.axes)))[0])
     for step in (1, 2, 4, 8):
         steps = [step if axis.continuous else 1 for axis in kernel.axes]
@@ -222,6 +228,11 @@ def hyperparameter_draws(found: Fit, n_draws: int, rng: np.random.Generator) -> 
     """Return draws of the hyper-parameters: a Laplace approximation, reweighted by importance.
 
     The noise profile of the setups stays at its most probable values.
+
+    Args:
+        found: The fitted model.
+        n_draws: How many.
+        rng: What is drawn from.
     """
     posterior = Posterior(found.kernel, found.sample)
     free = np.arange(found.kernel.layout.profile.start)

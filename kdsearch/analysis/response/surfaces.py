@@ -83,7 +83,13 @@ def mean_surface(process: Process) -> Surfaces:
 
 
 def draw_surfaces(process: Process, n_draws: int, rng: np.random.Generator) -> Surfaces:
-    """Return joint draws of all setups' surfaces."""
+    """Return joint draws of all setups' surfaces.
+
+    Args:
+        process: The model under one set of hyper-parameters.
+        n_draws: How many.
+        rng: What is drawn from.
+    """
     features = JointFeatures(process.tables) if process.tables.joint else None
     prior = _prior_draws(process.kernel, process.tables, features, n_draws, rng)
     evidence = process.evidence

@@ -36,6 +36,12 @@ def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str
 
     A result that Tune carries has `epochs`, a list of `(epoch, {number: metrics})` since the last
     one, `results`, the trials that ended, `warnings`, and the node's id.
+
+    Args:
+        config: The pack as plain values.
+        document: The study's spec.
+        artifacts: The folder or the URL of the artifact store.
+        folder: That of the launch.
     """
     spec = load_spec(document)
     pack = Pack.from_dict(spec, config["pack"])

@@ -82,6 +82,11 @@ class OptunaSpace:
 def within_range(spec: StudySpec, setup: Setup, params: Params) -> Params:
     """Return a setup's parameters as plain numbers, with what rounding put over an edge put back.
 
+    Args:
+        spec: The study's spec.
+        setup: The trial's setup.
+        params: Its values by path.
+
     Raises:
         ValueError: A parameter is missing, unknown or outside its range.
     """

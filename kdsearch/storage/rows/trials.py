@@ -31,7 +31,15 @@ METRIC_COLUMNS = (
 def insert_trials(
     connection: Connection, study: int, spec: StudySpec, made: Mapping[int, NewTrial], state: TrialState
 ) -> None:
-    """Add trials under the numbers that Optuna gave them. Those that are there stay as they are."""
+    """Add trials under the numbers that Optuna gave them. Those that are there stay as they are.
+
+    Args:
+        connection: An open transaction.
+        study: The id of the study's row.
+        spec: Its spec.
+        made: The trials by the numbers that Optuna gave them.
+        state: `running` or `waiting`.
+    """
     setups = {setup_key(setup): number for number, setup in read_setups(connection, study).items()}
     started = database_now(connection) if state == "running" else None
     rows = [
@@ -108,6 +116,14 @@ def take_waiting(
     Those that were lost together run together again, under their draw of luck, so that their pack's
     checkpoint holds; those that were enqueued by hand get a draw now. Those that run in the pack already
     were taken by a try whose answer was lost.
+
+    Args:
+        connection: An open transaction.
+        study: The id of the study's row.
+        spec: Its spec.
+        size: At most so many trials.
+        pack: The name of the pack that they make.
+        aside: The keys of setups that are set aside.
     """
     if taken := read_stored(connection, study, state="running", pack=pack):
         return taken
