@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount
 
 from kdsearch.errors import KDSearchError, RequestError
-from kdsearch.service.answers import Answers
+from kdsearch.service.answering.answers import Answers
 from kdsearch.service.dashboard import Dashboard
 from kdsearch.service.documents import API, Documents
 from kdsearch.service.events import Events

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from kdsearch.errors import KDSearchError
-from kdsearch.service.dashboard_notes import StudyNote, annotated, plain_note
+from kdsearch.service.answering.dashboard_notes import StudyNote, annotated, plain_note
 from kdsearch.service.reader import FIRST_ANSWER_S, DatabaseReader, Latest
 from kdsearch.service.rewriting import changed, whole_answer
 from kdsearch.storage import Database

@@ -16,8 +16,8 @@ from kdsearch.analysis.questions.forecast import Forecast
 from kdsearch.analysis.questions.recommendation import Recommendation
 from kdsearch.analysis.questions.verdicts import VerdictAnswer
 from kdsearch.errors import RequestError
-from kdsearch.service.answers import Answers, Kept
-from kdsearch.service.computing import Task, evidence
+from kdsearch.service.answering.answers import Answers, Kept
+from kdsearch.service.answering.computing import Task, evidence
 from kdsearch.spec import StudySpec
 from kdsearch.storage import (
     Database,

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from kdsearch.service import build_app
-from kdsearch.service.answers import Answers
+from kdsearch.service.answering.answers import Answers
 from kdsearch.spec import TEMPERATURE, load_spec
 from kdsearch.storage import StudyRecord, open_database
 from kdsearch.trial import TrialResult

@@ -20,8 +20,8 @@ from starlette.exceptions import HTTPException
 
 import kdsearch
 from kdsearch.errors import RequestError
-from kdsearch.service.computing import Task
-from kdsearch.service.worker import Outcome
+from kdsearch.service.answering.computing import Task
+from kdsearch.service.answering.worker import Outcome
 
 WORKERS = 2
 """Processes; each has the model's libraries in memory, about 200 MB."""
@@ -49,7 +49,7 @@ _REST = 4
 
 _LEAST_REST_S = 1.0
 """What takes a CPU second or less is renewed so soon that a page follows its study within 3 seconds."""
-_PROGRAM = "import sys; from kdsearch.service.worker import main; main(*map(int, sys.argv[1:]))"
+_PROGRAM = "import sys; from kdsearch.service.answering.worker import main; main(*map(int, sys.argv[1:]))"
 
 
 @dataclass(frozen=True)

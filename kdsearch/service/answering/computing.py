@@ -13,7 +13,7 @@ from kdsearch.analysis.report.tables import answer_lines, answer_table, forecast
 from kdsearch.analysis.report.verdict_tables import verdict_table
 from kdsearch.analysis.response.warm_start import load_earlier
 from kdsearch.analysis.stored_study import StoredStudy
-from kdsearch.service.dashboard_notes import study_note
+from kdsearch.service.answering.dashboard_notes import study_note
 from kdsearch.storage import (
     Database,
     load_mark,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kdsearch.errors import RequestError
-from kdsearch.service.computing import Task, compute
+from kdsearch.service.answering.computing import Task, compute
 from kdsearch.storage import Database, open_database
 from kdsearch.storage.sql.failures import explained
 
