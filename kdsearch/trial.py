@@ -1,4 +1,4 @@
-"""What a trainer is given and what it gives back: the seam between scheduling and training."""
+"""What a trainer is given and what it gives back."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Answers kept on this machine, each found again by a digest of all that it was computed from.
+"""Answers kept on this machine, found by a digest of their evidence.
 
 A name is the digest of the trials, the spec, the question and the code, so that no answer is ever stale:
 where one of these differs it is another answer's. A file that was damaged is none.

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all: the artifact store's, and those people name."""
+"""Files and folders that are there whole or not at all."""
 
 import os
 import platform

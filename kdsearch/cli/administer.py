@@ -1,4 +1,4 @@
-"""The commands that serve, stop, keep the database, and repeat what is in it."""
+"""The commands that serve, stop, keep the database and repeat."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

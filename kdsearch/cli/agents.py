@@ -1,4 +1,4 @@
-"""The questions as tools of the Model Context Protocol: bounded answers, their doubt with them."""
+"""The questions as tools of the Model Context Protocol."""
 
 import json
 import subprocess

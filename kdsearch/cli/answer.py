@@ -1,4 +1,4 @@
-"""`kdsearch answer`: the best temperature from runs that exist, without a database and a study file."""
+"""`kdsearch answer`: the best temperature from runs that exist."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Randomness that depends on names and numbers alone, never on global state or a batch's order."""
+"""Randomness that depends on names and numbers alone."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

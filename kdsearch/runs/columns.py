@@ -1,4 +1,4 @@
-"""Which column of a table is what: as asked, else by the names that people use."""
+"""Which column of a table is what, as asked or by name."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Files of runs as tables: CSV, TSV, JSON lines, JSON and Parquet, one run a row."""
+"""Files of runs as tables, one run a row."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The ranges that runs were tried in, setup by setup, and a study's document of them."""
+"""The ranges that runs were tried in, setup by setup."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

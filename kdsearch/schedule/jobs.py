@@ -1,4 +1,4 @@
-"""A study as a Ray job: submitted to a cluster's head, its log followed from here."""
+"""A study as a Ray job, its log followed from here."""
 
 import hashlib
 import os

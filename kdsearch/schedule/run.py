@@ -1,4 +1,4 @@
-"""A study while it runs: asks packs within the budget and records what comes back."""
+"""A study while it runs: asks for packs and records results."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Which setup is served next: the one in most doubt, so that none starves."""
+"""Which setup is served next: the one in most doubt."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Parameters of an Optuna study that exist only under some setups, such as `lr_sgd` and `lr_adamw`."""
+"""Parameters of an Optuna study that exist under some setups alone."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Samplers that do not learn: a setup's n-th trial is a design's n-th point."""
+"""Samplers that do not learn: points of a fixed design."""
 
 import math
 from collections.abc import Callable, Collection, Sequence

@@ -1,4 +1,4 @@
-"""The default sampler: looks everywhere before it believes, then where the best temperature is in doubt."""
+"""The default sampler: looks everywhere first, then where doubt is."""
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How a search starts while nothing is known: spread over temperatures and over all else that is tuned."""
+"""How a search starts while nothing is known: spread out."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""An Optuna search space as a study spec: every parameter by its share of its range."""
+"""An Optuna search space as a study spec."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The service as an ASGI app: our pages and documents first, the dashboard behind them."""
+"""The service as an ASGI app, the dashboard behind our pages."""
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""How a study is now, as the piece of a page that is renewed while it runs."""
+"""How a study is now, as a part that pages renew."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the pages of trials show: a list that is sorted, filtered and paged, and one trial."""
+"""The pages of trials: a list, and one trial."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the page shows that answers for a setup which need not have been run."""
+"""The page that answers for a setup that was not run."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""How much may come in from outside: bounds of texts, documents and numbers, for every edge."""
+"""How much may come in from outside."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The names that a spec may use for architectures, data sets, objectives and optimizers.
+"""The names that a spec may use, and what each takes.
 
 Plain data, so that a misspelt name is found without importing torch.
 """

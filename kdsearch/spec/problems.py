@@ -1,4 +1,4 @@
-"""What is wrong with a spec, in words: each problem names the path, the finding and the rule."""
+"""What is wrong with a spec, in words."""
 
 import math
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Parameters whose names bear the levels of a setup: `lr_sgd` and `lr_adamw` are both `lr`."""
+"""Parameters whose names bear a level: `lr_sgd` is `lr`."""
 
 import re
 from collections.abc import Iterable

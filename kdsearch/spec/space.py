@@ -1,4 +1,4 @@
-"""Ranges of tuned parameters, and the values at a dotted path of a spec."""
+"""Ranges of tuned parameters, and values at dotted paths."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The study spec: what is trained, over which setups, and what is searched inside each."""
+"""The study spec: what is trained, over which setups, what is searched."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Ranges that a search widens by itself, because the best value lies at their end."""
+"""Ranges that a search widens by itself."""
 
 import math
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""YAML as its version 1.2 reads it: what looks like a text is one, and no key stands twice."""
+"""YAML as its version 1.2 reads it, and no key twice."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Both halves of a study's record: our rows, which are the truth, and Optuna's, which follow."""
+"""Both halves of a study's record, our rows and Optuna's."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A study as a folder of JSON files: from one database to another without loss."""
+"""A study as a folder of JSON files, without loss."""
 
 import json
 import os

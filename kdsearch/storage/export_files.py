@@ -1,4 +1,4 @@
-"""The files of an exported study, read as strictly as anything that comes from outside."""
+"""The files of an exported study, read strictly."""
 
 import json
 import math

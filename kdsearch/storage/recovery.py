@@ -1,4 +1,4 @@
-"""Bringing a study to order after its driver, a worker or a writing was lost halfway."""
+"""Bringing a study to order after something was lost halfway."""
 
 import logging
 from collections.abc import Collection, Mapping

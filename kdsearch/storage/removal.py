@@ -1,4 +1,4 @@
-"""Taking a study's name away: deleted, renamed, or made way for a corrected spec."""
+"""Taking a study's name away: deleting, renaming, replacing."""
 
 import json
 import logging

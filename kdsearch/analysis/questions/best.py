@@ -1,4 +1,4 @@
-"""The answer: which temperature is best in each setup, and how sure that is."""
+"""Which temperature is best in each setup, and how sure that is."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a claim compares: matched setups, and their profiles under two policies of the other parameters."""
+"""What a claim compares: matched setups and their profiles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Best values at the end of their range: what lies beyond may be better, and may be taken for something else.
+"""Best values at an end of their range.
 
 Temperature acts as a hidden learning rate. Where the best learning rate lies at the end of its range, a
 temperature that moves it further looks better, or worse, than it is.

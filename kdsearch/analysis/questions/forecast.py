@@ -1,4 +1,4 @@
-"""Which setups are decided, and about how many more trials the others need."""
+"""Which setups are decided, and what the others need."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

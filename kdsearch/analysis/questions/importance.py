@@ -1,4 +1,4 @@
-"""What matters: the share of accuracy's variation that parameters, pairs of them and factors explain."""
+"""What accuracy depends on: shares of its variation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

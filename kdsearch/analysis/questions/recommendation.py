@@ -1,4 +1,4 @@
-"""The temperature for a setup that was not run yet, from all that was."""
+"""The temperature for a setup that was not run yet."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

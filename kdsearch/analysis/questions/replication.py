@@ -1,4 +1,4 @@
-"""Which temperatures were tried at values of the other parameters that suit them, and which must be."""
+"""Which temperatures were tried at tuned values, and which must be."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

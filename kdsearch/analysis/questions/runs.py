@@ -1,4 +1,4 @@
-"""The answer from runs that exist: the same model and the same rule of decision as a study's."""
+"""The answer from runs that exist, by the model of studies."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Which ranges a search should widen, because the best value of a setup lies at their end."""
+"""Which ranges a search should widen."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""All that a report or a page tells of one study: its answers, its figures, and words around them."""
+"""All that a report or a page says of one study."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""One table drawn as text of a given width, as Markdown, as LaTeX and as HTML."""
+"""One table drawn as text, Markdown, LaTeX and HTML."""
 
 import textwrap
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A tuned parameter as an axis of a few dozen nodes, on which the model of accuracy lives."""
+"""A tuned parameter as an axis of a few dozen nodes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Among which values of the other tuned parameters the best is sought, at each temperature."""
+"""Values of the other parameters among which the best is sought."""
 
 import numpy as np
 

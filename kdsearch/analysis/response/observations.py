@@ -1,4 +1,4 @@
-"""What trials say about accuracy, as arrays: in percentage points, floored softly, replicates pooled."""
+"""What trials say about accuracy, as arrays in percentage points."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

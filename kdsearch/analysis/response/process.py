@@ -1,4 +1,4 @@
-"""The Gaussian process: how probable hyper-parameters are, and what is believed at any node."""
+"""The Gaussian process: likelihoods and beliefs."""
 
 from collections.abc import Sequence
 from typing import cast

@@ -1,4 +1,4 @@
-"""Where trials lie: setups told apart by their factors, tuned parameters on axes of nodes.
+"""Where trials lie: setups by factors, parameters on axes.
 
 Temperature is the first axis and is the same for all setups: T = 4 is T = 4 everywhere. A temperature that
 is a factor becomes an axis of its levels, so that the answer is the best level.

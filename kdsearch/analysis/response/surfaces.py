@@ -1,4 +1,4 @@
-"""Whole surfaces of accuracy, drawn jointly for all setups from what the process believes.
+"""Whole surfaces of accuracy, drawn jointly for all setups.
 
 A surface is held by weights: one for each setup, one for each node of each axis, and one for each feature
 of the joint term. The features are the leading products of the axes' eigenvectors, scaled to give every

@@ -1,4 +1,4 @@
-"""What earlier studies say about a new one: their trials as evidence of other, related setups.
+"""What earlier studies say about a new one.
 
 The model learns how much of temperature's effect the setups share, with one share for all in which two
 studies differ. So an earlier study that agrees with the new trials is trusted, and one that does not is

@@ -1,4 +1,4 @@
-"""The head of a network: the parameters that its logits come from, found in the graph of an output."""
+"""The head of a network, found in the graph of an output."""
 
 import copy
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Networks for texts in an engine that hands each network one tensor and takes logits."""
+"""Networks for texts, called with one tensor."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What can be known of a study's trainings before one is begun, and about what they cost."""
+"""What is known of a study's trainings before one is begun."""
 
 import math
 import time

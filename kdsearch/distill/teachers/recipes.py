@@ -1,4 +1,4 @@
-"""Recipes: everything that decides a trained network's weights, and the digest it is kept under."""
+"""Recipes: everything that decides a trained network's weights."""
 
 import hashlib
 import json

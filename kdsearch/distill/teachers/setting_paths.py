@@ -1,4 +1,4 @@
-"""By which dotted paths a user knows the settings that errors of shared code name."""
+"""Users' dotted paths in the errors of shared code."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""The store of a teacher's logits: computed once for each view, shared by all students and processes."""
+"""The store of a teacher's logits, computed once for each view."""
 
 import hashlib
 import json

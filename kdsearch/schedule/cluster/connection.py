@@ -1,4 +1,4 @@
-"""The Ray cluster that a study runs on: embedded and ours alone, or one that is running already."""
+"""The Ray cluster of a study: embedded, or one that is running."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""All that kdsearch takes from Ray's inside, in one place: names that another release of Ray may change.
+"""All that kdsearch takes from Ray's inside, in one place.
 
 None of it is needed to run a study. Where a name is gone a warning tells what is lost by it, and the study
 runs without; `tests/schedule/cluster/test_ray_internals.py` fails then.

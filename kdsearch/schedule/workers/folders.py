@@ -1,4 +1,4 @@
-"""The folder of the launch: what paths of a user mean, wherever his code runs."""
+"""The folder of the launch, to which a user's paths are relative."""
 
 import os
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What runs on a worker: one pack, trained by the spec's trainer, reported to the driver in batches."""
+"""What runs on a worker: one pack, reported in batches."""
 
 import faulthandler
 import sys

@@ -1,1 +1,1 @@
-"""Answers off the request path: computed by processes of their own, and kept until trials change."""
+"""Answers off the request path: computed elsewhere and kept."""

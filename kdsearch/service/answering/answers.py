@@ -1,4 +1,4 @@
-"""Answers off the request path: computed by processes of their own, kept until the trials change."""
+"""Answers kept until trials change, and the workers that compute them."""
 
 import asyncio
 import os

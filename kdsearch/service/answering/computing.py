@@ -1,4 +1,4 @@
-"""What a worker computes: each question of the service as a function of an open database."""
+"""Each question of the service as a function of an open database."""
 
 import json
 from collections.abc import Callable, Hashable, Mapping

@@ -1,4 +1,4 @@
-"""What the Optuna dashboard shows of ours: a study's answer and curves, and how each trial ended."""
+"""What the Optuna dashboard shows of ours."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence

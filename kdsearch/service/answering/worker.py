@@ -1,4 +1,4 @@
-"""The process that computes answers for the service: one at a time, in bounded CPU time and memory."""
+"""The process that computes the service's answers, within bounds."""
 
 import logging
 import resource

@@ -1,4 +1,4 @@
-"""Optuna's side of a database: its storage, and which of its studies is whose."""
+"""Optuna's side of a database."""
 
 from typing import TYPE_CHECKING
 

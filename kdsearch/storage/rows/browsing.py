@@ -1,4 +1,4 @@
-"""A study's trials page by page, the packs that run now, and why trials were lost: each read is bounded."""
+"""A study for people: trials, packs and losses, each read bounded."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A trial on its way into the record, and as the record needs it again."""
+"""A trial on its way into the record and out of it."""
 
 import uuid
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Which process holds a lease, told so that a later process with its pid is not taken for it."""
+"""Which process holds a lease, told from later ones with its pid."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Reading a study's trials: as rows, as columns, or again and again while they come in."""
+"""Reading a study's trials: as rows, as columns, or repeatedly."""
 
 import gc
 import json

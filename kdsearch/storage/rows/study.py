@@ -1,4 +1,4 @@
-"""A study's own rows: made once, and gone on with under a spec that asks for the same."""
+"""A study's own rows: made once, and continued under a like spec."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The ranges that a study's search widened: written by its driver, read with every spec."""
+"""The ranges that a study's search widened."""
 
 from collections import defaultdict
 from dataclasses import asdict, fields

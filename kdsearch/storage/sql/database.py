@@ -1,4 +1,4 @@
-"""A database under one URL: SQLite in WAL mode, or PostgreSQL through psycopg 3."""
+"""A database under one URL: SQLite or PostgreSQL."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What databases and files raise, as one line that names what and what to do."""
+"""What databases and files raise, as one line with a remedy."""
 
 import errno
 from typing import Any

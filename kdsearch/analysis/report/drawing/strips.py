@@ -1,4 +1,4 @@
-"""Figures in rows: a strip across the page for each part, above a common axis."""
+"""Figures in rows: a strip for each part above a common axis."""
 
 from collections.abc import Callable, Mapping, Sequence
 

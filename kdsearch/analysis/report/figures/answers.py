@@ -1,4 +1,4 @@
-"""The answers as figures: accuracy over temperature, best temperatures, and how factors move them."""
+"""The answers as figures: curves, best temperatures, comparisons."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Where an axis has its ticks, and what they say: the same in every drawing."""
+"""Where an axis has its ticks, and what they say."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A recommendation as figures: what each temperature is expected to lose, and what that draws from."""
+"""A recommendation as figures: what each temperature is expected to lose."""
 
 from kdsearch.analysis.labels import setup_names, temperature_text
 from kdsearch.analysis.questions.recommendation import LossCurve, Recommendation
