@@ -71,7 +71,7 @@ class Remote:
         return name
 
     def write_once(self, folder: str, stem: str, content: bytes | memoryview) -> str:
-        """Write an object unless it is there whole. Another node may read it now; return its name."""
+        """Write an object unless it is there whole, and return its name. Another node may read it now."""
         name = _object_name(stem, content)
         return name if self.read(folder, name) is not None else self.write(folder, stem, content)
 

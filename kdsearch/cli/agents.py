@@ -333,7 +333,7 @@ class Questions:
 
 
 def bounded(words: str, rows: Sequence[Mapping[str, Any]], notes: Sequence[str] = (), **more: Any) -> Answer:
-    """Return an answer with as many rows and notes as fit, and how many of each are left out.
+    """Return an answer with as many rows and notes as fit.
 
     Args:
         words: The answer in a sentence or two.

@@ -89,7 +89,7 @@ def _import_runs(
 
 
 def _joined(database: Any, found: "ImportedStudy") -> tuple["ImportedStudy", int, bool]:
-    """Return the study as part of the one of its name, how many trials that has, and whether it grew."""
+    """Return the study as part of the one of its name, that one's trials, and whether it grew."""
     from kdsearch.runs.study import joined_study
     from kdsearch.storage import list_studies, load_spec_of, load_trials
 

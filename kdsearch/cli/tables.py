@@ -205,7 +205,7 @@ def print_plan(plan: Mapping[str, Any]) -> None:
 
 
 def print_counts(document: Mapping[str, Any], *, most: int) -> None:
-    """Print how many samples each class of a data set has in each split; of many classes the first."""
+    """Print how many samples of each class each split has. Of many classes the first."""
     splits = list(document["samples"])
     headings = [Heading("class", kind="word", worth=ALWAYS), *map(Heading, splits)]
     rows = [[row["class"], *(f"{row[split]:,}" for split in splits)] for row in document["classes"][:most]]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 
 class TimeLeft:
-    """Foretells when the first of some budgets is spent, by the pace at which each was spent under our eyes.
+    """Foretells when the first of some budgets is spent, by the pace so far.
 
     Args:
         clock: Returns the time in seconds.

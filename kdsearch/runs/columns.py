@@ -91,7 +91,7 @@ def short_name(column: str, all_columns: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of a table is what; `guessed` are those that nobody named, by what they are."""
+    """Which column of a table is what. `guessed` are those that nobody named."""
 
     setup: tuple[str, ...]
     tuned: tuple[str, ...]

@@ -42,7 +42,7 @@ def temperature_range(values: Iterable[float]) -> Range:
 def tune_section(
     factors: Sequence[str], setups: Sequence[Setup], dimensions: Mapping[str, Dimensions]
 ) -> dict[str, Any]:
-    """Return the `tune` section that has every setup's ranges, by a factor where they differ by one.
+    """Return the `tune` section of all setups' ranges, `by` a factor where they differ.
 
     Args:
         factors: The factors.

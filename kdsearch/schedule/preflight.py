@@ -137,7 +137,7 @@ def _datasets(spec: StudySpec) -> dict[str, Dataset]:
 
 
 def _data_from_here(spec: StudySpec) -> tuple[dict[str, str], list[str]]:
-    """Return the digests of data that this machine has, and in words those that it could not look at."""
+    """Return the digests of data that this machine has. With them, those that it could not look at."""
     found, unseen = {}, []
     for name, data in _datasets(spec).items():
         why = "nothing is there on this machine"
@@ -231,7 +231,7 @@ def _kinds(spec: StudySpec) -> Iterator[tuple[TrainingSpec, tuple[float, ...]]]:
 
 
 def _temperatures(spec: StudySpec, setup: Setup) -> tuple[float, ...]:
-    """Return the ends and the middle of a setup's range of temperatures, or all of its choices."""
+    """Return a range's ends and middle of temperature, or all of its choices."""
     dimension = spec.dimensions(setup).get(TEMPERATURE)
     if isinstance(dimension, Range):
         return (dimension.low, float(dimension.from_unit(0.5)), dimension.high)

@@ -127,7 +127,7 @@ class PackSearcher(Searcher):
 
 
 class LeaseStopper(Stopper):
-    """Ends the search at once where its driver must not go on, though no pack reports anything.
+    """Ends the search at once where its driver must not go on.
 
     Args:
         is_lost: Whether the study is another driver's, or its database is gone.

@@ -8,7 +8,7 @@ from kdsearch.storage import StudyRecord, load_spec_of, load_study, open_databas
 
 
 def note_submission(spec: StudySpec, storage: str, how: str) -> None:
-    """Make a study's row, if it has none, and note how it was submitted; skipped where it has a driver.
+    """Make a study's row and note how it was submitted. Skipped where it has a driver.
 
     A database that only the cluster reaches is left to the job.
 

@@ -39,7 +39,7 @@ class Record(Protocol):
         """Return the validation accuracy by epoch of the trials with these numbers."""
 
     def take_waiting(self, size: int, pack: str, aside: Collection[str] = ()) -> list[Trial]:
-        """Start up to `size` trials of one setup that wait to be run, maybe none; none of those aside."""
+        """Start up to `size` waiting trials of one setup, maybe none. None of those aside."""
 
     def start(self, setup: Setup, params: Sequence[Params], pack: str) -> list[Trial]:
         """Start new trials of one setup."""

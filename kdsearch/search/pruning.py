@@ -210,7 +210,7 @@ class FloorWatch:
         return is_under
 
     def audit_of(self, number: int, accuracy: float) -> str | None:
-        """Return what is recorded of a trial that would have been stopped and is complete, if it is one."""
+        """Return what is recorded of a complete trial that would have been stopped."""
         if number not in self._crossed:
             return None
         return audit_reason(self._crossed[number], accuracy, self._line)

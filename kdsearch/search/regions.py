@@ -76,7 +76,7 @@ def _next_region(count: IntArray, weight: FloatArray, rng: np.random.Generator) 
 
 
 def _weights(belief: SetupBelief, region: IntArray) -> FloatArray:
-    """Return each region's share of the trials, by its chance to hold what is nearly the best."""
+    """Return each region's share of trials, by its chance of nearly the best."""
     top = belief.profile.max(axis=1)
     weight = np.zeros(REGIONS)
     for number in np.unique(region):
@@ -95,7 +95,7 @@ def _draw_temperature(
     *,
     evenly: bool,
 ) -> int:
-    """Return one of a region's temperatures: any, or the best of a draw; not one that the pack has."""
+    """Return one of a region's temperatures that the pack has not. Any, or the best of a draw."""
     for _ in range(_ATTEMPTS):
         draw = belief.profile[rng.integers(len(belief.profile)), among]
         found = int(rng.choice(among)) if evenly else int(among[draw.argmax()])

@@ -172,7 +172,7 @@ def _listed(distribution: BaseDistribution) -> list[Any] | None:
 
 
 def _unit(distribution: BaseDistribution, value: Any) -> float:
-    """Return where a value lies in its distribution, from 0 to 1, on the distribution's own scale."""
+    """Return a value's place from 0 to 1 on its distribution's own scale."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices.index(value) / (len(distribution.choices) - 1)
     assert isinstance(distribution, FloatDistribution | IntDistribution)  # noqa: S101 - Optuna has no other
@@ -182,7 +182,7 @@ def _unit(distribution: BaseDistribution, value: Any) -> float:
 
 
 def _value(distribution: BaseDistribution, unit: float) -> Any:
-    """Return the value of a distribution at a place from 0 to 1; the inverse of `_unit`."""
+    """Return the value at a place from 0 to 1. The inverse of `_unit`."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)  # noqa: S101 - others are listed
     ends = float(distribution.low), float(distribution.high)
     low, high = np.log(ends) if distribution.log else ends

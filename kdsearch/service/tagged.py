@@ -37,7 +37,7 @@ class Tagged:
 
 
 def _tag(start: Message, message: Message, known: str) -> Message:
-    """Add the tag to the start of an answer, and return its body, empty where the client knows it."""
+    """Add the tag to an answer's start, and return its body. It is empty where the client knows it."""
     headers, body = MutableHeaders(scope=start), message.get("body", b"")
     headers.setdefault("Cache-Control", "no-cache")
     is_whole = start["status"] == 200 and body and not message.get("more_body") and len(body) <= _MOST_BYTES

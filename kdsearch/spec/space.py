@@ -71,7 +71,7 @@ class Range(Section):
         return [(math.log(value) - low) / (high - low) for value in values]
 
     def from_unit(self, unit: float) -> float | int:
-        """Return the value at a share of the range in [0, 1], rounded for an integer range."""
+        """Return the value at a share in [0, 1] of the range."""
         low, high = (math.log(x) if self.log else x for x in (self.low, self.high))
         at = low + min(max(unit, 0.0), 1.0) * (high - low)
         value = min(max(math.exp(at) if self.log else at, self.low), self.high)
@@ -154,7 +154,7 @@ Dimension: TypeAlias = Annotated[
 
 
 def equal_pair(values: Sequence[Any]) -> str | None:
-    """Return in words the first two values that Python, and so Optuna, takes for one: 1, 1.0 and true."""
+    """Return in words the first two values that Optuna takes for one, as 1, 1.0 and true."""
     for index, value in enumerate(values):
         for earlier in values[:index]:
             if earlier == value:

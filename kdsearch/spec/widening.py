@@ -118,7 +118,7 @@ def widen_range(
 
 
 def _stretched(dimension: Range, share: float, *, is_high: bool) -> tuple[float, float]:
-    """Return the ends of a range, one of them moved outwards by a share of its width."""
+    """Return a range's ends, one moved outwards by a share of its width."""
     low, high = dimension.low, dimension.high
     if dimension.log:
         factor = (high / low) ** share

@@ -114,7 +114,7 @@ def read_yaml(text: str) -> Document:
 
 
 def read_scalar(text: str) -> Any:
-    """Return the one value that a YAML text is: a text, a number, true, false or null.
+    """Return the one value that a YAML text is.
 
     The label of a recipe, which is JSON, is a text as it stands; nothing is made of it.
 

@@ -103,7 +103,7 @@ def _restore_lost(halves: BothHalves) -> None:
 
 
 def _adopt_strays(halves: BothHalves) -> None:
-    """Take trials into our rows that a kill left in Optuna alone, and end what nobody runs."""
+    """Take trials into our rows that a kill left in Optuna alone."""
     for number, trial in _without_row(halves, halves.mirror.open_trials()).items():
         attribute = trial.user_attrs.get(TRIAL_ATTRIBUTE)
         if attribute is not None:

@@ -19,7 +19,7 @@ _COARSE = 4
 
 @dataclass(frozen=True)
 class Contrast:
-    """The setups that a claim compares, matched: `groups` has those of each level, in the same order.
+    """The setups that a claim compares. `groups` has those of each level, matched by their order.
 
     Where the claim names no level each setup is a group of its own. `reason` tells why there is nothing to
     compare; `left_out` counts setups without an answer, or without a partner that has one.

@@ -29,7 +29,7 @@ _SLIGHT_GAIN = 0.001
 
 @dataclass(frozen=True)
 class Edge:
-    """An end of a logarithmic range at which a setup's best value of the parameter probably lies.
+    """An end of a logarithmic range where a setup's best value probably lies.
 
     `is_widened` tells whether `search.widen` asks for that range.
     """

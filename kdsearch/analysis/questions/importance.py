@@ -33,7 +33,7 @@ _N_PAIR_POINTS = 32
 
 @dataclass(frozen=True)
 class Effect:
-    """The share of the variation, in [0, 1], that one path explains, or a pair beyond its two paths."""
+    """The share of the variation, in [0, 1], of one path, or of a pair beyond its two."""
 
     paths: tuple[str, ...]
     share: float

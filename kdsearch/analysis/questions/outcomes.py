@@ -60,7 +60,7 @@ def belongs_to(trial: TrialRow, setup: Setup) -> bool:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """How trials ended [N]: the place in `KINDS` (-1: not yet), the temperature (NaN: none), and audits."""
+    """How trials ended [N]. Kinds are places in `KINDS` (-1: not yet); a temperature may be NaN."""
 
     kind: IntArray
     temperature: FloatArray

@@ -21,7 +21,7 @@ Profiles: TypeAlias = Sequence[TemperatureProfile]
 
 @dataclass(frozen=True)
 class Effects:
-    """The quantity of a claim in each draw, between two bounds [Q] that are equal where it has no bias.
+    """The quantity of a claim in each draw [Q], between two bounds. They are equal where it has no bias.
 
     A spread and the cost of one temperature are made of each draw's own maxima, which doubt alone lifts: of a
     flat curve that is known to within a point each draw has a spread of a point. So `high` is made of
@@ -58,7 +58,7 @@ def least_effect(claim: Claim) -> float:
 
 
 def as_told(claim: Claim, effect: float) -> float:
-    """Return an effect as people are told it: a ratio of temperatures, or a fraction of accuracy."""
+    """Return an effect for people: a ratio of temperatures, or a fraction of accuracy."""
     return math.exp(effect) if claim.quantity == "best_temperature" else effect
 
 

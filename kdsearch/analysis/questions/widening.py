@@ -52,7 +52,7 @@ def find_widenings(response: Response, done: Sequence[Widening]) -> list[Widenin
 
 
 def _was_tried(response: Response, setup: int, edge: Edge) -> bool:
-    """Return whether a complete trial of a setup lies in the outer tenth of its range at an edge."""
+    """Return whether a complete trial lies in the range's outer tenth at an edge."""
     index = next(i for i, axis in enumerate(response.space.axes) if axis.path == edge.path)
     positions = response.space.axes[index].positions
     tried = positions[response.tallies[setup].complete.nodes[:, index]]

@@ -20,7 +20,7 @@ _LATEX = {
 
 
 def text_of(table: Table, width: int | None = None) -> str:
-    """Return a table as text whose lines are at most so wide, and never break a number or a word.
+    """Return a table as text of a width that breaks no number and no word.
 
     Columns of little worth are left out where there is no room for them, and named below the table. Where
     there is none for those that a row can't do without, each row becomes a few lines of its own.
@@ -58,7 +58,7 @@ def latex_of(table: Table, notes: Sequence[str] = ()) -> str:
 
 
 def html_of(table: Table) -> str:
-    """Return a table as HTML that needs nothing around it, as a notebook shows it; all text is escaped."""
+    """Return a table as HTML for a notebook. All text is escaped."""
     heads = "".join(
         f'<th scope="col" title="{escape(h.title)}" style="text-align:{_side(h)}">{escape(h.text)}</th>'
         for h in table.headings

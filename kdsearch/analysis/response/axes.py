@@ -60,7 +60,7 @@ class Axis:
         return (self.positions >= low - self.half_step) & (self.positions <= high + self.half_step)
 
     def nodes(self, dimension: Range | Choices, values: Sequence[Any]) -> IntArray:
-        """Return the node in a setup's range that is nearest to each value; -1 outside the range."""
+        """Return the nearest node in a setup's range to each value. -1 is outside the range."""
         among = np.flatnonzero(self.allowed(dimension))
         nodes = np.full(len(values), -1, dtype=np.intp)
         held = np.flatnonzero(_held(dimension, values) & (len(among) > 0))

@@ -23,7 +23,7 @@ _N_SEARCHED = 1024
 def candidates(
     space: ResponseSpace, setup: int, mean: Surfaces, evidence: Evidence, rng: np.random.Generator
 ) -> IntArray:
-    """Return nodes of the other parameters [C, P - 1] among which a setup's best is sought.
+    """Return the other parameters' nodes [C, P - 1] to seek the best among.
 
     All combinations where they are few; else some that are spread evenly, and those that the mean surface
     likes best at some temperature, out of many more and all that were tried.

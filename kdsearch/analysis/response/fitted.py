@@ -68,7 +68,7 @@ class SetupDraws:
         return nearest_places(self.temperature_nodes, self.candidates, nodes)
 
     def nodes_at(self, temperature: int) -> IntArray:
-        """Return the node on each axis of what is best on average at the setup's n-th temperature."""
+        """Return the nodes of what is best on average at the n-th temperature."""
         best = self.candidates[self.mean[temperature].argmax()]
         return np.concatenate([[self.temperature_nodes[temperature]], best]).astype(np.intp)
 
@@ -154,7 +154,7 @@ class Response:
         return self._to_accuracy(self.drawn(setup, nodes), setup)
 
     def drawn(self, setup: int, nodes: IntArray, n_surfaces: int | None = None) -> FloatArray:
-        """Return draws [Q, N], in the model's points, at nodes [N, P] of one setup; of the first surfaces."""
+        """Return draws [Q, N], in points, at nodes [N, P] of one setup. `n_surfaces` takes the first ones."""
         if (own := self.apart.get(setup)) is not None:
             return drawn_at(own.surfaces[:n_surfaces], 0, nodes)
         return drawn_at(self.surfaces[:n_surfaces], setup, nodes)
@@ -227,7 +227,7 @@ class Response:
         return self.draws[setup].nodes_at(int(np.abs(np.log(own / temperature)).argmin()))
 
     def best_nodes(self, setup: int, temperature_node: int) -> IntArray:
-        """Return the nodes of the other parameters [Q, P - 1] that each draw likes best at a temperature."""
+        """Return the other parameters' nodes [Q, P - 1] that each draw likes best."""
         others = self.draws[setup].candidates
         nodes = product_nodes(np.array([temperature_node]), others)
         return np.asarray(others[self.drawn(setup, nodes).argmax(axis=1)])
@@ -242,7 +242,7 @@ class Response:
         return _without_effect(self.spec, self.space.setups[setup]) is not None
 
     def shortage(self, setup: int) -> str | None:
-        """Return why a setup has too few trials to be answered, or None where it has enough."""
+        """Return why a setup has too few trials. None where it has enough."""
         sites = [site for site in self.space.sites if site.index == setup]
         n_possible = sum(math.prod(int(nodes.sum()) for nodes in site.allowed) for site in sites)
         n_needed = min(ENOUGH_POINTS, n_possible)
@@ -372,7 +372,7 @@ def _respond(
 
 
 def _has_own(observed: Observed, setup: int) -> bool:
-    """Return whether a setup is the study's own, beside others, and has enough trials for an answer."""
+    """Return whether a setup is the study's own, beside others, with enough trials."""
     enough = setup < len(observed.tallies) and observed.tallies[setup].complete.n_places >= ENOUGH_POINTS
     return enough and observed.is_beside_others(setup)
 
@@ -398,7 +398,7 @@ def draw_all(found: Fit, n_thetas: int, rng: np.random.Generator) -> list[Surfac
 
 
 def drawn_at(surfaces: Sequence[Surfaces], setup: int, nodes: IntArray) -> FloatArray:
-    """Return draws [Q, N], in the model's points, at nodes [N, P] of one setup, moved apart by `_SPREAD`.
+    """Return draws [Q, N], in the model's points, moved apart by `_SPREAD`.
 
     Args:
         surfaces: Draws, some for each draw of the hyper-parameters.

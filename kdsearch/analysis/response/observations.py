@@ -265,7 +265,7 @@ class Evidence:
 
 
 def without_floor(below: FloatArray) -> FloatArray:
-    """Return how far values truly lie below a top, of what the soft floor makes of it, in points."""
+    """Return how far below a top values lie, in points, the soft floor undone."""
     deep = SOFT_FLOOR * (1 + np.expm1(np.maximum(below / SOFT_FLOOR - 1, 0)))
     return np.where(below > SOFT_FLOOR, deep, below)
 
@@ -377,7 +377,7 @@ def pool(evidence: Evidence, steps: Sequence[int]) -> Evidence:
 
 
 def cells_of(evidence: Evidence, steps: Sequence[int]) -> list[IntArray]:
-    """Return what tells the cells of `pool` apart: their setup and place on each axis, a column [N] each."""
+    """Return columns [N] that tell the cells of `pool` apart: setup and places."""
     stride = np.array(steps)
     return [evidence.setup, *((evidence.nodes + stride // 2) // stride).T]
 

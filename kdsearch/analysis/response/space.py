@@ -33,7 +33,7 @@ _PARAMETER_NODES = 33
 
 @dataclass(frozen=True)
 class Site:
-    """A setup as a spec lists it: its place in the model, its ranges, and the nodes inside them.
+    """A setup's place in the model, its ranges and their nodes.
 
     `fixed` are values of the axes' parameters that an earlier study did not tune.
     """
@@ -45,7 +45,7 @@ class Site:
     fixed: Params
 
     def column(self, path: str, params: Iterable[Params]) -> list[Any]:
-        """Return the value at a path in each of its trials: the trial's, the setup's or the fixed one."""
+        """Return the value at a path in each trial. Else it is the setup's or the fixed one."""
         default = self.setup.get(path, self.fixed.get(path))
         return [values.get(path, default) for values in params]
 
@@ -79,7 +79,7 @@ class ResponseSpace:
         return Site(setup, index, dimensions, allowed, {} if is_own else fixed)
 
     def site(self, setup: Setup, study: int = 0) -> Site | None:
-        """Return the site of a trial's setup in the spec's study, or in the n-th earlier one.
+        """Return the site of a trial's setup, in the n-th earlier study where asked.
 
         None where that study's spec has no such setup.
         """
@@ -149,7 +149,7 @@ def _dimensions(spec: StudySpec, setup: Setup) -> dict[str, Range | Choices]:
 
 
 def _dimensions_elsewhere(spec: StudySpec, source: StudySpec, setup: Setup) -> dict[str, Range | Choices]:
-    """Return the spec's ranges for a setup of another study: T = 4 or lr = 0.1 there is the same here.
+    """Return the spec's ranges for a setup of another study. T = 4 or lr = 0.1 there is the same here.
 
     Where a range depends on a level that the spec does not have, the other study's own range stands for it:
     the learning rate of another optimizer means the same as a share of its range at most.

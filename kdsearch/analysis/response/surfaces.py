@@ -59,7 +59,7 @@ class JointFeatures:
 
 @dataclass(frozen=True)
 class Surfaces:
-    """Q surfaces: offset [Q, S], main [Q, S, G] for each axis, joint [Q, S, M] with its features."""
+    """Q surfaces: offset [Q, S], main [Q, S, G] for each axis, joint [Q, S, M]."""
 
     offset: FloatArray
     main: tuple[FloatArray, ...]

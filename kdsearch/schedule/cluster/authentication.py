@@ -39,7 +39,7 @@ def agree_on_token(address: str) -> None:
 
 
 def give_token() -> None:
-    """Let an embedded Ray ask for a token: the user's, or one of this process alone, kept in no file."""
+    """Let an embedded Ray ask for a token. The user's, or one of this process alone, kept in no file."""
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
         return
     if not _has_token():

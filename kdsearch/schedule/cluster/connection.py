@@ -77,7 +77,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
 
 
 def _start(folder: Path) -> None:
-    """Start a Ray of this machine alone, once more where it took too long: a busy machine is no mistake."""
+    """Start a Ray of this machine alone, again where it took too long."""
     give_token()
     for attempt in range(1, _TRIES + 1):
         try:

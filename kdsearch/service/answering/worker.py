@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended: with an answer and the evidence it is of, or why not; what it took."""
+    """How a task ended. It has an answer and its evidence, or why not, and what it took."""
 
     kind: Literal["answered", "wrong request", "failed", "too large"]
     answer: Any = None

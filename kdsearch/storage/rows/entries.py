@@ -60,7 +60,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class StoredTrial:
-    """What of a trial is needed to run it, to run it again, or to tell Optuna of it."""
+    """What is needed of a trial to run it, or to record it in Optuna."""
 
     number: int
     setup: Setup

@@ -49,7 +49,7 @@ def count_running(connection: Connection, study: str) -> None:
 
 
 def shift_running(connection: Connection, study: str, seconds: float) -> None:
-    """Let the running packs of a study's name have begun so much later: the clock was set by so much."""
+    """Let a study's running packs have begun so much later. The clock was set by so much."""
     named = select(StudyTable.id).where(StudyTable.name == study).scalar_subquery()
     running = (PackTable.study_id == named) & PackTable.running
     for row, name, started in connection.execute(
@@ -83,7 +83,7 @@ def read_hours(connection: Connection, study: int | None = None) -> dict[int, Ho
 
 
 def read_slots(connection: Connection, study: int) -> float:
-    """Return how many packs of a study ran at the same time, on average while any did; 1 without packs."""
+    """Return how many packs of a study ran at once, on average. 1 without packs."""
     of_study = (PackTable.study_id == study) & PackTable.name.not_like(f"{TEACHER} %")
     query = select(PackTable.started, PackTable.seconds).where(of_study).order_by(PackTable.started)
     packs = [(started, seconds) for started, seconds in connection.execute(query)]

@@ -88,7 +88,7 @@ def load_study(database: Database, study: str) -> StudySummary:
 
 
 def load_spec_of(database: Database, study: str) -> StudySpec:
-    """Return the spec that a study was last launched with, its ranges as they were widened since.
+    """Return the spec that a study was last launched with. Its ranges are as they were widened since.
 
     Raises:
         RequestError: There is no such study.
@@ -116,7 +116,7 @@ def load_hours(database: Database, study: str) -> Hours:
 
 
 def load_slots(database: Database, study: str) -> float:
-    """Return how many packs of a study ran at the same time, on average; 1 where none has run.
+    """Return how many packs of a study ran at once, on average. 1 where none has run.
 
     Raises:
         RequestError: There is no such study.
@@ -136,7 +136,7 @@ def load_trials(database: Database, study: str) -> list[TrialRow]:
 
 
 def load_columns(database: Database, study: str) -> TrialColumns:
-    """Return what answers need of a study's trials: for very many, in a third of the time of `load_trials`.
+    """Return what answers need of a study's trials. For very many, in a third of the time of `load_trials`.
 
     Raises:
         RequestError: There is no such study.
@@ -206,7 +206,7 @@ def study_id(connection: Connection, study: str) -> int:
 
 
 def read_epochs(connection: Connection, study: int, numbers: Sequence[int] | None = None) -> list[EpochRow]:
-    """Return what the trials of a study's id, or some of them, reported; by number and epoch."""
+    """Return what trials of a study's id reported, by number and epoch."""
     query = select(*_EPOCH_COLUMNS).where(EpochTable.study_id == study).order_by(*_EPOCH_COLUMNS[:2])
     if numbers is None:
         return [EpochRow(*values) for values in connection.execute(query)]

@@ -65,7 +65,7 @@ def in_parts(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 class GrowingTrials:
-    """A study's trials for who asks again and again: one that has ended never changes, and is read once."""
+    """A study's trials for who asks repeatedly. One that has ended never changes, and is read once."""
 
     def __init__(self) -> None:
         self._setups: dict[int, Setup] = {}

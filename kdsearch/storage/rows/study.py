@@ -106,7 +106,7 @@ def _create(connection: Connection, spec: StudySpec, values: Mapping[str, Any]) 
 
 
 def _add_setups(connection: Connection, study: int, spec: StudySpec) -> None:
-    """Add the setups that are not there yet: all of a new study's, those of a factor's new levels."""
+    """Add the setups that are not there yet."""
     known = select(SetupTable.number, SetupTable.key).where(SetupTable.study_id == study)
     numbers = {key: number for number, key in connection.execute(known)}
     new = [setup for setup in spec.setups() if setup_key(setup) not in numbers]

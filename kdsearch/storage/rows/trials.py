@@ -111,7 +111,7 @@ def take_waiting(
     pack: str,
     aside: Collection[str] = (),
 ) -> list[StoredTrial]:
-    """Let the trials run that wait longest, up to `size` of one setup, none of those aside; return them.
+    """Let the trials run that wait longest, and return them. Up to `size` of one setup, none of those aside.
 
     Those that were lost together run together again, under their draw of luck, so that their pack's
     checkpoint holds; those that were enqueued by hand get a draw now. Those that run in the pack already
@@ -241,7 +241,7 @@ def fail_trials(connection: Connection, study: int, reasons: Mapping[int, str]) 
 
 
 def furthest_epochs(connection: Connection, study: int, seeds: Collection[int]) -> dict[int, int]:
-    """Return how many epochs lost trials reached, by their seeds, which those that run them again share."""
+    """Return how many epochs lost trials reached, by their seeds. Those that run them again share these."""
     lost = (TrialTable.study_id == study) & (TrialTable.state == "failed") & TrialTable.seed.in_(seeds)
     query = select(TrialTable.seed, func.max(TrialTable.epochs)).where(lost).group_by(TrialTable.seed)
     return {seed: epochs for seed, epochs in connection.execute(query)}  # noqa: C416 - rows are no pairs to mypy

@@ -29,7 +29,7 @@ def insert_widening(connection: Connection, study: int, widening: Widening) -> N
 
 
 def read_widenings(connection: Connection, study: int | None = None) -> dict[int, list[StoredWidening]]:
-    """Return the widenings by their study's id, in their order, of every study that has some or of one."""
+    """Return the widenings of every study, or of one, by its id."""
     columns = [getattr(WideningTable, field.name) for field in fields(StoredWidening)]
     query = select(WideningTable.study_id, *columns)
     if study is not None:

@@ -94,7 +94,7 @@ class Database:
             yield connection
 
     def check_file(self) -> None:
-        """Refuse to go on with a SQLite file that nobody could read any more: SQLite itself does not notice.
+        """Refuse a SQLite file that nobody can read any more. SQLite itself does not notice.
 
         Raises:
             RunError: The file was deleted or replaced since the first such check.
@@ -206,7 +206,7 @@ def _probe(database: Database) -> None:
 
 
 def _only_readable(url: URL) -> Database | None:
-    """Return a SQLite file opened to be read alone, where it or its folder can't be written; else None.
+    """Return a SQLite file that can only be read. None where it and its folder can be written.
 
     Readers of a file in WAL mode write beside it, into its shared memory. Where that is there already it can
     be read; where nothing waits in the log, nobody writes and the file alone is the database; else a copy is
@@ -266,7 +266,7 @@ def database_now(connection: Connection) -> datetime:
 
 
 def parse_url(url: str) -> URL:
-    """Return a database URL with its driver and an absolute path, found to be one that we can use.
+    """Return a checked database URL, with its driver and an absolute path.
 
     Raises:
         RequestError: It is none, or its driver is missing.
@@ -326,7 +326,7 @@ def _check_file(url: URL, *, create: bool) -> None:
 
 
 def _identity(url: URL) -> tuple[int, int] | None:
-    """Return what tells a SQLite file from a later one of its name; None where there is no file."""
+    """Return what tells a SQLite file from a later one. None where there is no file."""
     if url.get_backend_name() != "sqlite":
         return None
     try:

@@ -95,7 +95,7 @@ def best_temperatures_figure(answer: BestAnswer, span: tuple[float, float]) -> F
 
 
 def comparison_figure(comparisons: Sequence[Comparison]) -> Figure:
-    """Return how the best temperature moves between the levels of each factor, a row for each pair."""
+    """Return how the best temperature moves between levels, a row for each pair."""
     rows = [row for found in comparisons for row in _comparison_rows(found)]
     reach = _reach(rows)
     level = f"{comparisons[0].level:.0%}" if comparisons else ""
