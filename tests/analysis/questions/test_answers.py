@@ -155,6 +155,13 @@ def test_too_few_trials_give_a_reason_and_no_number():
     assert [adamw.temperature, adamw.interval, adamw.accuracy, adamw.params, adamw.regret_of] == [None] * 5
 
 
+def test_a_setup_without_others_that_ran_owes_them_nothing():
+    spec = spec_of({TEMPERATURE: LOG_T}, {"optimizer.name": ["sgd", "adamw"]})
+    rows = trials_of(spec, peak_at_six)
+    first = [row for row in rows if row.setup["optimizer.name"] == "sgd"]
+    assert [best(spec, known).setups[0].alone is None for known in (first, rows)] == [True, False]
+
+
 def test_a_study_without_trials_answers_every_setup_with_a_reason():
     spec = spec_of({TEMPERATURE: LOG_T}, {"optimizer.name": ["sgd", "adamw"]})
     assert all(answer.reason for answer in best(spec, []).setups)
