@@ -47,7 +47,7 @@ def launch(
     address: str | None = None,
     watch: "Watch | None" = None,
 ) -> "Study":
-    """Run a study to its budget, or go on with an interrupted one, and return it.
+    """Run a study to its budget, or resume it, and return it.
 
     Args:
         spec: A checked spec, a path to one, or its document.
@@ -85,6 +85,10 @@ def launch(
 def open_study(name: str, *, storage: str | None = None) -> "Study":
     """Return a study of the database.
 
+    Args:
+        name: The study's name.
+        storage: The database's URL; see `storage_url` for the default.
+
     Raises:
         RequestError: There is no such database, or no such study in it.
 
@@ -103,7 +107,7 @@ def recommend(
     level: float = LEVEL,
     tolerance: float = TOLERANCE,
 ) -> Recommendation:
-    """Return the temperature for a setup that need not have been run, from what was.
+    """Return the temperature for a setup that need not have been run.
 
     Args:
         setup: Values by dotted path, such as `{"optimizer.name": "sgd", "training.epochs": 40}`.
@@ -145,7 +149,7 @@ class Study:
 
     @property
     def spec(self) -> StudySpec:
-        """The spec under which the study runs: as it was launched, its ranges as they were widened since."""
+        """The spec as it was launched, with the ranges that were widened since."""
         return load_spec_of(self._database, self.name)
 
     def best(
@@ -155,7 +159,7 @@ class Study:
         level: float = LEVEL,
         tolerance: float = TOLERANCE,
     ) -> BestAnswer:
-        """Return the best temperature per setup, or per combination of the factors in `by`.
+        """Return the best temperature of each setup, or of some factors' levels.
 
         Args:
             by: Factors to answer for, averaging the accuracy over the others.
@@ -194,30 +198,52 @@ class Study:
         return self._stored().compare(factor, where=where, level=level)
 
     def forecast(self, regret: float | None = None, where: Mapping[str, Any] | None = None) -> Forecast:
-        """Return which setups are decided, and about how many more trials and hours the others need.
+        """Return which setups are decided, and what the others still need.
 
-        Where `regret` is None, the study's own target holds, as in `best`.
+        Args:
+            regret: The accuracy that a recommended temperature may be expected to lose, a fraction; None for
+                the study's own target, as in `best`.
+            where: Levels of factors to which the forecast is restricted.
+
+        Raises:
+            RequestError: A factor or a level does not belong to the study.
         """
         return self._stored().forecast(regret=regret, where=where)
 
     def importance(self, where: Mapping[str, Any] | None = None, level: float = LEVEL) -> Importance:
-        """Return what share of accuracy's variation parameters, pairs of them and factors explain."""
+        """Return what accuracy depends on: shares of its variation, in [0, 1].
+
+        Args:
+            where: Levels of factors to which the question is restricted.
+            level: Probability of the intervals.
+
+        Raises:
+            RequestError: A factor or a level does not belong to the study.
+        """
         return self._stored().importance(where=where, level=level)
 
     def verdict(self, claims: Sequence[Claim] | None = None) -> VerdictAnswer:
-        """Return what the study says of the claims written with it, or of some that were written since."""
+        """Return what the study says of its claims, or of other ones.
+
+        Args:
+            claims: What is claimed; None for the claims written with the study.
+        """
         return self._stored().verdict(claims)
 
     def trials(self) -> "pd.DataFrame":
-        """Return every trial, one row each; setup and parameters have a column for each path."""
+        """Return every trial, one row each. Setup and parameters have a column for each path."""
         return frame_of([trial_row(row) for row in self._stored().rows])
 
     def summary(self) -> StudySummary:
-        """Return how the study is and why, its progress, and the hours it took."""
+        """Return the study's state and its reason, progress and hours."""
         return load_study(self._database, self.name)
 
     def plot_response(self, setup: Setup | None = None) -> "go.Figure":
-        """Return the figure of accuracy over temperature, for one setup or for all."""
+        """Return the figure of accuracy over temperature, of all setups or one.
+
+        Args:
+            setup: Levels by the factors' paths, as `spec.setups()` has them; None for all.
+        """
         from kdsearch.analysis.report.plots import plot_response
 
         stored = self._stored()
@@ -226,7 +252,7 @@ class Study:
         return plot_response(curves, rows, stored.best())
 
     def figures(self, level: float = LEVEL, tolerance: float = TOLERANCE) -> "dict[str, Figure]":
-        """Return every figure of the report by its title, the response of accuracy to temperature first.
+        """Return every figure of the report by its title.
 
         Each is plain data, which page and report draw too: `.to_dict()`, or `.to_plotly()` to see it.
 
@@ -245,7 +271,14 @@ class Study:
         return {section.figure.title: section.figure for section in figure_sections(found)}
 
     def report(self, path: str | Path) -> Path:
-        """Write the report, one self-contained HTML file, and return its path."""
+        """Write the report, one self-contained HTML file, and return its path.
+
+        Args:
+            path: The file, new or to be replaced.
+
+        Raises:
+            RequestError: It can't be written.
+        """
         from kdsearch.analysis.report.file import write_report
 
         return write_report(self._database, self.name, Path(path))

@@ -1,4 +1,4 @@
-"""Callbacks by which the loops of Lightning and of Hugging Face report to a search from an own trainer."""
+"""Callbacks that report from Lightning's and Hugging Face's loops to a search."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -8,7 +8,7 @@ Report: TypeAlias = Callable[[int, Mapping[str, float]], bool]
 
 
 def lightning_callback(report: Report, accuracy: str = "val_acc") -> Any:
-    """Return a Lightning callback that reports each validation, and stops where the search says so.
+    """Return a callback for Lightning: it reports validations, and stops.
 
     Args:
         report: What the trainer was given.
@@ -37,7 +37,7 @@ def lightning_callback(report: Report, accuracy: str = "val_acc") -> Any:
 
 
 def transformers_callback(report: Report, accuracy: str = "eval_accuracy") -> Any:
-    """Return a callback of Hugging Face's Trainer that reports each evaluation, and stops as the search says.
+    """Return a callback for Hugging Face's Trainer: it reports evaluations, and stops.
 
     Args:
         report: What the trainer was given.

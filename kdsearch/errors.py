@@ -1,4 +1,4 @@
-"""The errors that a user may meet; the CLI maps each class to an exit code."""
+"""The errors that a user may meet. The CLI maps each class to an exit code."""
 
 
 class KDSearchError(Exception):
@@ -6,11 +6,11 @@ class KDSearchError(Exception):
 
 
 class RequestError(KDSearchError, ValueError):
-    """What was asked for is wrong: a spec, an option, an unknown study (exit code 2)."""
+    """A wrong request: a spec, an option, an unknown study (exit code 2)."""
 
 
 class SpecError(RequestError):
-    """A study spec does not hold; `problems` has one message for each mistake."""
+    """A wrong study spec; `problems` has one message for each mistake."""
 
     def __init__(self, problems: list[str], source: str = "the study spec") -> None:
         self.problems = problems

@@ -1,4 +1,4 @@
-"""How wide intervals are, and how near is near enough, where nobody asks for another."""
+"""How wide intervals are and how near is near enough, by default."""
 
 LEVEL = 0.9
 """The probability of an interval: 95% would take nearly half as many trials again for the same width."""

@@ -1,4 +1,4 @@
-"""What a trainer is given and what it gives back: the seam between scheduling and training."""
+"""What a trainer is given and what it gives back."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ Epochs count from 1. The metrics of an epoch hold at least `val_accuracy`.
 
 
 class PackEndedError(BaseException):
-    """A pack is to end at once: raised through a trainer, which must not take it for an error of its own."""
+    """Raised through a trainer where its pack is to end at once; it is no error of the trainer's."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Trial:
         seed: int,
         draw: int | None = None,
     ) -> "Trial":
-        """Return a trial of a study; here its point is checked, and nowhere after it.
+        """Return a trial of a study. Here its point is checked, and nowhere after it.
 
         Raises:
             pydantic.ValidationError: The point is no training.
@@ -71,7 +71,7 @@ class Trial:
         return self.spec.training.epochs
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what of the trial its study's spec does not say, as plain values."""
+        """Return what the study's spec does not say, as plain values."""
         own = {"number": self.number, "seed": self.seed, "draw": self.draw}
         return {**own, "setup": self.setup, "params": self.params}
 
@@ -104,7 +104,7 @@ class TrialResult:
     pack_size: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain values, as it travels from a worker to the driver."""
+        """Return the result as plain values, for its way to the driver."""
         return {**self.__dict__, "metrics": dict(self.metrics)}
 
     @classmethod
@@ -119,7 +119,7 @@ def has_result(state: str, reason: str | None) -> bool:
 
 
 def audit_text(audited: int, came_back: int) -> str | None:
-    """Return how often a pruner was wrong about the trials that it let run on; None without any."""
+    """Return how often a pruner was wrong, by its audits. None without any."""
     if not audited:
         return None
     plural = "trial was" if audited == 1 else "trials were"

@@ -28,7 +28,7 @@ def test_its_links_exist(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_its_modules_exist(document: Path) -> None:
     named = re.findall(r"`(?:kdsearch/)?((?:[a-z_]+/)*[a-z_]+\.py)`", document.read_text())
-    known = [str(path) for path in Path("kdsearch").rglob("*.py")]
+    known = [f"/{path}" for room in ("kdsearch", "tests") for path in Path(room).rglob("*.py")]
     assert [name for name in named if not any(path.endswith(f"/{name}") for path in known)] == []
 
 

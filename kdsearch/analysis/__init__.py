@@ -4,7 +4,7 @@ from kdsearch.analysis.questions.best import BestAnswer, SetupAnswer, best
 from kdsearch.analysis.questions.comparison import Comparison, compare
 from kdsearch.analysis.questions.importance import Importance, importance
 from kdsearch.analysis.questions.runs import answer_runs, best_of_optuna
-from kdsearch.analysis.response.fitted import ResponseCurve, response_curves
+from kdsearch.analysis.response.fitted import ResponseCurve, fit_response, response_curves
 
 __all__ = [
     "BestAnswer",
@@ -16,6 +16,7 @@ __all__ = [
     "best",
     "best_of_optuna",
     "compare",
+    "fit_response",
     "importance",
     "response_curves",
 ]

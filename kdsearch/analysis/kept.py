@@ -1,4 +1,4 @@
-"""Answers kept on this machine, each found again by a digest of all that it was computed from.
+"""Answers kept on this machine, found by a digest of their evidence.
 
 A name is the digest of the trials, the spec, the question and the code, so that no answer is ever stale:
 where one of these differs it is another answer's. A file that was damaged is none.
@@ -34,7 +34,9 @@ _MOST_BYTES = 64 * 2**20
 _NOT_THERE = (OSError, ValueError, RuntimeError)
 """What a folder raises that can't be used, a text that is no answer, and a user without a home."""
 
-_ROOMS = ("analysis/questions", "analysis/response", "spec")
+_ROOMS = ("analysis/questions", "analysis/response", "spec", ".")
+"""The folders whose code decides an answer; in the last one, kdsearch's own, are the seeds of its draws."""
+
 _PACKAGE = Path(__file__).parent.parent
 
 
@@ -42,7 +44,7 @@ def _code_digest() -> str:
     """Return what differs once the same trials may have other answers, by another version of the code."""
     versions = platform.machine(), platform.python_version(), np.__version__, scipy.__version__
     digest = hashlib.sha256(repr(versions).encode())
-    for path in sorted(path for room in _ROOMS for path in (_PACKAGE / room).rglob("*.py")):
+    for path in sorted(path for room in _ROOMS for path in (_PACKAGE / room).glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -102,7 +104,7 @@ class KeptAnswers:
         return digest.hexdigest()
 
     def _keep(self, name: str, described: TypeAdapter[Answer], answer: Answer) -> None:
-        """Keep an answer that is the same when it is read; a folder that can't be written keeps none."""
+        """Keep an answer that is the same when it is read. A folder that can't be written keeps none."""
         text = described.dump_json(answer)
         with suppress(*_NOT_THERE):
             again = described.validate_json(text)

@@ -1,4 +1,4 @@
-"""Short names of setups, tuned parameters and levels, as figures and tables show them."""
+"""Short names of setups, tuned parameters and levels."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache

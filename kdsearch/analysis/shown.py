@@ -1,4 +1,4 @@
-"""Answers as people meet them in Python: a table in a notebook and at the prompt, and a pandas frame."""
+"""Answers in Python: as a table at the prompt, and as a pandas frame."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -66,7 +66,7 @@ def frame_of(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
 
 
 def _faces() -> dict[type, tuple[Callable[[Any], "Table"], Callable[[Any], list[dict[str, Any]]]]]:
-    """Return how each answer becomes a table and rows; imported late, since those know the answers."""
+    """Return how each answer becomes a table and rows. Imported late, since those know the answers."""
     from kdsearch.analysis.questions.best import BestAnswer
     from kdsearch.analysis.questions.comparison import Comparison
     from kdsearch.analysis.questions.forecast import Forecast

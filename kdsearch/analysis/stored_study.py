@@ -1,4 +1,4 @@
-"""A study of a database, asked: all that its answers are of is read in one place, and once."""
+"""A study of a database and its answers. What they need is read once, and here alone."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -6,11 +6,11 @@ from typing import Any
 
 from kdsearch.analysis.kept import KeptAnswers
 from kdsearch.analysis.questions.best import BestAnswer, best_of
-from kdsearch.analysis.questions.comparison import Comparison, compare_of
-from kdsearch.analysis.questions.forecast import Forecast, forecast_of, target_of
-from kdsearch.analysis.questions.importance import Importance, importance_of
+from kdsearch.analysis.questions.comparison import Comparison, compare
+from kdsearch.analysis.questions.forecast import Forecast, forecast_of
+from kdsearch.analysis.questions.importance import Importance, importance
 from kdsearch.analysis.questions.verdicts import VerdictAnswer, verdicts_of
-from kdsearch.analysis.response.fitted import Response, ResponseCurve, curves_of, fit_response
+from kdsearch.analysis.response.fitted import Response, ResponseCurve, fit_response, response_curves
 from kdsearch.analysis.response.warm_start import EarlierStudy, load_prior
 from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.spec import Claim, StudySpec
@@ -29,7 +29,7 @@ from kdsearch.storage import (
 
 
 class StoredStudy:
-    """A study as it is in a database when it is first asked; ask a new one for what came since.
+    """A study as it is in a database when it is first asked.
 
     Args:
         database: The open database.
@@ -109,16 +109,15 @@ class StoredStudy:
         return self._kept.answer(
             Comparison,
             ["compare", factor, where, level],
-            lambda: compare_of(self.response, factor, where=where, level=level),
+            lambda: compare(self.response, factor, where=where, level=level),
         )
 
     def forecast(self, regret: float | None = None, where: Mapping[str, Any] | None = None) -> Forecast:
-        """Return which setups are decided, and what the others need; None asks for the study's own target."""
-        target = target_of(self.spec) if regret is None else regret
+        """Return which setups are decided, and what the others need. None asks for the study's own target."""
         found = self._kept.answer(
             Forecast,
-            ["forecast", target, where],
-            lambda: forecast_of(self.response, regret=target, where=where, slots=self.slots),
+            ["forecast", regret, where],
+            lambda: forecast_of(self.response, regret=regret, where=where, slots=self.slots),
         )
         return found.of_study(self.spec, self.summary)
 
@@ -127,7 +126,7 @@ class StoredStudy:
         return self._kept.answer(
             Importance,
             ["importance", where, level],
-            lambda: importance_of(self.response, where=where, level=level),
+            lambda: importance(self.response, where=where, level=level),
         )
 
     def verdict(self, claims: Sequence[Claim] | None = None) -> VerdictAnswer:
@@ -141,5 +140,5 @@ class StoredStudy:
     def curves(self, level: float = LEVEL) -> list[ResponseCurve]:
         """Return accuracy over temperature, a curve for each setup."""
         return self._kept.answer(
-            list[ResponseCurve], ["curves", level], lambda: curves_of(self.response, level=level)
+            list[ResponseCurve], ["curves", level], lambda: response_curves(self.response, level=level)
         )

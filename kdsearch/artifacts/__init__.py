@@ -1,1 +1,1 @@
-"""The artifact store: files made once, checked when they are read, in a folder or at a URL."""
+"""The artifact store: files made once and checked when they are read."""

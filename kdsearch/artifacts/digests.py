@@ -1,4 +1,4 @@
-"""Digests of stored content: a bit that flips on a disk is found before anything is made of it.
+"""Digests of stored content. A bit that flips on a disk is found before anything is made of it.
 
 SHA-256 from the standard library runs about as fast as memory is copied, and every file is read once.
 """
@@ -15,6 +15,8 @@ from pathlib import Path
 from kdsearch.artifacts.files import write_whole
 
 DIGEST_BYTES = 32
+"""Of SHA-256."""
+
 DIGESTS_FILE = "digests.json"
 """In an entry's folder: the digest of each of its other files."""
 
@@ -39,7 +41,7 @@ def with_digests(files: Mapping[str, bytes | memoryview]) -> dict[str, bytes | m
 
 
 def is_whole(folder: Path) -> bool:
-    """Return whether an entry's folder holds what was written; a warning tells where it does not.
+    """Return whether an entry's folder holds what was written. A warning tells where it does not.
 
     One without digests, from before there were any, counts where the checksums inside its files of tensors
     hold; it gets digests then.
@@ -70,7 +72,7 @@ def _adopted(folder: Path) -> bool:
 
 
 def _has_checksums(file: Path) -> bool:
-    """Return whether the checksums hold that torch wrote with each tensor: its files are zip archives."""
+    """Return whether the checksums hold that torch wrote with each tensor. Its files are zip archives."""
     try:
         with zipfile.ZipFile(file) as archive:
             return archive.testzip() is None

@@ -1,10 +1,10 @@
-"""Files and folders of the artifact store: each made once, whole or not at all."""
+"""Files and folders that are there whole or not at all."""
 
 import os
 import platform
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -12,7 +12,7 @@ from filelock import FileLock
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock; another process that asks for it waits, and a dead one has given it back."""
+    """Hold a folder's lock. Another process that asks for it waits, and a dead one has given it back."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         yield
@@ -20,7 +20,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def published(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder to fill; it takes its name only when all of it is written.
+    """Give a temporary folder to fill. It takes its name only when all of it is written.
 
     Hold the folder's lock: what a killed process has left half-written is removed.
     """
@@ -52,6 +52,32 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file that a person named, whole or not at all, in a folder that is there.
+
+    A device is written to and never replaced, a link is followed.
+
+    Args:
+        path: A file, new or to be replaced; what is no file, such as a pipe, gets the content as it is.
+        content: All of it.
+
+    Raises:
+        OSError: It can't be written; a file that was there is as it was.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    except OSError:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
         raise
 
 

@@ -1,4 +1,4 @@
-"""Objects at a URL, by fsspec: each is written once, under its content's digest, and checked when it is read.
+"""Objects at a URL, by fsspec. Each is written once, under its content's digest, and checked when it is read.
 
 So a half-written object is never taken for a whole one, on file systems without atomic writes as well.
 """
@@ -52,7 +52,7 @@ class Remote:
             )
 
     def names(self, folder: str) -> set[str]:
-        """Return the names of the objects and folders in a folder; none where there is no folder."""
+        """Return the names of the objects and folders in a folder. None where there is no folder."""
 
         def listed(files: Any) -> list[str]:
             try:
@@ -71,7 +71,7 @@ class Remote:
         return name
 
     def write_once(self, folder: str, stem: str, content: bytes | memoryview) -> str:
-        """Write an object unless it is there whole: another node may read it now; return its name."""
+        """Write an object unless it is there whole, and return its name. Another node may read it now."""
         name = _object_name(stem, content)
         return name if self.read(folder, name) is not None else self.write(folder, stem, content)
 
@@ -132,7 +132,7 @@ class Remote:
         except Exception as error:
             where = "/".join(filter(None, [self._url, folder]))
             raise RunError(
-                f"{platform.node()} can't {what} {where}: {_told(error)}. "
+                f"{platform.node()} can't {what} {where}: {_line_of(error)}. "
                 "Check the name, the node's credentials for it and its network."
             ) from error
         self._has_worked = True
@@ -149,17 +149,17 @@ def _opened(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise RequestError(
             f"`artifacts` must be a URL whose file system every node has, got {url!r} "
-            f"({_told(error)}, on {platform.node()}). Install that package beside kdsearch on every node."
+            f"({_line_of(error)}, on {platform.node()}). Install that package beside kdsearch on every node."
         ) from error
     except Exception as error:
         raise RequestError(
             f"`artifacts` must be a folder or a URL that fsspec can open, such as s3://bucket/path, "
-            f"got {url!r} ({_told(error)}, on {platform.node()}). Check its protocol, name and network."
+            f"got {url!r} ({_line_of(error)}, on {platform.node()}). Check its protocol, name and network."
         ) from error
     return files, str(root)
 
 
-def _told(error: Exception) -> str:
+def _line_of(error: Exception) -> str:
     """Return an error in one line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__

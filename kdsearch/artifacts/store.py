@@ -1,4 +1,4 @@
-"""Where artifacts are: a folder, or a URL that is read through a folder of this node. Imports no torch."""
+"""Where artifacts are: in a folder, or at a URL behind one. Imports no torch."""
 
 import hashlib
 import json
@@ -49,25 +49,25 @@ class ArtifactStore(Protocol):
         """Return the names of the entries of a kind."""
 
     def find(self, entry: str, *files: str) -> Path | None:
-        """Return a folder of this node with those of the files that an entry has, or None without entry.
+        """Return a folder with an entry's files of these names. None without entry.
 
         What it gives is what was kept: an entry whose content has changed since is none.
         """
 
     def keep(self, entry: str, files: Mapping[str, bytes | memoryview]) -> None:
-        """Write an entry, whole or not at all, for none or a damaged one; the caller holds its lock."""
+        """Write an entry, whole or not at all. The caller holds its lock."""
 
     def recover(self, entry: str) -> bool:
-        """Return whether an entry that could not be sent before is now; the caller holds its lock."""
+        """Return whether an entry that could not be sent before is now. The caller holds its lock."""
 
     def address(self, entry: str) -> str:
         """Return where an entry is, for people."""
 
     def open(self, name: str) -> BytesIO | None:
-        """Return a file as it was replaced last; None where there is none, or it has changed since."""
+        """Return a file as it was replaced last. None where there is none, or it has changed since."""
 
     def replace(self, name: str, content: bytes | memoryview) -> None:
-        """Write a file in place of the one before; one of them is there at any time."""
+        """Write a file in place of the one before. One of them is there at any time."""
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -114,7 +114,7 @@ class FolderStore:
         self.root = root
 
     def check(self) -> None:
-        """Do nothing: a folder that can't be written is told by who writes there."""
+        """Do nothing. A folder that can't be written is told by who writes there."""
 
     def entries(self, kind: str) -> set[str]:
         """Return the names of the entries of a kind."""
@@ -199,7 +199,7 @@ class UrlStore:
         return self._remote.names(kind)
 
     def find(self, entry: str, *files: str) -> Path | None:
-        """Return a folder with those of the files that an entry has, fetched where they are not here yet.
+        """Return a folder with an entry's files of these names, fetched where needed.
 
         Raises:
             RunError: The URL can't be read, or an object that the index names is damaged.
@@ -219,7 +219,7 @@ class UrlStore:
         return folder
 
     def keep(self, entry: str, files: Mapping[str, bytes | memoryview]) -> None:
-        """Write an entry to the node's folder and from there to the URL; what can't be sent waits there."""
+        """Write an entry to the node's folder and on to the URL. What can't be sent waits there."""
         waiting = self._waiting(entry)
         waiting.parent.mkdir(parents=True, exist_ok=True)
         _keep(waiting, files)

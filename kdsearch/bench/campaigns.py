@@ -61,7 +61,7 @@ def results_of(
 
 
 def _read(path: Path, from_line: Callable[[str], AnyResult]) -> list[AnyResult]:
-    """Return what whole lines say; a last one that is not whole is cut off, and its study runs again."""
+    """Return what whole lines say. A last one that is not whole is cut off, and its study runs again."""
     text = path.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
@@ -85,6 +85,6 @@ def _run(
 
 
 def _prepare() -> None:
-    """Let a worker use one core; Optuna's Gaussian process brings torch along later."""
+    """Let a worker use one core. Optuna's Gaussian process brings torch along later."""
     os.environ["OMP_NUM_THREADS"] = "1"
     silence_optuna()

@@ -1,4 +1,4 @@
-"""The commands that serve, stop, keep the database, and repeat what is in it."""
+"""The commands that serve, stop, keep the database and repeat."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +62,7 @@ def stop(study: str, storage: str) -> None:
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @storage_option
 def delete(study: str, yes: bool, storage: str) -> None:
-    """Delete a study with all its trials, here and in Optuna; its teachers stay."""
+    """Delete a study with all its trials, here and in Optuna. Its teachers stay."""
     from kdsearch.storage import delete_study, load_study, open_database
 
     with open_database(storage) as database:
@@ -136,7 +136,7 @@ def export(study: str, folder: Path, storage: str) -> None:
 @storage_option
 @format_option
 def reproduce(study: str, number: int, storage: str, output: str) -> None:
-    """Train one trial again and tell whether its result is the same; exits with 1 if it is not.
+    """Train one trial again and tell whether its result is the same. Exits with 1 if it is not.
 
     A result within the spread of the setup's seeds counts as reproduced. Nothing is written to the database.
     """

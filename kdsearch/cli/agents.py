@@ -1,4 +1,4 @@
-"""The questions as tools of the Model Context Protocol: bounded answers, their doubt with them."""
+"""The questions as tools of the Model Context Protocol."""
 
 import json
 import subprocess
@@ -69,13 +69,13 @@ def build_server(storage: str, *, allow_launch: bool = False) -> "MCPServer":
 
 
 def _in_one_line(tool: Callable[P, Answer]) -> Callable[P, Answer]:
-    """Let a client see what was wrong in words; what is a mistake of ours is said to be one."""
+    """Let a client see what was wrong in words. What is a mistake of ours is said to be one."""
     from mcp.server.mcpserver.exceptions import ToolError
 
     from kdsearch.storage.sql.failures import explained
 
     @wraps(tool)
-    def told(*args: P.args, **kwargs: P.kwargs) -> Answer:
+    def refused(*args: P.args, **kwargs: P.kwargs) -> Answer:
         try:
             return tool(*args, **kwargs)
         except Exception as error:
@@ -84,7 +84,7 @@ def _in_one_line(tool: Callable[P, Answer]) -> Callable[P, Answer]:
                 raise
             raise ToolError(str(known)) from error
 
-    return told
+    return refused
 
 
 class Questions:
@@ -248,7 +248,7 @@ class Questions:
         return bounded(headline(found.answer), rows, notes, read=found.to_dict()["read"])
 
     def dry_run(self, spec: str | dict[str, Any]) -> Answer:
-        """Check a study file, and tell the size of the work; nothing is started.
+        """Check a study file, and tell the size of the work. Nothing is started.
 
         Args:
             spec: The file's path, or its content as an object.
@@ -309,7 +309,7 @@ class Questions:
         return open_study(study, storage=self._storage)
 
     def _looked_at(self, spec: str | dict[str, Any]) -> dict[str, Any]:
-        """Return what a launch's own dry run finds; a process of its own runs what the study names."""
+        """Return what a launch's own dry run finds. A process of its own runs what the study names."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(spec) if isinstance(spec, str) else Path(folder, "study.yaml")
             if not isinstance(spec, str):
@@ -333,7 +333,7 @@ class Questions:
 
 
 def bounded(words: str, rows: Sequence[Mapping[str, Any]], notes: Sequence[str] = (), **more: Any) -> Answer:
-    """Return an answer with as many rows and notes as fit, and how many of each are left out.
+    """Return an answer with as many rows and notes as fit.
 
     Args:
         words: The answer in a sentence or two.

@@ -1,4 +1,4 @@
-"""`kdsearch answer`: the best temperature from runs that exist, without a database and a study file."""
+"""`kdsearch answer`: the best temperature from runs that exist."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def names(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
-    """Return the names of a text that are separated by commas; None where it was not given."""
+    """Return the names of a text that are separated by commas. None where it was not given."""
     if text is None:
         return None
     return tuple(name.strip() for name in text.split(",") if name.strip())
@@ -156,7 +156,7 @@ def write_figure(found: "RunsAnswer", path: Path) -> None:
     Raises:
         RequestError: It can't be written.
     """
-    from kdsearch.analysis.report.output_files import write_output
+    from kdsearch.artifacts.files import write_output
 
     figure, kind = found.figure(), path.suffix.lower()
     try:

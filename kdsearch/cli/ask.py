@@ -1,4 +1,4 @@
-"""The commands that read: studies, best, compare, forecast, recommend, trials, teachers, report and more."""
+"""The commands that read a study."""
 
 import json
 import sys

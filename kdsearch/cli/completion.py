@@ -27,7 +27,7 @@ def study_names(context: click.Context, _parameter: click.Parameter, begun: str)
 
 
 def factors(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-    """Return the factors of the named study that begin so; after a comma, those of a list."""
+    """Return the factors of the named study that begin so. After a comma, those of a list."""
     before, comma, last = begun.rpartition(",")
     return [
         f"{before}{comma}{path}" for path in _beginning(last, _of_study(context, lambda spec: [*spec.setup]))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kdsearch.distill.preflight.inspection import DataReport
 
 _MOST_CLASSES = 30
+"""By hand: a screen; the others are counted."""
 
 
 @click.command()
@@ -75,7 +76,7 @@ def _reports(study: StudySpec) -> list["DataReport"]:
 
 
 def _write_sheet(reports: list["DataReport"], path: Path) -> None:
-    from kdsearch.analysis.report.output_files import write_output
+    from kdsearch.artifacts.files import write_output
     from kdsearch.distill.preflight.contact_sheets import contact_sheet
 
     pictures, content = [row for report in reports for row in report.pictures.items()], BytesIO()

@@ -53,7 +53,7 @@ def print_document(
 
 
 def csv_text(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows as CSV; what has no number is empty, recipes are JSON texts."""
+    """Return rows as CSV. What has no number is empty, recipes are JSON texts."""
     from kdsearch.analysis.report.flat_rows import one_kind_a_column
 
     names = list(dict.fromkeys(name for row in rows for name in row))

@@ -1,6 +1,5 @@
 """`kdsearch import`: exported studies, files of runs and Optuna studies, into the database."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +89,7 @@ def _import_runs(
 
 
 def _joined(database: Any, found: "ImportedStudy") -> tuple["ImportedStudy", int, bool]:
-    """Return the study as part of the one of its name, how many trials that has, and whether it grew."""
+    """Return the study as part of the one of its name, that one's trials, and whether it grew."""
     from kdsearch.runs.study import joined_study
     from kdsearch.storage import list_studies, load_spec_of, load_trials
 
@@ -116,13 +115,13 @@ def _check_free(file: Path, *, is_new: bool) -> None:
 def _write_spec(file: Path, found: "ImportedStudy") -> None:
     import yaml
 
+    from kdsearch.artifacts.files import write_output
+
     columns = {path: name for name, path in found.paths.items() if name != path}
     heads = [f"# `{path}` is the column {name!r}" for path, name in columns.items()]
     text = yaml.safe_dump(found.document, sort_keys=False, default_flow_style=None, allow_unicode=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        partial.write_text("\n".join([*heads, text]), encoding="utf-8")
-        partial.replace(file)
+        write_output(file, "\n".join([*heads, text]).encode())
     except OSError as error:
         raise RequestError(
             f"`--spec` can't be written to {file}: {error.strerror}. Name another place."

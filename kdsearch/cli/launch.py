@@ -117,7 +117,7 @@ def _run(spec: StudySpec, storage: str, address: str | None, takeover: bool, out
 
 
 def _tell_set_aside(study: "Study") -> None:
-    """Fail where setups were set aside: the study has answers, but not all that were asked for."""
+    """Fail where setups were set aside. The study has answers, but not all that were asked for."""
     summary = study.summary()
     if not summary.set_aside:
         return
@@ -199,7 +199,7 @@ def _plan(spec: StudySpec, unknown: list[str]) -> dict[str, Any]:
 
 
 def size_of_work(spec: StudySpec) -> dict[str, Any]:
-    """Return setups, packs and epochs, as the spec alone tells them: no code of its user is run."""
+    """Return setups, packs and epochs, as the spec alone tells them. No code of its user is run."""
     setups = spec.setups()
     n = len(setups)
     epochs = [spec.resolve(setup, {}).training.epochs for setup in setups]

@@ -19,7 +19,7 @@ class _ReaderGoneError(Exception):
 
 
 class _Commands(click.Group):
-    """The commands; a closed pipe is told to `run`, of which click would make exit code 1."""
+    """The commands. A closed pipe is told to `run`, of which click would make exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that the context names."""
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _end_at_once(code: int) -> None:
-    """End without what C++ does at a process's end: a Ray whose start was interrupted may crash in it."""
+    """End without what C++ does at a process's end. A Ray whose start was interrupted may crash in it."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
@@ -71,7 +71,7 @@ def _end_at_once(code: int) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code; errors are told on stderr, without a traceback."""
+    """Run one command and return its exit code. Errors are told on stderr, without a traceback."""
     try:
         cli.main(arguments, prog_name="kdsearch", standalone_mode=False)
         sys.stdout.flush()  # here, where a full disk has words
@@ -95,7 +95,7 @@ def _drop_output() -> None:
 
 
 def _report_error(error: Exception) -> int:
-    """Report what went wrong in words and return its exit code; raise what is a mistake of ours again."""
+    """Report what went wrong in words and return its exit code. Raise what is a mistake of ours again."""
     from kdsearch.storage.sql.failures import explained
 
     if isinstance(error, OSError) and error.filename is None:  # it may be of the output itself

@@ -98,5 +98,5 @@ def set_option(function: F) -> F:
 
 
 def parse_where(texts: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return `PATH=VALUE` texts as a mapping, each VALUE one scalar; None where there are none."""
+    """Return `PATH=VALUE` texts as a mapping, each VALUE one scalar. None where there are none."""
     return parse_levels(texts, "--where", example="optimizer.name=sgd") or None

@@ -1,4 +1,4 @@
-"""The live display of a running study: trials done, the best trial so far per setup, the time left."""
+"""The live display of a running study."""
 
 import os
 import sys
@@ -20,12 +20,17 @@ from kdsearch.spec import TEMPERATURE, StudySpec, setup_key
 from kdsearch.storage import Hours, TrialRow, by_setup
 
 REDRAW_S = 0.5
+"""Twice a second looks alive and costs nothing."""
+
 LINE_S = 10.0
+"""In a log file, a line for each redrawing would bury the rest."""
+
 MAX_SETUPS = 16
+"""More rows fit on no screen."""
 
 
 class _Console(Console):
-    """Leaves stdout alone where stderr's reader has gone; rich would end the program, unheard."""
+    """Leaves stdout alone where stderr's reader has gone. Rich would end the program, unheard."""
 
     def on_broken_pipe(self) -> None:
         """Tell who prints that nobody reads."""

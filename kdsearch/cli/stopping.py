@@ -1,4 +1,4 @@
-"""An answer to Ctrl-C at once: a study takes seconds to stop, and a person should know that it heard."""
+"""An answer to Ctrl-C at once. A study takes seconds to stop, and a person should know that it heard."""
 
 import os
 import signal

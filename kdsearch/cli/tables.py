@@ -1,4 +1,4 @@
-"""What the commands print for a person: tables, and the sentences that say how they are to be read."""
+"""What the commands print for a person: tables and sentences."""
 
 import re
 import shutil
@@ -36,7 +36,7 @@ _NUMBER_WITH_UNIT = re.compile(r"(?<=\d) (?=(?:s|min|h|points|trials)\b)")
 
 
 def terminal_width() -> int | None:
-    """Return how wide the terminal is; None where the output is no terminal and may be of any width."""
+    """Return how wide the terminal is. None where the output is no terminal and may be of any width."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
@@ -205,7 +205,7 @@ def print_plan(plan: Mapping[str, Any]) -> None:
 
 
 def print_counts(document: Mapping[str, Any], *, most: int) -> None:
-    """Print how many samples each class of a data set has in each split; of many classes the first."""
+    """Print how many samples of each class each split has. Of many classes the first."""
     splits = list(document["samples"])
     headings = [Heading("class", kind="word", worth=ALWAYS), *map(Heading, splits)]
     rows = [[row["class"], *(f"{row[split]:,}" for split in splits)] for row in document["classes"][:most]]

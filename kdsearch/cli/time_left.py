@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 
 class TimeLeft:
-    """Foretells when the first of some budgets is spent, by the pace at which each was spent under our eyes.
+    """Foretells when the first of some budgets is spent, by the pace so far.
 
     Args:
         clock: Returns the time in seconds.
@@ -16,7 +16,7 @@ class TimeLeft:
         self._start: tuple[float, list[float]] | None = None
 
     def seconds(self, budgets: Sequence[tuple[float, float]]) -> float | None:
-        """Return the seconds left; None while nothing was spent of the budget that is named first.
+        """Return the seconds left. None while nothing was spent of the budget that is named first.
 
         Args:
             budgets: What is spent of each budget, and the budget; in the same order at every call.

@@ -1,4 +1,4 @@
-"""`kdsearch verdict`: what a study says of the claims that were written with it."""
+"""`kdsearch verdict`: what a study says of its claims."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

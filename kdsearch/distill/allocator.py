@@ -1,4 +1,4 @@
-"""How this process's memory is handed out: freed tensors' room is kept for the next ones."""
+"""How this process's memory is handed out. Freed tensors' room is kept for the next ones."""
 
 import ctypes
 import platform
@@ -6,8 +6,13 @@ from functools import cache
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # of <malloc.h>
 _MOST_BYTES = 2**31 - 1
+"""The largest value that glibc's mallopt takes: never give memory back."""
+
 _KEPT_BELOW_BYTES = 2**30
+"""Tensors of a step are smaller; larger ones are mapped, and go when they are freed."""
+
 _TAKEN_AT_ONCE_BYTES = 2**26
+"""By hand: few calls to the kernel, and little taken in vain."""
 
 
 @cache  # once a process is enough

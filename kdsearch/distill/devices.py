@@ -1,4 +1,4 @@
-"""What training asks of a device: to be the current one, to repeat itself, and to say when it is full."""
+"""What training asks of a device."""
 
 import gc
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A user's own objects, named `package.module:name`, and what is told where they can't be had."""
+"""A user's own objects, named `package.module:name`."""
 
 import inspect
 import sys

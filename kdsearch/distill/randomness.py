@@ -1,6 +1,5 @@
-"""Randomness that depends on names and numbers alone, never on global state or a batch's order."""
+"""Randomness that depends on names and numbers alone."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -8,6 +7,8 @@ from typing import TypeVar
 import torch
 from jaxtyping import Int64
 from torch import Tensor
+
+from kdsearch.seeds import named_seed
 
 _WORD = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B9
@@ -20,8 +21,7 @@ Word = TypeVar("Word", int, Tensor, int | Tensor)
 
 def stream(seed: int, *name: str | int) -> torch.Generator:
     """Return a CPU generator that a seed and a name decide, the same in any process."""
-    digest = hashlib.sha256(repr((seed, *name)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    return torch.Generator().manual_seed(named_seed(seed, *name))
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def lengthened_key(key: Word, *numbers: int) -> Word:
 
 
 def hashed(key: int | Tensor, index: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
-    """Return 32 random-looking bits for each index; exactly the same on every device.
+    """Return 32 random-looking bits for each index. Exactly the same on every device.
 
     Args:
         key: From `hash_key`, or a tensor with such a key; another key gives unrelated values.

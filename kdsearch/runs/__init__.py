@@ -1,4 +1,4 @@
-"""Runs that exist already, whoever made them: read from files and Optuna, and put into a study's terms."""
+"""Runs that others made, put into a study's terms."""
 
 from kdsearch.runs.asked import Asked
 from kdsearch.runs.files import RunTable, read_table

@@ -8,7 +8,7 @@ Unit = Literal["auto", "percent", "fraction"]
 
 @dataclass(frozen=True)
 class Asked:
-    """Which column is what, as far as a person said so; None and empty are guessed, or there is none.
+    """Which column is what, as far as a person said so. None and empty are guessed, or there is none.
 
     Attributes:
         setup: Columns whose combinations are owed an answer each.

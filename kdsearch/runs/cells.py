@@ -18,7 +18,7 @@ def is_missing(cell: Any) -> bool:
 
 
 def number_in(cell: Any) -> float | None:
-    """Return a cell's number, which may be NaN or infinite; None where it is no number."""
+    """Return a cell's number, which may be NaN or infinite. None where it is no number."""
     if isinstance(cell, bool):
         return None
     if isinstance(cell, int | float):
@@ -59,7 +59,7 @@ class Accuracies:
 
 
 def accuracies_in(column: str, cells: Sequence[Any], places: Sequence[str], unit: Unit) -> Accuracies:
-    """Return a column's accuracies as fractions; percentages are recognised by what is above 1.
+    """Return a column's accuracies as fractions. Percentages are recognised by what is above 1.
 
     Args:
         column: The column's name, for messages.

@@ -1,4 +1,4 @@
-"""Which column of a table is what: as asked, else by the names that people use."""
+"""Which column of a table is what, as asked or by name."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -71,6 +71,7 @@ _BOOKKEEPING = frozenset(
     }
 )
 _MOST_LEVELS = 12
+"""By hand: a column with more distinct values is a measurement or a tuned number."""
 
 
 def plain_name(column: str) -> str:
@@ -90,7 +91,7 @@ def short_name(column: str, all_columns: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of a table is what; `guessed` are those that nobody named, by what they are."""
+    """Which column of a table is what. `guessed` are those that nobody named."""
 
     setup: tuple[str, ...]
     tuned: tuple[str, ...]
@@ -275,7 +276,7 @@ def _is_condition(table: RunTable, column: str, columns: Columns) -> bool:
 
 
 def _follows(levels: Sequence[Any], other: Sequence[Any]) -> bool:
-    """Return whether a column says nothing that another does not: each of its levels has one level.
+    """Return whether a column says nothing that another does not. Each of its levels has one level.
 
     A column that differs from run to run, as a seed does, tells nothing of that.
     """

@@ -1,4 +1,4 @@
-"""Files of runs as tables: CSV, TSV, JSON lines, JSON and Parquet, one run a row."""
+"""Files of runs as tables, one run a row."""
 
 import csv
 import io
@@ -41,7 +41,7 @@ class RunTable:
 
 
 def read_table(path: Path) -> RunTable:
-    """Return the runs of a file; its name's ending tells of which kind it is.
+    """Return the runs of a file. Its name's ending tells of which kind it is.
 
     Raises:
         RequestError: It can't be read, or it is no table of runs; the message has the line.
@@ -167,7 +167,7 @@ def _table_of_documents(source: str, documents: Iterable[tuple[str, Any]]) -> Ru
 
 
 def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested document's values by dotted path; lists become texts, `{"value": v}` becomes v."""
+    """Return a nested document's values by dotted path. Lists become texts, `{"value": v}` becomes v."""
     values: dict[str, Any] = {}
     for key, value in document.items():
         if isinstance(value, Mapping) and "value" in value and value.keys() <= {"value", "desc"}:

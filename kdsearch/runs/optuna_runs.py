@@ -28,6 +28,12 @@ METRIC = "value"
 def load_runs(url: str, name: str | None, asked: Asked, *, points: float | None = None) -> Runs:
     """Return the runs of a study in an Optuna storage.
 
+    Args:
+        url: The database of Optuna's storage.
+        name: The study's name.
+        asked: What a person said of its parameters.
+        points: What one point of accuracy is in the objective's unit.
+
     Raises:
         RequestError: There is no such storage or study, or its trials can't be read as runs.
     """
@@ -55,7 +61,7 @@ def load_runs(url: str, name: str | None, asked: Asked, *, points: float | None 
 
 
 def _refuse_new_file(url: str) -> None:
-    """Refuse a file that is not there: to ask must not make one."""
+    """Refuse a file that is not there. To ask must not make one."""
     scheme, _, path = url.partition(":///")
     if scheme.startswith("sqlite") and path and not Path(path.partition("?")[0]).exists():
         raise RequestError(
@@ -121,7 +127,7 @@ def _plain(value: Any) -> Any:
 
 
 def _measured(trial: "FrozenTrial", maximised: bool, points: float | None) -> float | None:
-    """Return a trial's accuracy; NaN where it diverged, None where it has none."""
+    """Return a trial's accuracy. NaN where it diverged, None where it has none."""
     if trial.state.name == "FAIL":
         reported = trial.intermediate_values.values()
         diverged = trial.user_attrs.get("reason") == DIVERGED or not all(map(math.isfinite, reported))
@@ -135,7 +141,7 @@ def _measured(trial: "FrozenTrial", maximised: bool, points: float | None) -> fl
 
 
 def _asked_in_full(table: RunTable, trials: Sequence["FrozenTrial"], asked: Asked) -> Asked:
-    """Return what is asked with every other parameter as tuned; a name that is no parameter is refused."""
+    """Return what is asked with every other parameter as tuned. A name that is no parameter is refused."""
     params = list(dict.fromkeys(name for trial in trials for name in trial.params))
     for option, names in (("setup", asked.setup), ("tuned", asked.tuned or ())):
         for name in names:
@@ -166,7 +172,7 @@ def _usual_temperature(params: Sequence[str]) -> str | None:
 def _sampled_from(
     runs: Runs, trials: Sequence["FrozenTrial"], temperature: str | None
 ) -> dict[str, Dimensions]:
-    """Return the setups' ranges as the trials were sampled from; what lies outside widens them."""
+    """Return the setups' ranges as the trials were sampled from. What lies outside widens them."""
     found: dict[str, Dimensions] = {}
     by_at = dict(enumerate(trials))
     for key, tried in runs.dimensions.items():

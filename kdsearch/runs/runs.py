@@ -1,4 +1,4 @@
-"""Runs in a study's terms: a setup, parameters and an accuracy each, and what there is to know of them."""
+"""Runs in a study's terms: setup, parameters and accuracy."""
 
 import math
 import re
@@ -33,11 +33,12 @@ from kdsearch.trial import DIVERGED
 _COMPLETE = frozenset({"complete", "completed", "finished", "success", "succeeded", "done", "terminated"})
 _FAILED = frozenset({"failed", "fail", "crashed", "killed", "error", "preempted"})
 _MOST_SETUPS = 1_000
+"""By hand: more setups than most tables have rows, so a wrong column was named."""
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs as trials: setups by the names of their columns, parameters too, the temperature by its path.
+    """Runs as trials. Setups and parameters go by their columns, the temperature by its path.
 
     Attributes:
         name: A name for a study of them.
@@ -75,7 +76,7 @@ class Runs:
         return [trial for trial in self.trials if setup_key(trial.setup) in keys]
 
     def spec(self, setups: Sequence[Setup]) -> StudySpec:
-        """Return the spec of a study of some setups; its paths are columns, so it can't be launched."""
+        """Return the spec of a study of some setups. Its paths are columns, so it can't be launched."""
         levels = levels_of(self.factors, setups)
         if math.prod(map(len, levels.values())) > _MOST_SETUPS:
             raise RequestError(f"`setup` must make at most {_MOST_SETUPS:,} setups. Name fewer columns.")
@@ -176,7 +177,7 @@ class _Reading:
         return found
 
     def _state(self, at: int) -> tuple[TrialState | None, str | None]:
-        """Return how a run ended; None where it has not, or nothing of it is known."""
+        """Return how a run ended. None where it has not, or nothing of it is known."""
         accuracy, word = self._accuracies.values[at], ""
         if self._columns.state is not None:
             word = str(self._table.columns[self._columns.state][at] or "").lower().rpartition(".")[2]

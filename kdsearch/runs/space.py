@@ -1,4 +1,4 @@
-"""The ranges that runs were tried in, setup by setup, and a study's document of them."""
+"""The ranges that runs were tried in, setup by setup."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from kdsearch.errors import RequestError
 from kdsearch.spec import Choices, Range, Setup, level_label, setup_key
+from kdsearch.spec.roles import role_of
 
 SimpleDimension: TypeAlias = Range | Choices
 Dimensions: TypeAlias = dict[str, SimpleDimension]
@@ -41,7 +42,7 @@ def temperature_range(values: Iterable[float]) -> Range:
 def tune_section(
     factors: Sequence[str], setups: Sequence[Setup], dimensions: Mapping[str, Dimensions]
 ) -> dict[str, Any]:
-    """Return the `tune` section that has every setup's ranges, by a factor where they differ by one.
+    """Return the `tune` section of all setups' ranges, `by` a factor where they differ.
 
     Args:
         factors: The factors.
@@ -80,7 +81,7 @@ def _dimension(
 def _by_level(
     factor: str, setups: Sequence[Setup], own: Sequence[SimpleDimension | None]
 ) -> dict[str, SimpleDimension] | None:
-    """Return the range for each level of a factor; None where a level has setups with and without one."""
+    """Return the range for each level of a factor. None where a level has setups with and without one."""
     groups: dict[str, list[SimpleDimension | None]] = {}
     for setup, dimension in zip(setups, own, strict=True):
         groups.setdefault(level_label(setup[factor]), []).append(dimension)
@@ -128,26 +129,16 @@ def merged_names(
         setups: The setups.
         exists: In which setups each parameter exists.
     """
-    stems: dict[str, str] = {}
+    roles: dict[str, str] = {}
     for factor in factors:
         for level in dict.fromkeys(setup[factor] for setup in setups):
             inside = [setup[factor] == level for setup in setups]
             for name, where in exists.items():
-                if list(where) == inside and (stem := _stem(name, level_label(level))):
-                    stems[name] = stem
+                if list(where) == inside and (role := role_of(name, [level_label(level)])) != name:
+                    roles[name] = role
     taken = set(exists) | set(factors)
     return {
-        name: stem
-        for name, stem in stems.items()
-        if stem not in taken and sum(other == stem for other in stems.values()) > 1
+        name: role
+        for name, role in roles.items()
+        if role not in taken and sum(other == role for other in roles.values()) > 1
     }
-
-
-def _stem(name: str, level: str) -> str | None:
-    """Return a name without a level that begins or ends it."""
-    for joint in ("_", ".", "-", "/"):
-        if name.lower().endswith(f"{joint}{level.lower()}"):
-            return name[: -len(level) - 1]
-        if name.lower().startswith(f"{level.lower()}{joint}"):
-            return name[len(level) + 1 :]
-    return None

@@ -1,4 +1,4 @@
-"""Runs as a study that is kept: its spec, with the dotted paths of a study file, and its trials."""
+"""Runs as a study that is kept: a spec, and trials."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -96,6 +96,11 @@ def joined_study(found: ImportedStudy, stored: StudySpec, known: Sequence[TrialR
     """Return an imported study as part of one that is there; of its trials those that are new.
 
     Factors may get levels; ranges stay as they are, but for those of new levels.
+
+    Args:
+        found: The imported study.
+        stored: The spec of the one that is there.
+        known: Its trials.
 
     Raises:
         RequestError: The two do not agree; the message has the path.

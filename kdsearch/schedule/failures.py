@@ -1,4 +1,4 @@
-"""Which setups fail, and why: one that only fails is set aside, and the others go on."""
+"""Which setups fail and are set aside, and why."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Failures:
         self._is_new = True
 
     def judge(self, trials: Sequence[TrialRow]) -> list[str]:
-        """Set setups aside that only fail, or mostly; return the keys of those that are new.
+        """Set setups aside that only fail, or mostly. Return the keys of those that are new.
 
         Args:
             trials: The study's trials so far, those of earlier drivers included.

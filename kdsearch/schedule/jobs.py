@@ -1,4 +1,4 @@
-"""A study as a Ray job: submitted to a cluster's head, its log followed from here."""
+"""A study as a Ray job, its log followed from here."""
 
 import hashlib
 import os
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 POLL_S = 1.0
+"""A person waits for it; a second is soon."""
+
 START_S = 20.0
 """A job that lacks its folder or its command has died by then; who detaches waits no longer for it."""
 MOST_CHARACTERS = 600
@@ -27,7 +29,7 @@ MOST_CHARACTERS = 600
 
 @dataclass(frozen=True)
 class Submission:
-    """A study's job on a cluster; `is_new` tells whether it was submitted just now, or found running."""
+    """A study's job on a cluster; `is_new` where it was submitted just now."""
 
     job: str
     is_new: bool
@@ -42,7 +44,7 @@ def submit_study(
     *,
     takeover: bool = False,
 ) -> Submission:
-    """Submit a study to the cluster whose dashboard is at `address`, unless a job runs it already.
+    """Submit a study to a cluster, unless a job runs it already.
 
     The job's id follows from the study, its database and the number of jobs it had: of two that submit
     at once, both get the same job. The working directory travels along, so the spec and a user's trainer
@@ -171,7 +173,7 @@ def _command(spec: Path, overrides: Sequence[str], *, takeover: bool) -> str:
 
 
 def _prefix(study: str, storage: str) -> str:
-    """Return how the ids of a study's jobs begin: others may have a study of the name in their database."""
+    """Return how the ids of a study's jobs begin. Others may have a study of the name in their database."""
     place = parse_url(storage).render_as_string(hide_password=True)
     return f"kdsearch-{study}-{hashlib.sha256(place.encode()).hexdigest()[:8]}-"
 

@@ -39,7 +39,7 @@ class Watch(Protocol):
         """Take what the driver does now, in a few words."""
 
     def update(self, rows: Callable[[], list[TrialRow]], hours: Callable[[], Hours]) -> None:
-        """Take that something may have changed; `rows` and `hours` read the trials and what they took."""
+        """Called when something may have changed; `rows` and `hours` read the trials and their hours."""
 
 
 class Unwatched:
@@ -100,7 +100,7 @@ def launch_study(
 
 
 def _has_begun(spec: StudySpec, storage: str) -> bool:
-    """Return whether trials of the study have finished: then what it names has been used already."""
+    """Return whether trials of the study have finished. Then what it names has been used already."""
     try:
         with open_database(storage) as database:
             return load_study(database, spec.name).progress.complete > 0
@@ -131,7 +131,7 @@ def _failed_start_noted(spec: StudySpec, storage: str) -> Iterator[None]:
 
 @contextmanager
 def _ended_cleanly(record: StudyRecord, lease: Lease) -> Iterator[None]:
-    """Leave no trial running, whatever ends the driver; what was running is asked again later."""
+    """Leave no trial running, whatever ends the driver. What was running is asked again later."""
     record.recover()
     try:
         yield

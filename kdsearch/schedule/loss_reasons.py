@@ -25,12 +25,13 @@ _WORDS = {
     "node was terminated": NODE_LOST,
 }
 _ANSWER_S = 2.0
+"""By hand: a node of the same network answers in milliseconds."""
 
 _log = logging.getLogger(__name__)
 
 
 class LostPackScheduler(FIFOScheduler):
-    """Runs packs as they come, and tells why one was lost: Tune tells its searcher only that it was.
+    """Runs packs as they come, and tells why one was lost. Tune tells its searcher only that it was.
 
     Args:
         explain: Gets the Ray trial's id and the reason, before the searcher hears of the loss.

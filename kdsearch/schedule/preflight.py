@@ -1,4 +1,4 @@
-"""One look at all that a study names, before anything starts: for a dry run as for a launch."""
+"""One look at all that a study names, before anything starts."""
 
 import os
 import shutil
@@ -137,7 +137,7 @@ def _datasets(spec: StudySpec) -> dict[str, Dataset]:
 
 
 def _data_from_here(spec: StudySpec) -> tuple[dict[str, str], list[str]]:
-    """Return the digests of data that this machine has, and in words those that it could not look at."""
+    """Return the digests of data that this machine has. With them, those that it could not look at."""
     found, unseen = {}, []
     for name, data in _datasets(spec).items():
         why = "nothing is there on this machine"
@@ -153,7 +153,7 @@ def _data_from_here(spec: StudySpec) -> tuple[dict[str, str], list[str]]:
 
 
 def _uncalled_objectives(spec: StudySpec) -> list[str]:
-    """Check that users' objectives use the temperature; return in words which could not be called here.
+    """Check that users' objectives use the temperature. Return in words which could not be called here.
 
     Raises:
         RequestError: One has no use for it.
@@ -166,17 +166,18 @@ def _uncalled_objectives(spec: StudySpec) -> list[str]:
     if not own:
         return []
     from kdsearch.distill.preflight.checks import has_temperature
-    from kdsearch.distill.preflight.trainings import refuse_without_temperature
+    from kdsearch.distill.preflight.trainings import refuse_own_objective
 
     uncalled = []
     for training, temperatures in own.values():
         try:
-            has_temperature(training, _SOME_CLASSES, temperatures)
+            has_effect = has_temperature(training, _SOME_CLASSES, temperatures)
         except RequestError as error:  # it may want the data's own number of classes
             why = f"called with {_SOME_CLASSES} classes here, {str(error).rstrip('.')}"
             uncalled.append(f"whether {training.objective.name!r} uses the temperature: {why}")
         else:
-            refuse_without_temperature(training, _SOME_CLASSES, temperatures)
+            if not has_effect:
+                refuse_own_objective(training, temperatures)
     return uncalled
 
 
@@ -230,7 +231,7 @@ def _kinds(spec: StudySpec) -> Iterator[tuple[TrainingSpec, tuple[float, ...]]]:
 
 
 def _temperatures(spec: StudySpec, setup: Setup) -> tuple[float, ...]:
-    """Return the ends and the middle of a setup's range of temperatures, or all of its choices."""
+    """Return a range's ends and middle of temperature, or all of its choices."""
     dimension = spec.dimensions(setup).get(TEMPERATURE)
     if isinstance(dimension, Range):
         return (dimension.low, float(dimension.from_unit(0.5)), dimension.high)
@@ -258,10 +259,10 @@ def _check_weights(spec: StudySpec) -> None:
         if isinstance(source, Pretraining) and source.weights and "teacher.arch" not in spec.tune:
             asked.add(("teacher", teacher.arch, source.weights))
     for role, arch, weights in sorted(asked):
-        from kdsearch.distill.teachers.setting_names import settings_of
+        from kdsearch.distill.teachers.setting_paths import errors_about
         from kdsearch.distill.weights.published import check_published
 
-        with settings_of(role):
+        with errors_about(role):
             check_published(arch, weights)
 
 

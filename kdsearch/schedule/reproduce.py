@@ -97,6 +97,11 @@ class Reproduction:
 def reproduce_trial(database: Database, study: str, number: int) -> Reproduction:
     """Train one trial again, alone, as its row says, and compare.
 
+    Args:
+        database: The open database.
+        study: The study's name.
+        number: The trial's.
+
     Raises:
         RequestError: There is no such trial, it has no result, or its trainer or data can't be had here.
         RunError: It fails now.
@@ -148,7 +153,7 @@ def _with_result(row: TrialRow, study: str) -> TrialRow:
 def _train_again(
     spec: StudySpec, row: TrialRow, neighbours: Sequence[TrialRow], artifacts: Place
 ) -> tuple[dict[int, Mapping[str, float]], TrialResult]:
-    """Return the trial's curve by epoch, and its end; one that was pruned is stopped where it was."""
+    """Return the trial's curve by epoch, and its end. One that was pruned is stopped where it was."""
     import_from_working_directory()
     trial = Trial.of(spec, row.setup, row.params, number=row.number, seed=row.seed, draw=row.draw)
     copies = {-1 - place: end for place, end in enumerate(_ends_beside(row, neighbours))}
@@ -226,7 +231,7 @@ def _verdict(row: TrialRow, result: TrialResult, is_same: bool, seed_sd: float |
 
 
 def _apart(before: Collection[EpochRow], after: Mapping[int, Mapping[str, float]]) -> dict[int, float]:
-    """Return how far two curves are apart by epoch; infinitely where only one of them is."""
+    """Return how far two curves are apart by epoch. Infinitely where only one of them is."""
     recorded = {row.epoch: {name: getattr(row, name) for name in _CURVES} for row in before}
     return {
         epoch: _deviation(recorded[epoch], after[epoch]) if epoch in recorded and epoch in after else math.inf
@@ -235,7 +240,7 @@ def _apart(before: Collection[EpochRow], after: Mapping[int, Mapping[str, float]
 
 
 def _deviation(before: Mapping[str, float], after: Mapping[str, float]) -> float:
-    """Return the largest difference, relative above 1; infinite where a value is no longer there."""
+    """Return the largest difference, relative above 1. Infinite where a value is no longer there."""
     finite = {name: value for name, value in before.items() if _is_finite(value)}
     if not all(_is_finite(after.get(name)) for name in finite):
         return math.inf

@@ -1,4 +1,4 @@
-"""A study while it runs: asks packs within the budget and records what comes back."""
+"""A study while it runs: asks for packs and records results."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -50,7 +50,7 @@ class StudyRun:
 
     @property
     def spent(self) -> str | None:
-        """Which budget is spent, or that every setup is decided, in words; None while there is more to do."""
+        """Which budget is spent, or that every setup is decided, in words. None while there is more to do."""
         search = self._spec.search
         if self._finished >= search.trials:
             return f"all {search.trials} trials are done"
@@ -114,7 +114,7 @@ class StudyRun:
         self._watch()
 
     def end_pack(self, pack: Pack, reason: str | None) -> None:
-        """Record trials that ended without a result as lost; their parameters are run again.
+        """Record trials that ended without a result as lost. Their parameters are run again.
 
         Without a reason they stay as they are: the study ends, and then all that run wait again.
         """

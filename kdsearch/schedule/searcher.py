@@ -28,13 +28,13 @@ class PackSource(Protocol):
         """Whether nothing more is to be asked or awaited."""
 
     def beat(self) -> None:
-        """Take that time passes: called every second or so."""
+        """Called every second or so."""
 
     def next_pack(self) -> Pack | None:
         """Return the next pack, or None while there is nothing to start."""
 
     def start_pack(self, pack: Pack) -> None:
-        """Take that a pack's worker begins."""
+        """Called when a pack's worker begins."""
 
     def take_epochs(self, epochs: Sequence[tuple[int, Mapping[int, Metrics]]]) -> None:
         """Take what running trials reported: an epoch, and each trial's metrics by its number."""
@@ -43,7 +43,7 @@ class PackSource(Protocol):
         """Take how trials ended."""
 
     def end_pack(self, pack: Pack, reason: str | None) -> None:
-        """Take that a pack has ended; trials without a result were lost for the reason, or stopped."""
+        """Called when a pack ends. Trials without a result were lost for the reason, or stopped."""
 
 
 class PackSearcher(Searcher):
@@ -69,7 +69,7 @@ class PackSearcher(Searcher):
         self._reasons[trial_id] = reason
 
     def begin(self, trial_id: str) -> None:
-        """Take that a pack has its resources and its worker begins."""
+        """Called when a pack has its resources and its worker begins."""
         if pack := self._packs.get(trial_id):
             self._source.start_pack(pack)
 
@@ -78,7 +78,7 @@ class PackSearcher(Searcher):
         self._source.beat()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next pack as a config; FINISHED once nothing runs that could need a replacement."""
+        """Return the next pack as a config. FINISHED once nothing runs that could need a replacement."""
         if self._source.finished:
             return Searcher.FINISHED  # type: ignore[return-value]  # Ray's mark, a text
         pack = self._source.next_pack()
@@ -88,7 +88,7 @@ class PackSearcher(Searcher):
         return {"pack": pack.to_dict()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Take a batch of epochs and ended trials; Tune tells of the last one twice."""
+        """Take a batch of epochs and ended trials. Tune tells of the last one twice."""
         iteration = result.get("training_iteration")
         if trial_id not in self._packs or (iteration and iteration == self._taken.get(trial_id)):
             return
@@ -103,7 +103,7 @@ class PackSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Take the last batch; whatever has no result then was lost with its worker."""
+        """Take the last batch. Whatever has no result then was lost with its worker."""
         if result:
             self.on_trial_result(trial_id, result)
         reason = self._reasons.pop(trial_id, KILLED if error else None)
@@ -122,12 +122,12 @@ class PackSearcher(Searcher):
         raise NotImplementedError("Launch the study again; it goes on from the database.")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return nothing: Tune pickles its searcher, and no database belongs into that file."""
+        """Return nothing. Tune pickles its searcher, and no database belongs into that file."""
         return {}
 
 
 class LeaseStopper(Stopper):
-    """Ends the search at once where its driver must not go on, though no pack reports anything.
+    """Ends the search at once where its driver must not go on.
 
     Args:
         is_lost: Whether the study is another driver's, or its database is gone.
@@ -150,7 +150,7 @@ class LeaseStopper(Stopper):
 
 
 class BeginCallback(Callback):
-    """Tells the searcher that a pack begins: Tune asks for packs before there is room for them.
+    """Tells the searcher that a pack begins. Tune asks for packs before there is room for them.
 
     It also tells it that time passes, where no pack reports anything.
     """

@@ -1,4 +1,4 @@
-"""A submitted study in its database, from before its driver writes: a job that dies at its start is seen."""
+"""A submitted study in its database, from before its driver writes. A job that dies at its start is seen."""
 
 from sqlalchemy.exc import DBAPIError
 
@@ -8,7 +8,7 @@ from kdsearch.storage import StudyRecord, load_spec_of, load_study, open_databas
 
 
 def note_submission(spec: StudySpec, storage: str, how: str) -> None:
-    """Make a study's row, if it has none, and note how it was submitted; skipped where it has a driver.
+    """Make a study's row and note how it was submitted. Skipped where it has a driver.
 
     A database that only the cluster reaches is left to the job.
 
@@ -32,7 +32,7 @@ def note_submission(spec: StudySpec, storage: str, how: str) -> None:
 
 
 def note_failed_start(study: str, storage: str, reason: str) -> None:
-    """Note why a submitted study's driver never came to it; any other study stays as it is."""
+    """Note why a submitted study's driver never came to it. Any other study stays as it is."""
     try:
         with open_database(storage) as database:
             found = load_study(database, study)

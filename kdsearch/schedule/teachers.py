@@ -29,7 +29,7 @@ LOOK_S = 3.0
 def train_teachers(
     spec: StudySpec, record: "StudyRecord", artifacts: Place, look: Callable[[], None] = lambda: None
 ) -> None:
-    """Train or find the teacher of every setup and record it; what training takes counts as packs do.
+    """Train or find the teacher of every setup and record it. What training takes counts as packs do.
 
     Args:
         spec: The study's.
@@ -76,7 +76,7 @@ def train_teachers(
 
 
 def _record_news(record: "StudyRecord", name: str, news: dict[str, Any]) -> None:
-    """Take that a teacher's training has begun, or what came out."""
+    """Called when a teacher's training begins, and with what came out."""
     if news:
         record.end_pack(name)
         record.save_teacher(news)

@@ -1,4 +1,4 @@
-"""The search: which setup and which parameters come next, and when a trial is given up.
+"""The search: what comes next, and when a trial is given up.
 
 Importing it imports nothing heavy yet: a worker takes its pack without what chooses packs.
 """

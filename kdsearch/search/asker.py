@@ -39,13 +39,13 @@ class Record(Protocol):
         """Return the validation accuracy by epoch of the trials with these numbers."""
 
     def take_waiting(self, size: int, pack: str, aside: Collection[str] = ()) -> list[Trial]:
-        """Start up to `size` trials of one setup that wait to be run, maybe none; none of those aside."""
+        """Start up to `size` waiting trials of one setup, maybe none. None of those aside."""
 
     def start(self, setup: Setup, params: Sequence[Params], pack: str) -> list[Trial]:
         """Start new trials of one setup."""
 
     def stop_setups(self, reasons: Mapping[str, str]) -> None:
-        """Take why setups, by their keys, get no more trials; all others do."""
+        """Take why setups, by their keys, get no more trials. All others do."""
 
     def widenings(self) -> Sequence[Widening]:
         """Return how ranges were widened so far."""
@@ -85,7 +85,7 @@ class PackAsker:
         return {**self._decisions, **self._aside}
 
     def ask(self, name: str, room: int) -> Pack | None:
-        """Start the trials of the next pack, at most `room` of them; None where no setup gets more.
+        """Start the trials of the next pack, at most `room` of them. None where no setup gets more.
 
         Args:
             name: The pack's name, unique in the study.
@@ -123,7 +123,7 @@ class PackAsker:
             self._record.stop_setups(self._closed)
 
     def _is_due(self, n_complete: int) -> bool:
-        """Return whether there are enough new trials: the judgement costs more the more there are."""
+        """Return whether there are enough new trials. The judgement costs more the more there are."""
         if self._judged_at is None:
             return True
         if len(self._closed) == len(self._spec.setups()):  # what still ran may undo the study's end

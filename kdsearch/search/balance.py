@@ -1,4 +1,4 @@
-"""Which setup is served next: the one in most doubt, so that none starves."""
+"""Which setup is served next: the one in most doubt."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -26,9 +26,14 @@ def is_evidence(trial: TrialRow) -> bool:
 
 
 def next_setup(spec: StudySpec, trials: Sequence[TrialRow], decided: Collection[str] = ()) -> Setup:
-    """Return the setup with the fewest trials done, running or waiting; the first of equals.
+    """Return the setup with the fewest trials done, running or waiting. The first of equals.
 
     Setups whose keys are in `decided` are served no more.
+
+    Args:
+        spec: The study's spec.
+        trials: Its trials so far.
+        decided: The keys of setups that get no more.
     """
     counts = count_by_setup(trials)
     undecided = [setup for setup in spec.setups() if setup_key(setup) not in decided]

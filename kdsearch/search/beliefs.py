@@ -1,4 +1,4 @@
-"""What the search believes of one setup: draws of its accuracy over all that is tuned."""
+"""What the search believes of one setup."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

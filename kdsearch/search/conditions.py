@@ -1,6 +1,5 @@
-"""Parameters of an Optuna study that exist only under some setups, such as `lr_sgd` and `lr_adamw`."""
+"""Parameters of an Optuna study that exist under some setups alone."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -8,10 +7,10 @@ from typing import Any, TypeAlias
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
+from kdsearch.spec.roles import role_of
+
 Levels: TypeAlias = tuple[Any, ...]
 """The values of the setup's parameters, in their order."""
-
-_WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True)
@@ -64,13 +63,7 @@ def _common_by_setup(
 
 
 def _roles(names: Sequence[str], levels: Levels) -> dict[str, str]:
-    """Return each parameter's role under a setup; where two would have one role, each has its own."""
-    roles = {name: _role(name, levels) for name in names}
+    """Return each parameter's role under a setup. Where two would have one role, each has its own."""
+    roles = {name: role_of(name, map(str, levels)) for name in names}
     taken = list(roles.values())
     return {name: role if taken.count(role) == 1 else name for name, role in roles.items()}
-
-
-def _role(name: str, levels: Levels) -> str:
-    said = {str(level).lower() for level in levels}
-    words = [word for word in _WORD.findall(name) if word.lower() not in said]
-    return "_".join(words) or name

@@ -1,6 +1,5 @@
-"""Samplers that do not learn: points of a fixed design, the n-th trial of a setup at the n-th point."""
+"""Samplers that do not learn: points of a fixed design."""
 
-import hashlib
 import math
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
@@ -9,6 +8,7 @@ import numpy as np
 
 from kdsearch.search.balance import next_setup, trials_of
 from kdsearch.search.proposer import Proposal
+from kdsearch.seeds import design_seed, numbered_seed
 from kdsearch.spec import TEMPERATURE, Choices, Params, Range, StudySpec, setup_key
 from kdsearch.storage import TrialRow
 
@@ -18,7 +18,7 @@ Design: TypeAlias = Callable[[int, int, int], Sequence[float]]
 
 def random_design(seed: int, index: int, n_parameters: int) -> Sequence[float]:
     """Return a uniform point."""
-    return list(np.random.default_rng([seed, index]).random(n_parameters))
+    return list(np.random.default_rng(numbered_seed(seed, index)).random(n_parameters))
 
 
 def sobol_design(seed: int, index: int, n_parameters: int) -> Sequence[float]:
@@ -71,8 +71,7 @@ class DesignProposer:
         setup = next_setup(self._spec, trials, decided)
         first = len(trials_of(setup, trials))
         dimensions = self._spec.dimensions(setup)
-        digest = hashlib.sha256(f"{self._spec.search.seed}:{setup_key(setup)}".encode()).digest()
-        seed = int.from_bytes(digest[:4], "big")
+        seed = design_seed(self._spec.search.seed, setup_key(setup))
         points = [self._design(seed, first + k, max(1, len(dimensions))) for k in range(size)]
         return Proposal(setup=setup, params=[_values(dimensions, point) for point in points])
 

@@ -5,7 +5,6 @@ So each proposal is made in a throw-away study in memory that holds one setup's 
 kept between proposals, and a study that goes on after a crash samples as one that never stopped.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeAlias
@@ -22,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from kdsearch.search.balance import next_setup, trials_of
 from kdsearch.search.proposer import Proposal
+from kdsearch.seeds import sampler_seed
 from kdsearch.spec import Choices, Range, StudySpec, setup_key
 from kdsearch.storage import TrialRow
 
@@ -41,20 +41,15 @@ class OptunaProposer:
         self._make_sampler = make_sampler
 
     def propose(self, trials: Sequence[TrialRow], size: int, decided: Collection[str] = ()) -> Proposal:
-        """Return `size` parameter sets of one setup; those still running count as asked for."""
+        """Return `size` parameter sets of one setup. Those still running count as asked for."""
         setup = next_setup(self._spec, trials, decided)
         known = trials_of(setup, trials)
         space = {path: distribution_of(dimension) for path, dimension in self._spec.dimensions(setup).items()}
-        study = optuna.create_study(
-            direction="maximize", sampler=self._make_sampler(self._seed(setup_key(setup), len(known)))
-        )
+        seed = sampler_seed(self._spec.search.seed, setup_key(setup), len(known))
+        study = optuna.create_study(direction="maximize", sampler=self._make_sampler(seed))
         study.add_trials(list(_frozen(known, space)))
         asked = [study.ask(space).params for _ in range(size)]
         return Proposal(setup=setup, params=asked)
-
-    def _seed(self, *name: str | int) -> int:
-        digest = hashlib.sha256(repr((self._spec.search.seed, *name)).encode()).digest()
-        return int.from_bytes(digest[:4], "big")
 
 
 def distribution_of(dimension: Range | Choices) -> BaseDistribution:
@@ -67,7 +62,7 @@ def distribution_of(dimension: Range | Choices) -> BaseDistribution:
 
 
 def _frozen(trials: Sequence[TrialRow], space: dict[str, BaseDistribution]) -> Iterator[FrozenTrial]:
-    """Yield one setup's trials as Optuna's; a diverged one counts as the worst that was seen."""
+    """Yield one setup's trials as Optuna's. A diverged one counts as the worst that was seen."""
     finite = [t.val_accuracy for t in trials if t.val_accuracy is not None and t.state == "complete"]
     worst = min(finite, default=0.0)
     for trial in trials:

@@ -1,4 +1,4 @@
-"""The default sampler: looks everywhere before it believes, then where the best temperature is in doubt."""
+"""The default sampler: looks everywhere first, then where doubt is."""
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
@@ -20,6 +20,7 @@ from kdsearch.search.beliefs import SetupBelief, believe
 from kdsearch.search.proposer import Proposal
 from kdsearch.search.regions import NEAR_POINTS, balanced_pack
 from kdsearch.search.start import start_points
+from kdsearch.seeds import numbered_seed
 from kdsearch.spec import ENOUGH_TRIALS, TEMPERATURE, Params, Setup, StudySpec, setup_key
 from kdsearch.storage import TrialRow
 
@@ -43,7 +44,7 @@ _HYPERPARAMETER_DRAWS, _DRAWS_EACH = 3, 32
 
 
 class ProfileProposer:
-    """Serves the setup whose answer is most in doubt, with a pack that leaves no temperature untried.
+    """Serves the setup most in doubt, and leaves no temperature untried.
 
     A setup's first pack runs through the range of temperatures, at rates that are spread while nothing is
     known of them and drawn from the model afterwards. Every later pack balances what was tried *at a rate
@@ -66,7 +67,7 @@ class ProfileProposer:
         """Return the next pack: a setup and `size` parameter sets."""
         observations, _ = observe(self._spec, self._space, trials)
         n_known = sum(bool(trial.setup or trial.params) for trial in trials)  # Optuna's may be empty yet
-        rng = np.random.default_rng([self._seed, n_known])
+        rng = np.random.default_rng(numbered_seed(self._seed, n_known))
         undecided = [setup for setup in self._order if setup_key(setup) not in decided]
         counts = count_by_setup(trials)
         fewest = min(undecided, key=lambda setup: counts[setup_key(setup)])
@@ -120,7 +121,7 @@ class ProfileProposer:
         fitted = joined(observations.take(np.arange(n_fitted)), self._earlier)
         digest = hashlib.sha256(b"".join(array.tobytes() for array in fitted.arrays())).digest()
         if self._fitted[0] != digest:
-            own = np.random.default_rng([self._seed, n_fitted])
+            own = np.random.default_rng(numbered_seed(self._seed, n_fitted))
             self._fitted = digest, hyperparameter_draws(fit(self._kernel, fitted), _HYPERPARAMETER_DRAWS, own)
         found = fit(self._kernel, known, self._fitted[1][0])
         return found, [draw_surfaces(found.process(theta), _DRAWS_EACH, rng) for theta in self._fitted[1]]

@@ -1,4 +1,4 @@
-"""What every sampler is to the search: it sees the trials so far and proposes a pack."""
+"""What every sampler does: it sees the trials and proposes a pack."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

@@ -16,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from kdsearch.seeds import numbered_seed
 from kdsearch.spec.sections import Training
 from kdsearch.trial import AUDITED, CAME_BACK, Metrics
 
@@ -38,14 +39,18 @@ AUDIT_EVERY = 8
 """One in so many trials is trained to its end whatever the rule says."""
 
 WARM_UP = 0.25
+"""By hand: in the first quarter curves cross too often for a median to say anything."""
+
 REDUCTION = 3
+"""Hyperband's authors advise 3 or 4 (Li et al., 2018); the smaller one stops fewer."""
 
 _FALLEN = 0.5  # the share of its peak at which a learning rate has fallen
 _ONE_CYCLE_RISE = 0.3
+"""torch's own: OneCycleLR rises for 30% of its steps."""
 
 
 def floors_of(pruner: str, curves: Sequence[Curve], training: Training) -> Floors:
-    """Return the floors that a `search.pruner` draws from the curves of trials of one setup and length.
+    """Return a pruner's floors, from curves of one setup and length.
 
     Args:
         pruner: One of `FLOORED`.
@@ -95,7 +100,7 @@ def hopeless_floors(curves: Sequence[Curve], epochs: int, first: int = 1) -> Flo
 
 
 def line_of(curves: Sequence[Curve], epochs: int) -> float | None:
-    """Return the accuracy under which a trial ends in vain; None while too few trials are complete."""
+    """Return the accuracy under which a trial ends in vain. None while too few trials are complete."""
     ends = [curve[epochs] for curve in curves if epochs in curve]
     return median(ends) - MARGIN if len(ends) >= MIN_CURVES else None
 
@@ -118,7 +123,7 @@ def best_rises(curves: Sequence[Curve], epochs: int) -> NDArray[np.float64]:
 
 
 def audited_of(numbers: Iterable[int], seed: int) -> list[int]:
-    """Return which trials are trained to their end whatever the rule says: one of each eight numbers.
+    """Return which trials are trained to their end anyway: one of each eight numbers.
 
     Args:
         numbers: The trials' numbers in their study.
@@ -128,7 +133,7 @@ def audited_of(numbers: Iterable[int], seed: int) -> list[int]:
 
 
 def _picked(seed: int, block: int) -> int:
-    return int(np.random.default_rng([seed, block]).integers(AUDIT_EVERY))
+    return int(np.random.default_rng(numbered_seed(seed, block)).integers(AUDIT_EVERY))
 
 
 def audit_reason(epoch: int, accuracy: float, line: float) -> str:
@@ -138,7 +143,7 @@ def audit_reason(epoch: int, accuracy: float, line: float) -> str:
 
 
 def median_floors(curves: Sequence[Curve], epochs: int) -> Floors:
-    """Return the median rule's floors: the median of all trials at the same epoch, after a warm-up.
+    """Return the median of all trials at the same epoch, after a warm-up.
 
     The rule of Golovin et al. (2017), section 3.2.2, on accuracies as they are and not on running means.
 
@@ -150,7 +155,7 @@ def median_floors(curves: Sequence[Curve], epochs: int) -> Floors:
 
 
 def asha_floors(curves: Sequence[Curve], epochs: int) -> Floors:
-    """Return successive halving's floors: at each rung the best third of those that came there goes on.
+    """Return successive halving's floors: at each rung the best third go on.
 
     Rungs lie at the asked-for length divided by 3, 9, 27, … The asynchronous rule of Li et al. (2020),
     Algorithm 2, stopping instead of promoting.
@@ -205,7 +210,7 @@ class FloorWatch:
         return is_under
 
     def audit_of(self, number: int, accuracy: float) -> str | None:
-        """Return what is recorded of a trial that would have been stopped and is complete, if it is one."""
+        """Return what is recorded of a complete trial that would have been stopped."""
         if number not in self._crossed:
             return None
         return audit_reason(self._crossed[number], accuracy, self._line)

@@ -1,4 +1,4 @@
-"""A pack that leaves no region of temperature without trials at a rate that is good there."""
+"""Packs that try every region of temperature at good rates."""
 
 from collections.abc import Sequence
 
@@ -12,6 +12,8 @@ NEAR_POINTS = 0.2
 """A region whose best is within so many points of the draw's best may be recommended without harm."""
 
 _ALIVE = 0.05
+"""By hand: a region with less chance than one in twenty hardly holds the best."""
+
 _LEAST_ALIVE, _LEAST = 0.15, 0.1
 """A region gets at least this share of the most likely one's trials: where it may hold the best, and where
 it hardly does. Without the second an early accident would never be looked at again."""
@@ -74,7 +76,7 @@ def _next_region(count: IntArray, weight: FloatArray, rng: np.random.Generator) 
 
 
 def _weights(belief: SetupBelief, region: IntArray) -> FloatArray:
-    """Return each region's share of the trials, by its chance to hold what is nearly the best."""
+    """Return each region's share of trials, by its chance of nearly the best."""
     top = belief.profile.max(axis=1)
     weight = np.zeros(REGIONS)
     for number in np.unique(region):
@@ -93,7 +95,7 @@ def _draw_temperature(
     *,
     evenly: bool,
 ) -> int:
-    """Return one of a region's temperatures: any, or the best of a draw; not one that the pack has."""
+    """Return one of a region's temperatures that the pack has not. Any, or the best of a draw."""
     for _ in range(_ATTEMPTS):
         draw = belief.profile[rng.integers(len(belief.profile)), among]
         found = int(rng.choice(among)) if evenly else int(among[draw.argmax()])

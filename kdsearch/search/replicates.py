@@ -9,7 +9,10 @@ from kdsearch.spec import Params
 from kdsearch.storage import TrialRow
 
 MIN_REPLICATES = 3
+"""With fewer on each side no rank-sum test gets to 5%."""
+
 LEVEL = 0.05
+"""The usual one; a point that is set aside wrongly costs replicates, not the answer."""
 
 
 def outranked(asked: Sequence[Params], trials: Sequence[TrialRow]) -> list[bool]:
@@ -42,7 +45,7 @@ def _loses(own: Sequence[float], best: Sequence[float]) -> bool:
 
 
 def _key(params: Params) -> str:
-    """Return a point as text; what was enqueued by hand as 4 is the sampler's 4.0."""
+    """Return a point as text. What was enqueued by hand as 4 is the sampler's 4.0."""
     alike = {
         path: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
         for path, value in params.items()

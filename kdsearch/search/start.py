@@ -1,21 +1,23 @@
-"""How a search starts while nothing is known: spread over temperatures and over all else that is tuned."""
+"""How a search starts while nothing is known: spread out."""
 
-import hashlib
 from typing import Any
 
 import numpy as np
 
+from kdsearch.seeds import start_seed
 from kdsearch.spec import TEMPERATURE, Choices, Params, Range, Setup, StudySpec, setup_key
 from kdsearch.spec.space import ByFactor
 
 _WELL_INSIDE = 0.1
+"""By hand: a value nearer to an end of its range than a tenth is no middle to start around."""
+
 _MARGIN = 0.15
 """The outer 15% of a range other than temperature's are left to later packs: users' ranges end where
 training fails."""
 
 
 def start_points(spec: StudySpec, setup: Setup, first: int, size: int, seed: int) -> list[Params]:
-    """Return `size` points of a Latin square: each share of each range is met once.
+    """Return `size` points of a Latin square. Each share of each range is met once.
 
     Args:
         spec: The study's spec.
@@ -25,8 +27,7 @@ def start_points(spec: StudySpec, setup: Setup, first: int, size: int, seed: int
         seed: Fixes them.
     """
     dimensions = spec.dimensions(setup)
-    digest = hashlib.sha256(f"{seed}:{setup_key(setup)}:{first}".encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+    rng = np.random.default_rng(start_seed(seed, setup_key(setup), first))
     units = {path: (rng.permutation(size) + rng.random(size)) / size for path in dimensions}
     return [
         {path: dimension.from_unit(_inside(path, units[path][k])) for path, dimension in dimensions.items()}
@@ -39,7 +40,7 @@ def _inside(path: str, unit: float) -> float:
 
 
 def start_centre(spec: StudySpec, path: str, dimension: Range | Choices) -> float | None:
-    """Return around which place of its range a parameter is first tried; None for all of its choices.
+    """Return around which place of its range a parameter is first tried. None for all of its choices.
 
     That is the spec's own value, if it lies well inside the range and the range is not one for each level of
     a factor (a learning rate that suits SGD tells nothing of AdamW's); else the middle.

@@ -1,4 +1,4 @@
-"""An Optuna search space as a study spec: every parameter by its share of its range."""
+"""An Optuna search space as a study spec."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,16 @@ from kdsearch.spec import TEMPERATURE, Choices, Params, Range, Setup, StudySpec,
 Space: TypeAlias = Mapping[str, BaseDistribution]
 
 _MOST_LISTED = 41
+"""As many as the model has nodes for a temperature."""
+
 _ONE_OVER = 40.0
+"""The model's own range of temperatures is 1 to 40, whatever the user's."""
+
 _NO_CONDITIONS = Conditions()
 
 
 class UnitSpace:
-    """The model's view of an Optuna space, and the way from Optuna's values to it and back.
+    """The model's view of an Optuna space, and the way there and back.
 
     The parameter called `temperature` is the one whose profile is learned; where the space has none, the
     model looks for the best of all parameters alike. Parameters named by `setup` are conditions: each
@@ -79,7 +83,7 @@ class UnitSpace:
         return slots
 
     def encode(self, values: Mapping[str, Any]) -> tuple[Setup, Params]:
-        """Return the setup and the parameters of Optuna's values; what is missing or outside is left out."""
+        """Return the setup and the parameters of Optuna's values. What is missing or outside is left out."""
         setup: Setup = {} if TEMPERATURE in self.spec.tune else {TEMPERATURE: 1.0}
         params: Params = {}
         for name, distribution in self._space.items():
@@ -168,7 +172,7 @@ def _listed(distribution: BaseDistribution) -> list[Any] | None:
 
 
 def _unit(distribution: BaseDistribution, value: Any) -> float:
-    """Return where a value lies in its distribution, from 0 to 1, on the distribution's own scale."""
+    """Return a value's place from 0 to 1 on its distribution's own scale."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices.index(value) / (len(distribution.choices) - 1)
     assert isinstance(distribution, FloatDistribution | IntDistribution)  # noqa: S101 - Optuna has no other
@@ -178,7 +182,7 @@ def _unit(distribution: BaseDistribution, value: Any) -> float:
 
 
 def _value(distribution: BaseDistribution, unit: float) -> Any:
-    """Return the value of a distribution at a place from 0 to 1; the inverse of `_unit`."""
+    """Return the value at a place from 0 to 1. The inverse of `_unit`."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)  # noqa: S101 - others are listed
     ends = float(distribution.low), float(distribution.high)
     low, high = np.log(ends) if distribution.log else ends

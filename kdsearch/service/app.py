@@ -1,4 +1,4 @@
-"""The service as an ASGI app: our pages and documents first, the dashboard behind them."""
+"""The service as an ASGI app, the dashboard behind our pages."""
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -13,13 +13,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount
 
 from kdsearch.errors import KDSearchError, RequestError
-from kdsearch.service.answers import Answers
+from kdsearch.service.answering.answers import Answers
 from kdsearch.service.dashboard import Dashboard
 from kdsearch.service.documents import API, Documents
 from kdsearch.service.events import Events
 from kdsearch.service.guard import LOOPBACK_NAMES, Guard
-from kdsearch.service.library import Library
 from kdsearch.service.pages import Pages, error_page
+from kdsearch.service.reader import DatabaseReader
 from kdsearch.service.tagged import Tagged
 from kdsearch.storage.sql.failures import explained
 
@@ -40,7 +40,7 @@ def build_app(
         answers: What computes the answers; by default processes of the service's own, that end with it.
     """
     own = answers or Answers()
-    library = Library(storage_url, own)
+    reader = DatabaseReader(storage_url, own)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -50,13 +50,13 @@ def build_app(
         if answers is None:
             own.close()
 
-    dashboard = Dashboard(library)
-    pages = Pages(library, dashboard)
+    dashboard = Dashboard(reader)
+    pages = Pages(reader, dashboard)
     return Starlette(
         routes=[
-            *Events(library, pages).routes(),
+            *Events(reader, pages).routes(),
             *pages.routes(),
-            Mount(API, routes=Documents(library).routes()),
+            Mount(API, routes=Documents(reader).routes()),
             Mount("/", dashboard),
         ],
         middleware=[

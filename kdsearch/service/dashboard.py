@@ -1,4 +1,4 @@
-"""The Optuna dashboard over the same database; its links are absolute, so it is mounted at the root."""
+"""The Optuna dashboard over the same database. Its links are absolute, so it is mounted at the root."""
 
 import json
 import re
@@ -17,8 +17,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from kdsearch.errors import KDSearchError
-from kdsearch.service.dashboard_notes import StudyNote, annotated, plain_note
-from kdsearch.service.library import FIRST_ANSWER_S, Latest, Library
+from kdsearch.service.answering.dashboard_notes import StudyNote, annotated, plain_note
+from kdsearch.service.reader import FIRST_ANSWER_S, DatabaseReader, Latest
 from kdsearch.service.rewriting import changed, whole_answer
 from kdsearch.storage import Database
 from kdsearch.storage.mirror.store import STUDY_ATTRIBUTE, open_optuna_storage
@@ -39,15 +39,15 @@ class Dashboard:
     our studies gets our notes and figures on the way out: none of them is written to the database.
     """
 
-    def __init__(self, library: Library) -> None:
-        self._library = library
+    def __init__(self, reader: DatabaseReader) -> None:
+        self._reader = reader
         self._starting = Lock()
         self._database: Database | None = None
         self._storage: Any = None
         self._app: Any = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer through the dashboard, started at the first request; what is not its own is not found."""
+        """Answer through the dashboard, started at the first request. What is not its own is not found."""
         if scope["type"] == "http" and not scope["path"].startswith(_ITS_OWN):
             raise HTTPException(404, "There is no such page.")
         await run_in_threadpool(self._start)
@@ -86,19 +86,19 @@ class Dashboard:
 
     def _name_of(self, document: dict[str, Any]) -> str | None:
         uid = next((a["value"] for a in document["user_attrs"] if a["key"] == STUDY_ATTRIBUTE), None)
-        return None if uid is None else self._library.name_of(uid)
+        return None if uid is None else self._reader.name_of(uid)
 
     async def _note(self, study: str) -> tuple[StudyNote, Collection[str]]:
-        """Return a study's note, and its factors; one that can't be read is shown all the same."""
+        """Return a study's note, and its factors. One that can't be read is shown all the same."""
         try:
-            latest = await self._library.latest("dashboard", study, patience_s=FIRST_ANSWER_S)
-            spec = await run_in_threadpool(self._library.spec, study)
+            latest = await self._reader.latest("dashboard", study, patience_s=FIRST_ANSWER_S)
+            spec = await run_in_threadpool(self._reader.spec, study)
         except (HTTPException, KDSearchError) as error:
             return _unanswered(error), ()
         return _latest_note(latest), spec.setup
 
     def _start(self) -> None:
-        database = self._library.database()
+        database = self._reader.database()
         with self._starting:
             if database is self._database:
                 return

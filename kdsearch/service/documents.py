@@ -10,19 +10,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from kdsearch.errors import RequestError
-from kdsearch.service.library import Library
 from kdsearch.service.openapi import ADDRESSES, MOST_TRIALS, openapi_document
 from kdsearch.service.questions import Question, read_question
+from kdsearch.service.reader import DatabaseReader
 from kdsearch.storage.rows.browsing import TrialQuery
 
 API = "/kdsearch/v1"
 
 
 class Documents:
-    """Answers requests for JSON from a library."""
+    """Answers requests for JSON from a database."""
 
-    def __init__(self, library: Library) -> None:
-        self._library = library
+    def __init__(self, reader: DatabaseReader) -> None:
+        self._reader = reader
 
     def routes(self) -> list[Route]:
         """Return the addresses below the API's prefix."""
@@ -31,22 +31,22 @@ class Documents:
     def health(self, request: Request) -> JSONResponse:
         """Tell that the database can be read."""
         read_question(request.query_params, ())
-        return JSONResponse({"status": "ok", "studies": len(self._library.studies())})
+        return JSONResponse({"status": "ok", "studies": len(self._reader.studies())})
 
     def studies(self, request: Request) -> JSONResponse:
         """List the studies."""
         read_question(request.query_params, ())
-        return JSONResponse([study.to_dict() for study in self._library.studies()])
+        return JSONResponse([study.to_dict() for study in self._reader.studies()])
 
     def study(self, request: Request) -> JSONResponse:
         """Tell one study's state and progress."""
         read_question(request.query_params, ())
-        return JSONResponse(self._library.study(_name(request)).to_dict())
+        return JSONResponse(self._reader.study(_name(request)).to_dict())
 
     async def best(self, request: Request) -> JSONResponse:
         """Answer with the best temperature per setup."""
         name, asked = await self._question(request, "/studies/{name}/best")
-        answer = await self._library.best(
+        answer = await self._reader.best(
             name, by=asked.by, where=asked.where, level=asked.level, tolerance=asked.tolerance
         )
         return JSONResponse(answer.to_dict())
@@ -56,13 +56,13 @@ class Documents:
         name, asked = await self._question(request, "/studies/{name}/compare")
         if asked.factor is None:
             raise RequestError("`factor` is missing: the factor whose levels are compared, as PATH.")
-        comparison = await self._library.compare(name, asked.factor, where=asked.where, level=asked.level)
+        comparison = await self._reader.compare(name, asked.factor, where=asked.where, level=asked.level)
         return JSONResponse(comparison.to_dict())
 
     async def figures(self, request: Request) -> Response:
         """Answer with the figures of a study's page as data: all of them, or that of a kind."""
         name, asked = await self._question(request, "/studies/{name}/figures")
-        found = await self._library.figures(name, level=asked.level, tolerance=asked.tolerance)
+        found = await self._reader.figures(name, level=asked.level, tolerance=asked.tolerance)
         if asked.kind not in (None, *found):
             raise HTTPException(404, f"{name!r} has no figure {asked.kind!r} yet. It has {', '.join(found)}.")
         chosen = found.values() if asked.kind is None else (found[asked.kind],)
@@ -71,26 +71,26 @@ class Documents:
     async def importance(self, request: Request) -> JSONResponse:
         """Answer what accuracy depends on: parameters, pairs of them, and factors."""
         name, asked = await self._question(request, "/studies/{name}/importance")
-        found = await self._library.importance(name, where=asked.where, level=asked.level)
+        found = await self._reader.importance(name, where=asked.where, level=asked.level)
         return JSONResponse(found.to_dict())
 
     async def forecast(self, request: Request) -> JSONResponse:
         """Tell which setups are decided, and about how many more trials the others need."""
         name, asked = await self._question(request, "/studies/{name}/forecast")
-        found = await self._library.forecast(name, where=asked.where, regret=asked.regret)
+        found = await self._reader.forecast(name, where=asked.where, regret=asked.regret)
         return JSONResponse(found.to_dict())
 
     async def verdict(self, request: Request) -> JSONResponse:
         """Tell which of the study's claims are confirmed, reversed or not resolved."""
         name, _ = await self._question(request, "/studies/{name}/verdict")
-        return JSONResponse((await self._library.verdict(name)).to_dict())
+        return JSONResponse((await self._reader.verdict(name)).to_dict())
 
     async def recommend(self, request: Request) -> JSONResponse:
         """Answer for a setup that need not have been run, from what was."""
         asked = read_question(request.query_params, ADDRESSES["/recommend"].parameters)
         if asked.setup is None:
             raise RequestError("`set` is missing: a value of the setup, as PATH=VALUE.")
-        found = await self._library.recommend(
+        found = await self._reader.recommend(
             asked.setup, studies=asked.studies, level=asked.level, tolerance=asked.tolerance
         )
         return JSONResponse(found.to_dict())
@@ -102,9 +102,9 @@ class Documents:
             raise RequestError("`limit` is missing: at most how many trials, beside `offset` and `state`.")
         if asked.limit is None:
             await self._check_length(name)
-            return Response(await self._library.trials(name), media_type="application/json")
+            return Response(await self._reader.trials(name), media_type="application/json")
         query = TrialQuery(state=asked.state, limit=asked.limit, offset=asked.offset)
-        found = await run_in_threadpool(self._library.trial_page, name, query)
+        found = await run_in_threadpool(self._reader.trial_page, name, query)
         headers = {"X-Total-Count": str(found.total)}
         if asked.offset + asked.limit < found.total:
             following = request.url.include_query_params(offset=asked.offset + asked.limit)
@@ -112,7 +112,7 @@ class Documents:
         return JSONResponse([trial.to_dict() for trial in found.trials], headers=headers)
 
     async def _check_length(self, name: str) -> None:
-        found = await run_in_threadpool(self._library.trial_page, name, TrialQuery(limit=1))
+        found = await run_in_threadpool(self._reader.trial_page, name, TrialQuery(limit=1))
         if found.total > MOST_TRIALS:
             raise RequestError(
                 f"`limit` must be given for more than {MOST_TRIALS:,} trials; {name!r} has {found.total:,}. "
@@ -127,13 +127,13 @@ class Documents:
     def teachers(self, request: Request) -> JSONResponse:
         """List the teachers."""
         read_question(request.query_params, ())
-        return JSONResponse([teacher.to_dict() for teacher in self._library.teachers()])
+        return JSONResponse([teacher.to_dict() for teacher in self._reader.teachers()])
 
     async def _question(self, request: Request, path: str) -> tuple[str, Question]:
         """Return the study that is asked about, which exists, and what is asked."""
         allowed = ADDRESSES[path].parameters
         asked = read_question(request.query_params, allowed)  # first: it takes no database
-        study = await run_in_threadpool(self._library.study, _name(request))
+        study = await run_in_threadpool(self._reader.study, _name(request))
         return study.name, asked
 
 

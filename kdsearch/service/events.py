@@ -1,4 +1,4 @@
-"""Server-sent events: an open page is told within a second that there is something new."""
+"""Server-sent events. An open page is told within a second that there is something new."""
 
 import asyncio
 import json
@@ -14,9 +14,9 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from kdsearch.errors import KDSearchError
-from kdsearch.service.library import Library
 from kdsearch.service.pages import Pages, answer_mark, filled
 from kdsearch.service.questions import read_question
+from kdsearch.service.reader import DatabaseReader
 from kdsearch.service.standing import rendered_standing
 from kdsearch.service.what_if import given_setup
 
@@ -42,8 +42,8 @@ _News = Callable[[], Awaitable[dict[str, Any]]]
 class Events:
     """Streams what is new to open pages."""
 
-    def __init__(self, library: Library, pages: Pages) -> None:
-        self._library = library
+    def __init__(self, reader: DatabaseReader, pages: Pages) -> None:
+        self._reader = reader
         self._pages = pages
         self._n_open = 0
         self._marks: dict[str, tuple[float, str]] = {}
@@ -69,11 +69,11 @@ class Events:
         """Tell how a study is, and that its answers have changed."""
         name = request.path_params["name"]
         asked = read_question(filled(request), ("by", "where", "level", "tolerance"))
-        spec = await run_in_threadpool(self._library.spec, name)
+        spec = await run_in_threadpool(self._reader.spec, name)
 
         async def news() -> tuple[dict[str, Any], bool]:
             latest = await self._pages.answers(name, asked)
-            html = await run_in_threadpool(rendered_standing, self._library, latest, spec)
+            html = await run_in_threadpool(rendered_standing, self._reader, latest, spec)
             return {"standing": html, "mark": answer_mark(latest)}, latest.is_current
 
         return self._stream(request, self._seldom(name, news))
@@ -81,7 +81,7 @@ class Events:
     async def trials(self, request: Request) -> StreamingResponse:
         """Tell that a study's trials have changed."""
         name = request.path_params["name"]
-        await run_in_threadpool(self._library.study, name)
+        await run_in_threadpool(self._reader.study, name)
 
         async def news() -> dict[str, Any]:
             return {"mark": await self._mark(name)}
@@ -91,8 +91,8 @@ class Events:
     async def what_if(self, request: Request) -> StreamingResponse:
         """Tell that the answer for a setup has changed."""
         name = request.path_params["name"]
-        await run_in_threadpool(self._library.study, name)
-        setup = given_setup(filled(request), await run_in_threadpool(self._library.spec, name))
+        await run_in_threadpool(self._reader.study, name)
+        setup = given_setup(filled(request), await run_in_threadpool(self._reader.spec, name))
 
         async def news() -> dict[str, Any]:
             return {"mark": answer_mark(await self._pages.recommended(name, setup))}
@@ -100,10 +100,10 @@ class Events:
         return self._stream(request, news)
 
     async def _mark(self, study: str) -> str:
-        """Return the mark of a study's trials; all pages that are open share a look at the database."""
+        """Return the mark of a study's trials. All pages that are open share a look at the database."""
         looked, mark = self._marks.get(study, (-math.inf, ""))
         if time.monotonic() - looked >= _LOOK_S:
-            mark = await run_in_threadpool(self._library.trials_mark, study)
+            mark = await run_in_threadpool(self._reader.trials_mark, study)
             self._marks[study] = time.monotonic(), mark
         return mark
 
@@ -156,7 +156,7 @@ class Events:
 
 
 async def _or_none(news: _News) -> dict[str, Any] | None:
-    """Return the news; None while the database can't be asked: it may come back."""
+    """Return the news. None while the database can't be asked: it may come back."""
     try:
         return await news()
     except (KDSearchError, HTTPException, OSError):

@@ -1,4 +1,4 @@
-"""What every request must pass: it only reads, it is meant for this service, it may come in."""
+"""What every request must pass. It only reads, it is meant for this service, it may come in."""
 
 import base64
 import binascii

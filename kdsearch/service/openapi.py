@@ -1,4 +1,4 @@
-"""The JSON addresses as a table, from which requests are read and the OpenAPI document is written."""
+"""The JSON addresses as a table, for requests and for OpenAPI."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ MOST_TRIALS = 10_000
 
 STATES: tuple[str, ...] = get_args(TrialState)
 _LONGEST = 2_000
+"""By hand: a level may be a recipe, and a URL ends at some 8,000 characters."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The pages for people, rendered on the server: each is there at once, and tells how old its answer is."""
+"""The pages for people, rendered on the server. Each is there at once, and tells how old its answer is."""
 
 import hashlib
 import time
@@ -18,14 +18,16 @@ from kdsearch.analysis.report.pages import TEMPLATES, page_templates
 from kdsearch.analysis.report.tables import teacher_table
 from kdsearch.errors import KDSearchError
 from kdsearch.service.dashboard import Dashboard
-from kdsearch.service.library import FIRST_ANSWER_S, Latest, Library
 from kdsearch.service.questions import Question, read_question
+from kdsearch.service.reader import FIRST_ANSWER_S, DatabaseReader, Latest
 from kdsearch.service.standing import standing_html
 from kdsearch.service.trial_pages import trial_context, trials_context
 from kdsearch.service.what_if import given_setup, what_if_context
 from kdsearch.spec import StudySpec, level_label, spec_document
 
 _ANSWERED = 5
+"""By hand: each computes an answer when the list is opened."""
+
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -42,10 +44,10 @@ _ANSWER_PARAMETERS = ("by", "where", "level", "tolerance")
 
 
 class Pages:
-    """Answers requests for HTML from a library."""
+    """Answers requests for HTML from a database."""
 
-    def __init__(self, library: Library, dashboard: Dashboard) -> None:
-        self._library = library
+    def __init__(self, reader: DatabaseReader, dashboard: Dashboard) -> None:
+        self._reader = reader
         self._dashboard = dashboard
 
     def routes(self) -> list[Route]:
@@ -62,7 +64,7 @@ class Pages:
         ]
 
     async def studies(self, request: Request) -> HTMLResponse:
-        """List the studies; while there is no database, say so and look again."""
+        """List the studies. While there is no database, say so and look again."""
         read_question(request.query_params, ())
         view = await self.studies_view(FIRST_ANSWER_S)
         return _page("studies.html", events="/events", **view)
@@ -70,7 +72,7 @@ class Pages:
     async def studies_view(self, patience_s: float = 0.0) -> dict[str, Any]:
         """Return what the list shows; `mark` differs once that does."""
         try:
-            found = await run_in_threadpool(self._library.studies)
+            found = await run_in_threadpool(self._reader.studies)
         except HTTPException as error:
             return {"studies": [], "answers": {}, "message": error.detail, "mark": error.detail}
         studies = sorted(found, key=lambda study: study.updated, reverse=True)
@@ -87,7 +89,7 @@ class Pages:
         answers = latest.kept.answer if latest.kept else None
         if latest.kept and latest.kept.error:
             raise latest.kept.error
-        spec = await run_in_threadpool(self._library.spec, name)
+        spec = await run_in_threadpool(self._reader.spec, name)
         return _page(
             "study.html",
             study=latest.study,
@@ -100,17 +102,17 @@ class Pages:
             answers=answers,
             age=latest.age(),
             mark=answer_mark(latest),
-            **await run_in_threadpool(standing_html, self._library, latest, spec),
+            **await run_in_threadpool(standing_html, self._reader, latest, spec),
         )
 
     async def answers(self, name: str, asked: Question, patience_s: float = 0.0) -> Latest:
         """Return the last answers of a study's page."""
         options = {"by": asked.by, "where": asked.where, "level": asked.level, "tolerance": asked.tolerance}
-        return await self._library.latest("page", name, patience_s=patience_s, **options)
+        return await self._reader.latest("page", name, patience_s=patience_s, **options)
 
     async def trials(self, request: Request) -> HTMLResponse:
         """List trials: sorted, filtered, page by page, with the reasons of those that were lost."""
-        context = await run_in_threadpool(trials_context, self._library, _name(request), filled(request))
+        context = await run_in_threadpool(trials_context, self._reader, _name(request), filled(request))
         return _page("trials.html", **context)
 
     async def trial(self, request: Request) -> HTMLResponse:
@@ -118,14 +120,14 @@ class Pages:
         read_question(request.query_params, ())
         number = request.path_params["number"]
         return _page(
-            "trial.html", **await run_in_threadpool(trial_context, self._library, _name(request), number)
+            "trial.html", **await run_in_threadpool(trial_context, self._reader, _name(request), number)
         )
 
     async def what_if(self, request: Request) -> HTMLResponse:
         """Answer for a setup that need not have been run."""
         name = _name(request)
-        study = await run_in_threadpool(self._library.study, name)
-        spec = await run_in_threadpool(self._library.spec, name)
+        study = await run_in_threadpool(self._reader.study, name)
+        spec = await run_in_threadpool(self._reader.spec, name)
         setup = given_setup(filled(request), spec)
         latest = await self.recommended(name, setup, FIRST_ANSWER_S) if setup else None
         events = f"/studies/{name}/what-if/events" if setup else None
@@ -135,15 +137,15 @@ class Pages:
 
     async def recommended(self, name: str, setup: Mapping[str, Any], patience_s: float = 0.0) -> Latest:
         """Return the last answer for a setup that need not have been run."""
-        return await self._library.latest("what_if", name, patience_s=patience_s, setup=setup)
+        return await self._reader.latest("what_if", name, patience_s=patience_s, setup=setup)
 
     async def spec(self, request: Request) -> HTMLResponse:
         """Show what a study was launched with, and its teachers."""
         read_question(request.query_params, ())
         name = _name(request)
-        study = await run_in_threadpool(self._library.study, name)
-        spec = await run_in_threadpool(self._library.spec, name)
-        teachers = await run_in_threadpool(self._library.teachers)
+        study = await run_in_threadpool(self._reader.study, name)
+        spec = await run_in_threadpool(self._reader.spec, name)
+        teachers = await run_in_threadpool(self._reader.teachers)
         own = teacher_table([teacher for teacher in teachers if name in teacher.studies])
         text = yaml.safe_dump(spec_document(spec), sort_keys=False, allow_unicode=True)
         return _page("spec.html", study=study, teachers=own, spec=text)
@@ -151,7 +153,7 @@ class Pages:
     async def dashboard(self, request: Request) -> RedirectResponse:
         """Lead to a study in the Optuna dashboard, whose libraries take seconds to load."""
         name = _name(request)
-        await run_in_threadpool(self._library.study, name)
+        await run_in_threadpool(self._reader.study, name)
         return RedirectResponse(await run_in_threadpool(self._dashboard.address_of, name))
 
     async def _lines(self, study: str, patience_s: float) -> list[str]:
@@ -159,15 +161,15 @@ class Pages:
         asked = Question()
         options = {"level": asked.level, "tolerance": asked.tolerance}
         try:
-            latest = await self._library.latest("lines", study, patience_s=patience_s, **options)
+            latest = await self._reader.latest("lines", study, patience_s=patience_s, **options)
         except Exception as error:
-            if not (message := _told(error)):
+            if not (message := _message_of(error)):
                 raise
             return [message]
         if latest.kept is None:
             return ["The answer is being computed."]
         if latest.kept.error is not None:
-            return [_told(latest.kept.error) or "There is no answer."]
+            return [_message_of(latest.kept.error) or "There is no answer."]
         return list(latest.kept.answer)
 
 
@@ -211,7 +213,7 @@ def _factors(spec: StudySpec) -> dict[str, list[str]]:
     return {path: [*map(level_label, levels)] for path, levels in spec.setup.items() if len(levels) > 1}
 
 
-def _told(error: Exception) -> str | None:
+def _message_of(error: Exception) -> str | None:
     if isinstance(error, HTTPException):
         return error.detail
     return str(error) if isinstance(error, KDSearchError) else None

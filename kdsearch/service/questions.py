@@ -1,4 +1,4 @@
-"""What is asked in a URL's query, read strictly: unknown and wrong parameters are named."""
+"""What is asked in a URL's query, read strictly. Unknown and wrong parameters are named."""
 
 import math
 from collections.abc import Collection, Sequence

@@ -1,4 +1,4 @@
-"""Answers of an app inside ours, held back until they are whole, so that they can be changed."""
+"""Answers of an app inside ours, changed once they are whole."""
 
 from starlette.datastructures import Headers
 from starlette.responses import Response

@@ -56,7 +56,7 @@ def run(
 
 
 class _Server(uvicorn.Server):
-    """Ends the streams of open pages first: the server waits for what is still being answered."""
+    """Ends the streams of open pages first. The server waits for what is still being answered."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         app = self.config.app

@@ -1,21 +1,22 @@
-"""How a study is now, as the piece of a page that is renewed while it runs."""
+"""How a study is now, as a part that pages renew."""
 
 from typing import Any
 
 from markupsafe import Markup
 
-from kdsearch.analysis.labels import setup_names
+from kdsearch.analysis.labels import duration_text, setup_names
 from kdsearch.analysis.report.pages import page_templates
-from kdsearch.service.library import Latest, Library
+from kdsearch.service.reader import DatabaseReader, Latest
 from kdsearch.spec import StudySpec, setup_key
 
 _MOST_PACKS = 12
+"""By hand: what is renewed while a study runs stays one screen."""
 
 
-def standing_html(library: Library, latest: Latest, spec: StudySpec) -> dict[str, Any]:
+def standing_html(reader: DatabaseReader, latest: Latest, spec: StudySpec) -> dict[str, Any]:
     """Return the values of the template: what is decided, which packs run, for how long."""
     answers = latest.kept.answer if latest.kept else None
-    packs = library.running_packs(latest.study.name) if latest.study.progress.running else []
+    packs = reader.running_packs(latest.study.name) if latest.study.progress.running else []
     setups = spec.setups()
     names = dict(zip(map(setup_key, setups), setup_names(setups), strict=True))
     return {
@@ -29,19 +30,11 @@ def standing_html(library: Library, latest: Latest, spec: StudySpec) -> dict[str
             }
             for pack in packs[:_MOST_PACKS]
         ],
-        "hours": hours_text,
+        "duration": duration_text,
     }
 
 
-def rendered_standing(library: Library, latest: Latest, spec: StudySpec) -> Markup:
+def rendered_standing(reader: DatabaseReader, latest: Latest, spec: StudySpec) -> Markup:
     """Return how a study is now, as HTML."""
     template = page_templates("kdsearch.service").get_template("standing.html")
-    return Markup(template.render(study=latest.study, **standing_html(library, latest, spec)))  # noqa: S704
-
-
-def hours_text(hours: float) -> str:
-    """Return a time as people say it."""
-    seconds = 3600 * hours
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{hours:.1f} h"
+    return Markup(template.render(study=latest.study, **standing_html(reader, latest, spec)))  # noqa: S704

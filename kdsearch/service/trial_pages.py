@@ -1,4 +1,4 @@
-"""What the pages of trials show: a list that is sorted, filtered and paged, and one trial."""
+"""The pages of trials: a list, and one trial."""
 
 import math
 from collections.abc import Sequence
@@ -14,15 +14,19 @@ from kdsearch.analysis.questions.outcomes import temperature_of
 from kdsearch.analysis.report.drawing import draw
 from kdsearch.analysis.report.figures import trial_figure
 from kdsearch.errors import RequestError
-from kdsearch.service.library import Library
 from kdsearch.service.openapi import STATES
 from kdsearch.service.questions import check_names, choice, whole_number
+from kdsearch.service.reader import DatabaseReader
 from kdsearch.spec import TEMPERATURE, level_label, setup_key
 from kdsearch.storage import TrialRow
 from kdsearch.storage.rows.browsing import ORDERS, LossReason, TrialQuery
 
 PAGE = 50
+"""By hand: some screens, and a quick query."""
+
 _MOST_REASONS = 20
+"""By hand: a list that is still read; the rest is counted."""
+
 _ORDER_OF = {
     "trial": "number",
     "state": "state",
@@ -39,18 +43,18 @@ class _Heading:
     sorted: str | None = None
 
 
-def trials_context(library: Library, name: str, query: QueryParams) -> dict[str, Any]:
+def trials_context(reader: DatabaseReader, name: str, query: QueryParams) -> dict[str, Any]:
     """Return what the list of trials shows."""
-    study = library.study(name)
+    study = reader.study(name)
     asked, page = _asked(query)
-    found = library.trial_page(name, asked)
+    found = reader.trial_page(name, asked)
     names = setup_names(list(found.setups.values()))
     setups = dict(zip(found.setups, names, strict=True))
     name_of = {setup_key(setup): setups[number] for number, setup in found.setups.items()}
     params = [
         path for path in dict.fromkeys(p for row in found.trials for p in row.params) if path != TEMPERATURE
     ]
-    reasons = library.loss_reasons(name)
+    reasons = reader.loss_reasons(name)
     return {
         "study": study,
         "states": STATES,
@@ -67,15 +71,15 @@ def trials_context(library: Library, name: str, query: QueryParams) -> dict[str,
         "earlier": _address(query, page=page - 1) if page > 1 else None,
         "later": _address(query, page=page + 1) if asked.offset + PAGE < found.total else None,
         "events": f"/studies/{name}/trials/events",
-        "mark": library.trials_mark(name),
+        "mark": reader.trials_mark(name),
     }
 
 
-def trial_context(library: Library, name: str, number: int) -> dict[str, Any]:
+def trial_context(reader: DatabaseReader, name: str, number: int) -> dict[str, Any]:
     """Return what the page of one trial shows."""
-    study = library.study(name)
+    study = reader.study(name)
     try:
-        trial, curve = library.trial(name, number)
+        trial, curve = reader.trial(name, number)
     except RequestError as error:
         raise HTTPException(404, str(error)) from error
     is_open = trial.state in ("running", "waiting")
@@ -86,7 +90,7 @@ def trial_context(library: Library, name: str, number: int) -> dict[str, Any]:
         "figure": draw(trial_figure(trial, curve)) if curve else None,
         "fields": [(label, text) for label, text in _fields(trial) if text != NOTHING],
         "events": f"/studies/{name}/trials/events" if is_open else None,
-        "mark": library.trials_mark(name),
+        "mark": reader.trials_mark(name),
     }
 
 

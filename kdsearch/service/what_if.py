@@ -1,4 +1,4 @@
-"""What the page shows that answers for a setup which need not have been run."""
+"""The page that answers for a setup that was not run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +10,12 @@ from kdsearch.analysis.questions.recommendation import Recommendation
 from kdsearch.analysis.report.contents import FigureSection
 from kdsearch.analysis.report.figures import sources_figure, what_if_figure
 from kdsearch.errors import RequestError
-from kdsearch.service.library import Latest
+from kdsearch.service.reader import Latest
 from kdsearch.spec import StudySpec, parse_levels
 
 
 def given_setup(query: QueryParams, spec: StudySpec) -> dict[str, Any]:
-    """Return the levels that a query names by their factor; other names are refused."""
+    """Return the levels that a query names by their factor. Other names are refused."""
     for path in query:
         if path not in spec.setup:
             known = f"Factors: {', '.join(spec.setup)}." if spec.setup else "It has none."

@@ -1,4 +1,4 @@
-"""How much may come in from outside: bounds of texts, documents and numbers, for every edge."""
+"""How much may come in from outside."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,7 +59,7 @@ class BoundedYaml(yaml.SafeLoader):
             self._depth -= 1
 
     def fetch_flow_collection_start(self, token: Any) -> None:
-        """Begin a list or mapping in brackets; the scanner reads far ahead of what is composed."""
+        """Begin a list or mapping in brackets. The scanner reads far ahead of what is composed."""
         if self.flow_level > MOST_DEPTH:
             raise yaml.MarkedYAMLError(
                 problem=f"lists and mappings lie more than {MOST_DEPTH} deep", problem_mark=self.get_mark()
@@ -71,7 +71,7 @@ class BoundedYaml(yaml.SafeLoader):
 
 
 def problem_in_text(text: Any) -> str | None:
-    """Return why a database could not hold a text; None where it can."""
+    """Return why a database could not hold a text. None where it can."""
     if not isinstance(text, str):
         return None
     if "\0" in text:
@@ -84,7 +84,7 @@ def problem_in_text(text: Any) -> str | None:
 
 
 def problem_in_document(document: Any) -> str | None:
-    """Return why a document of plain values is not read; None where it is within the bounds."""
+    """Return why a document of plain values is not read. None where it is within the bounds."""
     waiting, seen = [(document, 0)], 0
     while waiting:
         value, depth = waiting.pop()

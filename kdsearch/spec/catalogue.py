@@ -1,4 +1,4 @@
-"""The names that a spec may use for architectures, data sets, objectives and optimizers.
+"""The names that a spec may use, and what each takes.
 
 Plain data, so that a misspelt name is found without importing torch.
 """
@@ -138,7 +138,7 @@ def options_of(objective: str, base: str) -> tuple[str, ...] | None:
 
 
 def problem_with_option(name: str, value: float) -> str | None:
-    """Return what is wrong with the value of a numeric option, or None where it may be."""
+    """Return what is wrong with a numeric option. None where it may be."""
     if name in _SHARES and not 0 < value < 1:
         return f"must be between 0 and 1, got {value:g}. Take 0.5, say."
     if name in _FACTORS and not value > 0:
@@ -152,7 +152,7 @@ def ignores_temperature(objective: str, alpha: float) -> bool:
 
 
 def problem_with_name(kind: str, name: str, known: tuple[str, ...]) -> str | None:
-    """Return what is wrong with a name from a short list, or None where it is known."""
+    """Return what is wrong with a name from a short list. None where it is known."""
     if name in known or _FACTORY.fullmatch(name):
         return None
     suggestion = _suggestion(name, known)

@@ -1,4 +1,4 @@
-"""Claims: what a study is to confirm or refute, written down before it runs."""
+"""Claims: what a study is to confirm or refute."""
 
 import math
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""From a YAML file, a mapping or a stored document to a checked study spec."""
+"""From a file, a mapping or a document to a checked spec."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

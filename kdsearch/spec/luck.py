@@ -1,4 +1,4 @@
-"""Which luck the trials of a study draw anew, and what that says of the doubt of its answers."""
+"""Which luck a study draws anew, and what its doubt includes."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What is wrong with a spec, in words: each problem names the path, the finding and the rule."""
+"""What is wrong with a spec, in words."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -201,7 +201,7 @@ def _unknown_paths(spec: StudySpec) -> Iterator[Problem]:
 
 
 def problems_without_temperature(spec: StudySpec) -> Iterator[Problem]:
-    """Yield that nothing is searched, where that is so; no version of kdsearch took such a spec."""
+    """Yield that nothing is searched, where that is so. No version of kdsearch took such a spec."""
     if TEMPERATURE not in spec.tune and TEMPERATURE not in spec.setup:
         yield Problem(
             ("tune", TEMPERATURE),
@@ -246,7 +246,7 @@ def _of_other_optimizers(spec: StudySpec) -> Iterator[Problem]:
 
 
 def _shape_of_nothing(spec: StudySpec) -> Iterator[Problem]:
-    """Yield the shape of a temperature that does not move: it would do nothing."""
+    """Yield the shape of a temperature that does not move. It would do nothing."""
     ratio, shape = "objective.temperature_ratio", "objective.temperature_shape"
     if ratio in spec.setup or ratio in spec.tune or spec.objective.temperature_ratio != 1:
         return

@@ -80,7 +80,7 @@ def _name(field: Schema) -> str:
 
 
 def _chapter(title: str, section: Schema, path: str | None) -> str:
-    """Return one section's heading, text and table; a form without a path has bare names."""
+    """Return one section's heading, text and table. A form without a path has bare names."""
     prefix = f"{path}." if path else ""
     required = section.get("required", [])
     fields = sorted(section["properties"].items(), key=lambda named: named[0] not in required)

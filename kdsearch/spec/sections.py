@@ -221,7 +221,7 @@ class Dataset(Section):
 
 
 class Augment(Section):
-    """The random views of the training images; 0 or false switches a part off."""
+    """The random views of the training images. 0 or false switches a part off."""
 
     crop_padding: Annotated[Count, _unit("pixels")] = 0
     """How far images are padded before a random crop of their size."""
@@ -558,7 +558,7 @@ class Training(Section):
     @field_validator("vary")
     @classmethod
     def _once_each(cls, vary: tuple[Luck, ...]) -> tuple[Luck, ...]:
-        """Return what varies in one order: lists that say the same are the same study."""
+        """Return what varies in one order. Lists that say the same are the same study."""
         if len(set(vary)) < len(vary):
             raise ValueError(f"must not name a luck twice, got {list(vary)}.")
         return tuple(luck for luck in get_args(Luck) if luck in vary)

@@ -1,4 +1,4 @@
-"""Ranges of tuned parameters, and the values at a dotted path of a spec."""
+"""Ranges of tuned parameters, and values at dotted paths."""
 
 import json
 import math
@@ -71,7 +71,7 @@ class Range(Section):
         return [(math.log(value) - low) / (high - low) for value in values]
 
     def from_unit(self, unit: float) -> float | int:
-        """Return the value at a share of the range in [0, 1], rounded for an integer range."""
+        """Return the value at a share in [0, 1] of the range."""
         low, high = (math.log(x) if self.log else x for x in (self.low, self.high))
         at = low + min(max(unit, 0.0), 1.0) * (high - low)
         value = min(max(math.exp(at) if self.log else at, self.low), self.high)
@@ -94,7 +94,7 @@ class Choices(Section):
         return choices
 
     def from_unit(self, unit: float) -> Scalar:
-        """Return the choice at a share of the list in [0, 1]; each has an equal share."""
+        """Return the choice at a share of the list in [0, 1]. Each has an equal share."""
         return self.choices[min(int(unit * len(self.choices)), len(self.choices) - 1)]
 
 
@@ -154,7 +154,7 @@ Dimension: TypeAlias = Annotated[
 
 
 def equal_pair(values: Sequence[Any]) -> str | None:
-    """Return in words the first two values that Python, and so Optuna, takes for one: 1, 1.0 and true."""
+    """Return in words the first two values that Optuna takes for one, as 1, 1.0 and true."""
     for index, value in enumerate(values):
         for earlier in values[:index]:
             if earlier == value:
@@ -163,7 +163,7 @@ def equal_pair(values: Sequence[Any]) -> str | None:
 
 
 def level_label(level: Any) -> str:
-    """Return a level as text: what a person reads, and what `by:` ranges are looked up with."""
+    """Return a level as text: for people, and as a key of `by:` ranges."""
     if isinstance(level, str):
         return level
     return json.dumps(level, sort_keys=True, separators=(",", ":"), default=str)
@@ -176,7 +176,7 @@ def level_name(path: str, level: Any) -> str:
 
 
 def encode_level(level: Any) -> Scalar:
-    """Return a level as a scalar, as Optuna and SQL store it: mappings and lists as JSON."""
+    """Return a level as a scalar; mappings and lists as JSON."""
     return level if isinstance(level, bool | int | float | str | None) else level_label(level)
 
 
@@ -186,7 +186,7 @@ def setup_key(setup: Setup) -> str:
 
 
 def value_at(document: Mapping[str, Any], path: str) -> Any:
-    """Return the value at a dotted path; raise KeyError where there is none."""
+    """Return the value at a dotted path. Raise KeyError where there is none."""
     value: Any = document
     for key in path.split("."):
         if not isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The study spec: what is trained, over which setups, and what is searched inside each."""
+"""The study spec: what is trained, over which setups, what is searched."""
 
 import math
 import re
@@ -126,7 +126,7 @@ class TrainingSpec(Section):
         return TrainingSpec.model_validate(document, context=context)
 
     def value_at(self, path: str) -> Any:
-        """Return the value at a dotted path; raise KeyError where there is none."""
+        """Return the value at a dotted path. Raise KeyError where there is none."""
         return value_at(self._document, path)
 
     @cached_property

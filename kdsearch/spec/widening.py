@@ -1,4 +1,4 @@
-"""Ranges that a search widens by itself, because the best value lies at their end."""
+"""Ranges that a search widens by itself."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,11 @@ from kdsearch.spec.space import TEMPERATURE, ByFactor, Range, Setup, level_label
 from kdsearch.spec.study import StudySpec
 
 _STEP = 0.5
+"""Of the range's width on its own scale, by hand: a step that matters and is still near what was tried."""
+
 _SMALLER_STEPS = 5
+"""Where the spec allows no such step: halves of it, down to a sixteenth."""
+
 _COSTLY = "training."
 
 
@@ -52,7 +56,7 @@ def may_widen(spec: StudySpec, path: str) -> bool:
 
 
 def level_of_range(spec: StudySpec, path: str, setup: Setup) -> str | None:
-    """Return which level's range of a tuned parameter holds in a setup; None where all setups share one."""
+    """Return which level's range of a tuned parameter holds in a setup. None where all setups share one."""
     dimension = spec.tune[path]
     return level_label(setup[dimension.by]) if isinstance(dimension, ByFactor) else None
 
@@ -86,9 +90,16 @@ def widened_document(document: Mapping[str, Any], widenings: Iterable[Widening])
 def widen_range(
     spec: StudySpec, path: str, level: str | None, *, is_high: bool, reason: str
 ) -> Widening | None:
-    """Return how a range is widened at one end: by half its width on its own scale.
+    """Return how a range is widened at one end by half its width.
 
     By less where the spec allows no more, as a momentum stays below 1; None where it allows nothing.
+
+    Args:
+        spec: The study's spec.
+        path: The tuned parameter's path.
+        level: The level of `by` whose range it is; None for a range of all setups.
+        is_high: Whether its high end is moved.
+        reason: Why, in words.
     """
     dimension = spec.tune[path]
     now = dimension.ranges[level] if isinstance(dimension, ByFactor) and level is not None else dimension
@@ -107,7 +118,7 @@ def widen_range(
 
 
 def _stretched(dimension: Range, share: float, *, is_high: bool) -> tuple[float, float]:
-    """Return the ends of a range, one of them moved outwards by a share of its width."""
+    """Return a range's ends, one moved outwards by a share of its width."""
     low, high = dimension.low, dimension.high
     if dimension.log:
         factor = (high / low) ** share

@@ -1,4 +1,4 @@
-"""YAML as its version 1.2 reads it: what looks like a text is one, and no key stands twice."""
+"""YAML as its version 1.2 reads it, and no key twice."""
 
 import json
 import re
@@ -114,7 +114,7 @@ def read_yaml(text: str) -> Document:
 
 
 def read_scalar(text: str) -> Any:
-    """Return the one value that a YAML text is: a text, a number, true, false or null.
+    """Return the one value that a YAML text is.
 
     The label of a recipe, which is JSON, is a text as it stands; nothing is made of it.
 

@@ -1,4 +1,4 @@
-"""A study in its SQL database: read by anyone, written by its driver alone.
+"""A study in its SQL database, written by its driver alone.
 
 Imports neither Optuna, Ray nor torch; `StudyRecord.open` imports Optuna.
 """

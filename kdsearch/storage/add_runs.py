@@ -1,4 +1,4 @@
-"""Trials that were not run by kdsearch, into a study: all of them or none."""
+"""Trials that others ran, into a study: all or none."""
 
 from bisect import bisect_left
 from collections.abc import Sequence

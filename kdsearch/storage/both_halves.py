@@ -1,4 +1,4 @@
-"""Both halves of a study's record: our rows, which are the truth, and Optuna's, which follow."""
+"""Both halves of a study's record, our rows and Optuna's."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _Result = TypeVar("_Result")
 
 
 def write(database: Database, change: Callable[[Connection], _Result], lease: Lease | None) -> _Result:
-    """Do a change in one transaction; with a lease, only while it holds.
+    """Do a change in one transaction. With a lease, only while it holds.
 
     Raises:
         LiveDriverError: Another driver has the study; the change was not made.

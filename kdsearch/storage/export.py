@@ -1,4 +1,4 @@
-"""A study as a folder of JSON files: from one database to another without loss."""
+"""A study as a folder of JSON files, without loss."""
 
 import json
 import os
@@ -27,10 +27,16 @@ from kdsearch.storage.sql.tables import (
 )
 
 _ROWS_AT_ONCE = 1000
+"""By hand: few enough for memory, many enough for the database."""
 
 
 def export_study(database: Database, study: str, directory: Path) -> None:
     """Write a study, its teachers' records and its Optuna trials to a new folder.
+
+    Args:
+        database: The open database.
+        study: The study's name.
+        directory: A new folder, or an empty one.
 
     Raises:
         RequestError: There is no such study, or the folder holds one already.
@@ -146,7 +152,7 @@ def _write_lines(path: Path, documents: Iterable[Mapping[str, Any]]) -> int:
 
 
 def _write(path: Path, texts: Iterable[str]) -> None:
-    """Write a file under a temporary name first: it is there whole, or not at all."""
+    """Write a file of a new folder, line by line and to the disk: it is there whole, or not at all."""
     partial = path.with_name(path.name + ".partial")
     for place in (path, partial):
         if place.is_symlink() or (place.exists() and not place.is_file()):

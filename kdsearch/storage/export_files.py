@@ -1,4 +1,4 @@
-"""The files of an exported study, read as strictly as anything that comes from outside."""
+"""The files of an exported study, read strictly."""
 
 import json
 import math
@@ -50,7 +50,7 @@ _ADDED_LATER = ("seconds",)
 
 
 class ExportedStudy:
-    """A folder that was found to hold a whole study, every row of it as our tables take it.
+    """A folder that holds a whole study, every row checked.
 
     Args:
         directory: The folder.
@@ -229,7 +229,7 @@ def _decoded(content: bytes) -> Any:
 
 
 def _problem_in_cell(table: Table, column: Column[Any], value: Any) -> str | None:
-    """Return why a value is none of a column's; None where it is one."""
+    """Return why a value is none of a column's. None where it is one."""
     if value is None:
         return None if column.nullable or column.name in _ADDED_LATER else "must not be null"
     rule = _rule_of(column, value)

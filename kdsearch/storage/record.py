@@ -58,8 +58,8 @@ _log = logging.getLogger(__name__)
 class StudyRecord:
     """One study in the database, as its driver sees and writes it. Made by `open`."""
 
-    def __init__(self, books: BothHalves) -> None:
-        self._books = books
+    def __init__(self, halves: BothHalves) -> None:
+        self._halves = halves
         self._lengths: dict[int, int] = {}
         self._trials = GrowingTrials()
 
@@ -96,13 +96,13 @@ class StudyRecord:
 
     @property
     def spec(self) -> StudySpec:
-        """The spec under which the study runs: as it was launched, its ranges as they were widened."""
-        return self._books.spec
+        """The spec as it was launched, with the ranges that were widened since."""
+        return self._halves.spec
 
     @property
     def optuna(self) -> "Study":
         """The plain Optuna study."""
-        return self._books.mirror.study
+        return self._halves.mirror.study
 
     def start(
         self, setup: Setup, params: Sequence[Params], pack: str, *, seeds: Sequence[int] | None = None
@@ -118,19 +118,19 @@ class StudyRecord:
         Raises:
             ValueError: A parameter is missing, unknown or outside its range, or the point is no training.
         """
-        books = self._books
+        halves = self._halves
         chosen: Sequence[int | None] = seeds if seeds is not None else [None] * len(params)
-        draw = books.read(lambda c: next_draw(c, books.study, books.spec, setup))
+        draw = halves.read(lambda c: next_draw(c, halves.study, halves.spec, setup))
         new = [
             NewTrial.of(
-                books.spec, setup, within_range(books.spec, setup, values), draw=draw, seed=seed, pack=pack
+                halves.spec, setup, within_range(halves.spec, setup, values), draw=draw, seed=seed, pack=pack
             )
             for values, seed in zip(params, chosen, strict=True)
         ]
-        made = dict(zip(books.mirror.add(new, state="running"), new, strict=True))
-        books.write(lambda c: insert_trials(c, books.study, books.spec, made, "running"))
+        made = dict(zip(halves.mirror.add(new, state="running"), new, strict=True))
+        halves.write(lambda c: insert_trials(c, halves.study, halves.spec, made, "running"))
         return self._counted(
-            Trial(number, seed_of(books.spec, number, t), setup, t.params, t.spec, draw)
+            Trial(number, seed_of(halves.spec, number, t), setup, t.params, t.spec, draw)
             for number, t in made.items()
         )
 
@@ -140,13 +140,13 @@ class StudyRecord:
         Trials that someone enqueued through Optuna are among them; those of setups whose keys are in `aside`
         go on waiting.
         """
-        books = self._books
-        recovery.adopt_enqueued(books)
-        taken = books.write(lambda c: take_waiting(c, books.study, books.spec, size, pack, aside))
+        halves = self._halves
+        recovery.adopt_enqueued(halves)
+        taken = halves.write(lambda c: take_waiting(c, halves.study, halves.spec, size, pack, aside))
         for trial in taken:
-            books.mirror.start(trial.number)
+            halves.mirror.start(trial.number)
         return self._counted(
-            Trial.of(books.spec, t.setup, t.params, number=t.number, seed=t.seed, draw=t.draw) for t in taken
+            Trial.of(halves.spec, t.setup, t.params, number=t.number, seed=t.seed, draw=t.draw) for t in taken
         )
 
     def report(self, epoch: int, metrics: Mapping[int, Metrics]) -> None:
@@ -155,8 +155,8 @@ class StudyRecord:
 
     def report_all(self, epochs: Epochs) -> None:
         """Record epochs of running trials, all or none of them."""
-        books = self._books
-        running = books.write(lambda c: insert_epochs(c, books.study, epochs))
+        halves = self._halves
+        running = halves.write(lambda c: insert_epochs(c, halves.study, epochs))
         newest: dict[int, tuple[int, float]] = {}
         for epoch, metrics in epochs:
             if late := sorted(metrics.keys() - running):
@@ -166,97 +166,97 @@ class StudyRecord:
                 if accuracy is not None and self._is_point(number, epoch):
                     newest[number] = epoch, accuracy
         for number, (epoch, accuracy) in newest.items():
-            books.mirror.report(number, epoch, accuracy)
+            halves.mirror.report(number, epoch, accuracy)
 
     def finish(self, *results: TrialResult) -> None:
-        """Record how trials ended, all or none of them; a trial that has ended before stays as it was."""
-        books = self._books
+        """Record how trials ended, all or none of them. A trial that has ended before stays as it was."""
+        halves = self._halves
         ended = {result.number: as_recorded(result) for result in results}
-        for number in ended.keys() - books.write(lambda c: finish_trials(c, books.study, ended.values())):
+        for number in ended.keys() - halves.write(lambda c: finish_trials(c, halves.study, ended.values())):
             _log.info("Trial %d ended a second time; it is ignored.", number)
         for number in ended:
             self._lengths.pop(number, None)
-        books.complete_pairs(*ended)
+        halves.complete_pairs(*ended)
 
     def lose(self, numbers: Collection[int], reason: str) -> list[int]:
-        """Record running trials as failed with their worker; they wait to be run again.
+        """Record running trials as failed with their worker. They wait to be run again.
 
         One that ended its worker three times in a row without coming further fails for good; return those.
         """
-        return recovery.lose(self._books, numbers, reason)
+        return recovery.lose(self._halves, numbers, reason)
 
     def recover(self) -> None:
-        """Bring to order what a dead driver left: no trial stays running, none is lost.
+        """Bring to order what a dead driver left. No trial stays running, none is lost.
 
         Trials that ran wait to be run again, under their number; it is no attempt of theirs.
         What was half written is completed. To be called while the lease is held.
         """
-        recovery.recover(self._books)
+        recovery.recover(self._halves)
 
     def trials(self) -> list[TrialRow]:
         """Return every trial by number."""
-        books = self._books
-        return books.read(lambda c: self._trials.read(c, books.study))
+        halves = self._halves
+        return halves.read(lambda c: self._trials.read(c, halves.study))
 
     def curves(self, numbers: Sequence[int]) -> dict[int, dict[int, float]]:
         """Return the validation accuracy by epoch of the trials with these numbers."""
-        books = self._books
-        return curves_of(books.read(lambda c: read_epochs(c, books.study, numbers)))
+        halves = self._halves
+        return curves_of(halves.read(lambda c: read_epochs(c, halves.study, numbers)))
 
     def progress(self) -> Progress:
         """Return how many trials are in each state."""
-        books = self._books
-        return books.read(lambda c: read_progress(c, books.study))
+        halves = self._halves
+        return halves.read(lambda c: read_progress(c, halves.study))
 
     def finished_count(self) -> int:
         """Return how many trials count against the budget."""
         return self.progress().finished
 
     def last_pack(self) -> int:
-        """Return the highest number that a pack's name ends with; 0 without packs."""
-        query = select(TrialTable.pack).distinct().where(TrialTable.study_id == self._books.study)
-        names = self._books.read(lambda c: list(c.scalars(query)))
+        """Return the highest number that a pack's name ends with. 0 without packs."""
+        query = select(TrialTable.pack).distinct().where(TrialTable.study_id == self._halves.study)
+        names = self._halves.read(lambda c: list(c.scalars(query)))
         return max((int(found[0]) for name in names if (found := _LAST_DIGITS.search(name or ""))), default=0)
 
     def start_pack(self, pack: str) -> None:
         """Count what a pack holds from now on."""
-        books = self._books
-        books.write(lambda c: start_pack(c, books.study, pack, books.spec))
+        halves = self._halves
+        halves.write(lambda c: start_pack(c, halves.study, pack, halves.spec))
 
     def end_pack(self, pack: str) -> None:
         """Count what a pack held up to now."""
-        self._books.write(lambda c: end_pack(c, self._books.study, pack))
+        self._halves.write(lambda c: end_pack(c, self._halves.study, pack))
 
     def hours(self) -> Hours:
         """Return for how long the study was run so far, and the CPU-hours and GPU-hours of its packs."""
-        study = self._books.study
-        return self._books.read(lambda c: read_hours(c, study)).get(study, Hours())
+        study = self._halves.study
+        return self._halves.read(lambda c: read_hours(c, study)).get(study, Hours())
 
     def save_teacher(self, teacher: Mapping[str, Any]) -> None:
         """Record a trained teacher, told in plain values, and that this study uses it."""
-        self._books.write(lambda c: save_teacher(c, self._books.study, teacher))
+        self._halves.write(lambda c: save_teacher(c, self._halves.study, teacher))
 
     def set_state(self, state: StudyState, reason: str | None = None) -> None:
         """Record how the study is, and why, in words."""
-        study = self._books.study
-        self._books.write(lambda c: set_study_state(c, study, state, reason, database_now(c)))
+        study = self._halves.study
+        self._halves.write(lambda c: set_study_state(c, study, state, reason, database_now(c)))
 
     def stop_setups(self, reasons: Mapping[str, str]) -> None:
-        """Record why setups, by their keys, get no more trials; all others do."""
-        self._books.write(lambda c: set_stopped(c, self._books.study, reasons))
+        """Record why setups, by their keys, get no more trials. All others do."""
+        self._halves.write(lambda c: set_stopped(c, self._halves.study, reasons))
 
     def widenings(self) -> list[StoredWidening]:
         """Return how ranges were widened so far."""
-        study = self._books.study
-        return self._books.read(lambda c: read_widenings(c, study)).get(study, [])
+        study = self._halves.study
+        return self._halves.read(lambda c: read_widenings(c, study)).get(study, [])
 
     def widen(self, widening: Widening) -> StudySpec:
-        """Widen a range for all trials from now on; return the spec that holds then."""
-        books = self._books
-        spec = widened(books.spec, [widening])
-        books.write(lambda c: insert_widening(c, books.study, widening))
-        books.mirror.use_spec(spec)
-        self._books = replace(books, spec=spec)
+        """Widen a range for all trials from now on. Return the spec that holds then."""
+        halves = self._halves
+        spec = widened(halves.spec, [widening])
+        halves.write(lambda c: insert_widening(c, halves.study, widening))
+        halves.mirror.use_spec(spec)
+        self._halves = replace(halves, spec=spec)
         return spec
 
     def _counted(self, trials: Iterable[Trial]) -> list[Trial]:

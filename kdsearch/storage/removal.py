@@ -1,4 +1,4 @@
-"""Taking a study's name away: deleted, renamed, or made way for a corrected spec."""
+"""Taking a study's name away: deleting, renaming, replacing."""
 
 import json
 import logging
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 def delete_study(database: Database, study: str) -> None:
-    """Delete a study with its trials, here and in Optuna; its teachers stay, which others may use.
+    """Delete a study with its trials, here and in Optuna. Its teachers stay, which others may use.
 
     Raises:
         RequestError: There is no such study, or another one starts from it.
@@ -106,7 +106,7 @@ def make_way(database: Database, spec: StudySpec, lease: Lease | None) -> None:
 
 
 def _grow_in_optuna(database: Database, spec: StudySpec, uid: str) -> None:
-    """Tell Optuna of the levels that a study's factors have now: its trials must all name the same."""
+    """Tell Optuna of the levels that a study's factors have now. Its trials must all name the same."""
     from optuna.distributions import distribution_to_json
 
     storage = open_optuna_storage(database)

@@ -13,7 +13,7 @@ def schema_status(database: Database) -> SchemaStatus:
 
 
 def upgrade(database: Database) -> SchemaStatus:
-    """Bring a database's tables to this kdsearch's revision; all of it holds, or nothing.
+    """Bring a database's tables to this kdsearch's revision. All of it holds, or nothing.
 
     Raises:
         RequestError: The tables are of a newer kdsearch.

@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from kdsearch.bench.__main__ import bench
 from kdsearch.bench.faults.command import run_round
 from kdsearch.bench.faults.kinds import KINDS
+from kdsearch.bench.faults.shared_services import SharedServices
 from kdsearch.bench.faults.study import EPOCHS, TRIALS, FaultStudy, MissedError
-from kdsearch.bench.faults.surroundings import Surroundings
 from kdsearch.bench.faults.trainer import accuracy_at
 from kdsearch.spec import load_spec
 from kdsearch.storage import StudyRecord, open_database
@@ -31,8 +31,8 @@ UNTESTED = ("monitor",)
 
 
 @pytest.fixture(scope="module")
-def surroundings() -> Iterator[Surroundings]:
-    with Surroundings() as shared:
+def services() -> Iterator[SharedServices]:
+    with SharedServices() as shared:
         yield shared
 
 
@@ -44,8 +44,8 @@ def surroundings() -> Iterator[Surroundings]:
         *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind not in (*QUICK, *UNTESTED)),
     ],
 )
-def test_a_study_is_whole_after_a_fault(kind: str, surroundings: Surroundings, tmp_path: Path) -> None:
-    found = run_round(kind, seed=1, folder=tmp_path, surroundings=surroundings)
+def test_a_study_is_whole_after_a_fault(kind: str, services: SharedServices, tmp_path: Path) -> None:
+    found = run_round(kind, seed=1, folder=tmp_path, services=services)
     assert found.problems == []
     if found.missed is not None:
         pytest.skip(found.missed)
@@ -167,7 +167,7 @@ def launching(code: int) -> Callable[..., int]:
 
 
 def test_the_command_prints_each_round_and_one_document(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Surroundings, "address", lambda _: "127.0.0.1:1")
+    monkeypatch.setattr(SharedServices, "address", lambda _: "127.0.0.1:1")
     monkeypatch.setattr(FaultStudy, "launch", launching(1))
     result = CliRunner().invoke(bench, ["faults", "--rounds", "2", "--kind", "raise", "--format", "json"])
     assert result.exit_code == 1

@@ -5,7 +5,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from kdsearch.service import build_app
-from kdsearch.service.answers import Answers
+from kdsearch.service.answering.answers import Answers
 from kdsearch.spec import TEMPERATURE, load_spec, setup_key
 from kdsearch.storage import StudyRecord, open_database
 from kdsearch.trial import TrialResult

@@ -9,7 +9,7 @@ import pytest
 from kdsearch.analysis import best
 from kdsearch.analysis.report.headline import headline
 from kdsearch.analysis.stored_study import StoredStudy
-from kdsearch.service.dashboard_notes import plain_note
+from kdsearch.service.answering.dashboard_notes import plain_note
 from kdsearch.spec import TEMPERATURE
 from kdsearch.storage import StudyRecord, load_optuna_study, load_spec_of, load_trials, open_database
 from kdsearch.trial import TrialResult

@@ -50,7 +50,7 @@ def test_best_takes_the_commands_options(client, stored):
 def test_compare_is_the_commands_document(client, stored):
     _, spec, trials = stored
     answer = client.get(f"{API}/studies/demo/compare", params={"factor": "optimizer.name"})
-    assert answer.json() == as_json(compare(spec, trials, "optimizer.name").to_dict())
+    assert answer.json() == as_json(compare(fit_response(spec, trials), "optimizer.name").to_dict())
 
 
 def test_page_report_python_and_json_draw_the_same_figures(client, storage_url, stored, tmp_path):
@@ -94,7 +94,7 @@ def test_importance_is_the_commands_document(client, stored):
     _, spec, trials = stored
     asked = {"where": "optimizer.name=sgd", "level": 0.8}
     answer = client.get(f"{API}/studies/demo/importance", params=asked)
-    expected = importance(spec, trials, where={"optimizer.name": "sgd"}, level=0.8)
+    expected = importance(fit_response(spec, trials), where={"optimizer.name": "sgd"}, level=0.8)
     assert answer.json() == as_json(expected.to_dict())
 
 

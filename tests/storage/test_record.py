@@ -141,7 +141,7 @@ class TestDraws:
         setup = varied.spec.setups()[0]
         varied.start(setup, points(1), "p1")
         stray = NewTrial.of(varied.spec, setup, points(1)[0], pack="p2", draw=1)
-        varied._books.mirror.add([stray], state="running")
+        varied._halves.mirror.add([stray], state="running")
         varied.recover()
         assert sorted((t.draw, t.pack) for t in varied.trials()) == [(0, "p1"), (1, "p2")]
 

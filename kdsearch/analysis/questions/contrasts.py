@@ -1,4 +1,4 @@
-"""What a claim compares: matched setups, and their profiles under two policies of the other parameters."""
+"""What a claim compares: matched setups and their profiles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _COARSE = 4
 
 @dataclass(frozen=True)
 class Contrast:
-    """The setups that a claim compares, matched: `groups` has those of each level, in the same order.
+    """The setups that a claim compares. `groups` has those of each level, matched by their order.
 
     Where the claim names no level each setup is a group of its own. `reason` tells why there is nothing to
     compare; `left_out` counts setups without an answer, or without a partner that has one.
@@ -54,7 +54,7 @@ def contrast_of(response: Response, claim: Claim) -> Contrast:
 
 
 def _silence(response: Response, claim: Claim, setup: int) -> str | None:
-    """Return why a setup has no part; one whose objective has no temperature still has an accuracy."""
+    """Return why a setup has no part. One whose objective has no temperature still has an accuracy."""
     return response.shortage(setup) if claim.quantity == "accuracy" else response.silence(setup)
 
 
@@ -75,7 +75,7 @@ def _level(response: Response, claim: Claim, setup: int) -> str:
 
 
 def _by_level(response: Response, claim: Claim, answered: Sequence[int]) -> list[list[int]]:
-    """Return the setups of each level; only those whose other factors are there at every level."""
+    """Return the setups of each level. Only those whose other factors are there at every level."""
     levels = _levels(response, claim)
     by_others: dict[tuple[str, ...], dict[str, int]] = {}
     for s in answered:
@@ -101,7 +101,7 @@ def _of_group(response: Response, group: Sequence[int], nodes: IntArray) -> Temp
 
 
 def alone_profiles(response: Response, contrast: Contrast) -> list[TemperatureProfile] | None:
-    """Return each group's profile from its setups' own trials; None where there are no others, or too few."""
+    """Return each group's profile from its setups' own trials. None where there are no others, or too few."""
     temperatures = response.space.temperatures()[response.shared_temperatures(contrast.members)]
     found: list[TemperatureProfile] = []
     for group in contrast.groups:

@@ -1,4 +1,4 @@
-"""When a setup's answer is decided: what has to hold before it is called so, and what is still missing.
+"""When a setup's answer is decided, and what is missing till then.
 
 An expected loss within the target is not enough: a few lucky seeds at one learning rate, believed because
 other setups fall alike, have that too. So the answer also has to stand without the other setups, without
@@ -22,6 +22,8 @@ _LARGE = 2.5
 """A large loss is so many times the target: half a point where the target is 0.2 points."""
 
 _CHANCE_OF_LARGE = 0.05
+"""By hand, the usual one in twenty; the benchmark of calibration measures what decided answers lose."""
+
 _CHANCE_ALONE = 0.1
 """The setup alone knows less: what it may take for a large loss is twice as likely."""
 
@@ -32,7 +34,7 @@ _EARLIER_REGRET = 1.5
 def what_is_missing(
     response: Response, setup: int, profile: TemperatureProfile, target: float
 ) -> tuple[str, ...]:
-    """Return in words what keeps a setup's answer from being decided; nothing where it is.
+    """Return in words what keeps a setup's answer from being decided. Nothing where it is.
 
     Args:
         response: The study's response.

@@ -1,4 +1,4 @@
-"""Best values at the end of their range: what lies beyond may be better, and may be taken for something else.
+"""Best values at an end of their range.
 
 Temperature acts as a hidden learning rate. Where the best learning rate lies at the end of its range, a
 temperature that moves it further looks better, or worse, than it is.
@@ -18,13 +18,18 @@ MOST_WIDENINGS = 3
 """So often a range is widened: the third makes it 3.4 times as wide on its own scale."""
 
 OUTER_SHARE = 0.1
+"""By hand: a best value in the outer tenth of a range may as well lie beyond it."""
+
 _PROBABLE = 0.5
+"""More often than not: rarer ones would warn of flat responses, whose best lies anywhere."""
+
 _SLIGHT_GAIN = 0.001
+"""By hand: a tenth of a point from the last node to the end is a rise, not noise."""
 
 
 @dataclass(frozen=True)
 class Edge:
-    """An end of a logarithmic range at which a setup's best value of the parameter probably lies.
+    """An end of a logarithmic range where a setup's best value probably lies.
 
     `is_widened` tells whether `search.widen` asks for that range.
     """

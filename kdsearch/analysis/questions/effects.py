@@ -1,4 +1,4 @@
-"""What temperature does, the other parameters at their best for each, and kept as they are.
+"""What temperature does, the other parameters tuned for it or kept.
 
 Temperature acts as a hidden learning rate. At one learning rate for all temperatures, those that it suits
 look better than they are; the two effects together tell how much is one of tuning.
@@ -15,6 +15,7 @@ from kdsearch.analysis.labels import temperature_text, value_text
 from kdsearch.analysis.response.profiles import Interval, TemperatureProfile
 
 _SAME_RATIO = 1.25
+"""By hand: closer temperatures lie within most intervals, and are no news."""
 
 
 @dataclass(frozen=True)

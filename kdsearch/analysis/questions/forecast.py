@@ -1,4 +1,4 @@
-"""Which setups are decided, and about how many more trials the others need."""
+"""Which setups are decided, and what the others need."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -109,7 +109,7 @@ class Forecast(Shown):
         return replace(self, setups=setups, budgets=known)
 
     def decisions(self, setups: Sequence[Setup]) -> dict[str, str]:
-        """Return why each of a study's setups is decided, by its key; one that is not has none."""
+        """Return why each of a study's setups is decided, by its key. One that is not has none."""
         target = f"{100 * self.target:.3g}"
         why = {
             setup_key(found.setup): f"expected to lose {100 * found.regret:.2g} points after {found.trials} "

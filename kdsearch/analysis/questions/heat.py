@@ -14,7 +14,7 @@ STEPS = 6
 
 @dataclass(frozen=True)
 class HeatCell:
-    """One pair of levels: the best temperature, its interval, the accuracy there, and a shade for each."""
+    """One pair of levels: its answer, and a shade for each number."""
 
     temperature: str
     interval: str
@@ -24,7 +24,7 @@ class HeatCell:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """A table of two factors: `rows` are a level of the first and its cells; None where nothing was run."""
+    """A table of two factors. `rows` are a level of the first and its cells; None where nothing was run."""
 
     factors: tuple[str, str]
     columns: list[str]
@@ -32,7 +32,7 @@ class HeatMap:
 
 
 def heat_map(answer: BestAnswer) -> HeatMap | None:
-    """Return the answers over their two factors; None where not exactly two vary."""
+    """Return the answers over their two factors. None where not exactly two vary."""
     factors = varied_factors([found.setup for found in answer.setups])
     if len(factors) != 2 or all(found.temperature is None for found in answer.setups):
         return None

@@ -1,4 +1,4 @@
-"""What matters: the share of accuracy's variation that parameters, pairs of them and factors explain."""
+"""What accuracy depends on: shares of its variation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,25 +10,30 @@ import numpy as np
 from kdsearch.analysis.labels import varied_factors
 from kdsearch.analysis.response.axes import FloatArray, IntArray
 from kdsearch.analysis.response.candidates import even_points
-from kdsearch.analysis.response.fitted import Response, fit_response
+from kdsearch.analysis.response.fitted import Response
 from kdsearch.analysis.response.profiles import Interval
 from kdsearch.analysis.response.selection import select_setups
-from kdsearch.analysis.response.warm_start import EarlierStudy
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.intervals import LEVEL
-from kdsearch.spec import StudySpec, level_label
-from kdsearch.storage import Trials
+from kdsearch.spec import level_label
 
 _N_SURFACES = 2
+"""By hand: with 32 draws each; shares need no finer doubt, and every pair of axes asks them all."""
+
 _N_LEVELS = 7
+"""By hand: enough for curves of one or two bends; pairs take their square."""
+
 _N_POINTS = 128
+"""By hand: even points, so means over the other axes are good to a few percent."""
+
 _N_PAIR_POINTS = 32
+"""By hand: fewer, since a pair has 49 combinations of levels."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """The share of the variation, in [0, 1], that one path explains, or a pair beyond its two paths."""
+    """The share of the variation, in [0, 1], of one path, or of a pair beyond its two."""
 
     paths: tuple[str, ...]
     share: float
@@ -61,36 +66,18 @@ class Importance(Shown):
 
 @one_blas_thread
 def importance(
-    spec: StudySpec,
-    trials: Trials,
-    *,
-    earlier: Sequence[EarlierStudy] = (),
-    where: Mapping[str, Any] | None = None,
-    level: float = LEVEL,
-    seed: int = 0,
+    response: Response, *, where: Mapping[str, Any] | None = None, level: float = LEVEL
 ) -> Importance:
     """Return what accuracy depends on, by a decomposition of the model's variance.
 
     Args:
-        spec: The study's spec.
-        trials: Its trials so far.
-        earlier: The studies that `search.warm_start` names; they inform the model, the shares are this one's.
+        response: What a study's trials say.
         where: Levels of factors to which the question is restricted.
         level: Probability of the intervals, between 0 and 1.
-        seed: Fixes the draws that the shares are computed from.
 
     Raises:
         RequestError: A factor or a level of `where` does not belong to the study.
     """
-    response = fit_response(spec, trials, earlier=earlier, seed=seed)
-    return importance_of(response, where=where, level=level)
-
-
-@one_blas_thread
-def importance_of(
-    response: Response, *, where: Mapping[str, Any] | None = None, level: float = LEVEL
-) -> Importance:
-    """Return what `importance` does, of a response that is there already."""
     study = response.spec.name
     chosen = select_setups(response.space.setups, where)
     members = [s for s in chosen if response.silence(s) is None]
@@ -111,7 +98,7 @@ _CONSTANT = "all complete trials have the very same accuracy: there is nothing t
 
 
 def _varies(response: Response, setup: int) -> bool:
-    """Return whether a setup's trials differ in accuracy at all; if not, no parameter explains anything."""
+    """Return whether a setup's trials differ in accuracy at all. If not, no parameter explains anything."""
     accuracies = response.tallies[setup].complete.val_accuracy
     return bool(len(accuracies) and accuracies.max() > accuracies.min())
 

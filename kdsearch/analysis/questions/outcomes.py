@@ -60,7 +60,7 @@ def belongs_to(trial: TrialRow, setup: Setup) -> bool:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """How trials ended [N]: the place in `KINDS` (-1: not yet), the temperature (NaN: none), and audits."""
+    """How trials ended [N]. Kinds are places in `KINDS` (-1: not yet); a temperature may be NaN."""
 
     kind: IntArray
     temperature: FloatArray
@@ -103,7 +103,13 @@ def outcomes_of(trials: Trials) -> Outcomes:
 def temperature_bands(
     trials: Trials, span: tuple[float, float], *, n_bands: int = 6
 ) -> list[TemperatureBand]:
-    """Return how the finished trials ended, over equal steps of log temperature within a span."""
+    """Return how the finished trials ended, over equal steps of log temperature within a span.
+
+    Args:
+        trials: The study's trials.
+        span: The lowest and the highest temperature.
+        n_bands: How many bands, of equal width in log T.
+    """
     return outcomes_of(trials).bands(span, n_bands=n_bands)
 
 
@@ -138,13 +144,13 @@ def _band_edges(span: tuple[float, float], n_bands: int) -> list[float]:
 
 
 def _places(temperature: FloatArray, edges: Sequence[float]) -> IntArray:
-    """Return the band of each temperature; what lies outside belongs to the outer ones."""
+    """Return the band of each temperature. What lies outside belongs to the outer ones."""
     found = np.searchsorted(edges, temperature, side="right") - 1
     return np.clip(found, 0, max(len(edges) - 2, 0))
 
 
 def _temperatures(columns: TrialColumns) -> FloatArray:
-    """Return each trial's temperature; NaN where it was neither tuned nor a factor."""
+    """Return each trial's temperature. NaN where it was neither tuned nor a factor."""
     values = [params.get(TEMPERATURE) for params in columns.params]
     if None in values:
         pairs = zip(columns.setup, values, strict=True)

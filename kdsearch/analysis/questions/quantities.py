@@ -21,7 +21,7 @@ Profiles: TypeAlias = Sequence[TemperatureProfile]
 
 @dataclass(frozen=True)
 class Effects:
-    """The quantity of a claim in each draw, between two bounds [Q] that are equal where it has no bias.
+    """The quantity of a claim in each draw [Q], between two bounds. They are equal where it has no bias.
 
     A spread and the cost of one temperature are made of each draw's own maxima, which doubt alone lifts: of a
     flat curve that is known to within a point each draw has a spread of a point. So `high` is made of
@@ -43,7 +43,7 @@ class Effects:
 
 
 def effects_of(claim: Claim, profiles: Profiles) -> Effects:
-    """Return the quantity of a claim in each draw; above 0 is in the direction from first to second.
+    """Return the quantity of a claim in each draw. Above 0 is in the direction from first to second.
 
     Args:
         claim: The claim.
@@ -58,12 +58,12 @@ def least_effect(claim: Claim) -> float:
 
 
 def as_told(claim: Claim, effect: float) -> float:
-    """Return an effect as people are told it: a ratio of temperatures, or a fraction of accuracy."""
+    """Return an effect for people: a ratio of temperatures, or a fraction of accuracy."""
     return math.exp(effect) if claim.quantity == "best_temperature" else effect
 
 
 def _best_temperature(_: Claim, profiles: Profiles) -> Effects:
-    """Log of the ratio of best temperatures; 0 where one temperature for both is free."""
+    """Log of the ratio of best temperatures. 0 where one temperature for both is free."""
     first, second = profiles
     matters = cost_of_one_temperature(profiles) >= FREE_COST
     return _exact(np.where(matters, second.log_best - first.log_best, 0.0))
@@ -92,7 +92,7 @@ def _spread_of(profile: TemperatureProfile) -> Effects:
 
 
 def _crossing(claim: Claim, profiles: Profiles) -> Effects:
-    """How far both levels are beyond a tie; below 0 where the temperatures change places the other way."""
+    """How far both levels are beyond a tie. Below 0 where the temperatures change places the other way."""
     low, high = claim.temperatures
     first, second = (profile.accuracy_at(high) - profile.accuracy_at(low) for profile in profiles)
     overtakes, falls_behind = np.minimum(-first, second), np.minimum(first, -second)
@@ -100,7 +100,7 @@ def _crossing(claim: Claim, profiles: Profiles) -> Effects:
 
 
 def _accuracy(_: Claim, profiles: Profiles) -> Effects:
-    """Each level at the temperature that is recommended for it: draws' own maxima would favour doubt."""
+    """Each level at the temperature that is recommended for it. Draws' own maxima would favour doubt."""
     first, second = (profile.draws[:, profile.best] for profile in profiles)
     return _exact(second - first)
 

@@ -1,4 +1,4 @@
-"""Which temperatures were tried at values of the other parameters that suit them, and which must be."""
+"""Which temperatures were tried at tuned values, and which must be."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def count_tuned(places: FloatArray, mean: FloatArray, tried: Tried) -> IntArray:
 
 
 def find_gaps(places: FloatArray, mean: FloatArray, tried: Tried, usual: int | None) -> list[Gap]:
-    """Return what must be tried before the temperature that is best on average can be called decided.
+    """Return what must be tried before the best temperature can be decided.
 
     At tuned values: the recommended temperature, the usual default, and in every quarter of the range
     the strongest rival or any other.

@@ -1,4 +1,4 @@
-"""The answer from runs that exist: the same model and the same rule of decision as a study's."""
+"""The answer from runs that exist, by the model of studies."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdsearch.analysis.questions.best import BestAnswer, SetupAnswer, best_of
 from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE
-from kdsearch.analysis.response.fitted import ResponseCurve, curves_of, fit_response
+from kdsearch.analysis.response.fitted import ResponseCurve, fit_response, response_curves
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.intervals import LEVEL, TOLERANCE
@@ -78,7 +78,9 @@ def answer_runs(
         luck |= dict.fromkeys(answer.luck)
         own = set(map(setup_key, group))
         found |= {key: a for a in answer.setups if (key := setup_key(a.setup)) in own}
-        curves |= {key: c for c in curves_of(response, level=level) if (key := setup_key(c.setup)) in own}
+        curves |= {
+            key: c for c in response_curves(response, level=level) if (key := setup_key(c.setup)) in own
+        }
     keys = list(map(setup_key, runs.setups))
     answers = [_with_doubts(runs, found[key]) for key in keys]
     shared = _shared_notes(answers)
@@ -128,7 +130,7 @@ def best_of_optuna(
 
 
 def _groups(runs: Runs) -> list[list[Setup]]:
-    """Return which setups share a model: those with enough runs; each other one stands alone."""
+    """Return which setups share a model: those with enough runs. Each other one stands alone."""
     counts = {setup_key(setup): len(runs.complete(setup)) for setup in runs.setups}
     many = [
         s for s in runs.setups if counts[setup_key(s)] >= ENOUGH_TO_DECIDE and not _one_temperature(runs, s)
@@ -138,7 +140,7 @@ def _groups(runs: Runs) -> list[list[Setup]]:
 
 
 def _one_temperature(runs: Runs, setup: Setup) -> float | None:
-    """Return the only temperature of a setup's runs; None where there are several."""
+    """Return the only temperature of a setup's runs. None where there are several."""
     temperatures = {trial.params[TEMPERATURE] for trial in runs.complete(setup)}
     return next(iter(temperatures)) if len(temperatures) == 1 else None
 

@@ -169,7 +169,7 @@ def verdict_on(response: Response, claim: Claim, *, slots: float = 1.0) -> Verdi
 
 @dataclass(frozen=True)
 class _Shares:
-    """The probability that the effect is large in the claimed direction, large the other way, and small."""
+    """The probabilities of a large effect, of a reversed one, and of a small one."""
 
     toward: float
     against: float
@@ -339,7 +339,7 @@ def _left_of_budget(response: Response) -> float:
 def _with_forecast(
     found: Verdict, response: Response, contrast: Contrast, effects: Effects, slots: float
 ) -> Verdict:
-    """Return the verdict with about how many more trials decide it, where trials are what it lacks."""
+    """Return the verdict with about how many more trials decide it."""
     if found.verdict != "not resolved":
         return replace(found, more_trials=0, hours=0.0)
     tallies = [response.tallies[s] for s in contrast.members]

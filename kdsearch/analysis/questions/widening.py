@@ -1,4 +1,4 @@
-"""Which ranges a search should widen, because the best value of a setup lies at their end."""
+"""Which ranges a search should widen."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ ENOUGH_TO_WIDEN = 8
 """So many complete trials of a setup it takes before its best values are believed to lie at an end."""
 
 _MOST_NAMES = 3
+"""More make the sentence unreadable."""
 
 
 @one_blas_thread
@@ -51,7 +52,7 @@ def find_widenings(response: Response, done: Sequence[Widening]) -> list[Widenin
 
 
 def _was_tried(response: Response, setup: int, edge: Edge) -> bool:
-    """Return whether a complete trial of a setup lies in the outer tenth of its range at an edge."""
+    """Return whether a complete trial lies in the range's outer tenth at an edge."""
     index = next(i for i, axis in enumerate(response.space.axes) if axis.path == edge.path)
     positions = response.space.axes[index].positions
     tried = positions[response.tallies[setup].complete.nodes[:, index]]

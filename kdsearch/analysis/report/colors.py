@@ -1,4 +1,4 @@
-"""Colours that a colour-blind reader can tell apart, the same for a level in every figure."""
+"""Colours that a colour-blind reader can tell apart."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""All that a report or a page tells of one study: its answers, its figures, and words around them."""
+"""All that a report or a page says of one study."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -54,8 +54,13 @@ from kdsearch.storage.rows.queries import study_id
 from kdsearch.storage.sql.tables import StudyTable
 
 _MOST_CURVES = 240
+"""Of all setups; more make lines that nobody tells apart, and a page that is slow to load."""
+
 _MOST_CURVES_A_SETUP = 40
+"""By hand, for the same reason."""
+
 _MOST_POINTS_A_CURVE = 40
+"""By hand: a curve of accuracies shows nothing more with more."""
 
 Curve: TypeAlias = list[tuple[int, float]]
 _Item = TypeVar("_Item")
@@ -119,6 +124,12 @@ def load_findings(
     database: Database, study: str, *, level: float = LEVEL, tolerance: float = TOLERANCE
 ) -> Findings:
     """Return what a database knows of a study.
+
+    Args:
+        database: The open database.
+        study: The study's name.
+        level: Probability of the intervals, between 0 and 1.
+        tolerance: What counts as near the best, as a fraction of accuracy.
 
     Raises:
         RequestError: There is no such study.

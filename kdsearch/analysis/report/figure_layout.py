@@ -1,4 +1,4 @@
-"""How every figure is laid out: page style, a grid of small panels, axes, legend."""
+"""How figures are laid out: style, panels, axes, legend."""
 
 import math
 from collections.abc import Sequence

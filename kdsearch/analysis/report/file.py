@@ -1,4 +1,4 @@
-"""One self-contained HTML file with a study's answers and figures; it opens offline."""
+"""One self-contained HTML file with a study's answers and figures. It opens offline."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,11 +16,11 @@ from kdsearch.analysis.report.contents import (
     standing,
     summary,
 )
-from kdsearch.analysis.report.output_files import write_output
 from kdsearch.analysis.report.pages import TEMPLATES, page_templates
 from kdsearch.analysis.report.study_words import shown_document
 from kdsearch.analysis.report.tables import answer_table, forecast_table, teacher_table
 from kdsearch.analysis.report.verdict_tables import verdict_table
+from kdsearch.artifacts.files import write_output
 from kdsearch.errors import RequestError
 from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.storage import Database
@@ -36,6 +36,13 @@ def write_report(
 
     A file is written beside `path` and then moved to it, so that no reader sees half of it; what a link
     points to is replaced, not the link, and what is no file, such as a pipe, gets the text as it is.
+
+    Args:
+        database: The open database.
+        study: The study's name.
+        path: The file, in a folder that is there.
+        level: Probability of the intervals, between 0 and 1.
+        tolerance: What counts as near the best, as a fraction of accuracy.
 
     Raises:
         RequestError: There is no such study, or the file can't be written.

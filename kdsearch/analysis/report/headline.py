@@ -1,4 +1,4 @@
-"""The answer of a study in words: what is best, how much of it is decided, what the usual T = 4 costs."""
+"""The answer of a study in words."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from kdsearch.analysis.response.profiles import Interval
 
 _USUAL = f"{USUAL_TEMPERATURE:g}"
 _MOST_NAMES = 3
+"""A headline with more names is no headline."""
 
 
 def headline(answer: BestAnswer) -> str:
@@ -41,7 +42,7 @@ def _decided(known: Sequence[SetupAnswer], n_setups: int) -> str:
 
 
 def _usual(known: Sequence[SetupAnswer]) -> list[str]:
-    """Return what T = 4 loses where it surely loses; nothing where it can't be chosen."""
+    """Return what T = 4 loses where it surely loses. Nothing where it can't be chosen."""
     lost = {id(found): value for found in known if (value := _lost_at_usual(found)) is not None}
     if not lost:
         return []

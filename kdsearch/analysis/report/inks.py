@@ -1,4 +1,4 @@
-"""One table drawn as text of a given width, as Markdown, as LaTeX and as HTML."""
+"""One table drawn as text, Markdown, LaTeX and HTML."""
 
 import textwrap
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _LATEX = {
 
 
 def text_of(table: Table, width: int | None = None) -> str:
-    """Return a table as text whose lines are at most so wide, and never break a number or a word.
+    """Return a table as text of a width that breaks no number and no word.
 
     Columns of little worth are left out where there is no room for them, and named below the table. Where
     there is none for those that a row can't do without, each row becomes a few lines of its own.
@@ -48,7 +48,7 @@ def markdown_of(table: Table, notes: Sequence[str] = ()) -> str:
 
 
 def latex_of(table: Table, notes: Sequence[str] = ()) -> str:
-    """Return a table in LaTeX, with the rules of booktabs; its notes stand below it."""
+    """Return a table in LaTeX, with the rules of booktabs. Its notes stand below it."""
     columns = "".join("r" if heading.kind == "number" else "l" for heading in table.headings)
     heads = " & ".join(_latex(heading.text) for heading in table.headings)
     body = [" & ".join(_latex(_dashed(cell)) for cell in row) + r" \\" for row in table.rows]
@@ -58,7 +58,7 @@ def latex_of(table: Table, notes: Sequence[str] = ()) -> str:
 
 
 def html_of(table: Table) -> str:
-    """Return a table as HTML that needs nothing around it, as a notebook shows it; all text is escaped."""
+    """Return a table as HTML for a notebook. All text is escaped."""
     heads = "".join(
         f'<th scope="col" title="{escape(h.title)}" style="text-align:{_side(h)}">{escape(h.text)}</th>'
         for h in table.headings
@@ -96,7 +96,7 @@ class _Column:
 
 
 def _that_fit(columns: Sequence[_Column], width: int) -> list[_Column]:
-    """Return the columns of most worth that fit side by side; none where the needed ones don't."""
+    """Return the columns of most worth that fit side by side. None where the needed ones don't."""
     ranked = sorted(columns, key=lambda column: -column.heading.worth)
     kept: list[_Column] = []
     for column in ranked:
@@ -170,7 +170,7 @@ def _lines(text: str, width: int | None) -> list[str]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Return a text in lines broken between words, and after hyphens; a longer word has its own line."""
+    """Return a text in lines broken between words, and after hyphens. A longer word has its own line."""
     return textwrap.wrap(text, max(width, 1), break_long_words=False) or [""]
 
 

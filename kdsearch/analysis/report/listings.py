@@ -17,7 +17,7 @@ from kdsearch.storage import StudySummary, TrialRow
 
 
 def studies_table(studies: Sequence[StudySummary]) -> Table:
-    """Return the list of studies: how each is, how far, what it took, and why it ended."""
+    """Return the list of studies."""
     headings = [
         Heading("study", kind="word", worth=ALWAYS),
         Heading("state", kind="word", worth=ALWAYS),

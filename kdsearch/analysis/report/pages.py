@@ -13,7 +13,7 @@ _CODE = re.compile(r"`([^`]+)`")
 
 @cache
 def page_templates(*packages: str) -> Environment:
-    """Return the templates of packages, and ours behind them; every value is escaped."""
+    """Return the templates of packages, and ours behind them. Every value is escaped."""
     loaders = [PackageLoader(package) for package in (*packages, "kdsearch.analysis.report")]
     environment = Environment(
         loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True

@@ -15,6 +15,7 @@ from kdsearch.spec import setup_key
 from kdsearch.storage import DIVERGED, TrialRow
 
 _LEAST_SPREAD = 0.005
+"""By hand: half a point of accuracy fills an axis at least, or noise would look like an effect."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Panel:
 def response_panels(
     curves: Sequence[ResponseCurve], trials: Sequence[TrialRow] = (), answer: BestAnswer | None = None
 ) -> list[Panel]:
-    """Return a panel for each curve; where accuracies are alike, all share one window.
+    """Return a panel for each curve. Where accuracies are alike, all share one window.
 
     Args:
         curves: One for each setup.
@@ -125,7 +126,7 @@ def accuracy_window(
 
 
 def temperature_ticks(low: float, high: float) -> list[float]:
-    """Return at most nine powers of two inside a range of temperatures; where there is none, its ends."""
+    """Return at most nine powers of two inside a range of temperatures. Where there is none, its ends."""
     first, last = math.ceil(math.log2(low) - 1e-9), math.floor(math.log2(high) + 1e-9)
     step = max(1, math.ceil((last - first) / 8))
     return [2.0**power for power in range(first, last + 1, step)] or [low, high]

@@ -1,4 +1,4 @@
-"""A figure drawn by plotly, for Python and notebooks; it knows nothing but the figure's data."""
+"""A figure drawn by plotly, for Python and notebooks. It knows nothing but the figure's data."""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ _Traces = list[go.Scatter]
 
 
 def plotly_of(figure: Figure) -> go.Figure:
-    """Return a figure as plotly draws it; what a reader who can't see it is told is in `layout.meta`."""
+    """Return a figure as plotly draws it. What a reader who can't see it is told is in `layout.meta`."""
     drawn = _cards(figure) if figure.layout == "cards" else _rows(figure)
     drawn.add_traces([_legend(key) for key in figure.keys])
     drawn.update_layout(meta={"kind": figure.kind, "title": figure.title, "alt": figure.alt})
@@ -93,7 +93,7 @@ def _title(part: Part, width: int) -> list[str]:
 
 
 def _frame() -> go.Scatter:
-    """Return a trace without data: plotly leaves out the axes of a panel that has no trace."""
+    """Return a trace without data. Plotly leaves out the axes of a panel that has no trace."""
     return mark(x=[None], y=[None], mode="markers")
 
 

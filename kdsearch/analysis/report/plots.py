@@ -1,4 +1,4 @@
-"""Plotly figures of a study: each is the drawing of a figure of `kdsearch.analysis.report.figures`."""
+"""Plotly figures of a study. Each is the drawing of a figure of `kdsearch.analysis.report.figures`."""
 
 from collections.abc import Mapping, Sequence
 

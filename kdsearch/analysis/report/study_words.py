@@ -1,4 +1,4 @@
-"""A study's training in words: the networks of our own trainer, or what a trainer of the user's is given."""
+"""A study's training in words."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a table of an answer says: headings and cells as text, made once for every face that draws it."""
+"""The tables of answers, as text: made once, drawn by terminal and HTML."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -64,7 +64,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as text; the column at `emphasis` stands out, `notes` are (setup, sentence)."""
+    """A table as text. The column at `emphasis` stands out, `notes` are (setup, sentence)."""
 
     headings: list[Heading]
     rows: list[list[str]]
@@ -238,7 +238,7 @@ def outcome_table(bands: Sequence[TemperatureBand], answer: BestAnswer) -> Table
 
 
 def pruned_table(answer: BestAnswer) -> Table | None:
-    """Return how many trials were pruned at which temperatures; None where none was."""
+    """Return how many trials were pruned at which temperatures. None where none was."""
     found = [own for own in answer.setups if own.pruned]
     if not found:
         return None
@@ -290,7 +290,7 @@ def _notes(found: SetupAnswer | SetupForecast) -> list[str]:
 
 
 def promised_points(answer: BestAnswer) -> str | None:
-    """Return to within how many points the intervals hold the best temperatures; None without an answer."""
+    """Return to within how many points the intervals hold the best temperatures. None without an answer."""
     losses = [points_text(own.interval_loss) for own in answer.setups if own.interval_loss is not None]
     known = sorted(set(losses), key=float)
     return f"{' to '.join(dict.fromkeys([known[0], known[-1]]))} points" if known else None
@@ -303,7 +303,7 @@ def _factor_columns(paths: Sequence[str]) -> list[_Column]:
 
 
 def _belief_columns(answer: BestAnswer) -> list[_Column]:
-    """Return what is believed of each setup; a column that would have dashes alone is left out."""
+    """Return what is believed of each setup. A column that would have dashes alone is left out."""
     tuned = list(dict.fromkeys(path for found in answer.setups for path in found.params or ()))
     defaults = list(dict.fromkeys(t for found in answer.setups for t in found.regret_of or ()))
     level = f"{answer.level:.0%}"
@@ -326,7 +326,7 @@ def _belief_columns(answer: BestAnswer) -> list[_Column]:
 
 
 def _count_columns(answer: BestAnswer) -> list[_Column]:
-    """Return on what each answer rests, and what is missing; what no setup has is left out."""
+    """Return on what each answer rests, and what is missing. What no setup has is left out."""
     kinds = {"trials": "complete trials that have a say", "failed": "diverged ones included", "pruned": ""}
     has = {kind: any(getattr(found, kind) for found in answer.setups) for kind in ("failed", "pruned")}
     to_go = Heading("to go", f"complete trials until {_decided_at(answer.target)}", worth=8)

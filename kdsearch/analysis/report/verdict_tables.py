@@ -1,4 +1,4 @@
-"""Verdicts as text: the same cells and sentences for the terminal, files and the report."""
+"""Verdicts as text, for the terminal, files and the report."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

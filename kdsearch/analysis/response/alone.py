@@ -1,4 +1,4 @@
-"""A setup fitted alone, from its own trials: what may be believed of it without the others.
+"""A setup fitted alone, from its own trials.
 
 Sharing between setups is right on average, but how much two of them have in common can hardly be learned
 from a few levels of a factor: it is mostly the prior's. So what an answer owes to other setups is shown, and

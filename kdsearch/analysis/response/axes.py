@@ -1,4 +1,4 @@
-"""A tuned parameter as an axis of a few dozen nodes, on which the model of accuracy lives."""
+"""A tuned parameter as an axis of a few dozen nodes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ IntArray: TypeAlias = NDArray[np.intp]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 _ROUNDING = 1e-6
+"""What a value loses on its way to text and back."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class Axis:
         return (apart > 0).astype(float) if self.choices else apart
 
     def allowed(self, dimension: Range | Choices) -> BoolArray:
-        """Return which nodes lie in a setup's range; found once for each range, as every trial asks."""
+        """Return which nodes lie in a setup's range. Found once for each range, as every trial asks."""
         if dimension not in self._allowed:
             self._allowed[dimension] = self._find_allowed(dimension)
         return self._allowed[dimension]
@@ -59,7 +60,7 @@ class Axis:
         return (self.positions >= low - self.half_step) & (self.positions <= high + self.half_step)
 
     def nodes(self, dimension: Range | Choices, values: Sequence[Any]) -> IntArray:
-        """Return the node in a setup's range that is nearest to each value; -1 outside the range."""
+        """Return the nearest node in a setup's range to each value. -1 is outside the range."""
         among = np.flatnonzero(self.allowed(dimension))
         nodes = np.full(len(values), -1, dtype=np.intp)
         held = np.flatnonzero(_held(dimension, values) & (len(among) > 0))
@@ -69,7 +70,7 @@ class Axis:
         return nodes
 
     def _nearest(self, among: IntArray, positions: FloatArray) -> IntArray:
-        """Return the nearest of some nodes, at least one, to each position; the lower of two as near."""
+        """Return the nearest of some nodes, at least one, to each position. The lower of two as near."""
         own = self.positions[among]
         above = np.clip(np.searchsorted(own, positions), 1, max(len(own) - 1, 1))
         is_above = np.abs(own.take(above, mode="clip") - positions) < np.abs(own[above - 1] - positions)

@@ -1,4 +1,4 @@
-"""Among which values of the other tuned parameters the best is sought, at each temperature."""
+"""Values of the other parameters among which the best is sought."""
 
 import numpy as np
 
@@ -8,18 +8,32 @@ from kdsearch.analysis.response.space import ResponseSpace
 from kdsearch.analysis.response.surfaces import Surfaces
 
 _MOST_COMBINATIONS = 128
+"""By hand: all of so many are still cheap at every temperature."""
+
 _N_SPREAD = 32
+"""By hand: the draws' own best lie elsewhere than the mean's; some are kept whatever it likes."""
+
 _N_LIKED = 96
+"""By hand: with those that are spread, as many as of few combinations."""
+
 _N_SEARCHED = 1024
+"""By hand: the mean surface alone is asked at them, which costs little."""
 
 
 def candidates(
     space: ResponseSpace, setup: int, mean: Surfaces, evidence: Evidence, rng: np.random.Generator
 ) -> IntArray:
-    """Return nodes of the other parameters [C, P - 1] among which a setup's best is sought.
+    """Return the other parameters' nodes [C, P - 1] to seek the best among.
 
     All combinations where they are few; else some that are spread evenly, and those that the mean surface
     likes best at some temperature, out of many more and all that were tried.
+
+    Args:
+        space: The study's space.
+        setup: The setup's place in it.
+        mean: The mean surface.
+        evidence: What was tried.
+        rng: Shifts the points that are spread.
     """
     others = [np.flatnonzero(space.allowed(setup, axis)) for axis in range(1, len(space.axes))]
     if not others:

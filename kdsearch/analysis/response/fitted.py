@@ -1,4 +1,4 @@
-"""The response of accuracy to temperature in each setup, with its doubt: joint draws from the model."""
+"""How accuracy responds to temperature in each setup: draws from the model."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ from kdsearch.analysis.response.surfaces import Surfaces, draw_surfaces, mean_su
 from kdsearch.analysis.response.warm_start import EarlierStudy, joined, observe_earlier
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.intervals import LEVEL
+from kdsearch.seeds import numbered_seed
 from kdsearch.spec import Setup, StudySpec
 from kdsearch.spec.catalogue import ignores_temperature
 from kdsearch.storage import Trials
@@ -67,7 +68,7 @@ class SetupDraws:
         return nearest_places(self.temperature_nodes, self.candidates, nodes)
 
     def nodes_at(self, temperature: int) -> IntArray:
-        """Return the node on each axis of what is best on average at the setup's n-th temperature."""
+        """Return the nodes of what is best on average at the n-th temperature."""
         best = self.candidates[self.mean[temperature].argmax()]
         return np.concatenate([[self.temperature_nodes[temperature]], best]).astype(np.intp)
 
@@ -81,6 +82,10 @@ class Observed:
     earlier: Sequence[Observations]
     names: tuple[str, ...]
     seed: int
+
+    def is_beside_others(self, setup: int) -> bool:
+        """Return whether other setups have trials too: only then a setup owes anything to others."""
+        return len(self.earlier) > 0 or bool((self.own.setup != setup).any())
 
     def a_pack_earlier(self, size: int) -> "Observed":
         """Return it without the latest `size` observations of each setup, under another seed."""
@@ -149,7 +154,7 @@ class Response:
         return self._to_accuracy(self.drawn(setup, nodes), setup)
 
     def drawn(self, setup: int, nodes: IntArray, n_surfaces: int | None = None) -> FloatArray:
-        """Return draws [Q, N], in the model's points, at nodes [N, P] of one setup; of the first surfaces."""
+        """Return draws [Q, N], in points, at nodes [N, P] of one setup. `n_surfaces` takes the first ones."""
         if (own := self.apart.get(setup)) is not None:
             return drawn_at(own.surfaces[:n_surfaces], 0, nodes)
         return drawn_at(self.surfaces[:n_surfaces], setup, nodes)
@@ -165,7 +170,7 @@ class Response:
         return len(self.space.axes) > 1
 
     def profile(self, members: Sequence[int]) -> TemperatureProfile:
-        """Return the profile of one setup, or the mean over several at the temperatures that all allow."""
+        """Return the profile of one setup, or the mean over several where all allow a temperature."""
         nodes = self.shared_temperatures(members)
         own = ((s, self.draws[s]) for s in members)
         return self._mean_profile(
@@ -186,9 +191,9 @@ class Response:
         return self._alone[setup]
 
     def _fit_alone(self, setup: int) -> TemperatureProfile | None:
-        if self.found is None or len(self.found.evidence.tops) == 1 or setup in self.apart:
+        if self.found is None or setup in self.apart or not self.observed.is_beside_others(setup):
             return None
-        rng = np.random.default_rng([self.observed.seed, setup])
+        rng = np.random.default_rng(numbered_seed(self.observed.seed, setup))
         alone = fit_alone(self.found, self.observed.own, setup)
         if alone is None:
             return None
@@ -222,7 +227,7 @@ class Response:
         return self.draws[setup].nodes_at(int(np.abs(np.log(own / temperature)).argmin()))
 
     def best_nodes(self, setup: int, temperature_node: int) -> IntArray:
-        """Return the nodes of the other parameters [Q, P - 1] that each draw likes best at a temperature."""
+        """Return the other parameters' nodes [Q, P - 1] that each draw likes best."""
         others = self.draws[setup].candidates
         nodes = product_nodes(np.array([temperature_node]), others)
         return np.asarray(others[self.drawn(setup, nodes).argmax(axis=1)])
@@ -237,7 +242,7 @@ class Response:
         return _without_effect(self.spec, self.space.setups[setup]) is not None
 
     def shortage(self, setup: int) -> str | None:
-        """Return why a setup has too few trials to be answered, or None where it has enough."""
+        """Return why a setup has too few trials. None where it has enough."""
         sites = [site for site in self.space.sites if site.index == setup]
         n_possible = sum(math.prod(int(nodes.sum()) for nodes in site.allowed) for site in sites)
         n_needed = min(ENOUGH_POINTS, n_possible)
@@ -283,27 +288,18 @@ class ResponseCurve:
 
 @one_blas_thread
 def response_curves(
-    spec: StudySpec,
-    trials: Trials,
-    *,
-    earlier: Sequence[EarlierStudy] = (),
-    where: Mapping[str, Any] | None = None,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> list[ResponseCurve]:
-    """Return the curve of every setup, or of those with some levels, from the draws behind `best`.
-
-    Raises:
-        RequestError: A factor or a level does not belong to the study.
-    """
-    return curves_of(fit_response(spec, trials, earlier=earlier, seed=seed), where=where, level=level)
-
-
-@one_blas_thread
-def curves_of(
     response: Response, *, where: Mapping[str, Any] | None = None, level: float = LEVEL
 ) -> list[ResponseCurve]:
-    """Return what `response_curves` does, of a response that is there already."""
+    """Return the curve of every setup, or of those with some levels.
+
+    Args:
+        response: What a study's trials say.
+        where: Levels of factors that restrict the setups.
+        level: Probability of the bands, between 0 and 1.
+
+    Raises:
+        RequestError: A factor or a level of `where` does not belong to the study.
+    """
     return [_curve(response, s, level) for s in select_setups(response.space.setups, where)]
 
 
@@ -376,23 +372,25 @@ def _respond(
 
 
 def _has_own(observed: Observed, setup: int) -> bool:
-    """Return whether a setup is the study's own, beside others, and has enough trials for an answer."""
-    own = np.unique(observed.own.setup)
-    return (
-        setup < len(observed.tallies)
-        and observed.tallies[setup].complete.n_places >= ENOUGH_POINTS
-        and (len(own) > 1 or len(observed.earlier) > 0)
-    )
+    """Return whether a setup is the study's own, beside others, with enough trials."""
+    enough = setup < len(observed.tallies) and observed.tallies[setup].complete.n_places >= ENOUGH_POINTS
+    return enough and observed.is_beside_others(setup)
 
 
 def _apart(found: Fit, observed: Observed, setup: int, n_thetas: int) -> Apart:
     alone = fit_apart(found, observed.own, setup)
-    rng = np.random.default_rng([observed.seed, setup])
+    rng = np.random.default_rng(numbered_seed(observed.seed, setup))
     return Apart(alone.evidence, draw_all(alone, n_thetas, rng))
 
 
 def draw_all(found: Fit, n_thetas: int, rng: np.random.Generator) -> list[Surfaces]:
-    """Return draws of all setups' surfaces under each of some draws of the hyper-parameters."""
+    """Return draws of all setups' surfaces under each of some draws of the hyper-parameters.
+
+    Args:
+        found: The fitted model.
+        n_thetas: How many draws of the hyper-parameters.
+        rng: What is drawn from.
+    """
     return [
         draw_surfaces(found.process(theta), _DRAWS_EACH, rng)
         for theta in hyperparameter_draws(found, n_thetas, rng)
@@ -400,7 +398,13 @@ def draw_all(found: Fit, n_thetas: int, rng: np.random.Generator) -> list[Surfac
 
 
 def drawn_at(surfaces: Sequence[Surfaces], setup: int, nodes: IntArray) -> FloatArray:
-    """Return draws [Q, N], in the model's points, at nodes [N, P] of one setup, moved apart by `_SPREAD`."""
+    """Return draws [Q, N], in the model's points, moved apart by `_SPREAD`.
+
+    Args:
+        surfaces: Draws, some for each draw of the hyper-parameters.
+        setup: The setup's place in the model.
+        nodes: Places on the axes [N, P].
+    """
     values = np.concatenate([surface.at(setup, nodes) for surface in surfaces])
     mean = values.mean(axis=0)
     return np.asarray(mean + _SPREAD * (values - mean))

@@ -18,20 +18,40 @@ from kdsearch.analysis.response.observations import (
 from kdsearch.analysis.response.process import Posterior, Process
 
 _OUTLIER_VARIANCE = 1e4
+"""Of a trial's own noise: what counts so little says nothing."""
+
 _OUTLIER_SDS = 3.0
+"""The usual three standard deviations; beyond, the tail's doubt would still let it pull."""
+
 _RARE = 0.25
 """Accidents are rare: no such share of a setup's trials are accidents."""
 _TAIL = 4.0
+"""Degrees of freedom of Student's t: a usual choice for robust fits, with a finite variance."""
+
 _SAME_DOUBT = 0.2
+"""By hand: variances that change less than a fifth move no hyper-parameter."""
+
 _SD_OF_MEDIAN_DEVIATION = 1.4826
+"""Of a normal distribution, 1 / 0.6745."""
+
 _ENOUGH_FOR_OUTLIERS = 20
+"""By hand: with fewer, a median of residuals is as doubtful as what it would doubt."""
+
 _ENOUGH_FOR_OWN_SCALE = 8
+"""By hand: with so many residuals a setup's own scale and that of all weigh alike."""
+
 _ENOUGH_TO_FIT = 3
+"""Fewer observations say nothing that the prior does not."""
+
 _FIT_CELLS = 240
 """So many observations tell the hyper-parameters; a step of the fit costs their square to cube."""
 
 _SOLVE_CELLS = 700
+"""By hand: the solution costs their cube, so more are pooled with their neighbours."""
+
 _ITERATIONS = (30, 15, 30)
+"""By hand, of L-BFGS in each round of doubt: the rounds settle after two or three."""
+
 _CLOSE = 1e-6
 """A smaller relative gain of the log posterior moves no answer: draws are reweighted about its top."""
 
@@ -189,7 +209,13 @@ def _pool_replicates(evidence: Evidence) -> Evidence:
 
 
 def pool_to_fit(kernel: Kernel, evidence: Evidence, n_cells: int) -> Evidence:
-    """Pool replicates; where more than about `n_cells` are left, neighbours on the ordered axes too."""
+    """Pool replicates. Where more than about `n_cells` are left, neighbours on the ordered axes too.
+
+    Args:
+        kernel: The model's covariance.
+        evidence: All that was observed.
+        n_cells: About so many places are left.
+    """
     places = evidence.take(distinct_rows(cells_of(evidence, [1] * len(kernel.axes)))[0])
     for step in (1, 2, 4, 8):
         steps = [step if axis.continuous else 1 for axis in kernel.axes]
@@ -202,6 +228,11 @@ def hyperparameter_draws(found: Fit, n_draws: int, rng: np.random.Generator) -> 
     """Return draws of the hyper-parameters: a Laplace approximation, reweighted by importance.
 
     The noise profile of the setups stays at its most probable values.
+
+    Args:
+        found: The fitted model.
+        n_draws: How many.
+        rng: What is drawn from.
     """
     posterior = Posterior(found.kernel, found.sample)
     free = np.arange(found.kernel.layout.profile.start)

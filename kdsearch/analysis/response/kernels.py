@@ -17,6 +17,43 @@ import scipy
 from kdsearch.analysis.response.axes import Axis, FloatArray
 
 SHORTEST, LONGEST = 0.15, 3.0
+"""Lengths in ranges: studies can't resolve a bend within 15% of an axis, and beyond 3 all is a line."""
+
+# The priors of the hyper-parameters: medians, whose logarithm is taken, and standard deviations of the log.
+# Scales and noise are variances in points squared, lengths are shares of an axis.
+_SCALE_SD = 1.5
+"""By hand: effects from a fifth to five times the median are believed without surprise."""
+
+_OFFSET = 9.0, 1.5
+"""Levels of setups 3 points apart, by hand: they are left out of the evidence, so little hangs on it."""
+
+_NOISE = 0.35**2, 1.0
+"""Published standard deviations over seeds are about 0.35 points."""
+
+_OF_TEMPERATURE = 1.0
+"""Effects of temperature in published tables are 0.3 to 3 points."""
+
+_OF_OTHERS = 9.0
+"""A wrong learning rate costs 3 points and more: it can ruin a training."""
+
+_ALONG_TEMPERATURE, _ALONG_OTHERS, _LENGTH_SD = 0.35, 0.30, 0.4
+"""Curves have one or two bends between T = 1 and 40; the other lengths by hand, a little shorter."""
+
+_JOINT = 0.25
+"""The best learning rate drifts slowly with T: half a point, by hand."""
+
+_JOINT_ALONG_TEMPERATURE, _JOINT_ALONG_OTHERS, _JOINT_LENGTH_SD = 0.5, 0.4, 0.3
+"""By hand: longer than the main terms', since the drift is slow."""
+
+_FADING = 0.5, 1.2
+"""Three fifths are shared for each factor in which setups, or a study and those it starts from, differ."""
+
+_OWN_SHARE_LOGIT, _OWN_SHARE_SD = -2.0, 1.2
+"""A setup keeps 12% of a curve for itself; sharing nothing was far worse on every table of students."""
+
+_OFFSETS_FADE, _NOISES_FADE = 0.5, 0.7
+"""By hand: how fast levels, and the scatter of seeds, become unlike with each factor that differs."""
+
 _ROOT5 = np.sqrt(5.0)
 
 
@@ -94,26 +131,28 @@ class Kernel:
         self.n_setups, _, n_factors = distances.shape
         self.layout = Layout(len(self.axes), n_factors, self.n_setups)
         differing = (distances > 0).sum(axis=-1)
-        self.offset_correlation = np.exp(-0.5 * differing)
-        likeness = np.exp(-0.7 * differing) + 1e-6 * np.eye(self.n_setups)
+        self.offset_correlation = np.exp(-_OFFSETS_FADE * differing)
+        likeness = np.exp(-_NOISES_FADE * differing) + 1e-6 * np.eye(self.n_setups)
         self.profile_root = scipy.linalg.cholesky(likeness, lower=True)
         self.prior_mean, self.prior_sd = self._prior()
 
     def _prior(self) -> tuple[FloatArray, FloatArray]:
-        """Return mean and standard deviation of the normal prior; accuracies are in points."""
+        """Return mean and standard deviation of the normal prior. Accuracies are in points."""
         at = self.layout
         mean, sd = np.zeros(at.size), np.ones(at.size)
         others = len(self.axes) - 1
-        mean[at.offset], sd[at.offset] = np.log(9.0), 1.5
-        mean[at.noise], sd[at.noise] = np.log(0.35**2), 1.0
-        mean[at.scales], sd[at.scales] = np.log([1.0, *[9.0] * others]), 1.5
-        mean[at.lengths], sd[at.lengths] = np.log([0.35, *[0.30] * others]), 0.4
-        mean[at.joint_scale], sd[at.joint_scale] = np.log(0.25), 1.5
+        mean[at.offset], sd[at.offset] = np.log(_OFFSET[0]), _OFFSET[1]
+        mean[at.noise], sd[at.noise] = np.log(_NOISE[0]), _NOISE[1]
+        mean[at.scales], sd[at.scales] = np.log([_OF_TEMPERATURE, *[_OF_OTHERS] * others]), _SCALE_SD
+        mean[at.lengths] = np.log([_ALONG_TEMPERATURE, *[_ALONG_OTHERS] * others])
+        sd[at.lengths] = _LENGTH_SD
+        mean[at.joint_scale], sd[at.joint_scale] = np.log(_JOINT), _SCALE_SD
         if others:
-            mean[at.joint_lengths], sd[at.joint_lengths] = np.log([0.5, *[0.4] * others]), 0.3
+            mean[at.joint_lengths] = np.log([_JOINT_ALONG_TEMPERATURE, *[_JOINT_ALONG_OTHERS] * others])
+            sd[at.joint_lengths] = _JOINT_LENGTH_SD
         for fadings in at.fadings:
-            mean[fadings], sd[fadings] = np.log(0.5), 1.2
-        mean[at.own], sd[at.own] = -2.0, 1.2
+            mean[fadings], sd[fadings] = np.log(_FADING[0]), _FADING[1]
+        mean[at.own], sd[at.own] = _OWN_SHARE_LOGIT, _OWN_SHARE_SD
         return mean, sd
 
     def bounds(self) -> list[tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""How far accuracy scatters from seed to seed, by the model behind the answers."""
+"""How far accuracy scatters from seed to seed."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What trials say about accuracy, as arrays: in percentage points, floored softly, replicates pooled."""
+"""What trials say about accuracy, as arrays in percentage points."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,11 @@ from kdsearch.spec import TEMPERATURE, StudySpec
 from kdsearch.storage import DIVERGED, HOPELESS, TrialColumns, TrialRow, Trials, columns_of
 
 POINTS = 100.0
+"""Accuracies are fractions everywhere else; the model's numbers are percentage points."""
+
 SOFT_FLOOR = 3.0
+"""Points below the top: how bad a bad rate is must not shape the model where it is good; by hand."""
+
 _STOPPED_BELOW = 10.0  # the pruner's margin: what it stopped would have ended under the median less this
 _COLLAPSED_BELOW = 20.0  # so far below the top no seed's luck brings a trial that learned
 _COLLAPSED_VARIANCE = 4.0  # a collapse says that the place is bad, not how bad
@@ -21,6 +25,7 @@ _DEEPEST = 80.0  # below the top: where students end that learned nothing
 _AROUND = 0.1  # of an axis
 _LENGTH = "training.epochs"
 _LARGEST_KEY = 2**62
+"""What still fits into the 64 bits of an integer."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class Observations:
 def observe(
     spec: StudySpec, space: ResponseSpace, trials: Trials, study: int = 0
 ) -> tuple[Observations, list[Tally]]:
-    """Return what the trials say, in the order of their numbers, and a tally for each setup.
+    """Return what the trials say, by number, and a tally of each setup.
 
     A trial competes where it is complete and trained for as many epochs as were asked for. Of trials that
     diverged or were stopped as hopeless it is known that they end below the others, and above what they had
@@ -260,7 +265,7 @@ class Evidence:
 
 
 def without_floor(below: FloatArray) -> FloatArray:
-    """Return how far values truly lie below a top, of what the soft floor makes of it, in points."""
+    """Return how far below a top values lie, in points, the soft floor undone."""
     deep = SOFT_FLOOR * (1 + np.expm1(np.maximum(below / SOFT_FLOOR - 1, 0)))
     return np.where(below > SOFT_FLOOR, deep, below)
 
@@ -372,7 +377,7 @@ def pool(evidence: Evidence, steps: Sequence[int]) -> Evidence:
 
 
 def cells_of(evidence: Evidence, steps: Sequence[int]) -> list[IntArray]:
-    """Return what tells the cells of `pool` apart: their setup and place on each axis, a column [N] each."""
+    """Return columns [N] that tell the cells of `pool` apart: setup and places."""
     stride = np.array(steps)
     return [evidence.setup, *((evidence.nodes + stride // 2) // stride).T]
 

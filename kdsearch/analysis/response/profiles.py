@@ -1,4 +1,4 @@
-"""Accuracy over temperature with the other parameters at their best, as draws, and what follows from it."""
+"""Accuracy over temperature, as draws, and what follows from it."""
 
 import math
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from kdsearch.analysis.response.axes import FloatArray, IntArray
 Interval: TypeAlias = tuple[float, float]
 
 _ROUNDING = 1e-9
+"""Values this close are equal but for the order of a sum."""
 
 _GOLDEN = 0.6180339887498949
 """Multiples of the golden ratio, modulo 1, are spread evenly however many there are."""
@@ -82,7 +83,7 @@ class TemperatureProfile:
 
     @cached_property
     def places(self) -> IntArray:
-        """Which temperature is best in each draw [Q]; draws in which several are take them in turn."""
+        """Which temperature is best in each draw [Q]. Draws in which several are take them in turn."""
         tied = self.draws >= self.draws.max(axis=1, keepdims=True) - _ROUNDING
         turn = np.arange(len(tied)) * _GOLDEN % 1.0
         nth = (turn * tied.sum(axis=1)).astype(np.intp)
@@ -107,7 +108,7 @@ class TemperatureProfile:
         return min(low, self.temperature), max(high, self.temperature)
 
     def shortest_interval(self, level: float) -> Interval:
-        """Return the shortest interval, in log temperature, that has the best of a share of the draws.
+        """Return the shortest interval, in log T, with the best of a share of draws.
 
         Where any temperature can be chosen, a draw's best one stands for all that are nearer to it than to
         its neighbours, and one at an end of the range for that end. An interval that left out as much on
@@ -162,7 +163,7 @@ class TemperatureProfile:
         return np.asarray(borders[places] + share * (borders[places + 1] - borders[places]))
 
     def near_optimal(self, level: float, tolerance: float) -> Interval | None:
-        """Return the range around the best of temperatures that are, each with a probability, near the best.
+        """Return the range around the best in which each temperature is near it.
 
         None where not even the recommended temperature is.
         """

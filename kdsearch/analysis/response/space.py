@@ -1,4 +1,4 @@
-"""Where trials lie: setups told apart by their factors, tuned parameters on axes of nodes.
+"""Where trials lie: setups by factors, parameters on axes.
 
 Temperature is the first axis and is the same for all setups: T = 4 is T = 4 everywhere. A temperature that
 is a factor becomes an axis of its levels, so that the answer is the best level.
@@ -25,12 +25,15 @@ Nodes: TypeAlias = tuple[int, ...]
 Labels: TypeAlias = tuple[str, ...]
 
 _TEMPERATURE_NODES = 41
+"""By hand: from 1 to 40 neighbours are 10% apart, which is one temperature for any use."""
+
 _PARAMETER_NODES = 33
+"""By hand: neighbours are 3% of the range apart, a fifth of the shortest length."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """A setup as a spec lists it: its place in the model, its ranges, and the nodes inside them.
+    """A setup's place in the model, its ranges and their nodes.
 
     `fixed` are values of the axes' parameters that an earlier study did not tune.
     """
@@ -42,7 +45,7 @@ class Site:
     fixed: Params
 
     def column(self, path: str, params: Iterable[Params]) -> list[Any]:
-        """Return the value at a path in each of its trials: the trial's, the setup's or the fixed one."""
+        """Return the value at a path in each trial. Else it is the setup's or the fixed one."""
         default = self.setup.get(path, self.fixed.get(path))
         return [values.get(path, default) for values in params]
 
@@ -76,7 +79,7 @@ class ResponseSpace:
         return Site(setup, index, dimensions, allowed, {} if is_own else fixed)
 
     def site(self, setup: Setup, study: int = 0) -> Site | None:
-        """Return the site of a trial's setup in the spec's study, or in the n-th earlier one.
+        """Return the site of a trial's setup, in the n-th earlier study where asked.
 
         None where that study's spec has no such setup.
         """
@@ -84,7 +87,7 @@ class ResponseSpace:
         return None if found is None else self.sites[found]
 
     def sites_of(self, setups: Sequence[Setup], study: int = 0) -> IntArray:
-        """Return where among `sites` the site of each trial's setup is; -1 where there is none."""
+        """Return where among `sites` the site of each trial's setup is. -1 where there is none."""
         known: dict[int, int] = {}  # by identity: trials of one setup mostly share its mapping
         for setup in setups:
             if id(setup) not in known:
@@ -92,17 +95,17 @@ class ResponseSpace:
         return np.array([known[id(setup)] for setup in setups], dtype=np.intp)
 
     def setups_of(self, setups: Sequence[Setup]) -> IntArray:
-        """Return the place in the model of each trial's setup; -1 where the study has no such setup."""
+        """Return the place in the model of each trial's setup. -1 where the study has no such setup."""
         indices = np.array([*(site.index for site in self.sites), -1])
         return np.asarray(indices[self.sites_of(setups)])
 
     def locate(self, site: Site, params: Params) -> Nodes | None:
-        """Return a trial's node on each axis; None where a parameter is missing or out of its range."""
+        """Return a trial's node on each axis. None where a parameter is missing or out of its range."""
         nodes = self.locate_all(site, [params])[0]
         return None if nodes[0] < 0 else tuple(nodes.tolist())
 
     def locate_all(self, site: Site, params: Sequence[Params]) -> IntArray:
-        """Return the nodes [N, P] of many trials of a site; -1 on every axis where `locate` has None."""
+        """Return the nodes [N, P] of many trials of a site. -1 on every axis where `locate` has None."""
         columns = [
             axis.nodes(site.dimensions[axis.path], site.column(axis.path, params)) for axis in self.axes
         ]
@@ -146,7 +149,7 @@ def _dimensions(spec: StudySpec, setup: Setup) -> dict[str, Range | Choices]:
 
 
 def _dimensions_elsewhere(spec: StudySpec, source: StudySpec, setup: Setup) -> dict[str, Range | Choices]:
-    """Return the spec's ranges for a setup of another study: T = 4 or lr = 0.1 there is the same here.
+    """Return the spec's ranges for a setup of another study. T = 4 or lr = 0.1 there is the same here.
 
     Where a range depends on a level that the spec does not have, the other study's own range stands for it:
     the learning rate of another optimizer means the same as a share of its range at most.
@@ -190,7 +193,7 @@ def _place(study: int, setup: Setup) -> tuple[int, Labels]:
 
 
 def without_temperature(setup: Setup) -> Setup:
-    """Return a setup as the model tells it from others: a temperature that is a factor is an axis there."""
+    """Return a setup as the model tells it from others. A temperature that is a factor is an axis there."""
     return {path: level for path, level in setup.items() if path != TEMPERATURE}
 
 

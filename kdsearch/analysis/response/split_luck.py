@@ -1,4 +1,4 @@
-"""The luck of which images were held out for validation: more trials on the same images do not lessen it.
+"""The luck of which images were held out for validation. More trials on the same images do not lessen it.
 
 All students are judged by the same validation images, and some of these happen to suit one temperature. On
 tables of really trained students the curve over temperature by validation images differs from that by others
@@ -30,11 +30,14 @@ _TYPICAL = 0.75
 """The quantile of a setup's accuracies that stands for a tuned student."""
 
 _MOST_VALUES = 48
+"""By hand: more do not narrow it down any further."""
+
 _ROUNDING = 1e-6
+"""More than accuracies lose as float32."""
 
 
 def held_out_images(accuracies: FloatArray) -> int | None:
-    """Return of how many images measured accuracies are shares; None where they are of no such number.
+    """Return of how many images measured accuracies are shares. None where they are of no such number.
 
     So nobody has to say it: it holds for a fraction of a data set and for users' own trainers.
 

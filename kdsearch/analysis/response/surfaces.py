@@ -1,4 +1,4 @@
-"""Whole surfaces of accuracy, drawn jointly for all setups from what the process believes.
+"""Whole surfaces of accuracy, drawn jointly for all setups.
 
 A surface is held by weights: one for each setup, one for each node of each axis, and one for each feature
 of the joint term. The features are the leading products of the axes' eigenvectors, scaled to give every
@@ -17,9 +17,16 @@ from kdsearch.analysis.response.kernels import Kernel, Tables
 from kdsearch.analysis.response.process import Process
 
 _MAX_FEATURES = 200
+"""By hand: a product over axes has thousands, of which the first have nearly all the variance."""
+
 _MAX_PER_AXIS = 14
+"""By hand: the spectrum of a smooth correlation falls that fast."""
+
 _NEGLIGIBLE = 1e-4
+"""Of the variance: beside it a surface's own doubt is a hundred times as large."""
+
 _MAX_TABLE = 5000
+"""Places; by hand: a table of all costs some megabytes, above it products are made as they are asked for."""
 
 
 class JointFeatures:
@@ -52,7 +59,7 @@ class JointFeatures:
 
 @dataclass(frozen=True)
 class Surfaces:
-    """Q surfaces: offset [Q, S], main [Q, S, G] for each axis, joint [Q, S, M] with its features."""
+    """Q surfaces: offset [Q, S], main [Q, S, G] for each axis, joint [Q, S, M]."""
 
     offset: FloatArray
     main: tuple[FloatArray, ...]
@@ -76,7 +83,13 @@ def mean_surface(process: Process) -> Surfaces:
 
 
 def draw_surfaces(process: Process, n_draws: int, rng: np.random.Generator) -> Surfaces:
-    """Return joint draws of all setups' surfaces."""
+    """Return joint draws of all setups' surfaces.
+
+    Args:
+        process: The model under one set of hyper-parameters.
+        n_draws: How many.
+        rng: What is drawn from.
+    """
     features = JointFeatures(process.tables) if process.tables.joint else None
     prior = _prior_draws(process.kernel, process.tables, features, n_draws, rng)
     evidence = process.evidence

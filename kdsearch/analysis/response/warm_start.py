@@ -1,8 +1,9 @@
-"""What earlier studies say about a new one: their trials as evidence of other, related setups.
+"""What earlier studies say about a new one.
 
 The model learns how much of temperature's effect the setups share, with one share for all in which two
 studies differ. So an earlier study that agrees with the new trials is trusted, and one that does not is
-forgotten. Its trials are never counted as the new study's.
+forgotten. Its trials are never counted as the new study's. How much is shared before any trial says so is the
+prior of `kernels.py` (`_FADING`, `_OWN_SHARE_LOGIT`).
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from kdsearch.spec import StudySpec
 from kdsearch.storage import Database, TrialRow, list_studies, load_spec_of, load_trials
 
 _MOST_EACH, _MOST_IN_ALL = 200, 600
+"""Trials, by hand: the model's cost is their cube, and the last hundred of a study say little more."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def _load_one(database: Database, name: str) -> EarlierStudy:
 def observe_earlier(space: ResponseSpace, earlier: Sequence[EarlierStudy]) -> list[Observations]:
     """Return what each earlier study says on the space's axes.
 
-    At most 200 trials of a study and 600 of all have a say, evenly chosen: the model's cost is their cube.
+    At most 200 trials of a study and 600 of all have a say, evenly chosen.
     """
     most = min(_MOST_EACH, _MOST_IN_ALL // max(1, len(earlier)))
     found = [observe(study.spec, space, study.trials, n)[0] for n, study in enumerate(earlier, start=1)]
@@ -106,7 +108,7 @@ def joined(own: Observations, earlier: Sequence[Observations]) -> Observations:
 
 
 def _level(observations: Observations) -> float:
-    """Return the mean of the setups' median accuracies, in points; 0 where every trial diverged."""
+    """Return the mean of the setups' median accuracies, in points. 0 where every trial diverged."""
     finite = observations.take(np.flatnonzero(~np.isnan(observations.points)))
     medians = [np.median(finite.points[finite.setup == s]) for s in np.unique(finite.setup)]
     return float(np.mean(medians)) if medians else 0.0

@@ -34,7 +34,7 @@ class Case:
     checkpoints: tuple[int, ...]
 
     def world(self) -> World:
-        """Return the study without trials; studies of shapes take the kinds of noise in turn."""
+        """Return the study without trials. Studies of shapes take the kinds of noise in turn."""
         if self.part == "shapes":
             return ShapeWorld(self.kind, NOISES[self.seed % len(NOISES)], self.seed, self.checkpoints[-1])
         if self.part == "trained quickstart":

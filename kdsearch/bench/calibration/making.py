@@ -30,7 +30,7 @@ class Progress:
         self._load()
 
     def _load(self) -> None:
-        """Take whole lines of this table; a last line that is not whole is cut off."""
+        """Take whole lines of this table. A last line that is not whole is cut off."""
         if not self.path.exists():
             return
         text = self.path.read_text(encoding="utf-8")
@@ -51,7 +51,7 @@ class Progress:
         return [(s, rate, seed) for seed, s, rate in wanted if (s, rate, seed) not in self._lines]
 
     def train(self, pack: tuple[int, int, int], artifacts: Path) -> None:
-        """Train every temperature of a setup at one rate and seed; once this returns it is in the file."""
+        """Train every temperature of a setup at one rate and seed. Once this returns it is in the file."""
         setup, rate, seed = pack
         levels = self._spec.setups()[setup]
         members = [

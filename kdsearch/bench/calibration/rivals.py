@@ -1,4 +1,4 @@
-"""What the search is measured against; all are read by our model, so that only the trials differ."""
+"""What the search is measured against. All are read by our model, so that only the trials differ."""
 
 from collections.abc import Callable, Collection, Sequence
 

@@ -47,7 +47,7 @@ def smoothed(
 
 
 def _floored(accuracies: Float64[np.ndarray, "U L K"]) -> Float64[np.ndarray, "U L K"]:
-    """Return accuracies, logarithmic from some points below the best cell on; diverged ones far down."""
+    """Return accuracies, logarithmic from some points below the best cell on. Diverged ones far down."""
     known = np.where(np.isnan(accuracies), 0.0, accuracies)
     below = np.median(known, axis=-1).max() - known
     deep = _FLOOR * (1 + np.log(np.maximum(below, _FLOOR) / _FLOOR))
@@ -78,7 +78,7 @@ def _places(n_temperatures: int, n_rates: int) -> Float64[np.ndarray, "N 2"]:
 def _kernel(
     one: Float64[np.ndarray, "N 2"], other: Float64[np.ndarray, "M 2"], scales: Float64[np.ndarray, " 3"]
 ) -> Float64[np.ndarray, "N M"]:
-    """Return Matérn-3/2 over temperature times Matérn-5/2 over rate; scales: variance and two lengths."""
+    """Return Matérn-3/2 over temperature times Matérn-5/2 over rate. Scales: variance and two lengths."""
     variance, *lengths = scales
     u, v = (np.abs(one[:, None, k] - other[None, :, k]) / lengths[k] for k in range(2))
     rough = (1 + np.sqrt(3) * u) * np.exp(-np.sqrt(3) * u)

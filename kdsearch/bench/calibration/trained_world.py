@@ -6,17 +6,18 @@ from pathlib import Path
 from kdsearch.bench.calibration.table_world import TableWorld, truth_of
 from kdsearch.bench.calibration.worlds import Truth
 from kdsearch.distill import train_pack
+from kdsearch.seeds import trial_seed
 from kdsearch.spec import Params, Setup
 
 _ARTIFACTS = Path("~/.cache/kdsearch").expanduser()
 
 
 class TrainedWorld(TableWorld):
-    """Trains every trial by a seed of its own; the whole table is the truth, for it saw none of them."""
+    """Trains every trial by a seed of its own. The whole table is the truth, for it saw none of them."""
 
     def outcomes(self, setup: Setup, params: Sequence[Params]) -> Sequence[tuple[Params, int, float | None]]:
         """Train a pack."""
-        first = self.spec.search.seed * 1_000_000 + len(self.rows)
+        first = trial_seed(self.spec.search.seed, len(self.rows))
         members = [{**own, "seed": first + k} for k, own in enumerate(params)]
         results = train_pack(self.spec.resolve(setup, {}), members, artifacts=_ARTIFACTS)
         return [

@@ -82,7 +82,7 @@ def problems_of_change(before: Mapping[int, TrialLine], now: Reading) -> Iterato
 
 
 def problems_of_numbers(found: Reading, right: Curves | None) -> Iterator[str]:
-    """Yield which accuracies are wrong; without curves those of the trainer that waits are right."""
+    """Yield which accuracies are wrong. Without curves those of the trainer that waits are right."""
     for trial in found.trials:
         for epoch, value in trial.curve.items():
             expected = (

@@ -15,8 +15,8 @@ from tempfile import mkdtemp
 import click
 
 from kdsearch.bench.faults.kinds import KINDS, Kind, hindrance
+from kdsearch.bench.faults.shared_services import SharedServices
 from kdsearch.bench.faults.study import EPOCHS, FaultStudy, MissedError
-from kdsearch.bench.faults.surroundings import Surroundings
 from kdsearch.cli.options import format_option
 
 _VERDICTS = ("clean", "failed", "not done")
@@ -41,14 +41,14 @@ class Round:
         return "clean" if self.missed is None else "not done"
 
 
-def run_round(kind: str, seed: int, folder: Path, surroundings: Surroundings, number: int = 0) -> Round:
+def run_round(kind: str, seed: int, folder: Path, services: SharedServices, number: int = 0) -> Round:
     """Launch a study in a folder, do a fault of a kind to it, and check it once it has ended.
 
     Args:
         kind: A key of `KINDS`.
         seed: Decides the fault's moment.
         folder: An empty folder, for all that the study writes.
-        surroundings: What rounds share.
+        services: What rounds share.
         number: The round's number.
     """
     if why := hindrance(kind):
@@ -56,16 +56,16 @@ def run_round(kind: str, seed: int, folder: Path, surroundings: Surroundings, nu
     luck = random.Random(f"{seed} {number} {kind}")  # noqa: S311 - moments, no secrets
     known = KINDS[kind]
     start, missed = time.perf_counter(), None
-    with _study(known, folder, luck, surroundings) as study:
+    with _study(known, folder, luck, services) as study:
         try:
-            code = known.run(study, luck, surroundings)
+            code = known.run(study, luck, services)
         except MissedError as error:
             code, missed = error.code, str(error)
         seconds = time.perf_counter() - start
         found = study.read()
         right = None
         if known.distills and found is not None:
-            right = surroundings.reference.curves(found, folder / "study.yaml", study.artifacts)
+            right = services.reference.curves(found, folder / "study.yaml", study.artifacts)
         problems = study.problems(code, known.reason, right)
     failed = [trial for trial in found.trials if trial.state == "failed"] if found is not None else []
     if known.hits and missed is None and not any(re.match(known.reason, t.reason or "") for t in failed):
@@ -73,7 +73,7 @@ def run_round(kind: str, seed: int, folder: Path, surroundings: Surroundings, nu
     return Round(number, kind, seconds, len(failed), problems, missed)
 
 
-def _study(known: Kind, folder: Path, luck: random.Random, surroundings: Surroundings) -> FaultStudy:
+def _study(known: Kind, folder: Path, luck: random.Random, services: SharedServices) -> FaultStudy:
     meets = {
         "options.fault": known.fault,
         "options.at": str(luck.randint(1, EPOCHS - 1)),
@@ -85,9 +85,9 @@ def _study(known: Kind, folder: Path, luck: random.Random, surroundings: Surroun
         folder,
         distills=known.distills,
         settings={**({} if known.distills else meets), **known.settings},
-        address=None if known.own_ray else surroundings.address(),
-        token="" if known.own_ray else surroundings.token,
-        storage=surroundings.new_database() if known.on_server else None,
+        address=None if known.own_ray else services.address(),
+        token="" if known.own_ray else services.token,
+        storage=services.new_database() if known.on_server else None,
     )
 
 
@@ -103,10 +103,10 @@ def faults_command(rounds: int, seed: int, kinds: tuple[str, ...], output: str) 
     was clean.
     """
     done = []
-    with Surroundings() as surroundings:
+    with SharedServices() as services:
         for number, kind in enumerate(_kinds(rounds, seed, kinds)):
             folder = Path(mkdtemp(prefix="kdsearch-faults-"))
-            found = run_round(kind, seed, folder, surroundings, number)
+            found = run_round(kind, seed, folder, services, number)
             done.append(found)
             click.echo(_line(found), err=output == "json")
             if found.problems:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # has no stubs of its own
 
+from kdsearch.bench.faults.shared_services import SharedServices, stop_server
 from kdsearch.bench.faults.study import Driver, FaultStudy, MissedError
-from kdsearch.bench.faults.surroundings import Surroundings, stop_server
 
 _START_S = 8.0
 """About how long a launch takes until its first trial: moments of the start are drawn from it."""
@@ -21,8 +21,8 @@ _SLOWEST_S = 20.0
 _DAEMONS = ("raylet", "gcs_server")
 
 
-def kill_driver(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
-    """Kill the driver while it starts or while it trains; its Ray has to end by itself."""
+def kill_driver(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
+    """Kill the driver while it starts or while it trains. Its Ray has to end by itself."""
     driver = study.start()
     if luck.random() < 0.5:
         study.until_at_gate(driver)
@@ -34,7 +34,7 @@ def kill_driver(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
     return study.launch()
 
 
-def end_driver(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+def end_driver(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
     """Send SIGTERM to the driver, or to its group, while Ray starts or while it trains."""
     driver = study.start()
     if luck.random() < 0.5:
@@ -61,7 +61,7 @@ def end_driver(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
     return study.launch()
 
 
-def stop_driver(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+def stop_driver(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
     """Stop the driver as a suspended machine does, let a second one take over, then wake the first."""
     first = study.start()
     study.until_at_gate(first)
@@ -98,7 +98,7 @@ def _suspend(study: FaultStudy, driver: Driver) -> None:
     raise MissedError("the study ended before it could be stopped", driver.wait())
 
 
-def close_log(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+def close_log(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
     """Read one line of what a launch says, and go away."""
     read, write = os.pipe()
     driver = study.start(out=write if luck.random() < 0.5 else None, errors=write)
@@ -111,7 +111,7 @@ def close_log(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
     return study.wait(driver)
 
 
-def take_database(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+def take_database(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
     """Delete the database under its driver, or put an earlier copy or an empty file in its place."""
     driver = study.start()
     study.until_at_gate(driver)
@@ -136,22 +136,22 @@ def take_database(study: FaultStudy, luck: random.Random, _: Surroundings) -> in
     return study.launch()
 
 
-def restart_server(study: FaultStudy, luck: random.Random, surroundings: Surroundings) -> int:
+def restart_server(study: FaultStudy, luck: random.Random, services: SharedServices) -> int:
     """Stop PostgreSQL under a running study, cleanly or as in a crash, and start it again later."""
     driver = study.start()
     study.until_at_gate(driver)
     early = luck.random() < 0.5
     if early:
         study.open_gate()
-    stop_server(surroundings.server, luck.choice((signal.SIGINT, signal.SIGQUIT)))
+    stop_server(services.server, luck.choice((signal.SIGINT, signal.SIGQUIT)))
     time.sleep(luck.uniform(0.0, 4.0))
-    surroundings.server.ensure_postgres_running()
+    services.server.ensure_postgres_running()
     if not early:
         study.open_gate()
     return study.wait(driver)
 
 
-def hinder_ray(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+def hinder_ray(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
     """Kill a process of the Ray that starts, or hold it up for some seconds."""
     driver = study.start()
     study.open_gate()
@@ -175,7 +175,7 @@ def hinder_ray(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
     return study.wait(driver)
 
 
-def fill_disk(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+def fill_disk(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
     """Keep the artifacts on a small disk: too small for the teacher at times, then for the soft targets."""
     room = luck.choice((8, 64, 128))
     code = study.launch(shell=_on_small_disk(study, room))
@@ -192,7 +192,7 @@ def _on_small_disk(study: FaultStudy, size_kib: int) -> list[str]:
 
 
 def small_disk_problem() -> str | None:
-    """Return why this machine has no file system of one's own; None where it has."""
+    """Return why this machine has no file system of one's own. None where it has."""
     if shutil.which("unshare") is None:
         return "a file system of one's own needs Linux and unshare"
     command = ["unshare", "--user", "--map-root-user", "--mount", "true"]

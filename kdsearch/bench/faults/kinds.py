@@ -20,8 +20,8 @@ from kdsearch.bench.faults.drivers import (
     take_database,
 )
 from kdsearch.bench.faults.networks import networks_problem
+from kdsearch.bench.faults.shared_services import SLOTS, SharedServices
 from kdsearch.bench.faults.study import TRIALS, FaultStudy
-from kdsearch.bench.faults.surroundings import SLOTS, Surroundings
 from kdsearch.bench.faults.workers import (
     by_itself,
     cut_off,
@@ -49,7 +49,7 @@ class Kind:
         on_server: Whether the study is in a database of PostgreSQL.
     """
 
-    run: Callable[[FaultStudy, random.Random, Surroundings], int]
+    run: Callable[[FaultStudy, random.Random, SharedServices], int]
     reason: str
     hits: bool = False
     fault: str = "gate"
@@ -120,7 +120,7 @@ KINDS = {
 
 
 def hindrance(kind: str) -> str | None:
-    """Return why this machine does not allow a kind of fault; None where it does."""
+    """Return why this machine does not allow a kind of fault. None where it does."""
     if sys.platform != "linux":
         return "faults need Linux"
     if kind == "network":

@@ -35,7 +35,7 @@ class Host:
         return ["nsenter", "--preserve-credentials", "--user", "--net", f"--target={self.pid}"]
 
     def run(self, *command: str, environment: Mapping[str, str] | None = None) -> None:
-        """Run a command to its end; what it leaves in the background goes on.
+        """Run a command to its end. What it leaves in the background goes on.
 
         Raises:
             RunError: It failed.
@@ -45,7 +45,7 @@ class Host:
             raise RunError(f"{' '.join(command)} failed: {done.stderr.strip()}")
 
     def cut_off(self) -> None:
-        """Take this end of the cable down: from now on nothing arrives and nothing leaves."""
+        """Take this end of the cable down. From now on nothing arrives and nothing leaves."""
         self.run("ip", "link", "set", _CABLE, "down")
 
     def end(self) -> None:
@@ -103,7 +103,7 @@ def _host(address: str, shell: Sequence[str], more: Sequence[str]) -> Iterator[H
 
 
 def _await_sleep(holder: "subprocess.Popen[bytes]") -> None:
-    """Wait until a process has become `sleep`; it is in its namespaces then."""
+    """Wait until a process has become `sleep`. It is in its namespaces then."""
     deadline = time.monotonic() + _PATIENCE_S
     while holder.poll() is None and time.monotonic() < deadline:
         if Path(f"/proc/{holder.pid}/comm").read_text().strip() == "sleep":

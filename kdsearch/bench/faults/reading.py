@@ -60,7 +60,7 @@ class Reading:
 
 
 def read_study(storage: str, name: str) -> Reading | None:
-    """Return what a database holds of a study; None while there is none, or it is away."""
+    """Return what a database holds of a study. None while there is none, or it is away."""
     engine = create_engine(_reading_only(make_url(storage)), poolclass=NullPool)
     try:
         with engine.connect() as connection:

@@ -143,12 +143,12 @@ class FaultStudy:
         return self.wait(self.start(shell=shell, environment=environment))
 
     def wait(self, driver: Driver) -> int:
-        """Wait for a driver's end and return its exit code; one with which nothing goes on is killed."""
+        """Wait for a driver's end and return its exit code. One with which nothing goes on is killed."""
         self.until(driver, lambda: False)
         return driver.wait()
 
     def until(self, driver: Driver, holds: Callable[[], bool]) -> bool:
-        """Wait until something holds; return False where the driver ended first, or nothing goes on.
+        """Wait until something holds. Return False where the driver ended first, or nothing goes on.
 
         What has finished by then is remembered, and must stay as it is.
         """
@@ -246,7 +246,7 @@ class FaultStudy:
             yield f"processes are left: {left}"
 
     def _left(self) -> list[str]:
-        """Return the processes that do not end after their driver; Ray takes a moment to end its own."""
+        """Return the processes that do not end after their driver. Ray takes a moment to end its own."""
         since = time.monotonic()
         while (left := self.processes()) and time.monotonic() - since < STANDSTILL_S / 5:
             time.sleep(0.2)

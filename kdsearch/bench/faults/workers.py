@@ -14,8 +14,8 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]  # has no stubs of its own
 
 from kdsearch.bench.faults.networks import two_hosts
+from kdsearch.bench.faults.shared_services import NODE_OPTIONS, SharedServices
 from kdsearch.bench.faults.study import Driver, FaultStudy, MissedError
-from kdsearch.bench.faults.surroundings import NODE_OPTIONS, Surroundings
 from kdsearch.bench.faults.trainer import ONCE
 
 _PACK, _TEACHER = "ray::ImplicitFunc", "ray::_train"
@@ -33,12 +33,12 @@ _TURNED = 8
 Files = Callable[[Path], Iterator[Path]]
 
 
-def by_itself(study: FaultStudy, _luck: random.Random, _: Surroundings) -> int:
+def by_itself(study: FaultStudy, _luck: random.Random, _: SharedServices) -> int:
     """Launch; the trainer does the fault."""
     return _after_once(study, study.launch())
 
 
-def monitored(study: FaultStudy, _luck: random.Random, _: Surroundings) -> int:
+def monitored(study: FaultStudy, _luck: random.Random, _: SharedServices) -> int:
     """Launch where Ray's memory monitor is near its limit."""
     used = psutil.virtual_memory().percent / 100
     code = study.launch(environment={"RAY_memory_usage_threshold": f"{used + _MONITOR_ROOM:.3f}"})
@@ -51,7 +51,7 @@ def _after_once(study: FaultStudy, code: int) -> int:
     return code
 
 
-def kill_teacher(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+def kill_teacher(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
     """Kill the process that trains the teacher, at a random moment of its life."""
     driver = study.start()
     hit = study.until(driver, lambda: study.worker(_TEACHER) is not None)
@@ -65,14 +65,14 @@ def kill_teacher(study: FaultStudy, luck: random.Random, _: Surroundings) -> int
     return code
 
 
-def kill_pack(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+def kill_pack(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
     """Kill a worker once its pack has left a checkpoint."""
     driver = study.start()
     _suspended_pack(study, driver, luck).kill()
     return study.wait(driver)
 
 
-def damage(files: Files, folder: str) -> Callable[[FaultStudy, random.Random, Surroundings], int]:
+def damage(files: Files, folder: str) -> Callable[[FaultStudy, random.Random, SharedServices], int]:
     """Return a run that turns bits of files in the middle of a pack, and kills its worker or the driver.
 
     Args:
@@ -80,7 +80,7 @@ def damage(files: Files, folder: str) -> Callable[[FaultStudy, random.Random, Su
         folder: Theirs, as the log is to name it.
     """
 
-    def run(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+    def run(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
         driver = study.start()
         worker = _suspended_pack(study, driver, luck)
         turned = {file: _turn_bits(file, luck) for file in files(study.artifacts)}
@@ -150,7 +150,7 @@ def _checkpoints(study: FaultStudy) -> list[Path]:
     return list(study.artifacts.glob("checkpoints/*.pt"))
 
 
-def lose_node(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+def lose_node(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
     """Kill the raylet of one of two nodes while a pack trains on each."""
     with _two_nodes() as (address, raylet):
         driver = study.start("--address", address)
@@ -162,7 +162,7 @@ def lose_node(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
 
 @contextmanager
 def _two_nodes() -> Iterator[tuple[str, int]]:
-    """Start a cluster of two raylets; give its address and the second one's process."""
+    """Start a cluster of two raylets. Give its address and the second one's process."""
     from ray.cluster_utils import Cluster
 
     quiet: dict[str, Any] = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 128 * 2**20}
@@ -174,7 +174,7 @@ def _two_nodes() -> Iterator[tuple[str, int]]:
         cluster.shutdown()  # type: ignore[no-untyped-call]  # Ray's own lack
 
 
-def cut_off(study: FaultStudy, luck: random.Random, _: Surroundings) -> int:
+def cut_off(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
     """Take one of two hosts off the network while a pack trains on each."""
     with two_hosts() as (head, other), TemporaryDirectory(prefix="kdn-") as folder:
         address = f"{head.address}:6379"

@@ -103,7 +103,7 @@ def drive(load: Load, storage: str, folder: Path) -> Driven:
 
 @contextmanager
 def _environment(load: Load) -> Iterator[dict[str, str]]:
-    """Give the environment of the driver: it tells Ray how to start workers."""
+    """Give the environment of the driver. It tells Ray how to start workers."""
     with ExitStack() as stack:
         environment = dict(os.environ)
         if load.forked:

@@ -27,7 +27,7 @@ _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def fill_study(database: Database, trials: int, epochs: int, seed: int = 0) -> StudySpec:
-    """Write a finished study of 12 setups with evenly spread parameters; return its spec.
+    """Write a finished study of 12 setups with evenly spread parameters. Return its spec.
 
     Optuna's tables are filled too, as the dashboard reads them.
 

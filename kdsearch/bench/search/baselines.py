@@ -54,7 +54,7 @@ class JointProposer:
 
 
 class GridProposer:
-    """A grid of temperatures at the default of every other parameter; replicates once it is full."""
+    """A grid of temperatures at the default of every other parameter. Replicates once it is full."""
 
     def __init__(self, spec: StudySpec, n_temperatures: int = 8) -> None:
         self._spec = spec

@@ -54,7 +54,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Answered:
-    """The scores of one study's answers after so many trials; None for a setup without one."""
+    """The scores of one study's answers after so many trials. None for a setup without one."""
 
     by: Answering
     trials: int

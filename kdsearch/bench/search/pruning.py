@@ -41,7 +41,7 @@ Curve: TypeAlias = dict[int, float]
 
 
 class CurvedStudy(SimulatedRecord):
-    """A simulated study whose trials have accuracy curves; what is started is still to be trained."""
+    """A simulated study whose trials have accuracy curves. What is started is still to be trained."""
 
     def __init__(self, study: SimulatedStudy) -> None:
         super().__init__(study)
@@ -66,7 +66,7 @@ class CurvedStudy(SimulatedRecord):
         return [Trial.of(spec, setup, own, number=first + k, seed=first + k) for k, own in enumerate(params)]
 
     def train(self, pack: Pack) -> None:
-        """Train a pack under its floors; what is given up ends after one epoch."""
+        """Train a pack under its floors. What is given up ends after one epoch."""
         watch = FloorWatch(pack.floors, pack.audited, pack.line)
         for trial in pack.trials:
             row = self.study.run(trial.setup, trial.params)
@@ -125,7 +125,7 @@ class CurvedStudy(SimulatedRecord):
 
 
 def _stopped(pack: Pack, trial: Trial, curve: Curve, watch: FloorWatch) -> int | None:
-    """Return after which epoch a trial is stopped; None where it is trained to its end."""
+    """Return after which epoch a trial is stopped. None where it is trained to its end."""
     given_up = trial.number in pack.given_up
     for epoch, accuracy in curve.items():
         is_early = given_up and epoch < trial.epochs

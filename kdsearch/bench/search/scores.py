@@ -30,7 +30,7 @@ class SetupScore:
 
 
 def model_scores(study: SimulatedStudy) -> Iterator[SetupScore | None]:
-    """Yield the score of the model's answer for each setup; None where there is no answer."""
+    """Yield the score of the model's answer for each setup. None where there is no answer."""
     for answer in best(study.spec, study.rows, tolerance=TOLERANCE_POINTS / 100).setups:
         yield None if answer.temperature is None else _model_score(study, answer, answer.temperature)
 
@@ -60,7 +60,7 @@ def _positions(
 
 
 def best_trial_scores(study: SimulatedStudy) -> Iterator[SetupScore | None]:
-    """Yield the score of each setup's best observed trial; None where a setup has none."""
+    """Yield the score of each setup's best observed trial. None where a setup has none."""
     for setup in study.spec.setups():
         own = [row for row in study.rows if setup_key(row.setup) == setup_key(setup)]
         measured = [(row.val_accuracy, row) for row in own if row.val_accuracy is not None]

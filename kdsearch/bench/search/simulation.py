@@ -89,7 +89,7 @@ class SimulatedStudy:
         return row
 
     def search(self, proposer: Proposer, n_trials: int) -> Sequence[TrialRow]:
-        """Run packs that a proposer asks for, until so many trials count: lost workers do not."""
+        """Run packs that a proposer asks for, until so many trials count. Lost workers do not."""
         while (room := n_trials - sum(is_evidence(row) for row in self.rows)) > 0:
             proposal = proposer.propose(self.rows, min(room, self.spec.pack_size))
             for params in proposal.params:

@@ -134,7 +134,7 @@ def _summary(
 
 
 def mean_over(studies: Sequence[Sequence[float]]) -> Mean | None:
-    """Return the mean of the studies' means: setups of one study are no independent repetitions.
+    """Return the mean of the studies' means. Setups of one study are no independent repetitions.
 
     None where no study has a value.
     """

@@ -111,7 +111,7 @@ def _against_grid(where: str, ours: _Reached, own: Sequence[Summary]) -> Iterato
 
 
 def _no_later(ours: _Reached, rival: _Reached, share: float) -> bool | None:
-    """Return whether ours took at most a share of the rival's trials; None where both are out of sight."""
+    """Return whether ours took at most a share of the rival's trials. None where both are out of sight."""
     if rival.trials is None:
         return True if ours.trials is not None and ours.trials <= share * rival.last else None
     return ours.trials is not None and ours.trials <= share * rival.trials

@@ -26,7 +26,7 @@ def train(trial: Trial, report: Callable[[int, Metrics], bool]) -> Metrics:
 
 @lru_cache
 def _study(options: tuple[tuple[str, Any], ...]) -> SimulatedStudy:
-    """Return the study of a spec's options; a worker needs it for every trial."""
+    """Return the study of a spec's options. A worker needs it for every trial."""
     given = dict(options)
     levels = [int(count) for count in cast("str", given.pop("levels")).split("x")]
     return simulated_study(given.pop("scenario"), given.pop("seed"), levels=levels, **given)

@@ -74,7 +74,7 @@ def overhead_command(spec: Path, few: int, many: int, seconds: float, rounds: in
 
 
 def measured(way: str, spec: Path, trials: int, seconds: float) -> Run:
-    """Run a study of so many waiting trials in one way; what it waited is taken off its wall time.
+    """Run a study of so many waiting trials in one way. What it waited is taken off its wall time.
 
     Raises:
         RunError: It failed.

@@ -12,7 +12,7 @@ from kdsearch.spec import Choices, StudySpec, encode_level
 
 
 class Space:
-    """The define-by-run space of a study; a class, because Tune pickles its searcher."""
+    """The define-by-run space of a study. A class, because Tune pickles its searcher."""
 
     def __init__(self, spec: StudySpec) -> None:
         self._spec = spec

@@ -24,6 +24,8 @@ _N_RECORDED_STEPS = (
     WARM_UP_CALLS + 3
 )  # a recording is made in the first after the warm-up, and replayed twice
 _LR = 0.01
+"""By hand: one step of plain SGD that moves every weight visibly."""
+
 # Of a tensor's own norm; rounding stays far below, and a wrong mask, buffer or gradient far above.
 _TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
 

@@ -1,4 +1,4 @@
-"""Whether a network can be trained on batches of one image: BatchNorm at one pixel has nothing to average."""
+"""Whether a network can be trained on batches of one image. BatchNorm at one pixel has nothing to average."""
 
 import copy
 

@@ -8,16 +8,16 @@ import torch
 from torch import nn
 
 from kdsearch.distill.models.cifar_resnet import CifarResNet, WideStageResNet
-from kdsearch.distill.models.heads import note_head
-from kdsearch.distill.models.hugging_face import build_hugging_face
-from kdsearch.distill.models.inputs import Inputs
-from kdsearch.distill.models.library import (
+from kdsearch.distill.models.foreign_networks import (
     build_from_factory,
     build_timm,
     build_torchvision,
     check_fits,
     use_small_stem,
 )
+from kdsearch.distill.models.heads import note_head
+from kdsearch.distill.models.hugging_face import build_hugging_face
+from kdsearch.distill.models.inputs import Inputs
 from kdsearch.distill.models.mobile import MobileNetV2
 from kdsearch.distill.models.shuffle import ShuffleNetV1, ShuffleNetV2
 from kdsearch.distill.models.small import MLP, ConvNet
@@ -30,6 +30,8 @@ from kdsearch.spec.catalogue import is_factory, problem_with_architecture, takes
 
 _NARROW, _FOURFOLD = (16, 16, 32, 64), (32, 64, 128, 256)
 _SMALL_IMAGE = 16
+"""By hand: patches of 4 would leave images of 8 pixels four tokens."""
+
 _LIBRARIES: dict[str, Callable[[str, int, int, int], nn.Module]] = {
     "torchvision": build_torchvision,
     "timm": build_timm,

@@ -1,4 +1,4 @@
-"""The head of a network: the parameters that its logits come from, found in the graph of an output."""
+"""The head of a network, found in the graph of an output."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -122,7 +122,7 @@ class _Graph:
         return found if has_matrix else set()
 
     def _carries_data(self, node: Any) -> bool:
-        """Return whether a node comes from the data; without recursion, for graphs are deep."""
+        """Return whether a node comes from the data. Without recursion, for graphs are deep."""
         waiting = [node]
         while waiting:
             top = waiting[-1]

@@ -22,7 +22,7 @@ def shuffled(features: Float[Tensor, "B C H W"], groups: int) -> Float[Tensor, "
 
 
 def halved(features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
-    """Return the largest of every 2×2 pixels; an odd last row or column is left out.
+    """Return the largest of every 2×2 pixels. An odd last row or column is left out.
 
     Without gradients torch's own pooling notes all the same where each maximum was: on a CPU two maxima of
     strided views take from a seventeenth (contiguous) to a half (channels_last) of its time.

@@ -17,6 +17,7 @@ _STAGES = (
     (6, 320, 1, 1),
 )
 _N_FEATURES = 1280
+"""Sandler et al. (2018), whatever the width."""
 
 
 class InvertedResidual(nn.Module):

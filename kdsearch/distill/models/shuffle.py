@@ -8,11 +8,14 @@ from torch import Tensor, nn
 from kdsearch.distill.models.layers import conv, depthwise, shuffled
 
 _N_STEM = 24
+"""The papers' number of channels after the first convolution."""
+
 _GROUPS = 3
+"""The variant of ShuffleNet v1 with three groups, as in published checkpoints."""
 
 
 class ShuffleV1Block(nn.Module):
-    """Grouped 1×1 convolutions around a depthwise one; a halving block keeps its input beside it."""
+    """Grouped 1×1 convolutions around a depthwise one. A halving block keeps its input beside it."""
 
     def __init__(self, n_in: int, n_out: int, stride: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Networks for texts in an engine that hands each network one tensor and takes logits."""
+"""Networks for texts, called with one tensor."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from kdsearch.distill.models.inputs import ROWS
 
 
 def take_tokens(model: nn.Module) -> None:
-    """Let a network be called with tokens [B, R, L]: it gets their rows by name, as transformers' do."""
+    """Let a network be called with tokens [B, R, L]. It gets their rows by name, as transformers' do."""
     model.register_forward_pre_hook(_rows_by_name, with_kwargs=True)
 
 

@@ -8,8 +8,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 _HEAD_WIDTH = 16
+"""By hand: narrow networks for small images still get several heads."""
+
 _MLP_RATIO = 4
+"""Dosovitskiy et al. (2021)."""
+
 _LONGEST_WAVE = 100.0
+"""By hand, in patches over 2 pi: longer than any small image."""
 
 
 class Attention(nn.Module):

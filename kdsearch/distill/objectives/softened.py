@@ -34,7 +34,8 @@ def kd(
 
     The factor T² keeps the gradient's size comparable across temperatures. It stays the square of
     `temperature` where the student has a temperature of its own. As T grows, `reverse` tends to `forward`,
-    `jeffreys` to twice and `js` to a quarter of it.
+    `jeffreys` to twice and `js` to a quarter of it. `closed_form.py` computes `forward` with its gradient for
+    training: change both, the tests hold one against the other.
 
     References:
         Hinton, Vinyals & Dean, 2015, arXiv:1503.02531, section 2, whose divergence is `forward`.

@@ -14,7 +14,10 @@ Schedule: TypeAlias = Callable[[int], float]
 # torch's defaults of the one-cycle schedule.
 _RISE = 0.3
 _START_DIVISOR = 25.0
+"""torch's own of OneCycleLR."""
+
 _END_DIVISOR = 1e4
+"""torch's own of OneCycleLR."""
 
 
 def schedule_of(training: Training, steps_per_epoch: int) -> Schedule:

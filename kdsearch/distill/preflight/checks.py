@@ -15,7 +15,7 @@ from kdsearch.distill.objectives import OwnTerm
 from kdsearch.distill.randomness import seeded, stream
 from kdsearch.distill.teachers.initial_students import starting_recipe
 from kdsearch.distill.teachers.recipes import TeacherRecipe, recipe_of
-from kdsearch.distill.teachers.setting_names import settings_of
+from kdsearch.distill.teachers.setting_paths import errors_about
 from kdsearch.distill.teachers.supervised import batch_size_of
 from kdsearch.distill.weights.prepared_networks import build_prepared, preparation_of
 from kdsearch.distill.weights.published import published_head
@@ -26,6 +26,7 @@ from kdsearch.spec.catalogue import USUAL_TEMPERATURES, ignores_temperature
 from kdsearch.spec.sections import Finetune, Pretraining
 
 _N_EXAMPLES = 8
+"""By hand: a batch that shows shapes, at next to no cost."""
 
 
 def check_training(
@@ -45,16 +46,17 @@ def check_training(
     """
     data = load_dataset(spec.dataset) if data is None else data
     notes = [*check_networks(spec, data), *check_weights(spec, data)]
-    return [*notes, *check_objective(spec, data, temperatures)]
+    has_effect = has_temperature(spec, data.num_classes, temperatures)
+    return [*notes, *objective_notes(spec, has_effect=has_effect)]
 
 
 def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
-    """Build student and teacher; return what they are fed with where it is not the data as they are."""
+    """Build student and teacher. Return what they are fed with where it is not the data as they are."""
     notes = []
     for name, section in (("student", spec.student), ("teacher", spec.teacher)):
         if name == "teacher" and not spec.objective.alpha:
             continue
-        with settings_of("teacher" if name == "teacher" else "student"), _in_one_line(f"{name}.arch"):
+        with errors_about("teacher" if name == "teacher" else "student"), _in_one_line(f"{name}.arch"):
             model = build_prepared(section, data)
             if name == "student" and not any(own.requires_grad for own in model.parameters()):
                 raise RequestError(
@@ -68,7 +70,7 @@ def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
 
 
 def check_output(model: nn.Module, arch: str, name: str, data: ImageData) -> str | None:
-    """Call a foreign network once in training and twice in evaluation; return a word on what it draws."""
+    """Call a foreign network once in training and twice in evaluation. Return a word on what it draws."""
     images = data.inputs.random(_N_EXAMPLES, stream(0, "output"))
     trial = copy.deepcopy(model)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -91,33 +93,29 @@ def check_output(model: nn.Module, arch: str, name: str, data: ImageData) -> str
 
 
 def check_weights(spec: TrainingSpec, data: ImageData) -> list[str]:
-    """Load what checkpoints hold into the networks; return what was chosen, and what stays random."""
+    """Load what checkpoints hold into the networks. Return what was chosen, and what stays random."""
     notes = []
     if spec.objective.alpha:
         recipe = recipe_of(spec)
-        with settings_of("teacher"):
+        with errors_about("teacher"):
             start = _start_of(recipe, data)
             refuse_untrained(start, recipe.teacher.finetune)
             notes += _said_of("teacher", start, recipe)
         notes += _said_of_batches(recipe.teacher.finetune, len(data.train))
     if isinstance(spec.student.init, Pretraining):
-        with settings_of("student"):
+        with errors_about("student"):
             recipe = starting_recipe(spec, build_prepared(spec.student, data), 0) or recipe_of(spec)
             notes += _said_of("student", _start_of(recipe, data), recipe)
     return notes
 
 
-def check_objective(
-    spec: TrainingSpec, data: ImageData, temperatures: Sequence[float] = USUAL_TEMPERATURES
-) -> list[str]:
-    """Call a user's objective once; return a word where the temperature has no effect."""
+def objective_notes(spec: TrainingSpec, *, has_effect: bool) -> list[str]:
+    """Return a word where the temperature has no effect, as `has_temperature` found."""
+    if has_effect:
+        return []
     objective = spec.objective
-    if not has_temperature(spec, data.num_classes, temperatures):
-        why = "its weight `objective.alpha` is 0" if not objective.alpha else "it does not use it"
-        return [
-            f"`objective.temperature` has no effect on {objective.name!r}: {why}. No temperature is best."
-        ]
-    return []
+    why = "its weight `objective.alpha` is 0" if not objective.alpha else "it does not use it"
+    return [f"`objective.temperature` has no effect on {objective.name!r}: {why}. No temperature is best."]
 
 
 def has_temperature(

@@ -1,4 +1,4 @@
-"""A picture of what was read: some images of each class, as training sees them."""
+"""A picture of what was read, as training sees it."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A look at the data of a study before anything is trained: what was read, and what is odd about it."""
+"""A look at a study's data before anything is trained."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What can be known of a study's trainings before one is begun, and about what they cost."""
+"""What is known of a study's trainings before one is begun."""
 
 import math
 import time
@@ -12,7 +12,12 @@ from torch.nn import functional as F
 
 from kdsearch.distill.data.dataset import ImageData, load_dataset
 from kdsearch.distill.factories import place_of, words_of
-from kdsearch.distill.preflight.checks import check_training, has_temperature
+from kdsearch.distill.preflight.checks import (
+    check_networks,
+    check_weights,
+    has_temperature,
+    objective_notes,
+)
 from kdsearch.distill.randomness import stream
 from kdsearch.distill.training.size import PackForecast, forecast
 from kdsearch.distill.weights.prepared_networks import build_prepared
@@ -22,9 +27,12 @@ from kdsearch.spec.sections import Dataset, Student, Teacher
 
 _N_TIMED = 16  # examples of the step that is measured: few enough for a large network on a CPU
 _N_STEPS = 3
+"""The least of three: other programs only add to it."""
+
 _QUICK_S = 0.1  # a step that is shorter shows how long calls take, not how long computing does
 _LONG_S = 10.0
 _MOST_TIMED = 1024
+"""By hand: more examples at once are no faster each, and take memory."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,12 @@ class Preflight:
         """
         for training, temperatures in trainings:
             data = self.data_of(training.dataset)
-            self._notes |= dict.fromkeys(check_training(training, data, temperatures=temperatures))
-            refuse_without_temperature(training, data.num_classes, temperatures)
+            notes = [*check_networks(training, data), *check_weights(training, data)]
+            has_effect = has_temperature(training, data.num_classes, temperatures)
+            if not has_effect:
+                refuse_own_objective(training, temperatures)
+            notes += objective_notes(training, has_effect=has_effect)
+            self._notes |= dict.fromkeys(notes)
             self.forecast(training)
 
     def forecast(self, training: TrainingSpec) -> PackForecast:
@@ -88,18 +100,18 @@ class Preflight:
         return self._data[key]
 
 
-def refuse_without_temperature(
-    training: TrainingSpec, num_classes: int, temperatures: Sequence[float]
-) -> None:
+def refuse_own_objective(training: TrainingSpec, temperatures: Sequence[float]) -> None:
     """Refuse a user's objective for which no temperature is best: answers could not know of it later.
 
+    Args:
+        training: One on which the temperature has no effect.
+        temperatures: Those that were compared.
+
     Raises:
-        RequestError: Its loss is the same at all of the temperatures, or it can't be called.
+        RequestError: It is a user's objective, and has a weight.
     """
     objective = training.objective
-    if ":" not in objective.name or not objective.alpha:
-        return
-    if not has_temperature(training, num_classes, temperatures):
+    if ":" in objective.name and objective.alpha:
         tried = " and ".join(f"{temperature:g}" for temperature in (min(temperatures), max(temperatures)))
         raise RequestError(
             f"`objective.name` {objective.name!r} must use the temperature, got the same loss and gradient "
@@ -137,7 +149,7 @@ def _step_s(model: nn.Module, data: ImageData, n: int) -> float:
 
 @contextmanager
 def _own_code(setting: str, name: str) -> Iterator[None]:
-    """Say in one line what breaks in a user's own code; ours raises errors of its own."""
+    """Say in one line what breaks in a user's own code. Ours raises errors of its own."""
     try:
         yield
     except (KeyboardInterrupt, KDSearchError):

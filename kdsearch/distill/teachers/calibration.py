@@ -5,6 +5,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 _N_BINS = 15
+"""Guo et al. (2017)."""
 
 
 def accuracy(logits: Float[Tensor, "N C"], labels: Int64[Tensor, " N"]) -> float:

@@ -10,13 +10,12 @@ from kdsearch.distill.data.dataset import ImageData
 from kdsearch.distill.randomness import stream
 from kdsearch.distill.teachers.made import ensure_teacher, load_start, load_weights_of
 from kdsearch.distill.teachers.recipes import TeacherRecipe
-from kdsearch.distill.teachers.setting_names import settings_of
+from kdsearch.distill.teachers.setting_paths import errors_about
 from kdsearch.distill.teachers.supervised import finetune_of
 from kdsearch.distill.weights.prepared_networks import build_prepared
+from kdsearch.seeds import shared_start_seed
 from kdsearch.spec import TrainingSpec
 from kdsearch.spec.sections import Finetune, Preprocessing, Pretraining, Teacher
-
-N_SHARED_STARTS = 4
 
 
 def initial_student(
@@ -40,7 +39,7 @@ def initial_student(
         RequestError: The weights can't be had, or belong to another architecture.
         RunError: Their training failed.
     """
-    with settings_of("student"):
+    with errors_about("student"):
         model = build_prepared(spec.student, data, stream(seed, "student"))
         recipe = starting_recipe(spec, model, seed)
         if recipe is None:
@@ -71,7 +70,7 @@ def starting_recipe(spec: TrainingSpec, model: nn.Module, seed: int) -> TeacherR
         preprocessing=_fed(spec),
         pretraining="none" if trained_on_target else init.model_copy(update={"finetune_epochs": 0}),
         finetune=finetune,
-        seed=seed % N_SHARED_STARTS if finetune.epochs else 0,
+        seed=shared_start_seed(seed) if finetune.epochs else 0,
     )
     return TeacherRecipe(spec.dataset, spec.augment, start, role="student")
 

@@ -30,7 +30,7 @@ def load_weights_of(record: TeacherRecord) -> dict[str, Tensor]:
 def load_teacher(
     teacher: TeacherRecord | str, artifacts: Place | None = None, device: torch.device | str = "cpu"
 ) -> nn.Module:
-    """Return a trained teacher, frozen and in evaluation mode; it takes images normalised like the data.
+    """Return a trained teacher, frozen and in evaluation mode. It takes images normalised like the data.
 
     Args:
         teacher: Its record, or its digest.

@@ -35,7 +35,7 @@ from kdsearch.distill.teachers.records import (
     teacher_entry,
 )
 from kdsearch.distill.teachers.relatives import say_what_changed, stand_in
-from kdsearch.distill.teachers.setting_names import settings_of
+from kdsearch.distill.teachers.setting_paths import errors_about
 from kdsearch.distill.teachers.supervised import SupervisedTraining, finetune_of
 from kdsearch.distill.tensor_bytes import tensor_bytes
 from kdsearch.distill.views.batches import Views
@@ -56,6 +56,8 @@ __all__ = [
 ]
 
 TEMPERATURES = (1, 2, 4, 8, 16, 40)
+"""Over the usual range, each twice the last: how soft a teacher is, in its record."""
+
 _RESUME_FILE = "resume.pt"
 _EVALUATION_BATCH = 512
 _log = logging.getLogger(__name__)
@@ -79,7 +81,7 @@ def ensure_teacher(
         RunError: The training diverged, what is stored is damaged, or it can't be stored.
     """
     store = store_at(artifacts)
-    with settings_of(recipe.role), _storable(store):
+    with errors_about(recipe.role), _storable(store):
         record = find_record(store, recipe.digest, WEIGHTS_FILE) or stand_in(recipe, store)
         if record is None:
             recipe = _with_data_at_hand(recipe)

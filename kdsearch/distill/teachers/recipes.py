@@ -1,4 +1,4 @@
-"""Recipes: everything that decides a trained network's weights, and the digest it is kept under."""
+"""Recipes: everything that decides a trained network's weights."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from typing import Any
 from kdsearch.distill.data.fingerprints import code_fingerprint, data_fingerprint
 from kdsearch.distill.data.roots import data_root
 from kdsearch.distill.data.torchvision_sets import TORCHVISION_PARTS
-from kdsearch.distill.teachers.setting_names import Role, settings_of
+from kdsearch.distill.teachers.setting_paths import Role, errors_about
 from kdsearch.errors import RequestError
 from kdsearch.spec import TrainingSpec
 from kdsearch.spec.catalogue import OPTIMIZERS, TORCHVISION_DATASETS
@@ -56,8 +56,8 @@ class TeacherRecipe:
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 of all that decides the weights; where a file lies does not."""
-        with settings_of(self.role):
+        """The SHA-256 of all that decides the weights. Where a file lies does not."""
+        with errors_about(self.role):
             values = self.to_dict()
         if isinstance(values["teacher"]["pretraining"], dict):
             values["teacher"]["pretraining"].pop("checkpoint")
@@ -117,7 +117,7 @@ def _is_same_data(first: Dataset, second: Dataset) -> bool:
 
 
 def _dataset_values(dataset: Dataset) -> dict[str, Any]:
-    """Return what decides the data; the root does only where neither name nor content does."""
+    """Return what decides the data. The root does only where neither name nor content does."""
     values = dataset.model_dump(mode="json", exclude=dataset.unsaid)
     if dataset.name in _KNOWN_BY_NAME:
         del values["root"]
@@ -159,7 +159,7 @@ def _pretraining_values(pretraining: str | Pretraining, dataset: Dataset) -> str
         return pretraining
     values = pretraining.model_dump(mode="json", include=_SOURCES) | pretraining.training
     if pretraining.dataset is not None:
-        with settings_of("pretraining"):
+        with errors_about("pretraining"):
             values |= _first_values(pretraining, dataset)
     if pretraining.checkpoint is not None:
         values["sha256"] = _sha256_of(pretraining.checkpoint, "pretraining.checkpoint")

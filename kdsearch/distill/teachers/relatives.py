@@ -1,4 +1,4 @@
-"""Teachers that a store has of the same recipe, but of other data or code. Imports no torch."""
+"""Teachers of the same recipe, but of other data or code. Imports no torch."""
 
 import logging
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The store of a teacher's logits: computed once for each view, shared by all students and processes."""
+"""The store of a teacher's logits, computed once for each view."""
 
 import hashlib
 import json
@@ -23,6 +23,8 @@ from kdsearch.spec import TrainingSpec
 StoredType: TypeAlias = Literal["float16", "float32"]
 
 DEFAULT_CAP_BYTES = 10 * 2**30
+"""By hand: a thousand views of CIFAR-100, more than usual trainings ask for."""
+
 _MAXIMA = np.dtype(np.float32)
 _VERSION = 1  # raise it when the same spec begins to give other views
 _log = logging.getLogger(__name__)
@@ -116,7 +118,7 @@ class SoftTargetStore:
         return fits
 
     def get(self, key: TargetsKey, epoch: int, make: Callable[[], Float[Tensor, "N C"]]) -> StoredLogits:
-        """Return an epoch's logits as they are stored, memory-mapped; made and stored where they are not.
+        """Return an epoch's logits as they are stored, memory-mapped. Made and stored where they are not.
 
         Where they can't be stored, on a full disk for one, each who needs them makes them.
 
@@ -146,7 +148,7 @@ class SoftTargetStore:
         return folder / f"seed{key.view_seed}-epoch{epoch:05d}.{self._dtype.name}"
 
     def _read(self, path: Path, shape: tuple[int, int]) -> StoredLogits | None:
-        """Return a file's logits, or None where there is no whole file; note that it was used."""
+        """Return a file's logits, or None where there is no whole file. Note that it was used."""
         try:
             if path.stat().st_size != soft_target_bytes(shape, 1, self._name):
                 return None  # cut short, or from before there were digests

@@ -115,7 +115,7 @@ class SupervisedTraining:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from another training's state; the schedules must agree up to there."""
+        """Go on from another training's state. The schedules must agree up to there."""
         self._epochs_done = state["epochs"]
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])

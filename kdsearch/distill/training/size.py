@@ -10,7 +10,7 @@ from kdsearch.distill.data.dataset import ImageData, load_dataset
 from kdsearch.distill.execution import Precision, fusing_problem, key_dropout
 from kdsearch.distill.models.batches_of_one import check_batch_size
 from kdsearch.distill.randomness import stream
-from kdsearch.distill.teachers.setting_names import settings_of
+from kdsearch.distill.teachers.setting_paths import errors_about
 from kdsearch.distill.teachers.soft_targets import soft_target_bytes
 from kdsearch.distill.weights.prepared_networks import build_prepared
 from kdsearch.spec import TrainingSpec
@@ -91,7 +91,7 @@ def _check_batch_sizes(spec: TrainingSpec, data: ImageData, student: nn.Module) 
 
 def _student(spec: TrainingSpec, data: ImageData) -> nn.Module:
     student = spec.student
-    with settings_of("student"):
+    with errors_about("student"):
         model = build_prepared(student, data)
     key_dropout(model, 0)
     return model

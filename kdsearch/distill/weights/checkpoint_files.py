@@ -30,7 +30,7 @@ _PLAIN = {"list", "dict", "set", "frozenset", "tuple", "int", "float", "complex"
 
 @dataclass(frozen=True)
 class StateDict:
-    """Tensors by name, and the keys under which a file holds them; none where they are the file itself."""
+    """Tensors by name, and the keys under which a file holds them. None where they are the file itself."""
 
     keys: tuple[str, ...]
     tensors: Mapping[str, Tensor]
@@ -143,7 +143,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Unknown:
-    """Stands for an object of a class that is not loaded; takes all that a pickle does to one."""
+    """Stands for an object of a class that is not loaded. Takes all that a pickle does to one."""
 
     kind = "object"
     dump_patches = False  # which torch asks of a module in its older format

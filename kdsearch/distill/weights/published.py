@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from kdsearch.distill.data.dataset import ImageData
 from kdsearch.distill.data.preprocessing import Preparation, prepare
+from kdsearch.distill.models.foreign_networks import build_timm
 from kdsearch.distill.models.heads import add_to_head, head_parameters
 from kdsearch.distill.models.hugging_face import (
     head_problem,
@@ -16,7 +17,6 @@ from kdsearch.distill.models.hugging_face import (
     model_config,
     published_state,
 )
-from kdsearch.distill.models.library import build_timm
 from kdsearch.distill.randomness import seeded
 from kdsearch.distill.weights.processors import processed_as
 from kdsearch.distill.weights.starts import Start, load_weights
@@ -97,7 +97,7 @@ def published_head(model: nn.Module, arch: str, weights: str, data: ImageData) -
 
 
 def check_published(arch: str, weights: str) -> None:
-    """Refuse weights that no library publishes for an architecture; no weights are downloaded.
+    """Refuse weights that no library publishes for an architecture. No weights are downloaded.
 
     Raises:
         RequestError: There are no such weights.

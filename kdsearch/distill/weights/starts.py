@@ -46,7 +46,7 @@ class _Candidate:
 
 
 def load_checkpoint(model: nn.Module, path: str, *, new_stem: bool = False) -> Start:
-    """Load a checkpoint's weights into a network; a head of another size stays as it is.
+    """Load a checkpoint's weights into a network. A head of another size stays as it is.
 
     Where the file holds averaged weights (EMA) beside those that they are an average of, they are taken.
 
@@ -78,7 +78,7 @@ def load_weights(
     new_head: bool = False,
     new_stem: bool = False,
 ) -> Start:
-    """Load weights into a network; a head of another size stays as it is.
+    """Load weights into a network. A head of another size stays as it is.
 
     Weights of a first convolution for colour images are fitted to grey ones, and back.
 

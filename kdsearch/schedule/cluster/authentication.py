@@ -16,6 +16,7 @@ from kdsearch.errors import RequestError
 from kdsearch.schedule.cluster.ray_internals import CLUSTER_ID_METHOD, CURRENT_CLUSTER
 
 TIMEOUT_S = 5.0
+"""By hand: an address that does not answer by then is reported as such."""
 
 
 def agree_on_token(address: str) -> None:
@@ -38,7 +39,7 @@ def agree_on_token(address: str) -> None:
 
 
 def give_token() -> None:
-    """Let an embedded Ray ask for a token: the user's, or one of this process alone, kept in no file."""
+    """Let an embedded Ray ask for a token. The user's, or one of this process alone, kept in no file."""
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
         return
     if not _has_token():
@@ -49,7 +50,7 @@ def give_token() -> None:
 
 
 def send_token_if_any() -> None:
-    """Let Ray's jobs client send the user's token, if there is one; a head that asks for none ignores it."""
+    """Let Ray's jobs client send the user's token, if there is one. A head that asks for none ignores it."""
     if _has_token():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
@@ -63,7 +64,7 @@ def _head_of(address: str) -> str | None:
 
 
 def _asks_for_token(head: str) -> bool | None:
-    """Return whether a cluster asks for a token; None where its Ray has no such question any more."""
+    """Return whether a cluster asks for a token. None where its Ray has no such question any more."""
     with grpc.insecure_channel(head) as channel:
         cluster_id = channel.unary_unary(CLUSTER_ID_METHOD)
         try:

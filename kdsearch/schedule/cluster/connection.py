@@ -1,4 +1,4 @@
-"""The Ray cluster that a study runs on: embedded and ours alone, or one that is running already."""
+"""The Ray cluster of a study: embedded, or one that is running."""
 
 import logging
 import os
@@ -24,9 +24,12 @@ from kdsearch.schedule.cluster.scratch import RAY, scratch_folder
 from kdsearch.spec import StudySpec
 
 _TRIES = 3
+"""By hand: Ray's start may fail by chance on a busy machine, hardly three times."""
+
 START_S = 150.0
 """How long a process of Ray may take to start: some 3 s of CPU time, on a machine that others keep busy."""
 OBJECT_STORE_BYTES = 256 * 2**20
+"""Results are small: the store holds a few messages, and Ray would take 30% of the memory."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +77,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
 
 
 def _start(folder: Path) -> None:
-    """Start a Ray of this machine alone, once more where it took too long: a busy machine is no mistake."""
+    """Start a Ray of this machine alone, again where it took too long."""
     give_token()
     for attempt in range(1, _TRIES + 1):
         try:

@@ -1,4 +1,4 @@
-"""All that kdsearch takes from Ray's inside, in one place: names that another release of Ray may change.
+"""All that kdsearch takes from Ray's inside, in one place.
 
 None of it is needed to run a study. Where a name is gone a warning tells what is lost by it, and the study
 runs without; `tests/schedule/cluster/test_ray_internals.py` fails then.
@@ -47,7 +47,7 @@ def use_ready_workers() -> None:
 
 
 def silent_progress() -> "list[Callback]":
-    """Return what stands where Tune else puts the callback that prints Ray trials: that keeps every one."""
+    """Return what replaces Tune's callback that prints Ray trials. That one keeps every trial."""
     try:
         from ray.tune.progress_reporter import TrialProgressCallback
     except ImportError as error:
@@ -100,7 +100,7 @@ def apart_from_signals() -> "Iterator[list[subprocess.Popen[bytes]]]":
 
 @contextmanager
 def started_patiently(limit_s: float, processes: "Sequence[subprocess.Popen[bytes]]") -> Iterator[None]:
-    """Let these processes of Ray take so long to start, while they live; Ray gives them 30 to 60 seconds."""
+    """Let Ray's processes take so long to start, while they live. Ray gives them 30 to 60 seconds."""
     try:
         from ray._private import ray_constants, services
 
@@ -179,7 +179,7 @@ def without_bystanders() -> Iterator[None]:
 
 @contextmanager
 def _service_replaced(name: str, made_of: Callable[[Any], Any], consequence: str) -> Iterator[None]:
-    """Put what is made of one of Ray's own services in its place; `consequence` follows where it is gone."""
+    """Replace one of Ray's own services. `consequence` follows where it is gone."""
     try:
         from ray._private import services
 
@@ -198,7 +198,7 @@ def _service_replaced(name: str, made_of: Callable[[Any], Any], consequence: str
 
 @contextmanager
 def memory_kills_as_losses() -> Iterator[None]:
-    """Let Tune take a worker that Ray's memory monitor killed for lost, like any other dead worker.
+    """Let Tune take a worker killed by Ray's memory monitor for lost.
 
     Tune 2.60 does not know that error and would end the whole study.
     """
@@ -226,7 +226,7 @@ def memory_kills_as_losses() -> Iterator[None]:
 
 
 def ask_no_dead_worker(trial: "RayTrial") -> None:
-    """Keep Tune from asking a lost pack's worker for a result: it would wait for an answer."""
+    """Keep Tune from asking a lost pack's worker for a result. It would wait for an answer."""
     trial._default_result_or_future = None
 
 
@@ -243,7 +243,7 @@ def error_of(trial: "RayTrial") -> BaseException | None:
 
 @contextmanager
 def ended_packs_dropped() -> Iterator[None]:
-    """Let Tune drop Ray trials that have ended: it would keep them, and the database has their packs."""
+    """Let Tune drop Ray trials that have ended. It would keep them, and the database has their packs."""
     try:
         from ray.tune.execution.tune_controller import TuneController
 
@@ -268,7 +268,7 @@ def ended_packs_dropped() -> Iterator[None]:
 
 
 def drop_ended(tune: Any) -> None:
-    """Take the Ray trials that have ended out of a Tune controller, and actors that never began."""
+    """Take ended Ray trials, and actors that never began, out of Tune."""
     ended = tune._stopped_trials | tune._failed_trials
     if not ended:
         return

@@ -1,4 +1,4 @@
-"""What a pack needs against what there is, told without importing torch or Ray."""
+"""What a pack needs against what there is."""
 
 import os
 from pathlib import Path

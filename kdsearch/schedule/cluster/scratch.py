@@ -1,4 +1,4 @@
-"""The driver's scratch folder: its own alone, short enough for Ray's sockets, gone with its process."""
+"""The driver's scratch folder, gone with its process."""
 
 import logging
 import os

@@ -1,1 +1,1 @@
-"""What runs on the workers of a cluster: the trainers and what they report."""
+"""What runs on the workers of a cluster."""

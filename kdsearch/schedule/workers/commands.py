@@ -1,4 +1,4 @@
-"""A program as a trainer: one call of it trains one student, and its lines of JSON are the results."""
+"""A program as a trainer: a call trains one student and prints JSON."""
 
 import ctypes
 import json
@@ -31,6 +31,8 @@ _LAST_WORDS_S = 5.0  # a child of the program may keep its output open
 _GRACE_S = 10.0  # for a program that is asked to stop and saves something
 _MOST_BYTES = 65536  # of a line; a longer one is no result
 _LAST_LINES = 20
+"""A traceback's end, and what the program said before it."""
+
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 
 
@@ -68,7 +70,7 @@ def _trial_document(trial: Trial) -> dict[str, Any]:
 
 @contextmanager
 def _started(words: list[str], trial: Trial, results: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a program; it ends at the latest with the block, or with this process."""
+    """Run a program. It ends at the latest with the block, or with this process."""
     own = str(Path(sys.executable).parent)  # `python` is the one that has kdsearch
     environment = {
         **os.environ,
@@ -115,7 +117,7 @@ def _end(program: "subprocess.Popen[bytes]") -> None:
 
 
 def _follow(program: "subprocess.Popen[bytes]", results: Path, report: Report) -> Metrics:
-    """Pass on what a program reports until it ends; return the last result."""
+    """Pass on what a program reports until it ends. Return the last result."""
     lines = _Lines(program, results)
     last: Metrics | None = None
     for result in lines:

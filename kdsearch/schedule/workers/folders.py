@@ -1,4 +1,4 @@
-"""The folder of the launch: what paths of a user mean, wherever his code runs."""
+"""The folder of the launch, to which a user's paths are relative."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ _NO_PATHS = ("fine", "coarse")  # of `dataset.labels`
 
 
 def enter_launch_folder(folder: str, document: Mapping[str, Any]) -> None:
-    """Go to the folder of the launch, so that relative paths mean there what they mean here.
+    """Go to the folder of the launch. Relative paths mean there what they mean here.
 
     Of a Ray job it is the job's working directory, which Ray unpacks on every node.
 

@@ -1,4 +1,4 @@
-"""What runs on a worker: one pack, trained by the spec's trainer, reported to the driver in batches."""
+"""What runs on a worker: one pack, reported in batches."""
 
 import faulthandler
 import sys
@@ -20,12 +20,15 @@ from kdsearch.spec import StudySpec, load_spec
 from kdsearch.trial import Metrics, PackEndedError, PackReport, TrialResult
 
 REPORT_INTERVAL_S = 1.0
+"""By hand: small students take milliseconds an epoch, and each report is a message and a transaction."""
+
 NODE = "node"
 """What of a result that Tune carries is the id of the worker's node."""
 WARNINGS = "warnings"
 """What of it are the worker's warnings since the last one."""
 
 _STDERR = 2
+"""The number of the file."""
 
 
 def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str, folder: str) -> None:
@@ -33,6 +36,12 @@ def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str
 
     A result that Tune carries has `epochs`, a list of `(epoch, {number: metrics})` since the last
     one, `results`, the trials that ended, `warnings`, and the node's id.
+
+    Args:
+        config: The pack as plain values.
+        document: The study's spec.
+        artifacts: The folder or the URL of the artifact store.
+        folder: That of the launch.
     """
     spec = load_spec(document)
     pack = Pack.from_dict(spec, config["pack"])
@@ -62,7 +71,7 @@ def _train(spec: StudySpec, pack: Pack, report: PackReport, artifacts: str, fold
 
 
 class Watchdog:
-    """Ends this process where nothing was reported for too long; its stacks are in the worker's log then.
+    """Ends this process where nothing was reported for too long. Its stacks are in the worker's log then.
 
     It is a thread of the interpreter's own: code that never gives back the lock does not stop it.
     """

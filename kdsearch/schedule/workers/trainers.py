@@ -22,6 +22,8 @@ PackTrainer: TypeAlias = Callable[[Sequence[Trial], PackReport], list[TrialResul
 
 
 MOST_METRICS = 100
+"""By hand: each is a value of every trial's row."""
+
 _MOST_LETTERS = 100  # of a metric's name
 _FRACTIONS = ("val_accuracy", "test_accuracy", "teacher_agreement")
 

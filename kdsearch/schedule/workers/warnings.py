@@ -1,4 +1,4 @@
-"""What workers warn of, for the driver to tell: their own log goes with the folder of Ray."""
+"""What workers warn of, passed on to the driver."""
 
 import logging
 from collections.abc import Iterable, Iterator

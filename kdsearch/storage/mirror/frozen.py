@@ -25,7 +25,7 @@ def optuna_state(state: TrialState) -> "OptunaState":
 
 
 def new_frozen_trial(space: OptunaSpace, trial: NewTrial, state: TrialState) -> "FrozenTrial":
-    """Return a trial that runs or waits; a value that a person chose may lie outside its range."""
+    """Return a trial that runs or waits. A value that a person chose may lie outside its range."""
     from optuna.trial import FrozenTrial
 
     return FrozenTrial(

@@ -1,4 +1,4 @@
-"""Optuna's side of a database: its storage, and which of its studies is whose."""
+"""Optuna's side of a database."""
 
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,7 @@ def load_optuna_study(database: Database, study: str) -> "Study":
 
 
 def optuna_name(storage: "RDBStorage", uid: str) -> str | None:
-    """Return the name of the Optuna study that is ours: a dashboard may have renamed it."""
+    """Return the name of the Optuna study that is ours. A dashboard may have renamed it."""
     for study in storage.get_all_studies():
         if study.user_attrs.get(STUDY_ATTRIBUTE) == uid:
             return study.study_name

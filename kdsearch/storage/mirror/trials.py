@@ -46,7 +46,7 @@ class OptunaMirror:
         return self._study
 
     def use_spec(self, spec: StudySpec) -> None:
-        """Give new trials the ranges of a spec; those of before keep theirs, as Optuna allows for numbers."""
+        """Give new trials the ranges of a spec. Those of before keep theirs, as Optuna allows for numbers."""
         self._space = OptunaSpace(spec)
 
     def add(self, trials: Sequence[NewTrial], *, state: TrialState) -> list[int]:
@@ -62,7 +62,7 @@ class OptunaMirror:
         return True
 
     def restore(self, number: int, trial: StoredTrial | None, curve: Mapping[int, float]) -> None:
-        """Make a trial again that Optuna has lost; None for a number that our tables don't know."""
+        """Make a trial again that Optuna has lost. None for a number that our tables don't know."""
         frozen = lost_frozen_trial() if trial is None else stored_frozen_trial(self._space, trial, curve)
         made = with_retries(lambda: self._storage.create_new_trial(self._study_id, template_trial=frozen))
         if self._storage.get_trial_number_from_id(made) != number:
@@ -125,7 +125,7 @@ class OptunaMirror:
         )
 
     def finish(self, number: int, ending: Ending) -> None:
-        """End a trial that runs or waits; one that has ended stays as it is."""
+        """End a trial that runs or waits. One that has ended stays as it is."""
         self._unless_ended(lambda: self._finish(number, ending))
         self._ids.pop(number, None)
 
@@ -173,7 +173,7 @@ class OptunaMirror:
             self._do(operation)
 
     def _do(self, operation: Callable[[], _Result]) -> _Result:
-        """Return what an operation returns; a dashboard may have renamed the study: all ids differ then."""
+        """Return what an operation returns. A dashboard may have renamed the study: all ids differ then."""
         try:
             return with_retries(operation)
         except KeyError:

@@ -1,4 +1,4 @@
-"""A study's trials page by page, the packs that run now, and why trials were lost: each read is bounded."""
+"""A study for people: trials, packs and losses, each read bounded."""
 
 import re
 from collections.abc import Mapping
@@ -27,7 +27,11 @@ _COLUMNS: Mapping[str, Any] = {
     "seconds": TrialTable.seconds,
 }
 _MOST_REASONS = 1_000
+"""By hand: reasons are grouped by their words afterwards."""
+
 _MOST_PACKS = 100
+"""By hand: a page shows a few of them."""
+
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 

@@ -1,4 +1,4 @@
-"""Trials column by column: what answers need of very many of them, without an object for each."""
+"""Trials column by column, for answers of very many."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -10,7 +10,7 @@ from kdsearch.storage.rows.read import TrialRow, TrialState
 
 @dataclass(frozen=True)
 class TrialColumns:
-    """What answers need of trials; each column has one entry a trial, by number.
+    """What answers need of trials. Each column has one entry a trial, by number.
 
     Trials of one setup share its mapping, and trials at one point share their parameters'.
     """

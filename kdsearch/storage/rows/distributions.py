@@ -47,7 +47,7 @@ class OptunaSpace:
         return factors | {self._name(path, dimensions[path]): value for path, value in params.items()}
 
     def decode(self, values: Mapping[str, Any]) -> Point:
-        """Return the setup and the parameters of a trial's values; the inverse of `encode`.
+        """Return the setup and the parameters of a trial's values. The inverse of `encode`.
 
         Raises:
             ValueError: A value is missing, or the study has no such level; the message says which.
@@ -81,6 +81,11 @@ class OptunaSpace:
 
 def within_range(spec: StudySpec, setup: Setup, params: Params) -> Params:
     """Return a setup's parameters as plain numbers, with what rounding put over an edge put back.
+
+    Args:
+        spec: The study's spec.
+        setup: The trial's setup.
+        params: Its values by path.
 
     Raises:
         ValueError: A parameter is missing, unknown or outside its range.

@@ -1,4 +1,4 @@
-"""A trial on its way into the record, and as the record needs it again."""
+"""A trial on its way into the record and out of it."""
 
 import uuid
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _ATTRIBUTE = ("seed", "pack", "attempt", "retry_of", "draw")
 
 @dataclass(frozen=True)
 class NewTrial:
-    """A trial that is to be made; without a seed it takes the one of its number. Made by `of`.
+    """A trial that is to be made. Without a seed it takes the one of its number. Made by `of`.
 
     `spec` is how it is trained. `attempt` counts from 1 those in a row that came no further. One that has no
     `draw` yet gets its pack's.
@@ -50,7 +50,7 @@ class NewTrial:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a trial ended: `accuracy` is its value and, at `epoch`, the last point of its curve."""
+    """How a trial ended; `accuracy` is the curve's last point, at `epoch`."""
 
     state: TrialState
     reason: str | None = None
@@ -60,7 +60,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class StoredTrial:
-    """What of a trial is needed to run it, to run it again, or to tell Optuna of it."""
+    """What is needed of a trial to run it, or to record it in Optuna."""
 
     number: int
     setup: Setup
@@ -85,7 +85,7 @@ class StoredTrial:
         return Ending(self.state, self.reason, accuracy=self.val_accuracy, epoch=self.epochs)
 
     def once_more(self, study: StudySpec, *, counts: bool, came_further: bool) -> NewTrial:
-        """Return the trial that runs this one again; it names the pack that was lost.
+        """Return the trial that runs this one again. It names the pack that was lost.
 
         Args:
             study: The study's spec.

@@ -1,4 +1,4 @@
-"""One live driver a study: a row with a heartbeat, held by a token of the owner's."""
+"""One live driver for each study: a row with a heartbeat and the owner's token."""
 
 import logging
 import os
@@ -22,7 +22,11 @@ from kdsearch.storage.sql.database import Database, database_now
 from kdsearch.storage.sql.tables import LeaseTable, table_of
 
 HEARTBEAT_S = 3.0
+"""By hand: such a small write is nothing to a database, and ten of them fit before the lease expires."""
+
 EXPIRY_S = 30.0
+"""Ten missed heartbeats: a driver that a disk or a network holds up for some seconds keeps its study."""
+
 _JUMP_S = 30.0
 """So much more or less of the database's time than of ours means that its clock was set, or we slept."""
 
@@ -30,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class Lease:
-    """A study that this process drives; `lost` once another driver has it, or its database is gone."""
+    """A study that this process drives. `lost` once another driver has it, or its database is gone."""
 
     def __init__(self, database: Database, study: str) -> None:
         self.study = study
@@ -120,7 +124,7 @@ class Lease:
         self._beaten = beaten
 
     def _count_time(self, connection: Connection, beaten: float) -> bool:
-        """Count the time since the last beat, and beat; return whether the lease is still held."""
+        """Count the time since the last beat, and beat. Return whether the lease is still held."""
         mine, now = LeaseTable.owner == self.owner, database_now(connection)
         last = connection.scalar(select(LeaseTable.heartbeat).where(mine).with_for_update())
         if last is None:
@@ -174,7 +178,7 @@ def hold_lease(database: Database, study: str, *, takeover: bool = False) -> Ite
 
 
 def request_stop(database: Database, study: str) -> Driver:
-    """Ask a study's live driver to finish its running packs and stop; return who was asked.
+    """Ask a study's live driver to finish its running packs and stop. Return who was asked.
 
     Raises:
         RequestError: The study has no live driver.

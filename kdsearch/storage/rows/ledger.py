@@ -1,4 +1,4 @@
-"""What a study's packs took of the cluster, in CPU-hours and GPU-hours; a teacher's training counts as one.
+"""What a study's packs took of the cluster, in CPU-hours and GPU-hours. A teacher's training counts as one.
 
 A pack counts from the moment its worker begins until it ends. The lease's heartbeat writes how long the
 running ones have been at it, and how long the study is being run: after a crash nothing is missing but the
@@ -22,7 +22,7 @@ TEACHER = "teacher"
 
 
 def start_pack(connection: Connection, study: int, pack: str, spec: StudySpec) -> None:
-    """Count a pack from now on; one that is counted already stays as it is."""
+    """Count a pack from now on. One that is counted already stays as it is."""
     known = select(PackTable.name).where(PackTable.study_id == study, PackTable.name == pack)
     if connection.scalar(known) is None:
         row = {
@@ -38,7 +38,7 @@ def start_pack(connection: Connection, study: int, pack: str, spec: StudySpec) -
 
 
 def end_pack(connection: Connection, study: int, pack: str) -> None:
-    """Count a pack up to now; one that has ended before stays as it was."""
+    """Count a pack up to now. One that has ended before stays as it was."""
     _count(connection, (PackTable.study_id == study) & (PackTable.name == pack), goes_on=False)
 
 
@@ -49,7 +49,7 @@ def count_running(connection: Connection, study: str) -> None:
 
 
 def shift_running(connection: Connection, study: str, seconds: float) -> None:
-    """Let the running packs of a study's name have begun so much later: the clock was set by so much."""
+    """Let a study's running packs have begun so much later. The clock was set by so much."""
     named = select(StudyTable.id).where(StudyTable.name == study).scalar_subquery()
     running = (PackTable.study_id == named) & PackTable.running
     for row, name, started in connection.execute(
@@ -83,7 +83,7 @@ def read_hours(connection: Connection, study: int | None = None) -> dict[int, Ho
 
 
 def read_slots(connection: Connection, study: int) -> float:
-    """Return how many packs of a study ran at the same time, on average while any did; 1 without packs."""
+    """Return how many packs of a study ran at once, on average. 1 without packs."""
     of_study = (PackTable.study_id == study) & PackTable.name.not_like(f"{TEACHER} %")
     query = select(PackTable.started, PackTable.seconds).where(of_study).order_by(PackTable.started)
     packs = [(started, seconds) for started, seconds in connection.execute(query)]

@@ -1,4 +1,4 @@
-"""What a trial was trained with, and how that differs from what is here now."""
+"""What a trial was trained with, against what is here now."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

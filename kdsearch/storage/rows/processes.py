@@ -1,4 +1,4 @@
-"""Which process holds a lease, told so that a later process with its pid is not taken for it."""
+"""Which process holds a lease, told from later ones with its pid."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ def process_mark(pid: int | None = None) -> str:
 
 
 def is_dead(mark: str) -> bool:
-    """Return whether the process of a mark is known to be gone; one elsewhere is never known."""
+    """Return whether the process of a mark is known to be gone. One elsewhere is never known."""
     namespace, _, rest = mark.rpartition(":")[0].rpartition(":")
     if namespace != _namespace() or not rest.isdigit():
         return False
@@ -28,7 +28,7 @@ def _namespace() -> str:
 
 
 def _start_ticks(pid: int) -> str:
-    """Return when a process started; empty for none, and for one that ended and waits to be reaped."""
+    """Return when a process started. Empty for none, and for one that ended and waits to be reaped."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except FileNotFoundError:

@@ -20,7 +20,7 @@ def package_versions() -> dict[str, str]:
 
 
 def git_commit(directory: Path) -> str | None:
-    """Return the commit of a git checkout, with `+changes` if files differ; None elsewhere."""
+    """Return the commit of a git checkout, with `+changes` if files differ. None elsewhere."""
     commit = _git(directory, "rev-parse", "HEAD")
     if not commit:
         return None

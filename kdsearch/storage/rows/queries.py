@@ -50,7 +50,7 @@ _EPOCH_COLUMNS = (
 
 
 def list_studies(database: Database) -> list[StudySummary]:
-    """Return every study by name; one that runs without a live driver was interrupted.
+    """Return every study by name. One that runs without a live driver was interrupted.
 
     One whose rows can't be read is `unreadable`, and hides no other.
     """
@@ -88,7 +88,7 @@ def load_study(database: Database, study: str) -> StudySummary:
 
 
 def load_spec_of(database: Database, study: str) -> StudySpec:
-    """Return the spec that a study was last launched with, its ranges as they were widened since.
+    """Return the spec that a study was last launched with. Its ranges are as they were widened since.
 
     Raises:
         RequestError: There is no such study.
@@ -116,7 +116,7 @@ def load_hours(database: Database, study: str) -> Hours:
 
 
 def load_slots(database: Database, study: str) -> float:
-    """Return how many packs of a study ran at the same time, on average; 1 where none has run.
+    """Return how many packs of a study ran at once, on average. 1 where none has run.
 
     Raises:
         RequestError: There is no such study.
@@ -136,7 +136,7 @@ def load_trials(database: Database, study: str) -> list[TrialRow]:
 
 
 def load_columns(database: Database, study: str) -> TrialColumns:
-    """Return what answers need of a study's trials: for very many, in a third of the time of `load_trials`.
+    """Return what answers need of a study's trials. For very many, in a third of the time of `load_trials`.
 
     Raises:
         RequestError: There is no such study.
@@ -196,7 +196,7 @@ def load_teachers(database: Database, study: str | None = None) -> list[TeacherR
 
 
 def study_id(connection: Connection, study: str) -> int:
-    """Return the id of a study's rows; an unknown name is answered with the known ones."""
+    """Return the id of a study's rows. An unknown name is answered with the known ones."""
     found = connection.scalar(select(StudyTable.id).where(StudyTable.name == study))
     if found is None:
         names = connection.scalars(select(StudyTable.name).order_by(StudyTable.name)).all()
@@ -206,7 +206,7 @@ def study_id(connection: Connection, study: str) -> int:
 
 
 def read_epochs(connection: Connection, study: int, numbers: Sequence[int] | None = None) -> list[EpochRow]:
-    """Return what the trials of a study's id, or some of them, reported; by number and epoch."""
+    """Return what trials of a study's id reported, by number and epoch."""
     query = select(*_EPOCH_COLUMNS).where(EpochTable.study_id == study).order_by(*_EPOCH_COLUMNS[:2])
     if numbers is None:
         return [EpochRow(*values) for values in connection.execute(query)]
@@ -296,6 +296,6 @@ def curves_of(epochs: Iterable[EpochRow]) -> dict[int, dict[int, float]]:
 
 
 def finite(value: Any) -> float | None:
-    """Return a finite number, or None: databases differ in what they make of NaN."""
+    """Return a finite number, or None. Databases differ in what they make of NaN."""
     number = None if value is None else float(value)
     return number if number is not None and abs(number) < float("inf") else None

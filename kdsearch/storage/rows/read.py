@@ -112,7 +112,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Hours:
-    """CPU-hours and GPU-hours; a pack that holds half a GPU for an hour takes half a GPU-hour.
+    """CPU-hours and GPU-hours. A pack that holds half a GPU for an hour takes half a GPU-hour.
 
     `wall` is for how many hours drivers have run the study, one after another.
     """
@@ -132,7 +132,7 @@ class Hours:
         return [(unit, used, budget) for unit, used, budget in all_of_them if budget is not None]
 
     def spent(self, spec: StudySpec) -> str | None:
-        """Return which budget of a spec is spent, in words; None while there is room in all."""
+        """Return which budget of a spec is spent, in words. None while there is room in all."""
         for unit, used, budget in self.budgets(spec):
             if used >= budget:
                 return f"{_hours_text(used)} of {_hours_text(budget)} {unit} are spent"
@@ -188,7 +188,7 @@ class StoredWidening(Widening):
 
 @dataclass(frozen=True)
 class StudySummary:
-    """One study: its state and why, its progress, what it took, and its live driver, if it has one.
+    """One study: its state, progress, hours and live driver.
 
     `stopped` are the setups that get no more trials while others may, `widened` the ranges that its search
     has widened.

@@ -1,4 +1,4 @@
-"""Reading a study's trials: as rows, as columns, or again and again while they come in."""
+"""Reading a study's trials: as rows, as columns, or repeatedly."""
 
 import gc
 import json
@@ -39,7 +39,7 @@ def read_trials(
     *which: ColumnElement[bool],
     setups: Mapping[int, Setup] | None = None,
 ) -> list[TrialRow]:
-    """Return the trials of a study's id by number; trials of one setup share its mapping.
+    """Return the trials of a study's id by number. Trials of one setup share its mapping.
 
     Args:
         connection: Where from.
@@ -65,7 +65,7 @@ def in_parts(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 class GrowingTrials:
-    """A study's trials for who asks again and again: one that has ended never changes, and is read once."""
+    """A study's trials for who asks repeatedly. One that has ended never changes, and is read once."""
 
     def __init__(self) -> None:
         self._setups: dict[int, Setup] = {}
@@ -136,7 +136,7 @@ def _check(columns: Mapping[str, Sequence[Any]]) -> None:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Let objects be made that live on: the collector would look through them again and again."""
+    """Let objects be made that live on. The collector would look through them again and again."""
     was_on = gc.isenabled()
     gc.disable()
     try:

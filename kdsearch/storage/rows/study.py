@@ -1,4 +1,4 @@
-"""A study's own rows: made once, and gone on with under a spec that asks for the same."""
+"""A study's own rows: made once, and continued under a like spec."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ CHANGEABLE = (
 def ensure_study(
     connection: Connection, spec: StudySpec, source: Path, data: Mapping[str, str]
 ) -> tuple[int, str]:
-    """Create a study, or go on with it; return its id and its uid.
+    """Create a study, or go on with it. Return its id and its uid.
 
     Args:
         connection: A writing connection.
@@ -89,7 +89,7 @@ def set_study_state(
 
 
 def set_stopped(connection: Connection, study: int, reasons: Mapping[str, str]) -> None:
-    """Record why setups, by their keys, get no more trials; all others do."""
+    """Record why setups, by their keys, get no more trials. All others do."""
     of_study = update(table_of(SetupTable)).where(SetupTable.study_id == study)
     connection.execute(of_study.values(stopped=None))
     if reasons:
@@ -106,7 +106,7 @@ def _create(connection: Connection, spec: StudySpec, values: Mapping[str, Any]) 
 
 
 def _add_setups(connection: Connection, study: int, spec: StudySpec) -> None:
-    """Add the setups that are not there yet: all of a new study's, those of a factor's new levels."""
+    """Add the setups that are not there yet."""
     known = select(SetupTable.number, SetupTable.key).where(SetupTable.study_id == study)
     numbers = {key: number for number, key in connection.execute(known)}
     new = [setup for setup in spec.setups() if setup_key(setup) not in numbers]

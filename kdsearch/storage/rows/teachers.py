@@ -41,7 +41,7 @@ def _values(teacher: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: keys are texts, and there is no NaN."""
+    """Return a value as JSON has it. Keys are texts, and there is no NaN."""
     if isinstance(value, Mapping):
         return {str(key): _plain(below) for key, below in value.items()}
     return finite(value) if isinstance(value, float) else value

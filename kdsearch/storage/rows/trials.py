@@ -1,4 +1,4 @@
-"""The SQL of a study's trials: each function is one step inside its caller's transaction."""
+"""The SQL of a study's trials. Each function is one step inside its caller's transaction."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -31,7 +31,15 @@ METRIC_COLUMNS = (
 def insert_trials(
     connection: Connection, study: int, spec: StudySpec, made: Mapping[int, NewTrial], state: TrialState
 ) -> None:
-    """Add trials under the numbers that Optuna gave them; those that are there stay as they are."""
+    """Add trials under the numbers that Optuna gave them. Those that are there stay as they are.
+
+    Args:
+        connection: An open transaction.
+        study: The id of the study's row.
+        spec: Its spec.
+        made: The trials by the numbers that Optuna gave them.
+        state: `running` or `waiting`.
+    """
     setups = {setup_key(setup): number for number, setup in read_setups(connection, study).items()}
     started = database_now(connection) if state == "running" else None
     rows = [
@@ -61,7 +69,7 @@ def seed_of(spec: StudySpec, number: int, trial: NewTrial) -> int:
 
 
 def next_draw(connection: Connection, study: int, spec: StudySpec, setup: Setup) -> int | None:
-    """Return the draw of luck for a setup's next pack: they follow one another, so that splits take turns.
+    """Return the draw of luck for a setup's next pack. Draws follow one another, so that splits take turns.
 
     None where the study varies nothing.
     """
@@ -103,11 +111,19 @@ def take_waiting(
     pack: str,
     aside: Collection[str] = (),
 ) -> list[StoredTrial]:
-    """Let the trials run that wait longest, up to `size` of one setup, none of those aside; return them.
+    """Let the trials run that wait longest, and return them. Up to `size` of one setup, none of those aside.
 
     Those that were lost together run together again, under their draw of luck, so that their pack's
     checkpoint holds; those that were enqueued by hand get a draw now. Those that run in the pack already
     were taken by a try whose answer was lost.
+
+    Args:
+        connection: An open transaction.
+        study: The id of the study's row.
+        spec: Its spec.
+        size: At most so many trials.
+        pack: The name of the pack that they make.
+        aside: The keys of setups that are set aside.
     """
     if taken := read_stored(connection, study, state="running", pack=pack):
         return taken
@@ -133,7 +149,7 @@ def take_waiting(
 
 
 def await_again(connection: Connection, study: int) -> None:
-    """Let all running trials wait, without what they reported; their pack's checkpoint still holds."""
+    """Let all running trials wait, without what they reported. Their pack's checkpoint still holds."""
     running = (TrialTable.study_id == study) & (TrialTable.state == "running")
     numbers = select(TrialTable.number).where(running)
     connection.execute(delete(EpochTable).where(EpochTable.study_id == study, EpochTable.number.in_(numbers)))
@@ -141,7 +157,7 @@ def await_again(connection: Connection, study: int) -> None:
 
 
 def insert_epochs(connection: Connection, study: int, epochs: Epochs) -> set[int]:
-    """Add what running trials reported of some epochs; return the numbers of those that run."""
+    """Add what running trials reported of some epochs. Return the numbers of those that run."""
     last = {number: epoch for epoch, metrics in sorted(epochs, key=itemgetter(0)) for number in metrics}
     reporting = (TrialTable.study_id == study) & TrialTable.number.in_(list(last))
     query = select(TrialTable.number).where(reporting, TrialTable.state == "running")
@@ -225,7 +241,7 @@ def fail_trials(connection: Connection, study: int, reasons: Mapping[int, str]) 
 
 
 def furthest_epochs(connection: Connection, study: int, seeds: Collection[int]) -> dict[int, int]:
-    """Return how many epochs lost trials reached, by their seeds, which those that run them again share."""
+    """Return how many epochs lost trials reached, by their seeds. Those that run them again share these."""
     lost = (TrialTable.study_id == study) & (TrialTable.state == "failed") & TrialTable.seed.in_(seeds)
     query = select(TrialTable.seed, func.max(TrialTable.epochs)).where(lost).group_by(TrialTable.seed)
     return {seed: epochs for seed, epochs in connection.execute(query)}  # noqa: C416 - rows are no pairs to mypy

@@ -1,4 +1,4 @@
-"""The ranges that a study's search widened: written by its driver, read with every spec."""
+"""The ranges that a study's search widened."""
 
 from collections import defaultdict
 from dataclasses import asdict, fields
@@ -12,7 +12,7 @@ from kdsearch.storage.sql.tables import TrialTable, WideningTable
 
 
 def insert_widening(connection: Connection, study: int, widening: Widening) -> None:
-    """Add a widening, with the time and the number of complete trials; one that is there already stays."""
+    """Add a widening, with the time and the number of complete trials. One that is there already stays."""
     values, known = asdict(widening), read_widenings(connection, study).get(study, [])
     if any(values.items() <= asdict(own).items() for own in known):
         return
@@ -29,7 +29,7 @@ def insert_widening(connection: Connection, study: int, widening: Widening) -> N
 
 
 def read_widenings(connection: Connection, study: int | None = None) -> dict[int, list[StoredWidening]]:
-    """Return the widenings by their study's id, in their order, of every study that has some or of one."""
+    """Return the widenings of every study, or of one, by its id."""
     columns = [getattr(WideningTable, field.name) for field in fields(StoredWidening)]
     query = select(WideningTable.study_id, *columns)
     if study is not None:

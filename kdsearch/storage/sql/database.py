@@ -1,4 +1,4 @@
-"""A database under one URL: SQLite in WAL mode, or PostgreSQL through psycopg 3."""
+"""A database under one URL: SQLite or PostgreSQL."""
 
 import os
 import shutil
@@ -25,8 +25,14 @@ from kdsearch.storage.sql.filesystems import network_filesystem
 from kdsearch.storage.sql.schema import check_schema, create_schema, read_schema
 
 BUSY_TIMEOUT_S = 60
+"""By hand: a writer of SQLite holds its lock for milliseconds; on a busy disk, for seconds."""
+
 CONNECT_TIMEOUT_S = 10
+"""By hand: a server that is there answers in well under a second."""
+
 KEPT_CONNECTIONS = 5
+"""SQLAlchemy's own number."""
+
 MOST_CONNECTIONS = 60
 """Of one process: more than the threads that may ask at once, the service's 40 and the dashboard's 10."""
 
@@ -88,7 +94,7 @@ class Database:
             yield connection
 
     def check_file(self) -> None:
-        """Refuse to go on with a SQLite file that nobody could read any more: SQLite itself does not notice.
+        """Refuse a SQLite file that nobody can read any more. SQLite itself does not notice.
 
         Raises:
             RunError: The file was deleted or replaced since the first such check.
@@ -200,7 +206,7 @@ def _probe(database: Database) -> None:
 
 
 def _only_readable(url: URL) -> Database | None:
-    """Return a SQLite file opened to be read alone, where it or its folder can't be written; else None.
+    """Return a SQLite file that can only be read. None where it and its folder can be written.
 
     Readers of a file in WAL mode write beside it, into its shared memory. Where that is there already it can
     be read; where nothing waits in the log, nobody writes and the file alone is the database; else a copy is
@@ -252,7 +258,7 @@ def engine_options(url: URL) -> dict[str, Any]:
 
 
 def database_now(connection: Connection) -> datetime:
-    """Return the database's time; every host of a cluster compares with the same clock."""
+    """Return the database's time. Every host of a cluster compares with the same clock."""
     if connection.dialect.name == "sqlite":  # its file and its users share one machine
         return datetime.now(UTC)
     now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
@@ -260,7 +266,7 @@ def database_now(connection: Connection) -> datetime:
 
 
 def parse_url(url: str) -> URL:
-    """Return a database URL with its driver and an absolute path, found to be one that we can use.
+    """Return a checked database URL, with its driver and an absolute path.
 
     Raises:
         RequestError: It is none, or its driver is missing.
@@ -320,7 +326,7 @@ def _check_file(url: URL, *, create: bool) -> None:
 
 
 def _identity(url: URL) -> tuple[int, int] | None:
-    """Return what tells a SQLite file from a later one of its name; None where there is no file."""
+    """Return what tells a SQLite file from a later one. None where there is no file."""
     if url.get_backend_name() != "sqlite":
         return None
     try:

@@ -1,4 +1,4 @@
-"""What databases and files raise, as one line that names what and what to do."""
+"""What databases and files raise, as one line with a remedy."""
 
 import errno
 from typing import Any
@@ -32,7 +32,7 @@ _WHAT_TO_DO = {
 
 
 def explained(error: BaseException) -> KDSearchError | None:
-    """Return the failure of a database or a file behind an error, in words; None where there is none.
+    """Return the failure behind an error, in words. None where no database or file failed.
 
     Optuna and our own code raise others from it. What the request named wrongly (a place that may not be
     used) is a `RequestError`, what broke on the way a `RunError`.

@@ -10,13 +10,14 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from kdsearch.errors import RunError
 
 RETRY_LIMIT_S = 120.0
+"""By hand: a database that is restarted or moved is back by then, and trials train on meanwhile."""
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
 def with_retries(operation: Callable[[], _Result], *, limit_s: float = RETRY_LIMIT_S) -> _Result:
-    """Return what an operation returns; try again while the database is locked or away.
+    """Return what an operation returns. Try again while the database is locked or away.
 
     Args:
         operation: May be run more than once: a failed one may yet have been committed.

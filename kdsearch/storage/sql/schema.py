@@ -1,4 +1,4 @@
-"""Which version of kdsearch's tables a database has, and how it gets the present one."""
+"""Which version of kdsearch's tables a database has."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Our tables, beside Optuna's: every `kd_*` row belongs to a study by the study's id.
+"""Our tables, beside Optuna's. Every `kd_*` row belongs to a study by the study's id.
 
 A trial's number is its number in the Optuna study whose user attribute `kdsearch_study` holds our
 `kd_study.uid`. No foreign key leads into Optuna's tables, which Optuna alone touches.
@@ -58,7 +58,7 @@ def table_of(kind: type[Table]) -> SqlTable:
 
 
 class StudyTable(Table):
-    """One study: its spec, who ran it with what, how far it is, and the reason of its state in words.
+    """One study: its spec, its state and who ran it.
 
     `seconds` is how long drivers have run it, idle or not.
     """
@@ -221,7 +221,7 @@ class StudyTeacherTable(Table):
 
 
 class LeaseTable(Table):
-    """The live driver of a study, by the study's name: the lease may be older than the study."""
+    """The live driver of a study, by the study's name. The lease may be older than the study."""
 
     __tablename__ = "kd_lease"
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdsearch.analysis import SetupAnswer, best, response_curves
+from kdsearch.analysis import SetupAnswer, best, fit_response, response_curves
 from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.errors import RequestError
 from kdsearch.search import build_proposer
@@ -155,10 +155,17 @@ def test_too_few_trials_give_a_reason_and_no_number():
     assert [adamw.temperature, adamw.interval, adamw.accuracy, adamw.params, adamw.regret_of] == [None] * 5
 
 
+def test_a_setup_without_others_that_ran_owes_them_nothing():
+    spec = spec_of({TEMPERATURE: LOG_T}, {"optimizer.name": ["sgd", "adamw"]})
+    rows = trials_of(spec, peak_at_six)
+    first = [row for row in rows if row.setup["optimizer.name"] == "sgd"]
+    assert [best(spec, known).setups[0].alone is None for known in (first, rows)] == [True, False]
+
+
 def test_a_study_without_trials_answers_every_setup_with_a_reason():
     spec = spec_of({TEMPERATURE: LOG_T}, {"optimizer.name": ["sgd", "adamw"]})
     assert all(answer.reason for answer in best(spec, []).setups)
-    assert [curve.temperatures for curve in response_curves(spec, [])] == [[], []]
+    assert [curve.temperatures for curve in response_curves(fit_response(spec, []))] == [[], []]
 
 
 def test_failed_and_pruned_trials_are_counted():
@@ -296,7 +303,9 @@ def test_flat_is_said_where_the_curve_is_flat_and_only_there():
 def test_curves_pass_through_the_answers():
     study = searched("shared", 4, 32)
     for curve, answer in zip(
-        response_curves(study.spec, study.rows), best(study.spec, study.rows).setups, strict=True
+        response_curves(fit_response(study.spec, study.rows)),
+        best(study.spec, study.rows).setups,
+        strict=True,
     ):
         assert curve.setup == answer.setup
         assert curve.temperatures[int(np.argmax(curve.mean))] == answer.temperature
@@ -312,7 +321,7 @@ def test_the_curve_at_common_parameters_lies_below_the_tuned_one():
     def coupled(setup: dict, params: dict, units: dict) -> float:
         return 0.9 - 0.1 * (units[LR] - 0.2 - 0.6 * units[TEMPERATURE]) ** 2
 
-    [curve] = response_curves(spec, trials_of(spec, coupled, n=40))
+    [curve] = response_curves(fit_response(spec, trials_of(spec, coupled, n=40)))
     lost = np.array(curve.mean) - np.array(curve.at_common)
     assert lost.min() >= -1e-3
     assert lost.max() > 0.01
@@ -369,7 +378,7 @@ def test_a_steep_setup_that_flat_ones_contradict_is_answered_by_its_own_trials()
     assert steep.regret_of["4"] > 0.01
     assert any("contradict the other setups" in warning for warning in steep.warnings)
     assert not steep.forecast.decided
-    curve = response_curves(spec, rows)[-1]
+    curve = response_curves(fit_response(spec, rows))[-1]
     at_8 = int(np.abs(np.log(np.array(curve.temperatures) / 8)).argmin())
     assert curve.mean[at_8] == pytest.approx(0.7462, abs=0.03)
     for answer in flat:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from kdsearch.analysis import Comparison, compare
+from kdsearch.analysis import Comparison, compare, fit_response
 from kdsearch.errors import RequestError
 from kdsearch.spec import TEMPERATURE, StudySpec, load_spec
 from kdsearch.storage import TrialRow
@@ -54,7 +54,7 @@ def pair(found: Comparison, first: str, second: str):
 
 
 def test_a_real_shift_is_found_with_its_size():
-    found = compare(SPEC, trials(ONE_DIFFERS), "optimizer.name")
+    found = compare(fit_response(SPEC, trials(ONE_DIFFERS)), "optimizer.name")
     shift = pair(found, "sgd", "adamw")
     assert shift.interval[0] <= math.log(4) <= shift.interval[1]
     assert shift.probability > 0.95
@@ -69,7 +69,7 @@ def test_a_real_shift_is_found_with_its_size():
 @pytest.mark.parametrize("depth", [0.02, 0.0])
 def test_no_shift_is_rarely_claimed(depth: float):
     claims = [
-        compare(SPEC, trials(NONE_DIFFERS, depth, seed), "optimizer.name").statement or ""
+        compare(fit_response(SPEC, trials(NONE_DIFFERS, depth, seed)), "optimizer.name").statement or ""
         for seed in range(10)
     ]
     assert sum("depends on" in claim for claim in claims) <= 2
@@ -77,7 +77,7 @@ def test_no_shift_is_rarely_claimed(depth: float):
 
 def test_what_is_said_without_a_shift_follows_its_probability():
     for seed in range(4):
-        found = compare(SPEC, trials(NONE_DIFFERS, 10.0, seed), "optimizer.name")
+        found = compare(fit_response(SPEC, trials(NONE_DIFFERS, 10.0, seed)), "optimizer.name")
         assert found.probability is not None
         sure = found.probability <= 0.1
         said = f"{1 - found.probability if sure else found.probability:.2f}"
@@ -86,13 +86,15 @@ def test_what_is_said_without_a_shift_follows_its_probability():
 
 
 def test_intervals_of_all_pairs_together_are_wider():
-    for shift in compare(SPEC, trials(ONE_DIFFERS), "optimizer.name").pairs:
+    for shift in compare(fit_response(SPEC, trials(ONE_DIFFERS)), "optimizer.name").pairs:
         narrow, wide = shift.interval, shift.family_interval
         assert wide[1] - wide[0] >= 0.9 * (narrow[1] - narrow[0])
 
 
 def test_the_document_is_plain_json():
-    document = json.loads(json.dumps(compare(SPEC, trials(ONE_DIFFERS), "optimizer.name").to_dict()))
+    document = json.loads(
+        json.dumps(compare(fit_response(SPEC, trials(ONE_DIFFERS)), "optimizer.name").to_dict())
+    )
     assert document["factor"] == "optimizer.name"
     assert [p["levels"] for p in document["pairs"]] == [["sgd", "adam"], ["sgd", "adamw"], ["adam", "adamw"]]
     assert document["reason"] is None
@@ -102,17 +104,19 @@ def test_only_matched_setups_are_compared():
     rows = [
         r for r in trials(ONE_DIFFERS) if r.setup != {"optimizer.name": "adamw", "teacher.arch": "mlp_32"}
     ]
-    found = compare(SPEC, rows, "optimizer.name")
+    found = compare(fit_response(SPEC, rows), "optimizer.name")
     assert found.reason is None
     rows = [r for r in rows if r.setup["optimizer.name"] != "adamw"]
-    assert "too few trials" in (compare(SPEC, rows, "optimizer.name").reason or "")
+    assert "too few trials" in (compare(fit_response(SPEC, rows), "optimizer.name").reason or "")
 
 
 def test_a_factor_with_one_level_left_says_so():
-    found = compare(SPEC, trials(ONE_DIFFERS), "optimizer.name", where={"optimizer.name": "sgd"})
+    found = compare(
+        fit_response(SPEC, trials(ONE_DIFFERS)), "optimizer.name", where={"optimizer.name": "sgd"}
+    )
     assert "single level" in (found.reason or "")
 
 
 def test_an_unknown_factor_is_named_with_the_known_ones():
     with pytest.raises(RequestError, match=r"Factors: optimizer\.name, teacher\.arch"):
-        compare(SPEC, [], "optimizer.lr")
+        compare(fit_response(SPEC, []), "optimizer.lr")

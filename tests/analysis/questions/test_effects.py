@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from kdsearch.analysis import best, response_curves
+from kdsearch.analysis import best, fit_response, response_curves
 from kdsearch.analysis.questions.effects import effect_of, tuning_note
 from kdsearch.analysis.report.plots import plot_response
 from kdsearch.analysis.report.tables import effect_table
@@ -104,7 +104,7 @@ def test_where_temperature_alone_is_tuned_there_is_one_effect_and_one_line():
     trials = trials_of(spec, lambda u, v: no_tuning(u, 0.5))
     [answer] = best(spec, trials).setups
     assert (answer.effect_at_common, answer.regret_at_common) == (None, None)
-    [curve] = response_curves(spec, trials)
+    [curve] = response_curves(fit_response(spec, trials))
     assert curve.at_common == []
     assert "not retuned" not in str(plot_response([curve]).data)
 
@@ -116,7 +116,7 @@ def test_the_document_the_figure_and_the_table_show_both():
     document = json.loads(json.dumps(answer.to_dict()))["setups"][0]
     assert document["effect_at_common"]["gain"] > document["effect"]["gain"]
     assert document["regret_at_common"].keys() == {"1", "4"}
-    figure = plot_response(response_curves(spec, trials), trials, answer)
+    figure = plot_response(response_curves(fit_response(spec, trials)), trials, answer)
     dashed = [trace for trace in figure.data if trace.line.dash == "dash" and trace.x[0] is not None]
     assert len(dashed) == 2
     assert "at optimizer lr 0." in dashed[0].hovertemplate

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdsearch.analysis import importance
+from kdsearch.analysis import fit_response, importance
 from kdsearch.analysis.report.plots import plot_importance
 from kdsearch.analysis.report.tables import importance_table
 from kdsearch.analysis.response.warm_start import EarlierStudy
@@ -37,7 +37,7 @@ def trials(accuracy: Any, spec: StudySpec = SPEC) -> list[TrialRow]:
 
 
 def shares(accuracy: Any) -> dict[tuple[str, ...], float]:
-    found = importance(SPEC, trials(accuracy))
+    found = importance(fit_response(SPEC, trials(accuracy)))
     return {effect.paths: effect.share for effect in [*found.tuned, *found.factors]}
 
 
@@ -60,20 +60,22 @@ def test_the_factor_that_moves_the_best_accuracy_is_named():
 
 
 def test_a_factor_that_does_not_vary_explains_nothing_and_is_left_out():
-    found = importance(SPEC, trials(lambda setup, u, v: 0.9 - u / 50), where={"optimizer.name": "sgd"})
+    found = importance(
+        fit_response(SPEC, trials(lambda setup, u, v: 0.9 - u / 50)), where={"optimizer.name": "sgd"}
+    )
     assert [effect.paths for effect in found.factors] == [("teacher.arch",)]
 
 
 def test_without_trials_there_is_a_reason_and_the_document_is_json():
-    assert "too few trials" in (importance(SPEC, []).reason or "")
-    document = importance(SPEC, trials(lambda setup, u, v: 0.9 - u / 50)).to_dict()
+    assert "too few trials" in (importance(fit_response(SPEC, [])).reason or "")
+    document = importance(fit_response(SPEC, trials(lambda setup, u, v: 0.9 - u / 50))).to_dict()
     assert json.loads(json.dumps(document))["tuned"][0]["paths"] == [TEMPERATURE]
 
 
 @pytest.mark.parametrize("where", [{}, {"optimizer.name": "sgd", "teacher.arch": "mlp_32"}])
 def test_where_all_accuracies_are_equal_there_are_words_and_no_shares(where: dict[str, str]) -> None:
     flat = [replace(row, val_accuracy=0.9) for row in trials(lambda setup, u, v: 0.9)]
-    found = importance(SPEC, flat, where=where)
+    found = importance(fit_response(SPEC, flat), where=where)
     assert found.reason == "all complete trials have the very same accuracy: there is nothing to explain."
     assert not found.tuned
     assert not found.factors
@@ -85,7 +87,7 @@ def test_setups_of_one_accuracy_each_differ_by_their_factor_alone() -> None:
         replace(row, val_accuracy=accuracy[row.setup["optimizer.name"]])
         for row in trials(lambda setup, u, v: 0.9)
     ]
-    found = importance(SPEC, flat)
+    found = importance(fit_response(SPEC, flat))
     assert not found.tuned
     assert {e.paths: round(e.share, 3) for e in found.factors} == {
         ("optimizer.name",): 1.0,
@@ -97,14 +99,18 @@ def test_an_earlier_study_informs_the_shares_of_a_new_one_without_being_in_them(
     truth = lambda setup, u, v: 0.9 - 0.05 * (u - 0.5) ** 2  # noqa: E731
     few = trials(truth)[::6]
     earlier = EarlierStudy(SPEC.model_copy(update={"name": "before"}), trials(truth))
-    alone, informed = (importance(SPEC, few, earlier=before).tuned[0].interval for before in ((), (earlier,)))
+    alone, informed = (
+        importance(fit_response(SPEC, few, earlier=before)).tuned[0].interval for before in ((), (earlier,))
+    )
     assert informed[1] - informed[0] < alone[1] - alone[0]
-    assert importance(SPEC, [], earlier=[earlier]).reason
+    assert importance(fit_response(SPEC, [], earlier=[earlier])).reason
 
 
 def test_figure_and_table_show_every_effect_with_its_doubt():
     found = importance(
-        SPEC, trials(lambda setup, u, v: 0.9 - u / 50 + 0.02 * (setup["optimizer.name"] == "sgd"))
+        fit_response(
+            SPEC, trials(lambda setup, u, v: 0.9 - u / 50 + 0.02 * (setup["optimizer.name"] == "sgd"))
+        )
     )
     figure = plot_importance(found)
     effects = [*found.tuned, *found.factors]

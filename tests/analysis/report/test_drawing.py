@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import replace
 
-from kdsearch.analysis import best, response_curves
+from kdsearch.analysis import best, fit_response, response_curves
 from kdsearch.analysis.questions.heat import STEPS, heat_map
 from kdsearch.analysis.questions.outcomes import TemperatureBand
 from kdsearch.analysis.report.drawing import draw
@@ -30,7 +30,7 @@ def test_a_card_marks_the_answer_that_the_table_gives(make_spec, make_trials):
     spec = make_spec()
     trials = make_trials(spec)
     answer = best(spec, trials)
-    cards = draw(response_figure(response_curves(spec, trials), trials, answer)).cards
+    cards = draw(response_figure(response_curves(fit_response(spec, trials)), trials, answer)).cards
     for card, found in zip(cards, answer.setups, strict=True):
         line = re.search(r'class="best"><line x1="([\d.]+)" x2="([\d.]+)"[^>]*/><path d="M([\d.]+)', card.svg)
         low, high, left = (float(text) for text in line.groups())
@@ -56,7 +56,9 @@ def test_of_very_many_trials_some_are_drawn_and_the_best_are_among_them():
 def test_texts_of_the_study_are_never_markup_in_a_figure(make_spec, make_trials):
     spec = make_spec({"options.note": ["<b>&\"'", "plain"]})
     trials = [replace(t, state="failed", reason="<script>") for t in make_trials(spec)]
-    cards = draw(response_figure(response_curves(spec, trials), trials, best(spec, trials))).cards
+    cards = draw(
+        response_figure(response_curves(fit_response(spec, trials)), trials, best(spec, trials))
+    ).cards
     svg = "".join(card.svg for card in cards)
     assert "&lt;script&gt;" in svg
     assert "<script" not in svg

@@ -14,12 +14,12 @@ from pydantic import TypeAdapter
 
 from kdsearch.analysis.labels import temperature_text
 from kdsearch.analysis.questions.best import best_of
-from kdsearch.analysis.questions.comparison import compare_of
-from kdsearch.analysis.questions.importance import importance_of
+from kdsearch.analysis.questions.comparison import compare
+from kdsearch.analysis.questions.importance import importance
 from kdsearch.analysis.report.contents import Findings, figure_sections
 from kdsearch.analysis.report.figures import Figure
 from kdsearch.analysis.report.file import report_html
-from kdsearch.analysis.response.fitted import curves_of, fit_response
+from kdsearch.analysis.response.fitted import fit_response, response_curves
 from kdsearch.spec import TEMPERATURE, load_spec
 from kdsearch.storage import Progress, StudySummary, TrialRow
 
@@ -62,13 +62,13 @@ def findings_of(n_setups: int, per_setup: int, shape: str, seed: int) -> Finding
         spec=spec,
         trials=trials,
         answer=best_of(response, trials),
-        curves=curves_of(response),
-        comparisons=[compare_of(response, factor) for factor in factors],
+        curves=response_curves(response),
+        comparisons=[compare(response, factor) for factor in factors],
         learning={t.number: [(1, 0.3), (20, t.val_accuracy)] for t in trials if t.val_accuracy is not None},
         teachers=[],
         runs=[],
         study=StudySummary("s", "finished", 2, Progress(96), NOW, NOW, None),
-        importance=importance_of(response),
+        importance=importance(response),
     )
 
 

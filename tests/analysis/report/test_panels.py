@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdsearch.analysis import best, response_curves
+from kdsearch.analysis import best, fit_response, response_curves
 from kdsearch.analysis.report.panels import accuracy_window, response_panels, temperature_ticks, trial_text
 
 MEAN = [0.86, 0.90, 0.88]
@@ -45,7 +45,7 @@ def test_panels_show_pruned_trials_as_incomplete_and_leave_out_those_without_acc
     trials[0] = replace(trials[0], state="pruned", reason="hopeless", epochs=3)
     trials[1] = replace(trials[1], state="failed", reason="diverged", val_accuracy=None)
     trials[2] = replace(trials[2], state="running")
-    panels = response_panels(response_curves(spec, trials), trials, best(spec, trials))
+    panels = response_panels(response_curves(fit_response(spec, trials)), trials, best(spec, trials))
     first, second = panels
     assert [point.is_complete for point in first.points].count(False) == 1
     assert (len(first.points), len(second.points)) == (10, 12)
@@ -56,29 +56,29 @@ def test_panels_show_pruned_trials_as_incomplete_and_leave_out_those_without_acc
 def test_alike_panels_share_a_window_and_unlike_ones_do_not(make_spec, make_trials):
     spec = make_spec()
     trials = make_trials(spec)
-    alike = response_panels(response_curves(spec, trials), trials)
+    alike = response_panels(response_curves(fit_response(spec, trials)), trials)
     assert alike[0].window == alike[1].window
     worse = [
         replace(t, val_accuracy=t.val_accuracy - 0.6) if t.setup["optimizer.name"] == "sgd" else t
         for t in trials
     ]
-    unlike = response_panels(response_curves(spec, worse), worse)
+    unlike = response_panels(response_curves(fit_response(spec, worse)), worse)
     assert unlike[0].window[1] < unlike[1].window[0]
 
 
 def test_an_empty_panel_takes_the_others_window(make_spec, make_trials):
     spec = make_spec()
     half = [t for t in make_trials(spec) if t.setup["optimizer.name"] == "sgd"]
-    panels = response_panels(response_curves(spec, half), half)
+    panels = response_panels(response_curves(fit_response(spec, half)), half)
     assert panels[1].points == []
     assert panels[0].window == panels[1].window
-    nothing = response_panels(response_curves(spec, []))
+    nothing = response_panels(response_curves(fit_response(spec, [])))
     assert [panel.window for panel in nothing] == [(0.0, 1.0)] * 2
 
 
 def test_curves_alone_give_their_points_too(make_spec, make_trials):
     spec = make_spec()
-    panels = response_panels(response_curves(spec, make_trials(spec)))
+    panels = response_panels(response_curves(fit_response(spec, make_trials(spec))))
     assert [len(panel.points) for panel in panels] == [12, 12]
     assert panels[0].answer is None
 

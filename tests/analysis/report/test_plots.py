@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from kdsearch.analysis import BestAnswer, SetupAnswer, best, response_curves
+from kdsearch.analysis import BestAnswer, SetupAnswer, best, fit_response, response_curves
 from kdsearch.analysis.questions.outcomes import temperature_bands
 from kdsearch.analysis.report.figure_layout import CONFIG, Grid
 from kdsearch.analysis.report.plots import (
@@ -80,7 +80,7 @@ def test_a_setup_without_an_answer_says_why(make_spec):
 
 def test_a_study_without_trials_can_be_drawn(make_spec):
     spec = make_spec()
-    figure = plot_response(response_curves(spec, []), [], best(spec, []))
+    figure = plot_response(response_curves(fit_response(spec, [])), [], best(spec, []))
     assert figure.layout.xaxis.type == "log"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kdsearch.analysis import best, compare, importance, response_curves
+from kdsearch.analysis import best, compare, fit_response, importance, response_curves
 from kdsearch.analysis.report.contents import Findings, learning_sample, load_findings
 from kdsearch.analysis.report.file import report_html, write_report
 from kdsearch.analysis.report.study_words import shown_document
@@ -71,13 +71,13 @@ def findings(make_spec, make_trials) -> Findings:
         spec=spec,
         trials=trials,
         answer=best(spec, trials),
-        curves=response_curves(spec, trials),
-        comparisons=[compare(spec, trials, "optimizer.name")],
+        curves=response_curves(fit_response(spec, trials)),
+        comparisons=[compare(fit_response(spec, trials), "optimizer.name")],
         learning={0: [(1, 0.5), (2, 0.8)]},
         teachers=[],
         runs=[{"versions": {"python": "3.11.2", "torch": "2.9"}, "git_commit": "abc" * 10}],
         study=summary_of(spec),
-        importance=importance(spec, trials),
+        importance=importance(fit_response(spec, trials)),
     )
 
 
@@ -169,8 +169,8 @@ def test_texts_from_the_study_are_never_markup(make_spec, make_trials):
     attack = "</script><script>alert(1)</script>"
     spec = make_spec({"options.note": [attack, "plain"]})
     trials = make_trials(spec)
-    curves = response_curves(spec, trials)
-    rest = [], {}, [], [], summary_of(spec, attack), importance(spec, trials)
+    curves = response_curves(fit_response(spec, trials))
+    rest = [], {}, [], [], summary_of(spec, attack), importance(fit_response(spec, trials))
     findings = Findings(spec, trials, best(spec, trials), curves, *rest)
     page = Page(report_html(findings, written=NOW))
     assert page.scripts == []

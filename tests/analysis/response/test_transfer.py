@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kdsearch.analysis import best, compare
+from kdsearch.analysis import best, compare, fit_response
 from kdsearch.analysis.response.observations import observe
 from kdsearch.analysis.response.space import ResponseSpace
 from kdsearch.analysis.response.warm_start import (
@@ -149,7 +149,7 @@ def test_a_comparison_uses_the_same_prior(make_spec: MakeSpec, make_trials: Make
     spec, earlier = make_spec(), make_spec(name="earlier")
     prior = [EarlierStudy(earlier, make_trials(earlier))]
     rows = make_trials(spec)
-    level = compare(spec, rows, "optimizer.name", earlier=prior).levels[0]
+    level = compare(fit_response(spec, rows, earlier=prior), "optimizer.name").levels[0]
     answer = best(spec, rows, earlier=prior, by=["optimizer.name"]).setups[0]
     assert (level.temperature, level.interval) == (answer.temperature, answer.interval)
 

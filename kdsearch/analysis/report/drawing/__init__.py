@@ -1,4 +1,4 @@
-"""Figures of pages and reports as SVG: drawn here, so that a reader's browser needs no script for them."""
+"""Figures as SVG, drawn here: a reader's browser needs no script."""
 
 from kdsearch.analysis.report.drawing.cards import draw_cards
 from kdsearch.analysis.report.drawing.figure import Card, Drawing, Strip

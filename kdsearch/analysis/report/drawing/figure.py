@@ -1,4 +1,4 @@
-"""What a drawn figure consists of: cards with a plot each, or rows with a strip each, and a key."""
+"""What a drawn figure consists of: cards or rows, and a key."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

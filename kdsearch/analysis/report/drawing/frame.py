@@ -29,7 +29,7 @@ class Scale:
     end: float
 
     def place(self, value: float) -> float:
-        """Return where a value is; what is outside is at the nearest end."""
+        """Return where a value is. What is outside is at the nearest end."""
         low, high, at = self.axis.low, self.axis.high, value
         if self.axis.scale == "log":
             low, high, at = math.log(low), math.log(high), math.log(at)

@@ -1,4 +1,4 @@
-"""Figures in rows: a strip across the page for each part, above a common axis."""
+"""Figures in rows: a strip for each part above a common axis."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -21,7 +21,7 @@ _Ticks = Sequence[tuple[float, str]]
 
 
 def draw_rows(figure: Figure) -> Drawing:
-    """Draw a strip for each part; the words beside it say what it shows."""
+    """Draw a strip for each part. The words beside it say what it shows."""
     scale = Scale(figure.x, _MARGIN, 1 - _MARGIN)
     ticks = [(scale.place(value), text) for value, text in ticks_of(figure.x)]
     strips = [_row(part, scale, ticks) for part in figure.parts]

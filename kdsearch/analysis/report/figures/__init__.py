@@ -1,4 +1,4 @@
-"""Figures as plain data: each is computed once from the answers, and every face draws or sends that."""
+"""Figures as plain data. Each is computed once from the answers, and every face draws or sends that."""
 
 from kdsearch.analysis.report.figures.answers import (
     answer_text,

@@ -1,4 +1,4 @@
-"""The answers as figures: accuracy over temperature, best temperatures, and how factors move them."""
+"""The answers as figures: curves, best temperatures, comparisons."""
 
 import math
 from collections.abc import Sequence
@@ -25,6 +25,8 @@ MOST_POINTS = 1_500
 """In a whole figure: each is an element, and more of them hide the curve."""
 
 _MOST_POINTS_A_CARD = 300
+"""By hand: a card is about 500 pixels wide."""
+
 _USUAL = f"{USUAL_TEMPERATURE:g}"
 _LEAST_RATIO = 2.0
 """A figure of ratios reaches at least from a half to twice, so that little does not look like much."""
@@ -93,7 +95,7 @@ def best_temperatures_figure(answer: BestAnswer, span: tuple[float, float]) -> F
 
 
 def comparison_figure(comparisons: Sequence[Comparison]) -> Figure:
-    """Return how the best temperature moves between the levels of each factor, a row for each pair."""
+    """Return how the best temperature moves between levels, a row for each pair."""
     rows = [row for found in comparisons for row in _comparison_rows(found)]
     reach = _reach(rows)
     level = f"{comparisons[0].level:.0%}" if comparisons else ""
@@ -126,7 +128,7 @@ def answer_text(found: SetupAnswer) -> str:
 
 
 def temperature_axis(low: float, high: float) -> Axis:
-    """Return an axis over temperatures; around a single one it has room on both sides."""
+    """Return an axis over temperatures. Around a single one it has room on both sides."""
     low, high = (low, high) if high > low else (low / 2, high * 2)
     return Axis("temperature", "", low, high, "log")
 

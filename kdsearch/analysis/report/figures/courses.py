@@ -1,4 +1,4 @@
-"""What happens in time, as figures: learning curves, and the progress of the search."""
+"""What happens in time: learning curves and the search's progress."""
 
 import math
 from collections.abc import Mapping, Sequence

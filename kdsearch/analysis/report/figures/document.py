@@ -1,4 +1,4 @@
-"""What a figure is made of: axes, parts, series of points, and words for all that is to be seen."""
+"""What a figure is made of: axes, parts, points and words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass

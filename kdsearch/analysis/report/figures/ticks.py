@@ -1,4 +1,4 @@
-"""Where an axis has its ticks, and what they say: the same in every drawing."""
+"""Where an axis has its ticks, and what they say."""
 
 import math
 
@@ -10,7 +10,7 @@ _WHOLE = ("epochs", "trials")
 
 
 def ticks_of(axis: Axis, most: int = 6) -> list[tuple[float, str]]:
-    """Return the ticks of an axis as (value, text); a linear one has at most so many."""
+    """Return the ticks of an axis as (value, text). A linear one has at most so many."""
     if axis.scale == "log":
         return [(value, tick_text(axis, value)) for value in temperature_ticks(axis.low, axis.high)]
     steps = round_steps(axis.low, axis.high, most)

@@ -1,4 +1,4 @@
-"""A recommendation as figures: what each temperature is expected to lose, and what that draws from."""
+"""A recommendation as figures: what each temperature is expected to lose."""
 
 from kdsearch.analysis.labels import setup_names, temperature_text
 from kdsearch.analysis.questions.recommendation import LossCurve, Recommendation
@@ -10,10 +10,11 @@ _LEAST_LOSS = 0.002
 """A window of less would make differences look large that no training shows."""
 
 _MOST_SOURCES = 12
+"""More rows fit on no screen."""
 
 
 def what_if_figure(found: Recommendation) -> Figure | None:
-    """Return accuracy over temperature against the recommended one; None where there is none."""
+    """Return accuracy over temperature against the recommended one. None where there is none."""
     curve = found.curve
     if curve is None or found.temperature is None:
         return None
@@ -77,7 +78,7 @@ def _words(found: Recommendation) -> str:
 
 
 def _curve_series(curve: LossCurve) -> Series:
-    """Return minus what each temperature loses, with the ends of that: the best is at the top."""
+    """Return minus what each temperature loses, with the ends of that. The best is at the top."""
     mean, low, high = (tuple(0.0 - lost for lost in own) for own in (curve.lost, curve.high, curve.low))
     return Series("mean", "expected", _COLOR, curve.temperatures, mean, low, high, along="y")
 

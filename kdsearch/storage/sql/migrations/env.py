@@ -1,4 +1,4 @@
-"""Runs our revisions over the connection that kdsearch gives; Optuna's tables are none of ours."""
+"""Runs our revisions over the connection that kdsearch gives. Optuna's tables are none of ours."""
 
 from alembic import context
 from sqlalchemy import Connection

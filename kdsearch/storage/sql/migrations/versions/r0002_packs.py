@@ -1,4 +1,4 @@
-"""Add the ledger of packs; those of before are counted from their trials' times."""
+"""Add the ledger of packs. Those of before are counted from their trials' times."""
 
 from datetime import datetime
 from typing import Any

@@ -34,7 +34,7 @@ def _seconds_of_before(connection: sa.Connection) -> dict[int, float]:
 
 
 def _time_covered(packs: Iterable[tuple[datetime, float]]) -> float:
-    """Return for how many seconds at least one pack ran; they come by their beginning."""
+    """Return for how many seconds at least one pack ran. They come by their beginning."""
     covered, until = 0.0, None
     for started, seconds in packs:
         end = started + timedelta(seconds=seconds)

@@ -31,7 +31,7 @@ _LOOK_S = 0.1
 _TRIES = 5  # what was killed may write for a moment
 
 
-class Surroundings:
+class SharedServices:
     """What is shared is ended at the end of the block."""
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class Surroundings:
 
 
 def stop_server(server: Any, how: signal.Signals) -> None:
-    """Stop a PostgreSQL server and wait until it is gone; SIGINT cuts connections, SIGQUIT is a crash."""
+    """Stop a PostgreSQL server and wait until it is gone. SIGINT cuts connections, SIGQUIT is a crash."""
     pid = server.get_pid()
     os.kill(pid, how)
     while Path(f"/proc/{pid}").exists():

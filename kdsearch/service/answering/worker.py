@@ -1,4 +1,4 @@
-"""The process that computes answers for the service: one at a time, in bounded CPU time and memory."""
+"""The process that computes the service's answers, within bounds."""
 
 import logging
 import resource
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kdsearch.errors import RequestError
-from kdsearch.service.computing import Task, compute
+from kdsearch.service.answering.computing import Task, compute
 from kdsearch.storage import Database, open_database
 from kdsearch.storage.sql.failures import explained
 
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended: with an answer and the evidence it is of, or why not; what it took."""
+    """How a task ended. It has an answer and its evidence, or why not, and what it took."""
 
     kind: Literal["answered", "wrong request", "failed", "too large"]
     answer: Any = None
@@ -36,7 +36,7 @@ class Worker:
         self._opened: tuple[Hashable, Database] | None = None
 
     def outcome(self, task: Task) -> Outcome:
-        """Return how a task ended; what takes too much CPU time ends the process."""
+        """Return how a task ended. What takes too much CPU time ends the process."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         limit = int(used.ru_utime + used.ru_stime) + 1 + self._cpu_limit_s
         resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))

@@ -177,7 +177,7 @@ def _example(inputs: Inputs) -> torch.Tensor:
 
 
 def _set_head(model: nn.Module, num_classes: int, inputs: Inputs) -> None:
-    """Replace linear heads of another number of classes; what else does not fit is said by `check_fits`."""
+    """Replace linear heads of another number of classes. What else does not fit is said by `check_fits`."""
     training = model.training
     try:
         with torch.no_grad():

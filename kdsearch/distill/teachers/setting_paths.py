@@ -1,4 +1,4 @@
-"""By which dotted paths a user knows the settings that errors of shared code name."""
+"""Users' dotted paths in the errors of shared code."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -39,7 +39,7 @@ _PATHS: Mapping[Role, Mapping[str, str]] = {
 
 
 @contextmanager
-def settings_of(role: Role) -> Iterator[None]:
+def errors_about(role: Role) -> Iterator[None]:
     """Let errors name the settings of a network by their paths in the spec.
 
     The code inside names them as if there were one network: `arch`, `stem`, `pretraining`, `finetune`,

@@ -1,4 +1,4 @@
-"""The studies behind the service: opens the database when it is there, asks for answers about it."""
+"""A database's studies and their answers, for the service."""
 
 import hashlib
 import time
@@ -16,8 +16,8 @@ from kdsearch.analysis.questions.forecast import Forecast
 from kdsearch.analysis.questions.recommendation import Recommendation
 from kdsearch.analysis.questions.verdicts import VerdictAnswer
 from kdsearch.errors import RequestError
-from kdsearch.service.answers import Answers, Kept
-from kdsearch.service.computing import Task, evidence
+from kdsearch.service.answering.answers import Answers, Kept
+from kdsearch.service.answering.computing import Task, evidence
 from kdsearch.spec import StudySpec
 from kdsearch.storage import (
     Database,
@@ -71,7 +71,7 @@ class Latest:
         return f"Of {time.monotonic() - self.kept.at:.0f} s ago; being renewed."
 
 
-class Library:
+class DatabaseReader:
     """Reads a database that may appear, grow or be replaced while the service runs; never writes.
 
     An answer is kept, and computed again only when a trial has changed.
@@ -114,7 +114,7 @@ class Library:
             raise HTTPException(404, str(error)) from error
 
     def name_of(self, uid: str) -> str | None:
-        """Return the name of the study with a uid; None where there is none."""
+        """Return the name of the study with a uid. None where there is none."""
         return load_name(self.database(), uid)
 
     def teachers(self) -> list[TeacherRow]:
@@ -164,11 +164,11 @@ class Library:
     ) -> BestAnswer:
         """Return the best temperature per setup."""
         study, found = await self._ask("best", name, by=by, where=where, level=level, tolerance=tolerance)
-        answer: BestAnswer = found.of_study(study)
+        answer: BestAnswer = found.of_study(study)  # a kept one is of the study's hours and progress then
         return answer
 
     async def forecast(self, name: str, *, where: Mapping[str, Any] | None, regret: float | None) -> Forecast:
-        """Return which setups are decided, and about what the others need; None asks for the study's own."""
+        """Return which setups are decided, and about what the others need. None asks for the study's own."""
         study, found = await self._ask("forecast", name, where=where, regret=regret)
         spec = await run_in_threadpool(lambda: load_spec_of(self.database(), name))
         answer: Forecast = found.of_study(spec, study)
@@ -210,7 +210,7 @@ class Library:
         return answer
 
     async def latest(self, kind: str, name: str, *, patience_s: float = 0.0, **asked: Any) -> Latest:
-        """Return how a study is now, and the last answer to a question about it, without waiting for one.
+        """Return how a study is now, and the last answer to a question. It waits for no new one.
 
         Args:
             kind: The name of a function in `computing.KINDS`.
@@ -259,7 +259,7 @@ def _hashable(value: Any) -> Any:
 
 
 def _file_identity(database: Database) -> Hashable:
-    """Return what tells a SQLite file from another at the same place; None for a server.
+    """Return what tells a SQLite file from another at the same place. None for a server.
 
     A file that was opened to be read alone is taken for unchanging: where it has changed it is another.
     """

@@ -1,4 +1,4 @@
-"""Answers off the request path: computed by processes of their own, kept until the trials change."""
+"""Answers kept until trials change, and the workers that compute them."""
 
 import asyncio
 import os
@@ -20,8 +20,8 @@ from starlette.exceptions import HTTPException
 
 import kdsearch
 from kdsearch.errors import RequestError
-from kdsearch.service.computing import Task
-from kdsearch.service.worker import Outcome
+from kdsearch.service.answering.computing import Task
+from kdsearch.service.answering.worker import Outcome
 
 WORKERS = 2
 """Processes; each has the model's libraries in memory, about 200 MB."""
@@ -42,13 +42,14 @@ _MOST_WAITING = 100
 """Different questions; equal ones wait together."""
 
 _KEPT = 64
+"""By hand: a few questions of each of some ten studies; a page's answer takes up to 10 MB."""
 
 _REST = 4
 """An answer of older trials rests for so many times the CPU seconds that it took beyond the first."""
 
 _LEAST_REST_S = 1.0
 """What takes a CPU second or less is renewed so soon that a page follows its study within 3 seconds."""
-_PROGRAM = "import sys; from kdsearch.service.worker import main; main(*map(int, sys.argv[1:]))"
+_PROGRAM = "import sys; from kdsearch.service.answering.worker import main; main(*map(int, sys.argv[1:]))"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the Optuna dashboard shows of ours: a study's answer and curves, and how each trial ended."""
+"""What the Optuna dashboard shows of ours."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -84,7 +84,7 @@ def _figures(
 def annotated(
     document: dict[str, Any], study: str, note: StudyNote, factors: Collection[str]
 ) -> dict[str, Any]:
-    """Return the dashboard's document of a study with our notes and figures; what people wrote follows.
+    """Return the dashboard's document of a study with our notes and figures. What people wrote follows.
 
     Args:
         document: What the dashboard's API answers about the study; it is changed.

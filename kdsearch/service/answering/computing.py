@@ -1,4 +1,4 @@
-"""What a worker computes: each question of the service as a function of an open database."""
+"""Each question of the service as a function of an open database."""
 
 import json
 from collections.abc import Callable, Hashable, Mapping
@@ -13,7 +13,7 @@ from kdsearch.analysis.report.tables import answer_lines, answer_table, forecast
 from kdsearch.analysis.report.verdict_tables import verdict_table
 from kdsearch.analysis.response.warm_start import load_earlier
 from kdsearch.analysis.stored_study import StoredStudy
-from kdsearch.service.dashboard_notes import study_note
+from kdsearch.service.answering.dashboard_notes import study_note
 from kdsearch.storage import (
     Database,
     load_mark,
@@ -23,12 +23,14 @@ from kdsearch.storage import (
 )
 
 _LINES = 6
+"""By hand: a study in the list of studies takes no more of the screen."""
+
 _OPEN = ("running", "waiting")
 
 
 @dataclass(frozen=True)
 class Task:
-    """A question about a database's studies; equal ones have equal answers while nothing changes.
+    """A question about a database's studies. Equal ones have equal answers while nothing changes.
 
     Attributes:
         url: The database's.
@@ -45,7 +47,7 @@ class Task:
     asked: tuple[tuple[str, Any], ...] = ()
 
     def options(self) -> dict[str, Any]:
-        """Return what is asked, by name; pairs within are levels by their path."""
+        """Return what is asked, by name. Pairs within are levels by their path."""
         levels = ("where", "setup")
         return {name: dict(value) if name in levels and value else value for name, value in self.asked}
 
@@ -76,7 +78,7 @@ def evidence(database: Database, study: str) -> Hashable:
 
 
 def _of_ended(mark: Any) -> Hashable:
-    """Return a study's mark without its trials in training: no answer depends on how far they are."""
+    """Return a study's mark without its trials in training. No answer depends on how far they are."""
     return mark and tuple(part for part in mark if not (isinstance(part, tuple) and part[0] in _OPEN))
 
 

@@ -1,0 +1,1 @@
+"""Answers off the request path: computed elsewhere and kept."""

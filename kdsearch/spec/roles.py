@@ -1,0 +1,23 @@
+"""Parameters whose names bear a level: `lr_sgd` is `lr`."""
+
+import re
+from collections.abc import Iterable
+
+_JOINT = r"[\W_]+"
+_NO_LETTER = r"(?![^\W_])"
+
+
+def role_of(name: str, levels: Iterable[str]) -> str:
+    """Return a parameter's name without the levels in it. All of it where nothing else is left.
+
+    Args:
+        name: The parameter's.
+        levels: As people write them; capitals make no difference.
+
+    >>> role_of("optimizer.sgd.lr", ["SGD"])
+    'optimizer.lr'
+    """
+    role = name
+    for level in map(re.escape, filter(None, levels)):
+        role = re.sub(f"^{level}{_JOINT}|{_JOINT}{level}{_NO_LETTER}", "", role, flags=re.IGNORECASE)
+    return role or name
