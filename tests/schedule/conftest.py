@@ -1,15 +1,18 @@
 """A study whose trainer only waits, launched as a user would: by the command, in its own process."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from kdsearch.bench.scale.forking import forking_python
 from kdsearch.storage import TrialRow, load_trials, open_database
 
 TRAINER = """
@@ -36,15 +39,22 @@ options: {seconds: 0.2, fault: none}
 training: {epochs: 4}
 setup: {optimizer.name: [sgd, adamw]}
 tune: {objective.temperature: {low: 1, high: 40, log: true}}
-search: {trials: 16, pack: 4, sampler: qmc}
+search: {trials: 16, pack: 4, sampler: random}
 """
+NEEDED = ("ray.tune", "kdsearch.schedule.workers.trainable", "kdsearch.distill")
 
 
 class Launches:
-    """Launches the study in a folder of its own and looks into its database."""
+    """Launches the study in a folder of its own and looks into its database.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: An empty folder.
+        environment: Variables of each launch beside this process's own.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
+        self._environment = environment
         self.storage = f"sqlite:///{folder / 'study.db'}"
         (folder / "waiting_trainer.py").write_text(TRAINER)
         (folder / "study.yaml").write_text(SPEC)
@@ -53,7 +63,7 @@ class Launches:
     def start(self, *options: str, stderr: int = subprocess.PIPE, **more: str) -> "subprocess.Popen[str]":
         """Launch in a process group of its own; `more` are variables of the environment."""
         command = [sys.executable, "-m", "kdsearch", "launch", "study.yaml", *options]
-        environment = {**os.environ, "KDSEARCH_STORAGE": self.storage, **more}
+        environment = {**os.environ, **self._environment, "KDSEARCH_STORAGE": self.storage, **more}
         process = subprocess.Popen(
             command,
             cwd=self.folder,
@@ -105,8 +115,24 @@ class Launches:
 
 
 @pytest.fixture
-def launches(tmp_path: Path) -> Iterator[Launches]:
-    launched = Launches(tmp_path)
+def plain_launches(tmp_path: Path) -> Iterator[Launches]:
+    """Launches exactly as users make them, for tests of what starts and ends processes."""
+    launched = Launches(tmp_path, {})
+    yield launched
+    launched.end()
+
+
+@pytest.fixture(scope="session")
+def forked_workers() -> Iterator[dict[str, str]]:
+    """The variables by which Ray's workers are forked from a process that has loaded what they need."""
+    with TemporaryDirectory(prefix="kdt-") as folder, forking_python(Path(folder), NEEDED) as python:
+        yield {"RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps({"runtime_env": {"py_executable": python}})}
+
+
+@pytest.fixture
+def launches(tmp_path: Path, forked_workers: dict[str, str]) -> Iterator[Launches]:
+    """Launches whose workers start at once, for tests of what a study does with its trials."""
+    launched = Launches(tmp_path, forked_workers)
     yield launched
     launched.end()
 
