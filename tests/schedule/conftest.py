@@ -1,18 +1,15 @@
 """A study whose trainer only waits, launched as a user would: by the command, in its own process."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
-from kdsearch.bench.scale.forking import forking_python
 from kdsearch.storage import TrialRow, load_trials, open_database
 
 TRAINER = """
@@ -43,22 +40,15 @@ search: {trials: 16, pack: 4, sampler: random}
 """
 PATIENCE_S = 600.0
 """How long a launch may take on a machine that others keep busy: then it hangs."""
-NEEDED = ("ray.tune", "kdsearch.schedule.workers.trainable", "kdsearch.distill")
 
 
 class Launches:
-    """Launches the study in a folder of its own and looks into its database.
-
-    Args:
-        folder: An empty folder.
-        environment: Variables of each launch beside this process's own.
-    """
+    """Launches the study in a folder of its own and looks into its database."""
 
     patience_s = PATIENCE_S
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._environment = environment
         self.storage = f"sqlite:///{folder / 'study.db'}"
         (folder / "waiting_trainer.py").write_text(TRAINER)
         (folder / "study.yaml").write_text(SPEC)
@@ -67,7 +57,7 @@ class Launches:
     def start(self, *options: str, stderr: int = subprocess.PIPE, **more: str) -> "subprocess.Popen[str]":
         """Launch in a process group of its own; `more` are variables of the environment."""
         command = [sys.executable, "-m", "kdsearch", "launch", "study.yaml", *options]
-        environment = {**os.environ, **self._environment, "KDSEARCH_STORAGE": self.storage, **more}
+        environment = {**os.environ, "KDSEARCH_STORAGE": self.storage, **more}
         process = subprocess.Popen(
             command,
             cwd=self.folder,
@@ -119,24 +109,8 @@ class Launches:
 
 
 @pytest.fixture
-def plain_launches(tmp_path: Path) -> Iterator[Launches]:
-    """Launches exactly as users make them, for tests of what starts and ends processes."""
-    launched = Launches(tmp_path, {})
-    yield launched
-    launched.end()
-
-
-@pytest.fixture(scope="session")
-def forked_workers() -> Iterator[dict[str, str]]:
-    """The variables by which Ray's workers are forked from a process that has loaded what they need."""
-    with TemporaryDirectory(prefix="kdt-") as folder, forking_python(Path(folder), NEEDED) as python:
-        yield {"RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps({"runtime_env": {"py_executable": python}})}
-
-
-@pytest.fixture
-def launches(tmp_path: Path, forked_workers: dict[str, str]) -> Iterator[Launches]:
-    """Launches whose workers start at once, for tests of what a study does with its trials."""
-    launched = Launches(tmp_path, forked_workers)
+def launches(tmp_path: Path) -> Iterator[Launches]:
+    launched = Launches(tmp_path)
     yield launched
     launched.end()
 

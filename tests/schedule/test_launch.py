@@ -37,21 +37,21 @@ def gone(find: Callable[[int], list[str]], pid: int) -> bool:
 
 
 def test_a_study_runs_to_its_budget_and_leaves_nothing_behind(
-    plain_launches: Any, ray_processes: Callable[[int], list[str]]
+    launches: Any, ray_processes: Callable[[int], list[str]]
 ) -> None:
-    process = plain_launches.start("--format", "json")
-    out, err = process.communicate(timeout=plain_launches.patience_s)
+    process = launches.start("--format", "json")
+    out, err = process.communicate(timeout=launches.patience_s)
     assert process.returncode == 0, err
-    rows = plain_launches.rows()
+    rows = launches.rows()
     assert_clean(rows, 16)
     assert err.count("a worker's disk is slow") == 1
     assert Counter(row.setup["optimizer.name"] for row in rows) == {"sgd": 8, "adamw": 8}
     assert {row.epochs for row in rows} == {4}
     assert out.startswith("{")
     assert ray_processes(process.pid) == []
-    code, _, _ = plain_launches.run("--trials", "20")  # the same study goes on to a larger budget
+    code, _, _ = launches.run("--trials", "20")  # the same study goes on to a larger budget
     assert code == 0
-    assert_clean(plain_launches.rows(), 20)
+    assert_clean(launches.rows(), 20)
 
 
 def test_points_that_lost_over_their_replicates_are_given_up_after_an_epoch(launches: Any) -> None:
@@ -91,45 +91,45 @@ def test_a_broken_trainer_ends_the_study_with_its_reason(launches: Any) -> None:
 
 
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(
-    plain_launches: Any, ray_processes: Callable[[int], list[str]]
+    launches: Any, ray_processes: Callable[[int], list[str]]
 ) -> None:
-    process = plain_launches.start("--set", "options.seconds=1.5")
-    plain_launches.await_finished(2, process)
+    process = launches.start("--set", "options.seconds=1.5")
+    launches.await_finished(2, process)
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
     process.communicate(timeout=30)
     assert process.returncode == 130
     assert time.monotonic() - began < 10
     assert gone(ray_processes, process.pid)
-    before = {row.number for row in plain_launches.rows() if row.state == "complete"}
-    assert not [row for row in plain_launches.rows() if row.state == "running"]
-    with open_database(plain_launches.storage) as database:
+    before = {row.number for row in launches.rows() if row.state == "complete"}
+    assert not [row for row in launches.rows() if row.state == "running"]
+    with open_database(launches.storage) as database:
         (study,) = list_studies(database)
     assert study.state == "interrupted"
     assert "Ctrl-C" in (study.reason or "")
-    code, _, err = plain_launches.run("--set", "options.seconds=1.5")
+    code, _, err = launches.run("--set", "options.seconds=1.5")
     assert code == 0, err
-    assert_clean(plain_launches.rows(), 16)
-    assert before <= {row.number for row in plain_launches.rows() if row.state == "complete"}
+    assert_clean(launches.rows(), 16)
+    assert before <= {row.number for row in launches.rows() if row.state == "complete"}
 
 
 def test_sigterm_to_the_group_is_ctrl_c_and_then_no_surroundings_end_the_study(
-    plain_launches: Any, ray_processes: Callable[[int], list[str]], tmp_path: Path
+    launches: Any, ray_processes: Callable[[int], list[str]], tmp_path: Path
 ) -> None:
-    process = plain_launches.start("--set", "options.seconds=1.5")
-    plain_launches.await_finished(2, process)
+    process = launches.start("--set", "options.seconds=1.5")
+    launches.await_finished(2, process)
     assert ray_processes(process.pid)
     assert not beyond_loopback(process.pid)
     for _ in range(2):  # `timeout` sends it twice
         os.killpg(process.pid, signal.SIGTERM)
-    _, err = process.communicate(timeout=plain_launches.patience_s)
+    _, err = process.communicate(timeout=launches.patience_s)
     assert process.returncode == 130, err
     assert "Interrupted." in err
     assert "***" not in err
     assert "SIGTERM" not in err
     assert gone(ray_processes, process.pid)
-    assert {row.state for row in plain_launches.rows()} == {"complete", "waiting"}
-    with open_database(plain_launches.storage) as database:
+    assert {row.state for row in launches.rows()} == {"complete", "waiting"}
+    with open_database(launches.storage) as database:
         (study,) = list_studies(database)
     assert study.state == "interrupted"
 
@@ -137,13 +137,13 @@ def test_sigterm_to_the_group_is_ctrl_c_and_then_no_surroundings_end_the_study(
     (tmp_path / ("x" * 90)).mkdir()
     read, write = os.pipe()
     os.close(read)  # nobody reads the log
-    process = plain_launches.start(
+    process = launches.start(
         "--set", "options.seconds=1.5", stderr=write, TMPDIR=str(tmp_path / ("x" * 90)), HOME="/dev/null"
     )
     os.close(write)
-    out, _ = process.communicate(timeout=plain_launches.patience_s)
+    out, _ = process.communicate(timeout=launches.patience_s)
     assert (process.returncode, "The study is finished" in out) == (0, True)
-    assert_clean(plain_launches.rows(), 16)
+    assert_clean(launches.rows(), 16)
 
 
 def beyond_loopback(pid: int) -> list[str]:
@@ -192,26 +192,26 @@ def test_a_second_driver_is_refused_by_name(launches: Any) -> None:
 
 @pytest.mark.slow
 def test_ten_kills_at_random_moments_lose_nothing(
-    plain_launches: Any, ray_processes: Callable[[int], list[str]]
+    launches: Any, ray_processes: Callable[[int], list[str]]
 ) -> None:
     chance = random.Random(7)
     options = ("--trials", "40", "--set", "options.seconds=0.5")
     finished: set[int] = set()
     for _ in range(10):
-        process = plain_launches.start(*options)
+        process = launches.start(*options)
         time.sleep(chance.uniform(1.0, 9.0))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert gone(ray_processes, process.pid)
-        if (plain_launches.folder / "study.db").exists() and process.returncode == -signal.SIGKILL:
+        if (launches.folder / "study.db").exists() and process.returncode == -signal.SIGKILL:
             try:
-                now = {row.number for row in plain_launches.rows() if row.state == "complete"}
+                now = {row.number for row in launches.rows() if row.state == "complete"}
             except RequestError:  # it was killed before it had made its tables
                 now = set()
             assert finished <= now
             finished = now
-    code, _, err = plain_launches.run(*options)
+    code, _, err = launches.run(*options)
     assert code == 0, err
-    rows = plain_launches.rows()
+    rows = launches.rows()
     assert_clean(rows, 40)
     assert finished <= {row.number for row in rows if row.state == "complete"}
