@@ -21,6 +21,7 @@ DRIVER = Path(__file__).parent / "kill_driver.py"
 PAIRS = {"complete": "COMPLETE", "failed": "FAIL"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seeds", [(0,), pytest.param((1, 2, 3, 4, 5), marks=pytest.mark.slow)], ids=str)
 @pytest.mark.parametrize("mode", ["commit", "moment"])
 def test_a_killed_driver_loses_nothing(url: str, tmp_path: Path, mode: str, seeds: tuple[int, ...]) -> None:
