@@ -36,7 +36,7 @@ test: setup
 
 # While one works: the checks, and the tests that start no server, no Ray and no long training.
 check: lint
-	$(BIN)/python -m pytest -q $(TWO) -m 'not (ray or gpu or slow or simulated or postgres)' tests/spec tests/search tests/storage tests/analysis
+	$(BIN)/python -m pytest -q $(TWO) -m 'not (ray or gpu or slow or long or simulated or postgres)' tests/spec tests/search tests/storage tests/analysis
 
 # What needs neither Ray nor a GPU, under the lowest releases that pyproject.toml allows. Old releases beside
 # newer ones that they depend on may warn of what is deprecated: that is no fault of ours. torch and Ray are

@@ -20,6 +20,8 @@ import pytest
 # torch and BLAS take a thread for each core else, in each process: tests run in several, on few cores, and
 # their arrays are small. Processes that tests start have it from here.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A Ray begins with a worker for each core else, of which packs use none: each loads Ray for a second.
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -77,6 +77,8 @@ def launch_study(
     watch = watch or Unwatched()
     with EndingSignals() as signals, _failed_start_noted(spec, storage), ExitStack() as stack:
         found = preflight(spec, address, engine=not _has_begun(spec, storage))
+        ending: Ending
+        cluster: Cluster | None = None
         if address is None:
             check_local_resources(spec)
         else:
@@ -90,10 +92,13 @@ def launch_study(
         data = data_fingerprints(spec) if address is None else found.data
         record = StudyRecord.open(database, spec, lease=lease, data=data)
         with _ended_cleanly(record, lease):
-            if address is None:
-                cluster = stack.enter_context(_connect(None, watch))
+            run = _begin(spec, earlier, record, lease, watch)
+            if (spent := run.spent) is not None:
+                ending, reason = "finished", spent
+            else:
+                cluster = cluster or stack.enter_context(_connect(None, watch))
                 signals.take_again()
-            ending, reason = _drive(spec, earlier, record, lease, found.artifacts, cluster, watch)
+                ending, reason = _drive(run, spec, record, lease, found.artifacts, cluster, watch)
             record.recover()
             record.set_state(ending, reason)
     return ending
@@ -159,9 +164,18 @@ def _load_warm_start(spec: StudySpec, storage: str) -> list[EarlierStudy]:
         return load_warm_start(database, spec)
 
 
+def _begin(
+    spec: StudySpec, earlier: Sequence[EarlierStudy], record: StudyRecord, lease: Lease, watch: Watch
+) -> "StudyRun":
+    from kdsearch.schedule.run import StudyRun
+
+    asker = PackAsker(record.spec, record, earlier)
+    return StudyRun(spec, record, asker, lease, lambda: watch.update(record.trials, record.hours))
+
+
 def _drive(
+    run: "StudyRun",
     spec: StudySpec,
-    earlier: Sequence[EarlierStudy],
     record: StudyRecord,
     lease: Lease,
     artifacts: Place,
@@ -169,13 +183,8 @@ def _drive(
     watch: Watch,
 ) -> tuple[Ending, str]:
     """Run packs until the study has ended; return how, and why."""
-    from kdsearch.schedule.run import StudyRun
     from kdsearch.schedule.teachers import train_teachers
 
-    asker = PackAsker(record.spec, record, earlier)
-    run = StudyRun(spec, record, asker, lease, lambda: watch.update(record.trials, record.hours))
-    if run.spent is not None:
-        return "finished", run.spent
     record.set_state("running")
     watch.phase("training teachers")
     train_teachers(spec, record, artifacts, lease.check_held)

@@ -1,18 +1,21 @@
-"""One node in a process of its own: `python url_node.py URL WHAT SPEC`, its folder named by KDSEARCH_CACHE."""
+"""One node in a process of its own: `python url_node.py URL WHAT SPEC`, its folder named by KDSEARCH_CACHE.
+
+Only what trains loads torch, which takes most of a process's time here.
+"""
 
 import json
 import sys
 
 from kdsearch.artifacts.files import exclusive
 from kdsearch.artifacts.store import place_below, store_at
-from kdsearch.distill import train_pack
-from kdsearch.distill.teachers.made import ensure_teacher, load_weights_of, recipe_of
-from kdsearch.distill.training import pack as pack_training
 from kdsearch.spec import TrainingSpec
 
 
 def pack(url: str, spec: TrainingSpec, pause_at: int) -> None:
     """Train a pack of two and print each epoch, as it is trained and reported; wait for ever at one of them."""
+    from kdsearch.distill import train_pack
+    from kdsearch.distill.training import pack as pack_training
+
     train_epoch = pack_training.PackTraining.train_epoch
 
     def train(self: pack_training.PackTraining, epoch: int) -> list[float]:
@@ -34,6 +37,8 @@ def pack(url: str, spec: TrainingSpec, pause_at: int) -> None:
 
 def teacher(url: str, spec: TrainingSpec) -> None:
     """Wait for a word, ask for the teacher, and print its record and what its weights sum to."""
+    from kdsearch.distill.teachers.made import ensure_teacher, load_weights_of, recipe_of
+
     print("ready", flush=True)
     sys.stdin.readline()
     record = ensure_teacher(recipe_of(spec), url)

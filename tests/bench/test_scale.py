@@ -1,6 +1,9 @@
 """The scale benchmark: what it writes is a study like any other, and it asks and drives."""
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ from click.testing import CliRunner
 
 from kdsearch.analysis import best
 from kdsearch.bench.__main__ import bench
+from kdsearch.bench.scale import ask
 from kdsearch.bench.scale.fill import fill_study
 from kdsearch.storage import (
     load_columns,
@@ -32,7 +36,23 @@ def test_a_study_that_is_written_in_bulk_is_one_like_any_other(tmp_path: Path) -
         assert all(answer.reason is None for answer in best(spec, load_columns(database, spec.name)).setups)
 
 
+@pytest.fixture
+def one_service(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ask for all pages of a database in turn: a service for each would take most of the test's time."""
+    serving = ask._serving
+    with ExitStack() as stack:
+        started = cache(lambda storage: stack.enter_context(serving(storage)))
+
+        @contextmanager
+        def shared(storage: str) -> Iterator[tuple[str, int]]:
+            yield started(storage)
+
+        monkeypatch.setattr(ask, "_serving", shared)
+        yield
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_service")
 @pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def test_every_question_is_asked(database: str) -> None:
     options = ["--part", "ask", "--database", database, "--trials", "200", "--format", "json"]

@@ -35,6 +35,7 @@ def test_spent_hours_end_a_study_and_leave_nothing_to_a_second_launch(launches: 
         before = study.progress.complete
     code, _, err = launches.run(*SLOW, "--set", f"search.cpu_hours={budget}")  # nothing is left to spend
     assert code == 0, err
+    assert "starting Ray" not in err
     assert len(launches.rows()) == before
 
 

@@ -16,6 +16,9 @@ from kdsearch.storage import TrialRow, list_studies, open_database
 
 pytestmark = pytest.mark.ray
 
+GONE_S = 120.0
+"""So long a Ray whose driver was killed may take to end by itself, on a busy machine."""
+
 
 def assert_clean(rows: Sequence[TrialRow], budget: int) -> None:
     """Nothing runs or waits, the budget is filled exactly, and no seed was counted twice."""
@@ -27,7 +30,7 @@ def assert_clean(rows: Sequence[TrialRow], budget: int) -> None:
 
 
 def gone(find: Callable[[int], list[str]], pid: int) -> bool:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + GONE_S
     while find(pid) and time.monotonic() < deadline:
         time.sleep(0.2)
     return not find(pid)
@@ -37,7 +40,7 @@ def test_a_study_runs_to_its_budget_and_leaves_nothing_behind(
     launches: Any, ray_processes: Callable[[int], list[str]]
 ) -> None:
     process = launches.start("--format", "json")
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=launches.patience_s)
     assert process.returncode == 0, err
     rows = launches.rows()
     assert_clean(rows, 16)
@@ -54,7 +57,7 @@ def test_a_study_runs_to_its_budget_and_leaves_nothing_behind(
 def test_points_that_lost_over_their_replicates_are_given_up_after_an_epoch(launches: Any) -> None:
     study = launches.folder / "study.yaml"
     text = study.read_text().replace("{low: 1, high: 40, log: true}", "{choices: [6, 40]}")
-    study.write_text(text.replace("sampler: qmc", "sampler: grid, pruner: wilcoxon"))
+    study.write_text(text.replace("sampler: random", "sampler: grid, pruner: wilcoxon"))
     code, _, err = launches.run("--trials", "40", "--set", "options.seconds=0")
     assert code == 0, err
     rows = launches.rows()
@@ -119,7 +122,7 @@ def test_sigterm_to_the_group_is_ctrl_c_and_then_no_surroundings_end_the_study(
     assert not beyond_loopback(process.pid)
     for _ in range(2):  # `timeout` sends it twice
         os.killpg(process.pid, signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=launches.patience_s)
     assert process.returncode == 130, err
     assert "Interrupted." in err
     assert "***" not in err
@@ -138,7 +141,7 @@ def test_sigterm_to_the_group_is_ctrl_c_and_then_no_surroundings_end_the_study(
         "--set", "options.seconds=1.5", stderr=write, TMPDIR=str(tmp_path / ("x" * 90)), HOME="/dev/null"
     )
     os.close(write)
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=launches.patience_s)
     assert (process.returncode, "The study is finished" in out) == (0, True)
     assert_clean(launches.rows(), 16)
 
@@ -154,10 +157,10 @@ def beyond_loopback(pid: int) -> list[str]:
 
 
 def test_a_database_deleted_under_its_driver_ends_it_at_once(launches: Any) -> None:
-    process = launches.start("--set", "options.seconds=40")
+    process = launches.start("--set", "options.seconds=4000")
     launches.await_running(process)
     (launches.folder / "study.db").unlink()
-    _, err = process.communicate(timeout=30)  # long before the first trial is done
+    _, err = process.communicate(timeout=launches.patience_s)  # long before the first trial is done
     assert process.returncode == 1
     assert f"kdsearch: The database {launches.folder}/study.db was deleted while it was in use." in err
     assert "Traceback" not in err
@@ -170,7 +173,7 @@ def test_stop_lets_running_packs_finish(launches: Any) -> None:
     launches.await_finished(1, process)
     with open_database(launches.storage) as database:
         request_stop(database, "waiting")
-        process.communicate(timeout=60)
+        process.communicate(timeout=launches.patience_s)
         assert process.returncode == 0
         (study,) = list_studies(database)
         assert (study.state, study.reason) == ("stopped", "`kdsearch stop` asked for it")

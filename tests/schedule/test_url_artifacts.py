@@ -20,7 +20,7 @@ teacher: {arch: mlp_32, finetune: {epochs: 3}}
 training: {epochs: 3, batch_size: 32}
 setup: {teacher.finetune.epochs: [2, 3]}
 tune: {objective.temperature: {low: 1, high: 40, log: true}}
-search: {trials: 4, pack: 2, sampler: qmc}
+search: {trials: 4, pack: 2, sampler: random}
 resources: {checkpoint_minutes: 0}
 """
 

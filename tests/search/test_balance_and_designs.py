@@ -42,7 +42,9 @@ def run(spec: StudySpec, n: int, size: int = 8) -> list[TrialRow]:
     return rows
 
 
-@pytest.mark.parametrize("sampler", ["random", "qmc", "grid", "tpe", "gp"])
+@pytest.mark.parametrize(
+    "sampler", ["random", "qmc", "grid", "tpe", pytest.param("gp", marks=pytest.mark.long)]
+)
 def test_proposals_lie_in_the_ranges_of_their_setup_and_no_setup_starves(sampler: str) -> None:
     spec = study(sampler)
     rows = run(spec, 64 if sampler != "gp" else 36)

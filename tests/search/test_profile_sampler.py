@@ -59,6 +59,7 @@ class TestContract(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamp
         return lambda: ProfileSampler(request.param)
 
 
+@pytest.mark.long
 def test_setups_are_served_in_turn_and_each_finds_its_best():
     study = run(optuna.create_study(direction="maximize", sampler=make_sampler()), 48)
     counts = Counter(trial.params["optimizer"] for trial in study.trials)
@@ -69,6 +70,7 @@ def test_setups_are_served_in_turn_and_each_finds_its_best():
         assert np.median([abs(math.log(p["lr"] / 0.2)) for p in late]) < 0.6
 
 
+@pytest.mark.long
 def test_direction_and_unit_of_the_objective_do_not_matter():
     upwards = run(optuna.create_study(direction="maximize", sampler=ProfileSampler(space=SPACE)), 20)
     downwards = optuna.create_study(direction="minimize", sampler=ProfileSampler(space=SPACE))
@@ -79,6 +81,7 @@ def test_direction_and_unit_of_the_objective_do_not_matter():
         assert up == down
 
 
+@pytest.mark.long
 def test_a_new_process_goes_on_as_one_that_never_stopped(tmp_path):
     url = f"sqlite:///{tmp_path / 'optuna.db'}"
     whole = run(optuna.create_study(direction="maximize", sampler=make_sampler()), 18)
@@ -117,6 +120,7 @@ def test_what_was_enqueued_is_run_and_learned_from():
     assert study.trials[1].params["temperature"] == 39.0
 
 
+@pytest.mark.long
 def test_a_lost_trial_says_nothing_and_a_diverged_one_does():
     asked: dict[str | None, list[dict]] = {}
     for reason in (None, "lost worker", "diverged"):
@@ -181,6 +185,7 @@ def of_its_own_rate(trial: optuna.Trial) -> float:
     return 0.9 - 0.02 * math.log(temperature / PEAKS[optimizer]) ** 2 - 0.02 * off**2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("known", [False, True])
 def test_a_parameter_of_some_setups_is_learned_inside_them(known):
     space = {

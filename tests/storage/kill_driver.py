@@ -1,9 +1,9 @@
 """A driver that is killed again and again; run by test_kills.py as a process of its own.
 
-Arguments: URL, LOG, SEED, MODE, TRIALS, EPOCHS. Each round forks a driver that goes on with the study and is killed with
-SIGKILL: before a random commit of either half (`commit`), or at a random moment (`moment`); after
-`ROUNDS` deaths one may live. The log has
-a line for each result that the record took, written after it took it. Prints how many drivers died.
+Arguments: URL, FOLDER, SEEDS, MODE, TRIALS, EPOCHS. Each seed, by commas, has a study. Each round forks a driver that
+goes on with it and is killed with SIGKILL: before a random commit of either half (`commit`), or at a random moment
+(`moment`); after `ROUNDS` deaths one may live. The study's log in the folder has a line for each result that the record
+took, written after it took it. Prints how many drivers died.
 """
 
 import os
@@ -12,17 +12,18 @@ import signal
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import sqlalchemy as sa
 
 from kdsearch.spec import StudySpec, load_spec
 from kdsearch.storage import StudyRecord, hold_lease, open_database
+from kdsearch.storage.mirror.store import open_optuna_storage
 from kdsearch.trial import Trial, TrialResult
 
 ROUNDS = 8
 TRIALS, EPOCHS = int(sys.argv[5]), int(sys.argv[6])
 SPEC = {
-    "name": "killed",
     "training": {"epochs": EPOCHS},
     "setup": {"optimizer.name": ["sgd", "adamw"]},
     "tune": {"objective.temperature": {"low": 1, "high": 1000}},
@@ -30,9 +31,9 @@ SPEC = {
 }
 
 
-def drive(url: str, log: Path, tell: int) -> None:
+def drive(url: str, name: str, log: Path, tell: int) -> None:
     """Go on with the study to its end; tell when the database is open."""
-    spec = load_spec(SPEC)
+    spec = load_spec({"name": name, **SPEC})
     with open_database(url) as database, hold_lease(database, spec.name) as lease:
         os.write(tell, b"!")
         record = StudyRecord.open(database, spec, lease=lease)
@@ -83,8 +84,22 @@ def die_before_commit(number: int) -> None:
     sa.event.listen(sa.Engine, "commit", die)
 
 
-def main() -> None:
-    url, log, seed, mode = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+def load_what_drivers_need(url: str) -> None:
+    """Run a study elsewhere to its end: drivers that are forked later share modules and compiled statements."""
+    with open_database(url):  # its database's driver
+        pass
+    with TemporaryDirectory() as folder:
+        elsewhere = f"sqlite:///{folder}/study.db"
+        with open_database(elsewhere, create=True) as database:
+            open_optuna_storage(database)
+        ready, tell = os.pipe()
+        drive(elsewhere, "elsewhere", Path(folder) / "log", tell)
+        os.close(ready)
+        os.close(tell)
+
+
+def kill_drivers(url: str, name: str, log: Path, seed: int, mode: str) -> int:
+    """Kill a study's drivers until one lives; return how many died."""
     luck = random.Random(seed)
     for deaths in range(ROUNDS + 1):
         commit, moment = luck.randint(1, 50), luck.uniform(0.0, 0.3)
@@ -93,19 +108,28 @@ def main() -> None:
         if child == 0:
             if mode == "commit" and deaths < ROUNDS:
                 die_before_commit(commit)
-            drive(url, log, tell)
+            drive(url, name, log, tell)
             os._exit(0)
         os.close(tell)
         os.read(ready, 1)
+        os.close(ready)
         if mode == "moment" and deaths < ROUNDS:
             time.sleep(moment)
             os.kill(child, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if code == 0:
-            print(deaths)
-            return
+            return deaths
         if code != -signal.SIGKILL:
             sys.exit(f"the driver of round {deaths} failed")
+    raise AssertionError
+
+
+def main() -> None:
+    url, folder, seeds, mode = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+    load_what_drivers_need(url)
+    for seed in map(int, seeds.split(",")):
+        name = f"killed-{seed}"
+        print(kill_drivers(url, name, folder / name, seed, mode))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The right numbers of a study that distills: its packs trained again, by the engine alone."""
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ _CHOICES = "executors.json"
 
 
 class Reference:
-    """Trains packs of studies again; the teacher, trained once, is kept.
+    """Trains packs of studies again, each once for all rounds; so is the teacher.
 
     Args:
         folder: An empty folder.
@@ -26,6 +27,7 @@ class Reference:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._known: dict[str, dict[int, dict[int, float | None]]] = {}
 
     def curves(self, found: Reading, document: Path, artifacts: Path) -> Curves:
         """Return the validation accuracy by epoch of each trial that has finished, by its seed.
@@ -44,8 +46,20 @@ class Reference:
             shutil.copy(artifacts / _CHOICES, self._folder / _CHOICES)
         curves: dict[int, dict[int, float | None]] = {}
         for trials in packs.values():
-            curves |= self._train(spec, trials)
+            curves |= self._known_or_trained(spec, trials)
         return curves
+
+    def _known_or_trained(
+        self, spec: "StudySpec", trials: list[TrialLine]
+    ) -> dict[int, dict[int, float | None]]:
+        """Train a pack, unless a round before had one of the same trials, trained in the same way."""
+        choices = self._folder / _CHOICES
+        way = choices.read_text() if choices.exists() else ""
+        asked = [(trial.seed, trial.params, trial.setup) for trial in trials]
+        key = json.dumps([spec.model_dump(mode="json", exclude={"artifacts", "resources"}), asked, way])
+        if key not in self._known:
+            self._known[key] = self._train(spec, trials)
+        return self._known[key]
 
     def _train(self, spec: "StudySpec", trials: list[TrialLine]) -> dict[int, dict[int, float | None]]:
         import torch

@@ -92,7 +92,7 @@ class FaultStudy:
             "name": NAME,
             "setup": {"optimizer.name": ["sgd", "adamw"]},
             "tune": {"objective.temperature": {"low": 1, "high": 40, "log": True}},
-            "search": {"trials": TRIALS, "pack": PACK, "sampler": "qmc", "pruner": "none"},
+            "search": {"trials": TRIALS, "pack": PACK, "sampler": "random", "pruner": "none"},
             "artifacts": str(self.artifacts),
         }
         (folder / "study.yaml").write_text(json.dumps(document))

@@ -107,6 +107,7 @@ class TestHolding:
         with hold_lease(database, "tiny") as lease:
             assert not lease.lost
 
+    @pytest.mark.long
     def test_of_many_that_come_at_once_one_drives(self, url: str, database: Database) -> None:
         processes = [
             subprocess.Popen(
