@@ -27,6 +27,7 @@ from kdsearch.runs.space import (
     tune_section,
 )
 from kdsearch.spec import TEMPERATURE, Setup, StudySpec, level_label, setup_key
+from kdsearch.spec.study import RUNS_OF_FILE
 from kdsearch.storage.rows.read import TrialRow, TrialState
 from kdsearch.trial import DIVERGED
 
@@ -81,7 +82,7 @@ class Runs:
             raise RequestError(f"`setup` must make at most {_MOST_SETUPS:,} setups. Name fewer columns.")
         return StudySpec.model_validate(
             {
-                **{"name": self.name, "trainer": "runs:file", "setup": levels},
+                **{"name": self.name, "trainer": RUNS_OF_FILE, "setup": levels},
                 "tune": tune_section(self.factors, setups, self.dimensions),
                 "search": {"trials": max(1, len(self.trials))},
             }
