@@ -69,8 +69,8 @@ def _how_many(verdicts: Sequence[Mapping[str, Any]]) -> str:
     if len(verdicts) == 1:
         return ""
     return (
-        f" {len(verdicts)} are weighed, each by itself: the chance that a verdict among them is wrong adds up, "
-        f"to {min(wrong, 1):.0%} at most."
+        f" {len(verdicts)} are weighed, each by itself: the chance that a verdict among them is wrong adds "
+        f"up, to {min(wrong, 1):.0%} at most."
     )
 
 
