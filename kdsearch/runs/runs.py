@@ -28,7 +28,7 @@ from kdsearch.runs.space import (
 )
 from kdsearch.spec import TEMPERATURE, Setup, StudySpec, level_label, setup_key
 from kdsearch.spec.study import RUNS_OF_FILE
-from kdsearch.storage.rows.read import TrialRow, TrialState
+from kdsearch.storage.rows.read import HOPELESS, TrialRow, TrialState
 from kdsearch.trial import DIVERGED
 
 _COMPLETE = frozenset({"complete", "completed", "finished", "success", "succeeded", "done", "terminated"})
@@ -184,13 +184,19 @@ class _Reading:
         if accuracy is not None and math.isnan(accuracy):
             return "failed", DIVERGED
         if word in _FAILED:
-            return "failed", None
+            return "failed", self._reason(at)
         if word == "pruned":
-            return "pruned", None
+            return "pruned", self._reason(at)
         if accuracy is None or (word and word not in _COMPLETE):
             self._leave_out("no accuracy" if accuracy is None else f"the state {word!r}")
             return None, None
         return "complete", None
+
+    def _reason(self, at: int) -> str | None:
+        """Return why a run has no result, where its point is to blame, as `kdsearch trials` writes it."""
+        reasons = self._table.columns.get("reason")
+        cell = "" if reasons is None else str(reasons[at])
+        return cell if cell == DIVERGED or cell.startswith(HOPELESS) else None
 
     def _temperature(self, cell: Any, place: str) -> float:
         if isinstance(cell, bool | str) or not (math.isfinite(cell) and cell > 0):
