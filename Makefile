@@ -7,9 +7,11 @@ LOWEST := .venv-lowest
 SITE := import sysconfig; print(sysconfig.get_path("purelib"))
 # A file stays in one process: its fixtures are made once.
 TWO := -n 2 --dist loadfile
+FASHION := $(or $(KDSEARCH_DATA),$(HOME)/.cache/kdsearch/data)/FashionMNIST/raw
+PACKED := /usr/share/datasets/fashion-mnist
 LIGHT := tests/spec tests/storage tests/analysis tests/search tests/service tests/cli
 
-.PHONY: setup quickstart paper test check lowest lint docs clean
+.PHONY: setup quickstart paper fashion cells test check lowest lint docs clean
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -26,9 +28,21 @@ quickstart: setup
 	$(BIN)/kdsearch launch studies/quickstart.yaml
 
 # The paper's questions, small, one after the other; what has run already is not run again.
-paper: setup
+paper: setup fashion cells
 	set -e; for study in studies/paper/*-small.yaml; do \
 		$(BIN)/kdsearch launch $$study; $(BIN)/kdsearch verdict $$(basename $$study .yaml); done
+
+# Fashion-MNIST where torchvision looks for it: as it has been downloaded, or unpacked from Debian's package.
+fashion:
+	@mkdir -p $(FASHION)
+	@for name in train-images-idx3 train-labels-idx1 t10k-images-idx3 t10k-labels-idx1; do \
+		file=$(FASHION)/$$name-ubyte; test ! -s $$file || continue; \
+		if gunzip -c $(PACKED)/$$name-ubyte.gz > $$file.part; then mv $$file.part $$file; else rm -f $$file.part; \
+		echo "Fashion-MNIST is missing. Debian, Ubuntu: apt-get install -y dataset-fashion-mnist" >&2; exit 1; fi; done
+
+# The solar cells lie in a package of 90 MB that nothing else needs.
+cells: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'elpv-dataset>=1,<2'
 
 # In two processes: tests of Ray wait for much of their time.
 test: setup

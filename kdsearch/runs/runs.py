@@ -27,7 +27,8 @@ from kdsearch.runs.space import (
     tune_section,
 )
 from kdsearch.spec import TEMPERATURE, Setup, StudySpec, level_label, setup_key
-from kdsearch.storage.rows.read import TrialRow, TrialState
+from kdsearch.spec.study import RUNS_OF_FILE
+from kdsearch.storage.rows.read import HOPELESS, TrialRow, TrialState
 from kdsearch.trial import DIVERGED
 
 _COMPLETE = frozenset({"complete", "completed", "finished", "success", "succeeded", "done", "terminated"})
@@ -82,7 +83,7 @@ class Runs:
             raise RequestError(f"`setup` must make at most {_MOST_SETUPS:,} setups. Name fewer columns.")
         return StudySpec.model_validate(
             {
-                **{"name": self.name, "trainer": "runs:file", "setup": levels},
+                **{"name": self.name, "trainer": RUNS_OF_FILE, "setup": levels},
                 "tune": tune_section(self.factors, setups, self.dimensions),
                 "search": {"trials": max(1, len(self.trials))},
             }
@@ -184,13 +185,19 @@ class _Reading:
         if accuracy is not None and math.isnan(accuracy):
             return "failed", DIVERGED
         if word in _FAILED:
-            return "failed", None
+            return "failed", self._reason(at)
         if word == "pruned":
-            return "pruned", None
+            return "pruned", self._reason(at)
         if accuracy is None or (word and word not in _COMPLETE):
             self._leave_out("no accuracy" if accuracy is None else f"the state {word!r}")
             return None, None
         return "complete", None
+
+    def _reason(self, at: int) -> str | None:
+        """Return why a run has no result, where its point is to blame, as `kdsearch trials` writes it."""
+        reasons = self._table.columns.get("reason")
+        cell = "" if reasons is None else str(reasons[at])
+        return cell if cell == DIVERGED or cell.startswith(HOPELESS) else None
 
     def _temperature(self, cell: Any, place: str) -> float:
         if isinstance(cell, bool | str) or not (math.isfinite(cell) and cell > 0):

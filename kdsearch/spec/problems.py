@@ -166,6 +166,7 @@ def problems_in_space(spec: StudySpec) -> list[Problem]:
     found += _fixed_and_drawn(spec)
     found += _of_other_optimizers(spec)
     found += _shape_of_nothing(spec)
+    found += _motion_of_nothing(spec)
     found += _broken_command(spec)
     found += _labels_of_one_name(spec)
     found += [Problem(keys, message) for keys, message in problems_in_claims(spec)]
@@ -261,6 +262,26 @@ def _shape_of_nothing(spec: StudySpec) -> Iterator[Problem]:
                 keys,
                 f"does nothing: `{ratio}` is 1, so the temperature stays where it is. Set it, to 4 say.",
             )
+
+
+def _motion_of_nothing(spec: StudySpec) -> Iterator[Problem]:
+    """Yield what moves a temperature that an objective does not take: its levels would be one training."""
+    names = [str(name) for name in spec.setup.get("objective.name", (spec.objective.name,))]
+    alphas = [float(alpha) for alpha in spec.setup.get("objective.alpha", (spec.objective.alpha,))]
+    silent = [f"`objective.name: {name}`" for name in names if catalogue.ignores_temperature(name, 1.0)]
+    silent += ["`objective.alpha: 0`"] * (0 in alphas)
+    if spec.trainer != "distill" or not silent:
+        return
+    beside = f"beside {' and '.join(silent)}, where temperature has no effect"
+    ratio = "objective.temperature_ratio"
+    for path in (ratio, "objective.temperature_shape"):
+        if path in spec.setup:
+            message = f"has levels that are the same training {beside}. Make a study of its own of that."
+            yield Problem(("setup", path), message)
+    if spec.objective.temperature_ratio != 1 and all(
+        catalogue.ignores_temperature(name, alpha) for name in names for alpha in alphas
+    ):
+        yield Problem(tuple(ratio.split(".")), f"does nothing {beside}. Leave it out.")
 
 
 _OWN_NAMES = ("seed", "number", "epochs", "trial")

@@ -46,6 +46,9 @@ ENOUGH_TRIALS = 4
 NO_TRAINER = "kdsearch.runs:none"
 """What stands for the trainer of imported runs where none was named: they can be asked, not launched."""
 
+RUNS_OF_FILE = "runs:file"
+"""What stands for the trainer of runs that are answered as they lie in a file."""
+
 _OPEN_PATH = re.compile(r"(objective\.)?options\.[^.]+")
 
 
@@ -176,6 +179,14 @@ class StudySpec(TrainingSpec):
     def dimensions(self, setup: Setup) -> dict[str, Range | Choices]:
         """Return the tuned parameters of one setup, with the ranges that hold in it."""
         return {path: self._dimension(path, setup) for path in self.tune}
+
+    @property
+    def has_engine_words(self) -> bool:
+        """Whether its objective is the engine's of that name: a trainer of one's own may mean another.
+
+        Of runs that were read, only a column with the whole name, `objective.name`, says an objective.
+        """
+        return self.trainer in ("distill", NO_TRAINER, RUNS_OF_FILE)
 
     @property
     def luck(self) -> tuple[str, ...]:

@@ -47,6 +47,26 @@ def test_every_format_has_the_same_answers(capsys: pytest.CaptureFixture[str]) -
     assert "0.27--2.0 &" in out["latex"]
 
 
+def test_runs_of_an_objective_without_temperature_have_no_best_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A file says its objective by the name that studies have, whatever else its columns hold."""
+    rows = [
+        f"{name},{share},{ratio},{temperature},{0.9 - 0.02 * (temperature - 4) ** 2 + 0.001 * seed}"
+        for name, share, ratio in (("kd", "half", "slow"), ("mse", "half", "slow"))
+        for temperature in (1, 2, 4, 6, 8)
+        for seed in range(4)
+    ]
+    columns = "objective.name,objective.alpha,objective.temperature_ratio,temperature,accuracy"
+    (tmp_path / "runs.csv").write_text("\n".join([columns, *rows]))
+    told = ["answer", str(tmp_path / "runs.csv"), "--setup", columns.rpartition(",temperature")[0]]
+    assert run([*told, "--format", "json"]) == 0
+    found = {one["setup"]["objective.name"]: one for one in json.loads(capsys.readouterr().out)["setups"]}
+    assert 3 < found["kd"]["temperature"] < 5
+    assert found["mse"]["temperature"] is None
+    assert "no effect with `objective.name: mse`" in found["mse"]["reason"]
+
+
 def test_a_figure_is_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "out.html"
     assert run(["answer", TABLES, "--setup", "table", "--plot", str(path)]) == 0

@@ -49,6 +49,23 @@ def test_a_later_claim_is_judged_and_told_to_be_one(
         assert "sgd wants" in capsys.readouterr().out
 
 
+def test_an_answer_says_how_many_claims_were_weighed(
+    storage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Chances add up: 0.05 and 0.2; one claim alone says nothing of others."""
+    more = LATER.rstrip() + "\n" + LATER.split("claims:")[1].strip("\n") + "\n    probability: 0.8\n"
+    for text, says in ((more, "2 are weighed, each by itself"), (LATER, None)):
+        (tmp_path / "c.yaml").write_text(text)
+        words = ["verdict", "made", "--claims", str(tmp_path / "c.yaml"), "--storage", storage]
+        assert run([*words, "--format", "markdown"]) == 0
+        printed = capsys.readouterr().out
+        assert ("weighed" in printed) == (says is not None)
+        if says:
+            assert (
+                f"{says}: the chance that a verdict among them is wrong adds up, to 25% at most." in printed
+            )
+
+
 def test_a_study_without_claims_says_how_to_have_some(
     storage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -94,6 +94,17 @@ def test_runs_that_ended_otherwise_do_not_count_as_measured(tmp_path: Path) -> N
     assert [t.state for t in runs(tmp_path, states).trials] == ["complete", "failed", "complete"]
 
 
+def test_what_trials_writes_of_why_is_read_again(tmp_path: Path) -> None:
+    """A point that diverged, or was given up as hopeless, speaks of its temperature; a lost worker doesn't."""
+    why = ["complete,", "failed,diverged", "failed,worker lost", "pruned,hopeless: far below the others"]
+    lines = [f"{line},{end}" for line, end in zip(LINES, why, strict=True)]
+    found = runs(tmp_path, table(*lines, header=f"{HEADER},state,reason"))
+    reasons = [None, "diverged", None, "hopeless: far below the others"]
+    assert [(trial.state, trial.reason) for trial in found.trials] == [
+        (end.partition(",")[0], reason) for end, reason in zip(why, reasons, strict=True)
+    ]
+
+
 def test_ranges_are_those_that_each_setup_was_tried_in(tmp_path: Path) -> None:
     found = runs(tmp_path, table(*LINES))
     assert found.dimensions[setup_key({"optimizer": "sgd"})]["lr"] == Range(low=0.1, high=0.3)

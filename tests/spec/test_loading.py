@@ -345,3 +345,23 @@ def test_a_shape_of_a_temperature_that_does_not_move_is_refused() -> None:
     assert "does nothing" in problem(factor)
     moves = {"objective.temperature_ratio": {"low": 0.1, "high": 10, "log": True}}
     assert load_spec({**shaped, "tune": {**BASE["tune"], **moves}}).objective.temperature_shape == "cosine"
+
+
+def test_a_temperature_moves_only_where_the_objective_takes_one() -> None:
+    """Levels of its ratio beside mse would be the same training twice."""
+
+    def study(ratios: list[float], **objective: Any) -> dict[str, Any]:
+        factors = {path.replace("__", "."): levels for path, levels in objective.items()}
+        return {**BASE, "setup": {**BASE["setup"], "objective.temperature_ratio": ratios, **factors}}
+
+    mixed = problem(study([0.25, 4], objective__name=["kd", "mse"]))
+    assert mixed.startswith("`setup.objective.temperature_ratio` has levels that are the same training")
+    assert "`objective.name: mse`" in mixed
+    assert "`objective.alpha: 0`" in problem(study([0.25, 4], objective__alpha=[0, 1]))
+    still = {"name": "entropy_rule", "temperature_ratio": 4}
+    assert "`objective.temperature_ratio` does nothing" in problem({**BASE, "objective": still})
+    assert load_spec(study([0.25, 4], objective__name=["kd", "dkd"])).setups()
+    one = {**BASE["setup"], "objective.name": ["kd", "mse"]}
+    assert load_spec({**BASE, "objective": {"temperature_ratio": 4}, "setup": one}).setups()
+    theirs = {**study([0.25, 4], objective__name=["kd", "mse"]), "trainer": "mine:train"}
+    assert load_spec({**theirs, "tune": {TEMPERATURE: {"low": 1, "high": 4}}}).setups()

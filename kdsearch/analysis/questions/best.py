@@ -330,7 +330,8 @@ class _Judge:
         """Return in words what T stands for where it moves within a training."""
         space, path = self._response.space, "objective.temperature_ratio"
         ratio = params.get(path, level_of(self._response.spec, space.setups[setup], path))
-        if self._response.spec.trainer != "distill" or ratio in (None, 1):
+        is_number = isinstance(ratio, int | float) and ratio > 0  # a column of a file may hold anything
+        if not self._response.spec.has_engine_words or not is_number or ratio == 1:
             return None
         first, last = (f"{float(ratio) ** power:.3g} T" for power in (-0.5, 0.5))
         return f"T moves within each training, from {first} to {last}: what is said of T is of the middle."

@@ -1,6 +1,6 @@
 """Verdicts as text, for the terminal, files and the report."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kdsearch.analysis.labels import NOTHING
@@ -53,13 +53,25 @@ def verdict_cells(number: int, found: Mapping[str, Any]) -> list[str]:
 
 
 def _written(document: Mapping[str, Any]) -> str:
-    """Return when the claims were written, in a sentence."""
+    """Return when the claims were written, and how many were weighed, in sentences."""
     if not document["verdicts"]:
         return (
             f"The study {document['study']} has no claims. Write `claims:` into the study file before it "
             "runs, or judge some that are written now: kdsearch verdict STUDY --claims FILE."
         )
-    return f"They were written {document['written']} (SHA-256 {document['digest'][:12]})."
+    written = f"They were written {document['written']} (SHA-256 {document['digest'][:12]})."
+    return f"{written}{_how_many(document['verdicts'])}"
+
+
+def _how_many(verdicts: Sequence[Mapping[str, Any]]) -> str:
+    """Return what it means for all claims together that each is weighed by itself."""
+    wrong = sum(1 - found["claim"]["probability"] for found in verdicts)
+    if len(verdicts) == 1:
+        return ""
+    return (
+        f" {len(verdicts)} are weighed, each by itself: the chance that a verdict among them is wrong adds "
+        f"up, to {min(wrong, 1):.0%} at most."
+    )
 
 
 def _numbered(document: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -258,10 +258,10 @@ class Response:
 
 def _without_effect(spec: StudySpec, setup: Setup) -> str | None:
     """Return why no temperature can be best in a setup, or None where one may be."""
-    if spec.trainer != "distill":
+    if not spec.has_engine_words:
         return None
     name, alpha = (level_of(spec, setup, f"objective.{leaf}") for leaf in ("name", "alpha"))
-    if not ignores_temperature(str(name), 1.0 if alpha is None else float(alpha)):
+    if not ignores_temperature(str(name), float(alpha) if isinstance(alpha, int | float) else 1.0):
         return None
     cause = "`objective.alpha: 0`" if alpha == 0 else f"`objective.name: {name}`"
     return f"temperature has no effect with {cause}: what differs between temperatures is luck."

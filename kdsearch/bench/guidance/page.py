@@ -28,6 +28,7 @@ _SAID = {
     "not resolved": "not decided",
 }
 _USUAL = "4"
+_FEW_IMAGES = 1_000  # training images; CIFAR-100 has 50,000
 _SAME = 1.01  # ends of intervals are nodes, which may miss the range's ends by rounding
 
 
@@ -236,12 +237,13 @@ def _effect(ruled: Ruled) -> str:
 
 def _limits(evidence: Sequence[Evidence]) -> str:
     kinds = sorted({_what(own) for own in evidence})
-    is_small = all(own.spec.dataset.name == "digits" for own in evidence)
+    sizes = [own.spec.dataset.train_size for own in evidence]
+    is_small = all(isinstance(size, int) and size <= _FEW_IMAGES for size in sizes)
     small = " Such students are no CIFAR-100." if is_small else ""
     lucks = " ".join(sorted({own.luck for own in evidence}))
     return (
         f"## Limits\n\nAll of this is of {'; '.join(kinds)}.{small} For other data and networks take a "
-        "direction from here, not a number, and run the study of the same name without `-small`, or your "
+        "direction from here, not a number, and run the study of the same question without `-small`, or your "
         f"own, where it matters. {lucks} The temperatures tried were those of each study's range."
     )
 
