@@ -38,7 +38,8 @@ class Untried:
 def untried_sides(response: Response, setup: int, nodes: IntArray) -> Iterator[Untried]:
     """Yield which recommended values, temperature's aside, a setup's trials have on one side alone.
 
-    Where trials lie in the outer tenth of a range nothing more can be asked for on that side.
+    Where trials lie in the outer tenth of a range nothing more can be asked for on that side, unless all
+    have the same value.
 
     Args:
         response: The study's response.
@@ -55,6 +56,8 @@ def untried_sides(response: Response, setup: int, nodes: IntArray) -> Iterator[U
         width = np.ptp(inside)
         is_low = tried.min() >= own and tried.min() > inside.min() + OUTER_SHARE * width
         is_high = tried.max() <= own and tried.max() < inside.max() - OUTER_SHARE * width
+        if width > 0 and first[number] == last[number]:
+            is_low = is_high = True
         if is_low or is_high:
             yield Untried(
                 axis.path,

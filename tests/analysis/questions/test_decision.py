@@ -82,15 +82,16 @@ def test_a_range_that_was_never_tried_at_a_tuned_rate_decides_nothing():
     assert sum(found.tuned_trials[2:]) <= 1
 
 
-def test_one_learning_rate_for_all_trials_decides_nothing_and_is_recommended():
+@pytest.mark.parametrize(("place", "rate"), [(0.35, 0.0487), (0.95, 0.75)])
+def test_one_learning_rate_for_all_trials_decides_nothing(place: float, rate: float):
     """What temperature does at other rates is unknown, however often each temperature was repeated."""
     spec = a_study()
-    at_one = [((k % 8 + 0.5) / 8, 0.35) for k in range(24)]
+    at_one = [((k % 8 + 0.5) / 8, place) for k in range(24)]
     found = answers(spec, trials(spec, [at_one] * 4, [peak(0.4)] * 4))
     for answer in found:
-        assert "None of its trials has `optimizer.lr` other than about 0.0487" in missing(answer)
-        assert any("other than about 0.0487" in warning for warning in answer.warnings)
-        assert (answer.params or {})[LR] == pytest.approx(0.0487, rel=0.01)
+        assert f"None of its trials has `optimizer.lr` other than about {rate:g}" in missing(answer)
+        assert any(f"other than about {rate:g}" in warning for warning in answer.warnings)
+        assert (answer.params or {})[LR] == pytest.approx(rate, rel=0.01)
 
 
 def test_rates_below_the_best_alone_decide_nothing():
