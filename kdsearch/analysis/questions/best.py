@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kdsearch.analysis.labels import temperature_text
+from kdsearch.analysis.questions.bracketing import untried_sides
 from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE, tuned_trials
 from kdsearch.analysis.questions.edges import Edge, edges
 from kdsearch.analysis.questions.effects import TemperatureEffect, effect_of, tuning_note
@@ -323,6 +324,7 @@ class _Judge:
             warnings += [_APART] if answered[0] in self._response.apart else []
             at_edge = list(edges(self._response, answered[0], int(details[0].nodes[0])))
             warnings += map(str, at_edge)
+            warnings += map(str, untried_sides(self._response, answered[0], details[0].nodes))
             known["forecast"] = self._forecast(answered[0], profile, at_edge)
         return SetupAnswer(**known, warnings=tuple(warnings))
 

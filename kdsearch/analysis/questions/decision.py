@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kdsearch.analysis.labels import temperature_text
+from kdsearch.analysis.questions.bracketing import untried_sides
 from kdsearch.analysis.questions.replication import Gap, count_tuned, find_gaps, usual_index
 from kdsearch.analysis.response.axes import FloatArray, IntArray
 from kdsearch.analysis.response.fitted import Response
@@ -55,6 +56,8 @@ def _missing(response: Response, setup: int, profile: TemperatureProfile, target
         temperature = temperature_text(profile.temperatures[gap.temperature])
         plural = "" if gap.missing == 1 else "s"
         yield f"{gap.missing} more trial{plural} near T = {temperature} ({gap.why}) at tuned values"
+    nodes = response.recommended_nodes(setup, profile.temperature)
+    yield from map(str, untried_sides(response, setup, nodes))
     if n_trials < ENOUGH_TO_DECIDE or doubts:
         return  # the rest is dear to find, and says little before
     yield from _alone(response, setup, profile, target)

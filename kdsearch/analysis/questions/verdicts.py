@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from kdsearch.analysis.labels import setup_names
+from kdsearch.analysis.questions.bracketing import untried_sides
 from kdsearch.analysis.questions.contrasts import (
     Contrast,
     alone_profiles,
@@ -269,9 +270,9 @@ def _at_edges(response: Response, contrast: Contrast) -> Iterator[str]:
     names = setup_names(response.space.setups)
     for s in contrast.members:
         profile = response.profile([s])
-        node = int(response.recommended_nodes(s, profile.temperature)[0])
-        for edge in parameter_edges(response, s, node):
-            yield f"{names[s]}: {edge}"
+        nodes = response.recommended_nodes(s, profile.temperature)
+        for note in (*parameter_edges(response, s, int(nodes[0])), *untried_sides(response, s, nodes)):
+            yield f"{names[s]}: {note}"
 
 
 def _notes(contrast: Contrast, claim: Claim, leading: Ruling, common: Effects | None) -> Iterator[str]:

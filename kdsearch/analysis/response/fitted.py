@@ -34,6 +34,10 @@ _HYPERPARAMETER_DRAWS, _DRAWS_EACH = 12, 32
 """With so many no answer changes with the seed of its draws by more than a tenth of its expected regret."""
 
 
+_CAUTION = 0.25
+"""Of values that are as good on average the best known is recommended: so many standard deviations it may be
+worse. Draws of what was never tried have a mean of next to nothing, which luck puts above what is known."""
+
 _FEWER_HYPERPARAMETER_DRAWS = 6
 """Enough to agree or not: for a setup alone, and for a second look."""
 
@@ -52,12 +56,14 @@ class SetupDraws:
         profile: Each draw's best value at each temperature, in the model's points, the luck of the validation
             images included [Q, U].
         mean: The mean over the draws [U, C].
+        sd: Their standard deviation [U, C].
     """
 
     temperature_nodes: IntArray
     candidates: IntArray
     profile: FloatArray
     mean: FloatArray
+    sd: FloatArray
 
     def moved(self, by: FloatArray) -> "SetupDraws":
         """Return the draws with something added to each one's profile [Q, U]."""
@@ -68,8 +74,9 @@ class SetupDraws:
         return nearest_places(self.temperature_nodes, self.candidates, nodes)
 
     def nodes_at(self, temperature: int) -> IntArray:
-        """Return the nodes of what is best on average at the n-th temperature."""
-        best = self.candidates[self.mean[temperature].argmax()]
+        """Return the nodes of what is best, and known to be, at the n-th temperature."""
+        cautious = self.mean[temperature] - _CAUTION * self.sd[temperature]
+        best = self.candidates[cautious.argmax()]
         return np.concatenate([[self.temperature_nodes[temperature]], best]).astype(np.intp)
 
 
@@ -222,7 +229,7 @@ class Response:
         return np.flatnonzero(np.logical_and.reduce(allowed))
 
     def recommended_nodes(self, setup: int, temperature: float) -> IntArray:
-        """Return the node on each axis of what is best on average at a temperature of the setup."""
+        """Return the node on each axis of what is best, and known to be, at a temperature of the setup."""
         own = self.space.temperatures()[self.draws[setup].temperature_nodes]
         return self.draws[setup].nodes_at(int(np.abs(np.log(own / temperature)).argmin()))
 
@@ -415,4 +422,4 @@ def _draws_of(
 ) -> SetupDraws:
     values = drawn_at(surfaces, setup, product_nodes(temperature_nodes, others))
     values = values.reshape(-1, len(temperature_nodes), len(others))
-    return SetupDraws(temperature_nodes, others, values.max(axis=2), values.mean(axis=0))
+    return SetupDraws(temperature_nodes, others, values.max(axis=2), values.mean(axis=0), values.std(axis=0))

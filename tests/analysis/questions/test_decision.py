@@ -37,8 +37,8 @@ def trials(
 
 
 def spread(n: int) -> list[tuple[float, float]]:
-    """Return places that run through the range of temperatures, rates around the middle."""
-    return [((k * 0.382) % 1.0, 0.4 + 0.2 * ((k * 0.618) % 1.0)) for k in range(n)]
+    """Return places that run through the range of temperatures, rates on both sides of the middle."""
+    return [((k * 0.382) % 1.0, 0.35 + 0.3 * ((k * 0.618) % 1.0)) for k in range(n)]
 
 
 def peak(at: float, depth: float = 0.15) -> Truth:
@@ -80,6 +80,26 @@ def test_a_range_that_was_never_tried_at_a_tuned_rate_decides_nothing():
     assert found.tuned_trials is not None
     assert found.tuned_trials[0] >= 10
     assert sum(found.tuned_trials[2:]) <= 1
+
+
+@pytest.mark.parametrize(("place", "rate"), [(0.35, 0.0487), (0.95, 0.75)])
+def test_one_learning_rate_for_all_trials_decides_nothing(place: float, rate: float):
+    """What temperature does at other rates is unknown, however often each temperature was repeated."""
+    spec = a_study()
+    at_one = [((k % 8 + 0.5) / 8, place) for k in range(24)]
+    found = answers(spec, trials(spec, [at_one] * 4, [peak(0.4)] * 4))
+    for answer in found:
+        assert f"None of its trials has `optimizer.lr` other than about {rate:g}" in missing(answer)
+        assert any(f"other than about {rate:g}" in warning for warning in answer.warnings)
+        assert (answer.params or {})[LR] == pytest.approx(rate, rel=0.01)
+
+
+def test_rates_below_the_best_alone_decide_nothing():
+    spec = a_study()
+    below = [((k * 0.382) % 1.0, 0.15 + 0.2 * ((k * 0.618) % 1.0)) for k in range(24)]
+    rising: Truth = lambda u, v: peak(0.4)(u, 0.5) + 0.15 * (v - 0.35)  # noqa: E731
+    found = answers(spec, trials(spec, [spread(24)] * 3 + [below], [peak(0.4)] * 3 + [rising]))[3]
+    assert "None of its trials has `optimizer.lr` above 0.0" in missing(found)
 
 
 def test_certainty_that_is_borrowed_from_other_setups_decides_nothing():

@@ -46,7 +46,7 @@ def test_the_usual_temperature_is_the_nearest_of_a_range_and_only_four_of_a_list
 
 def test_the_nearest_places_of_many_trials_are_those_of_each():
     nodes = np.random.default_rng(0).integers(0, 12, (200, 3))
-    draws = SetupDraws(np.arange(0, 12, 3), nodes[:7, 1:], np.zeros((1, 4)), np.zeros((4, 7)))
+    draws = SetupDraws(np.arange(0, 12, 3), nodes[:7, 1:], np.zeros((1, 4)), *np.zeros((2, 4, 7)))
     temperatures = [abs(draws.temperature_nodes - place[0]).argmin() for place in nodes]
     others = [abs(draws.candidates - place[1:]).sum(axis=1).argmin() for place in nodes]
     assert draws.nearest(nodes).tolist() == [list(pair) for pair in zip(temperatures, others, strict=True)]

@@ -1,0 +1,73 @@
+"""Whether other tuned parameters were tried on both sides of the values that are recommended.
+
+Temperature acts as a hidden learning rate. Where all trials have one rate, what the temperature does at a
+better one is not known, however often each temperature was repeated.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdsearch.analysis.questions.edges import OUTER_SHARE
+from kdsearch.analysis.response.axes import IntArray
+from kdsearch.analysis.response.fitted import Response
+
+
+@dataclass(frozen=True)
+class Untried:
+    """A parameter whose recommended value has no trial of the setup's on one side or on both.
+
+    `below` and `above` are the outermost values that were tried, each None where its side was.
+    """
+
+    path: str
+    below: float | None
+    above: float | None
+
+    def __str__(self) -> str:
+        if self.below is not None and self.above is not None:
+            side = f"other than about {self.below:.3g}"
+        else:
+            side = f"below {self.below:.3g}" if self.above is None else f"above {self.above:.3g}"
+        return (
+            f"None of its trials has `{self.path}` {side}: at a better value another temperature may be best."
+        )
+
+
+def untried_sides(response: Response, setup: int, nodes: IntArray) -> Iterator[Untried]:
+    """Yield which recommended values, temperature's aside, a setup's trials have on one side alone.
+
+    Where trials lie in the outer tenth of a range nothing more can be asked for on that side, unless all
+    have the same value.
+
+    Args:
+        response: The study's response.
+        setup: A setup that can be answered.
+        nodes: The node on each axis of the recommendation [P].
+    """
+    complete = response.tallies[setup].complete.nodes
+    for number, axis in enumerate(response.space.axes[1:], start=1):
+        if axis.choices:
+            continue
+        inside = axis.positions[response.space.allowed(setup, number)]
+        tried, own = axis.positions[complete[:, number]], axis.positions[nodes[number]]
+        first, last = complete[tried.argmin()], complete[tried.argmax()]
+        width = np.ptp(inside)
+        is_low = tried.min() >= own and tried.min() > inside.min() + OUTER_SHARE * width
+        is_high = tried.max() <= own and tried.max() < inside.max() - OUTER_SHARE * width
+        if width > 0 and first[number] == last[number]:
+            is_low = is_high = True
+        if is_low or is_high:
+            yield Untried(
+                axis.path,
+                _value(response, setup, first, number) if is_low else None,
+                _value(response, setup, last, number) if is_high else None,
+            )
+
+
+def _value(response: Response, setup: int, nodes: IntArray, number: int) -> float:
+    """Return the value of the n-th axis at a trial's nodes."""
+    axis = response.space.axes[number]
+    dimension = response.space.site_at(setup, int(nodes[0])).dimensions[axis.path]
+    return float(np.asarray(axis.value(dimension, int(nodes[number]))))
