@@ -45,6 +45,15 @@ class Copies(Protocol[Moment]):
         """Let the host wait for a moment."""
 
 
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """Return a few of the host's values on a device, without waiting for what it computes."""
+    if device.type != "cuda":
+        return values.to(device)
+    from kdsearch.distill.data.cuda import pinned
+
+    return pinned(values, device)
+
+
 def moved(
     writes: Writes, shape: tuple[int, int, int, int], device: torch.device
 ) -> Generator[UInt8[Tensor, "_ C S S"], None, None]:
