@@ -28,10 +28,12 @@ class KeptImages:
 
     Args:
         pixels: Their memory.
+        is_on_host: Whether batches of them are brought to a device, or are there.
     """
 
-    def __init__(self, pixels: UInt8[Tensor, "N C S S"]) -> None:
-        self.pixels = pixels
+    def __init__(self, pixels: UInt8[Tensor, "N C S S"], *, is_on_host: bool) -> None:
+        self._pixels = pixels
+        self._is_on_host = is_on_host
         self._is_here = np.zeros(len(pixels), bool)
 
     def missing(self, batches: Iterable[Int64[Tensor, " _"]]) -> list[Int64[Tensor, " _"]]:
@@ -61,30 +63,30 @@ class KeptImages:
             fresh: Writes each batch's missing images, where it has some.
             device: Where they go.
         """
-        if self.pixels.device.type == "cpu":
-            shape = (max(map(len, batches), default=0), *self.pixels.shape[1:])
+        if self._is_on_host:
+            shape = (max(map(len, batches), default=0), *self._pixels.shape[1:])
             yield from moved(self._from_host(batches, new, fresh), shape, device)
             return
-        shape = (max(map(len, new), default=0), *self.pixels.shape[1:])
-        of_batches, of_new = (_sent(parts, self.pixels.device) for parts in (batches, new))
+        shape = (max(map(len, new), default=0), *self._pixels.shape[1:])
+        of_batches, of_new = (_sent(parts, self._pixels.device) for parts in (batches, new))
         with closing(moved(fresh, shape, device)) as arrived:
             for index, own, there in zip(of_batches, new, of_new, strict=True):
                 if len(own):
                     self._put(own, there, next(arrived))
-                yield self.pixels.index_select(0, index)
+                yield self._pixels.index_select(0, index)
 
     def _from_host(self, batches: Sequence[Tensor], new: Sequence[Tensor], fresh: Writes) -> Writes:
         with closing(fresh):
             for index, own in zip(batches, new, strict=True):
                 if len(own):
                     size, write = next(fresh)
-                    images = torch.empty(size, *self.pixels.shape[1:], dtype=torch.uint8)
+                    images = torch.empty(size, *self._pixels.shape[1:], dtype=torch.uint8)
                     write(images)
                     self._put(own, own, images)
-                yield len(index), partial(_select, self.pixels, index)
+                yield len(index), partial(_select, self._pixels, index)
 
     def _put(self, own: Tensor, there: Tensor, images: Tensor) -> None:
-        self.pixels.index_copy_(0, there, images)
+        self._pixels.index_copy_(0, there, images)
         self._is_here[own.numpy()] = True
 
 
@@ -130,7 +132,7 @@ def memory_for_images(shape: tuple[int, int, int, int], device: torch.device) ->
         try:
             with exclusive(_LOCK):
                 if size <= room_on(place):
-                    kept = KeptImages(_committed(shape, place))
+                    kept = KeptImages(_committed(shape, place), is_on_host=place == _HOST)
                     _log.info("%d images, %.1f GB, are kept decoded on %s.", shape[0], size / 1e9, place)
                     return kept
         except (OSError, RuntimeError, MemoryError) as error:
