@@ -45,6 +45,11 @@ def kept_bytes(device: torch.device) -> int:
     return max(_KEPT_BYTES, int(_SHARE_OF_A_GPU * memory_of(device).total))
 
 
+def are_streamed(shape: tuple[int, int], device: torch.device) -> bool:
+    """Return whether an epoch's logits [N, C] are too large to lie on a GPU as a whole."""
+    return device.type == "cuda" and _FLOAT_BYTES * math.prod(shape) > kept_bytes(device)
+
+
 class LruCache(Generic[Value]):
     """A bounded memory of what is costly to make; what was unused for longest goes first.
 
@@ -148,8 +153,9 @@ class TeacherLogits:
         key = replace(self._key, view_seed=view_seed)
         stored = self._store.get(key, epoch, lambda: self._whole_epoch(view_seed, epoch))
         order = self._views.order(order_seed, epoch)
-        on_host = self._device.type == "cuda" and _FLOAT_BYTES * math.prod(self._key.shape) > self._kept_bytes
-        return StreamedLogits(stored, order, self._device) if on_host else HeldLogits(stored, order)
+        if are_streamed(self._key.shape, self._device):
+            return StreamedLogits(stored, order, self._device)
+        return HeldLogits(stored, order)
 
     def _whole_epoch(self, view_seed: int, epoch: int) -> Float[Tensor, "N C"]:
         batches = self._views.in_order(view_seed, epoch, EVALUATION_BATCH)
