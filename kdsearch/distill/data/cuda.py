@@ -49,10 +49,6 @@ class CudaCopies:
         done: torch.cuda.Event = torch.cuda.current_stream(self._device).record_event()
         return done
 
-    def compute_after(self, event: torch.cuda.Event) -> None:
-        """Let what is computed from now on wait for an event, while the host goes on."""
-        torch.cuda.current_stream(self._device).wait_event(event)
-
     def wait_for(self, event: torch.cuda.Event) -> None:
         """Let the host wait for an event."""
         event.synchronize()

@@ -38,9 +38,6 @@ class Copies(Protocol[Moment]):
     def computed(self) -> Moment:
         """Return the moment when all computing of now is done."""
 
-    def compute_after(self, event: Moment) -> None:
-        """Let what is computed from now on wait for a moment."""
-
     def wait_for(self, event: Moment) -> None:
         """Let the host wait for a moment."""
 
@@ -94,7 +91,6 @@ def fed(writes: Writes, shape: Sequence[int], copies: Copies[Moment]) -> Iterato
         copies.wait_for(there)
         free.put(buffer)
         copied.popleft()
-        copies.compute_after(there)
         yield targets[slot][:size]
         used[slot] = copies.computed()
 

@@ -54,10 +54,6 @@ class LateDevice:
         self._noted()
         return self.computing
 
-    def compute_after(self, event: Moment) -> None:
-        self._noted()
-        self.computing = Moment([self.computing, event], lambda: None)
-
     def wait_for(self, event: Moment) -> None:
         self._noted()
         event.come()

@@ -85,6 +85,7 @@ def test_views_are_the_same_bits_in_each_way_and_epoch(folder, way, monkeypatch,
 
 
 def test_kept_images_are_decoded_once(folder, way, monkeypatch):
+    monkeypatch.setattr("kdsearch.distill.views.batches._RENDERED_AT_ONCE", 1)  # batch by batch
     data, decoded = read(folder, memory_limit_bytes=1), []
     views = Views(data.train, EVERYTHING, data.mean, data.std)
     tried = images_module.ImageFiles.tried
