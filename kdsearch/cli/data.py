@@ -1,5 +1,6 @@
 """`kdsearch data`: what was read of a study's data."""
 
+import math
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,8 +111,17 @@ def _samples_of(report: "DataReport") -> str:
         return f"texts: {report.shape[-1]} tokens each, of a vocabulary of {report.vocabulary:,}"
     channels, height, width = report.shape
     return (
-        f"images: {channels} × {height} × {width}, {'streamed' if report.streamed else 'in memory'}; "
+        f"images: {channels} × {height} × {width}, {_streamed(report) if report.streamed else 'in memory'}; "
         f"mean {_numbers(report.mean)}, deviation {_numbers(report.std)} of training pixels from 0 to 1"
+    )
+
+
+def _streamed(report: "DataReport") -> str:
+    """Return in words where images are that are too many for `load_dataset` to hold."""
+    size = math.prod(report.shape) * sum(map(sum, report.counts.values()))
+    return (
+        f"streamed ({size / 1e9:,.2f} GB: kept decoded where two thirds of a GPU's memory stay free, or half "
+        "of the machine's, else decoded in each epoch)"
     )
 
 

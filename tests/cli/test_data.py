@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from kdsearch.cli.main import run
+from kdsearch.distill.preflight import inspection
 
 SPEC = """name: looked-at
 dataset: {{name: imagefolder, root: {root}, validation_size: 4}}
@@ -47,3 +48,13 @@ def test_a_bad_file_is_named_or_skipped(spec: Path, capsys: pytest.CaptureFixtur
     assert told.count("\n") == 1
     assert run(["data", str(spec), "--set", "dataset.skip_bad=true"]) == 0
     assert "1 images can't be read and are left out" in capsys.readouterr().out
+
+
+def test_large_images_are_told_with_what_becomes_of_them(
+    spec: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = inspection.load_dataset
+    monkeypatch.setattr(inspection, "load_dataset", lambda dataset: load(dataset, memory_limit_bytes=1))
+    assert run(["data", str(spec), "--set", "dataset.image_size=1000"]) == 0
+    told = "1 × 1000 × 1000, streamed (0.02 GB: kept decoded where two thirds of a GPU's memory stay free, or"
+    assert told in " ".join(capsys.readouterr().out.split())

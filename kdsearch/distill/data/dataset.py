@@ -7,7 +7,7 @@ from jaxtyping import Int32, Int64, UInt8
 from torch import Tensor
 
 from kdsearch.distill.data.fingerprints import data_fingerprint
-from kdsearch.distill.data.images import Form, ImageFiles, StreamedImages
+from kdsearch.distill.data.images import Form, ImageDecoder, ImageFiles, StreamedImages, decoder_of
 from kdsearch.distill.data.labels import merge_labels
 from kdsearch.distill.data.remembered import remembered
 from kdsearch.distill.data.samples import Source
@@ -26,7 +26,7 @@ _MEASURED_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Split:
-    """Images, or texts as tokens, and their labels; images too large for memory are streamed."""
+    """Images, or texts as tokens, and their labels; large sets of images are streamed."""
 
     images: UInt8[Tensor, "N C H W"] | Int32[Tensor, "N R L"] | StreamedImages
     labels: Int64[Tensor, " N"]
@@ -79,7 +79,7 @@ def load_dataset(
     Args:
         dataset: The spec's section.
         in_channels: 1 or 3 to convert the images; None leaves them as they are.
-        memory_limit_bytes: A set of more bytes than this is decoded anew each time it is asked for.
+        memory_limit_bytes: A set of more bytes than this is decoded when it is asked for.
 
     Raises:
         RequestError: The files are missing, the sizes don't fit the data, or labels can't be merged.
@@ -97,7 +97,8 @@ def load_dataset(
     form = Form(in_channels or native.n_channels, dataset.image_size or native.size)
     n_bytes = sum(len(part) for part in parts) * form.n_channels * form.size**2
     streamed = n_bytes > memory_limit_bytes
-    train, validation, test = (_split(source, labels, part, form, streamed) for part in parts)
+    decoder = decoder_of(source.images, form) if streamed and isinstance(source.images, ImageFiles) else None
+    train, validation, test = (_split(source, labels, part, form, decoder) for part in parts)
     is_text = isinstance(source.images, TokenArray)
     mean, std = ((), ()) if is_text else _checked_statistics(train.images, dataset)
     return ImageData(
@@ -159,10 +160,14 @@ def _checked_statistics(
 
 
 def _split(
-    source: Source, labels: Int64[Tensor, " N"], index: Int64[Tensor, " M"], form: Form, streamed: bool
+    source: Source,
+    labels: Int64[Tensor, " N"],
+    index: Int64[Tensor, " M"],
+    form: Form,
+    decoder: ImageDecoder | None,
 ) -> Split:
-    if streamed and isinstance(source.images, ImageFiles):
-        return Split(StreamedImages(source.images, index, form), labels[index])
+    if decoder is not None and isinstance(source.images, ImageFiles):
+        return Split(StreamedImages(source.images, index, form, decoder), labels[index])
     return Split(source.images.load(index, form), labels[index])
 
 

@@ -2,26 +2,27 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from functools import cached_property, partial
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from PIL import UnidentifiedImageError
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from kdsearch.distill.data.decoding import Decoder, n_workers
+from kdsearch.distill.data.feeding import Writes, moved
+from kdsearch.distill.data.kept_images import KeptImages, memory_for_images
 from kdsearch.distill.data.pixels import Scale, is_deep, native_pixels, scale_of, scaled
 from kdsearch.errors import RequestError
 
-_N_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-N_WORKERS = min(4, _N_CPUS)
 _DECODE_BATCH = 32
-_N_WORTH_WORKERS = 500
 _N_INSPECTED = 32
 _N_READ_TWICE = 8
 _N_SCALED = 10_000
@@ -81,6 +82,10 @@ class Failure:
     reason: str
 
 
+_Piece: TypeAlias = tuple[Tensor | None, list[Failure]]
+ImageDecoder: TypeAlias = Decoder[_Piece]
+
+
 class ImageFiles:
     """Images that are decoded one by one from map-style data sets, laid end to end.
 
@@ -127,7 +132,7 @@ class ImageFiles:
         """Which values are white: of all deep images, or of 10,000 evenly spaced ones where more."""
         if not any(map(is_deep, self._looked_at)):
             return Scale()
-        with ThreadPoolExecutor(N_WORKERS) as threads:
+        with ThreadPoolExecutor(n_workers()) as threads:
             found = threads.map(self._native, self._evenly(_N_SCALED))
             try:
                 return scale_of(image for image in found if isinstance(image, Tensor))
@@ -175,7 +180,7 @@ class ImageFiles:
             pixels = scaled(native, self.scale)
         except RequestError as error:
             return Failure(self.name_of(index), str(error))
-        return pixels if form is None else fit(pixels[None], form)[0]
+        return pixels if form is None else fit(pixels[None], form)[0].contiguous()
 
     def load(self, index: Int64[Tensor, " M"], form: Form) -> UInt8[Tensor, "M C S S"]:
         """Return the images at `index` in a form.
@@ -187,17 +192,17 @@ class ImageFiles:
         chunks = torch.split(torch.arange(len(index)), _DECODE_BATCH)
         decoded = StreamedImages(self, index, form).decoded(chunks)
         failures: list[Failure] = []
-        for chunk, (pixels, bad) in zip(chunks, decoded, strict=True):
+        for chunk, (parts, bad) in zip(chunks, decoded, strict=True):
             failures += bad
-            if pixels is not None:
-                loaded[chunk] = pixels
+            if not bad:
+                torch.cat(parts, out=loaded[int(chunk[0]) : int(chunk[-1]) + 1])
         if failures:
             raise self.refusal(failures)
         return loaded
 
     def failures(self) -> dict[int, Failure]:
         """Return which images can't be read, by their index; every one is decoded."""
-        with ThreadPoolExecutor(N_WORKERS) as threads:
+        with ThreadPoolExecutor(n_workers()) as threads:
             found = enumerate(threads.map(self.tried, range(len(self))))
             return {index: image for index, image in found if isinstance(image, Failure)}
 
@@ -255,20 +260,55 @@ def _reason(error: Exception) -> str:
     return first if isinstance(error, RequestError | OSError) else f"{type(error).__name__}: {first}"
 
 
-class StreamedImages(Dataset["Tensor | Failure"]):
-    """Images of one form that are decoded each time they are asked for, by worker processes."""
+class _Formed(Dataset["Tensor | Failure"]):
+    """Images of one form, by their numbers in the files: what worker processes decode."""
 
-    def __init__(self, files: ImageFiles, index: Int64[Tensor, " N"], form: Form) -> None:
+    def __init__(self, files: ImageFiles, form: Form) -> None:
         self._files = files
-        self._index = index.tolist()
-        self.form = form
+        self._form = form
         _ = files.scale  # found once here rather than by every worker
+
+    def __getitem__(self, index: int) -> Tensor | Failure:
+        return self._files.tried(index, self._form)
+
+
+def decoder_of(files: ImageFiles, form: Form) -> ImageDecoder:
+    """Return what decodes images of a form, in pieces: their pixels, or None and which can't be read."""
+    return Decoder(_Formed(files, form), _collated, form.n_channels * form.size**2)
+
+
+def _collated(samples: Sequence[Tensor | Failure]) -> _Piece:
+    failures = [sample for sample in samples if isinstance(sample, Failure)]
+    if failures:
+        return None, failures
+    return torch.stack([sample for sample in samples if isinstance(sample, Tensor)]), []
+
+
+class StreamedImages:
+    """Images of one form that are decoded when they are asked for, or kept from then on.
+
+    Args:
+        files: Where they come from.
+        index: Their numbers there.
+        form: What each is brought to.
+        decoder: Decodes the same files in the same form, shared by the splits of a data set.
+    """
+
+    def __init__(
+        self,
+        files: ImageFiles,
+        index: Int64[Tensor, " N"],
+        form: Form,
+        decoder: ImageDecoder | None = None,
+    ) -> None:
+        self._files = files
+        self._index = index
+        self._decoder = decoder or decoder_of(files, form)
+        self._kept: dict[torch.device, KeptImages | None] = {}
+        self.form = form
 
     def __len__(self) -> int:
         return len(self._index)
-
-    def __getitem__(self, position: int) -> Tensor | Failure:
-        return self._files.tried(self._index[position], self.form)
 
     def gather(self, index: Int64[Tensor, " B"]) -> UInt8[Tensor, "B C S S"]:
         """Return the images at `index`, decoded in this process.
@@ -276,45 +316,62 @@ class StreamedImages(Dataset["Tensor | Failure"]):
         Raises:
             RequestError: One can't be read.
         """
-        return torch.stack([self._files.read(self._index[i], self.form) for i in index.tolist()])
+        return torch.stack([self._files.read(i, self.form) for i in self._index[index.cpu()].tolist()])
 
     def refusal(self, failures: Sequence[Failure]) -> RequestError:
         """Return the error that names samples that can't be read."""
         return self._files.refusal(failures)
 
     def batches(
-        self, batches: Sequence[Int64[Tensor, " _"]], device: torch.device = _CPU
+        self, batches: Sequence[Int64[Tensor, " _"]], device: torch.device = _CPU, *, keep: bool = False
     ) -> Iterator[UInt8[Tensor, "_ C S S"]]:
-        """Yield the images of each batch of indices on a device, decoded ahead by worker processes.
+        """Yield the images of each batch on a device, decoded ahead by worker processes.
+
+        Args:
+            batches: Which images, by their indices on the host.
+            device: Where they go.
+            keep: Whether they are kept for the next time, where memory is free.
 
         Raises:
             RequestError: One can't be read.
         """
-        for pixels, failures in self.decoded(batches, device):
-            if pixels is None:
-                raise self._files.refusal(failures)
-            yield pixels.to(device, non_blocking=True)
+        kept = self._kept_for(device) if keep else None
+        if kept is None:
+            largest = max(map(len, batches), default=0)
+            yield from moved(self._writes(batches), (largest, *self._shape[1:]), device)
+            return
+        new = kept.missing(batches)
+        yield from kept.batches(batches, new, self._writes([own for own in new if len(own)]), device)
 
     def decoded(
-        self, batches: Sequence[Int64[Tensor, " _"]], device: torch.device = _CPU
-    ) -> Iterator[tuple[Tensor | None, list[Failure]]]:
-        """Yield each batch's images, or None and which of them can't be read."""
-        n_images = sum(len(batch) for batch in batches)
-        yield from DataLoader(
-            self,
-            batch_sampler=[batch.tolist() for batch in batches],
-            num_workers=N_WORKERS if n_images > _N_WORTH_WORKERS else 0,
-            generator=torch.Generator(),  # or the loader would draw from the global one
-            pin_memory=device.type == "cuda",  # so that a copy waits for nothing
-            collate_fn=_collated,
-        )
+        self, batches: Sequence[Int64[Tensor, " _"]]
+    ) -> Generator[tuple[list[Tensor], list[Failure]], None, None]:
+        """Yield each batch's images in parts, and those that can't be read."""
+        numbers = [self._index[batch].tolist() for batch in batches]
+        with closing(self._decoder.decoded(numbers)) as found:
+            for pieces in found:
+                parts = [pixels for pixels, _ in pieces if pixels is not None]
+                yield parts, [failure for _, bad in pieces for failure in bad]
+
+    @property
+    def _shape(self) -> tuple[int, int, int, int]:
+        return len(self), self.form.n_channels, self.form.size, self.form.size
+
+    def _kept_for(self, device: torch.device) -> KeptImages | None:
+        if device not in self._kept:
+            self._kept[device] = memory_for_images(self._shape, device)
+        return self._kept[device]
+
+    def _writes(self, batches: Sequence[Tensor]) -> Writes:
+        with closing(self.decoded(batches)) as found:
+            for parts, failures in found:
+                if failures:
+                    raise self._files.refusal(failures)
+                yield sum(map(len, parts)), partial(_join, parts)
 
 
-def _collated(samples: Sequence[Tensor | Failure]) -> tuple[Tensor | None, list[Failure]]:
-    failures = [sample for sample in samples if isinstance(sample, Failure)]
-    if failures:
-        return None, failures
-    return torch.stack([sample for sample in samples if isinstance(sample, Tensor)]), []
+def _join(parts: list[Tensor], out: Tensor) -> None:
+    torch.cat(parts, out=out)
 
 
 def fit(images: UInt8[Tensor, "N c H W"], form: Form) -> UInt8[Tensor, "N C S S"]:

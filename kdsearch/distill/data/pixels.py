@@ -68,7 +68,8 @@ def _of_picture(image: Image.Image) -> Shaped[Tensor, "C H W"]:
         return torch.from_numpy(np.array(image.convert("L")))[None]
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+    values = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    return torch.from_numpy(values).permute(2, 0, 1)  # left so, since it is resized faster
 
 
 def native_values(values: Any) -> Tensor:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from kdsearch.artifacts.digests import DIGEST_BYTES, sealed, tell_damage, unsealed
 from kdsearch.artifacts.files import write_whole
 from kdsearch.distill.data.dataset import ImageData
+from kdsearch.distill.data.feeding import sent
 from kdsearch.spec import TrainingSpec
 
 StoredType: TypeAlias = Literal["float16", "float32"]
@@ -57,6 +58,55 @@ class StoredLogits(NamedTuple):
         """Return the true logits of some examples, on the index's device."""
         centred, maxima = (own.to(index.device)[index].float() for own in self)
         return centred.add_(maxima[:, None])
+
+
+class EpochLogits(Protocol):
+    """An epoch's logits in its order, of which a training takes one part after the other."""
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes they take, wherever they are."""
+
+    def part(self, start: int, stop: int) -> Float[Tensor, "M C"]:
+        """Return those from `start` to before `stop`, on the device, each class's side by side."""
+
+
+class HeldLogits:
+    """An epoch's logits on the device, in the layout that losses compute in.
+
+    Args:
+        stored: The logits, in the order of the data.
+        order: The epoch's order, on the device.
+    """
+
+    def __init__(self, stored: StoredLogits, order: Int64[Tensor, " N"]) -> None:
+        self._by_class = stored.at(order).T.contiguous()
+        self.nbytes = self._by_class.nbytes
+
+    def part(self, start: int, stop: int) -> Float[Tensor, "M C"]:
+        """Return the logits from `start` to before `stop`."""
+        return self._by_class[:, start:stop].T
+
+
+class StreamedLogits:
+    """An epoch's logits that stay on the host; parts of them are brought to a device.
+
+    Args:
+        stored: The logits, in the order of the data.
+        order: The epoch's order.
+        device: Where parts go.
+    """
+
+    def __init__(self, stored: StoredLogits, order: Int64[Tensor, " N"], device: torch.device) -> None:
+        self._stored = stored
+        self.nbytes = sum(values.nbytes for values in stored)
+        self._order = order.cpu()
+        self._device = device
+
+    def part(self, start: int, stop: int) -> Float[Tensor, "M C"]:
+        """Return the logits from `start` to before `stop`."""
+        values = self._stored.at(self._order[start:stop]).T.contiguous()
+        return sent(values, self._device).T
 
 
 def view_fingerprint(spec: TrainingSpec, data: ImageData) -> str:

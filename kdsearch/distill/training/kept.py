@@ -14,18 +14,40 @@ from torch import Tensor
 from kdsearch.artifacts.store import Place, store_at
 from kdsearch.distill.data.dataset import ImageData, load_dataset
 from kdsearch.distill.data.fingerprints import data_fingerprint
+from kdsearch.distill.data.memory import memory_of
 from kdsearch.distill.models import layout_of
 from kdsearch.distill.teachers.made import TeacherRecipe, ensure_teacher, load_teacher, recipe_of
-from kdsearch.distill.teachers.soft_targets import SoftTargetStore, TargetsKey, view_fingerprint
+from kdsearch.distill.teachers.soft_targets import (
+    EpochLogits,
+    HeldLogits,
+    SoftTargetStore,
+    StreamedLogits,
+    TargetsKey,
+    view_fingerprint,
+)
 from kdsearch.distill.views.batches import Chunk, Views
 from kdsearch.spec import TrainingSpec
 from kdsearch.spec.sections import Augment, Training
 
 EVALUATION_BATCH = 512
 _PLAIN = Augment()
+_FLOAT_BYTES = 4
 _DATA_SETS, _TEACHERS = 2, 4
-_LOGIT_BYTES = _VIEW_BYTES = 256 * 2**20
+_KEPT_BYTES = 256 * 2**20  # of views, and of a teacher's logits
+_SHARE_OF_A_GPU = 1 / 32  # for each of them; of all its memory, so that what is free decides nothing
 Value = TypeVar("Value")
+
+
+def kept_bytes(device: torch.device) -> int:
+    """Return how many bytes of views, and how many of a teacher's logits, stay on a device."""
+    if device.type != "cuda":
+        return _KEPT_BYTES
+    return max(_KEPT_BYTES, int(_SHARE_OF_A_GPU * memory_of(device).total))
+
+
+def are_streamed(shape: tuple[int, int], device: torch.device) -> bool:
+    """Return whether an epoch's logits [N, C] are too large to lie on a GPU as a whole."""
+    return device.type == "cuda" and _FLOAT_BYTES * math.prod(shape) > kept_bytes(device)
 
 
 class LruCache(Generic[Value]):
@@ -64,12 +86,13 @@ class SplitViews:
         self.fingerprint = view_fingerprint(spec, self.data)
         value_bytes = 4 if self.data.vocabulary is None else 8
         self._epoch_bytes = len(self.views) * math.prod(self.data.inputs.shape) * value_bytes
-        self._rendered: LruCache[list[Chunk]] = LruCache(_VIEW_BYTES, lambda _: self._epoch_bytes)
+        self._kept_bytes = kept_bytes(device)
+        self._rendered: LruCache[list[Chunk]] = LruCache(self._kept_bytes, lambda _: self._epoch_bytes)
 
     def chunks(self, training: Training, epoch: int) -> Iterable[Chunk]:
         """Return an epoch's batches; where a whole training's views are small, later packs find them here."""
         key = (training.view_seed, training.order_seed, epoch, training.batch_size)
-        if training.epochs * self._epoch_bytes > _VIEW_BYTES:
+        if training.epochs * self._epoch_bytes > self._kept_bytes:
             return self.views.chunks(*key)
         return self._rendered.get(key, lambda: list(self.views.chunks(*key)))
 
@@ -103,7 +126,8 @@ class TeacherLogits:
         shape = (len(self._views), split_views.data.num_classes)
         self._key = TargetsKey(Path(record.path).name, split_views.fingerprint, 0, shape)
         self._device = device
-        self._loaded: LruCache[Tensor] = LruCache(_LOGIT_BYTES, lambda logits: logits.nbytes)
+        self._kept_bytes = kept_bytes(device)
+        self._loaded: LruCache[EpochLogits] = LruCache(self._kept_bytes, lambda logits: logits.nbytes)
         self._prepared: dict[int, bool] = {}
         self._stored = False
         images = (batch.images for batch in split_views.validation.plain_batches(EVALUATION_BATCH))
@@ -121,18 +145,21 @@ class TeacherLogits:
         if not self._stored:
             return torch.cat([self._live(part) for part in torch.split(views.images, EVALUATION_BATCH)])
         key = (training.view_seed, training.order_seed, epoch)
-        by_class = self._loaded.get(key, lambda: self._load(*key))
-        return by_class[:, chunk.start : chunk.start + len(views.labels)].T
+        loaded = self._loaded.get(key, lambda: self._load(*key))
+        return loaded.part(chunk.start, chunk.start + len(views.labels))
 
-    def _load(self, view_seed: int, order_seed: int, epoch: int) -> Float[Tensor, "C N"]:
-        """Return an epoch's stored logits in its order, and in the layout that losses compute in."""
+    def _load(self, view_seed: int, order_seed: int, epoch: int) -> EpochLogits:
+        """Return an epoch's stored logits in its order, on the host where they are large for a GPU."""
         key = replace(self._key, view_seed=view_seed)
         stored = self._store.get(key, epoch, lambda: self._whole_epoch(view_seed, epoch))
-        return stored.at(self._views.order(order_seed, epoch).to(self._device)).T.contiguous()
+        order = self._views.order(order_seed, epoch)
+        if are_streamed(self._key.shape, self._device):
+            return StreamedLogits(stored, order, self._device)
+        return HeldLogits(stored, order)
 
     def _whole_epoch(self, view_seed: int, epoch: int) -> Float[Tensor, "N C"]:
-        parts = torch.split(torch.arange(len(self._views)), EVALUATION_BATCH)
-        return torch.cat([self._live(self._views.batch(view_seed, epoch, part).images) for part in parts])
+        batches = self._views.in_order(view_seed, epoch, EVALUATION_BATCH)
+        return torch.cat([self._live(batch.images) for batch in batches])
 
     @torch.no_grad()
     def _live(self, images: Tensor) -> Tensor:

@@ -4,9 +4,10 @@ Batch order, batch size, device and number of workers decide nothing, so that a 
 view can be stored once and used by every student.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, repeat
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int64
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from kdsearch.distill.data.dataset import Split
 from kdsearch.distill.data.images import StreamedImages
+from kdsearch.distill.data.kept_images import HostImages
+from kdsearch.distill.data.memory import memory_of, room_on
 from kdsearch.distill.data.tokens import TokenRows
 from kdsearch.distill.randomness import hash_key, hashed_order
 from kdsearch.distill.views.draws import Drawer, Draws, Stream
@@ -21,6 +24,11 @@ from kdsearch.distill.views.rendering import BorderedImages, Normalisation, mixe
 from kdsearch.spec.sections import Augment
 
 _RENDERED_AT_ONCE = 2**21  # values; of small images many batches are rendered at a time
+_ON_A_GPU = 2**25  # where each operation costs a launch, however few the values
+_BYTES_PER_VALUE = 32  # what rendering needs on its way: pixels, places, floats and those of partners
+_SHARE_OF_A_GPU = 1 / 64
+_TIMES_BORDERED = 3  # the images, with their border, and on their way there
+_Elsewhere: TypeAlias = StreamedImages | HostImages
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,18 @@ class Chunk:
     batches: list[Batch]
 
 
+def rendered_at_once(device: torch.device) -> int:
+    """Return how many values are rendered at once on a device.
+
+    On a GPU its whole memory decides, not what is free: else the last bits of a loss, whose sums are
+    prepared chunk by chunk, could depend on what else runs there.
+    """
+    if device.type != "cuda":
+        return _RENDERED_AT_ONCE
+    share = int(_SHARE_OF_A_GPU * memory_of(device).total) // _BYTES_PER_VALUE
+    return min(_ON_A_GPU, max(_RENDERED_AT_ONCE, share))
+
+
 class Views:
     """The views of one split, made in batches on a device.
 
@@ -85,14 +105,13 @@ class Views:
         self.device = torch.device(device)
         self.labels = split.labels.to(self.device)
         self._border = augment.crop_padding
-        self._images: BorderedImages | TokenRows | StreamedImages
+        self._images: BorderedImages | TokenRows | _Elsewhere
         self._normalise: Callable[[Tensor], Tensor] = _as_they_are
         if isinstance(split.images, StreamedImages):
             self._images, size = split.images, split.images.form.size
             self._n_values = split.images.form.n_channels * size**2
         else:
-            held = split.images.to(self.device)
-            self._images = TokenRows(held) if split.is_text else BorderedImages(held, self._border)
+            self._images = self._held(split.images, is_text=split.is_text)
             size = split.images.shape[-1]
             self._n_values = split.images[0].numel()
         if not isinstance(self._images, TokenRows):
@@ -105,7 +124,7 @@ class Views:
 
     def order(self, order_seed: int, epoch: int) -> Int64[Tensor, " N"]:
         """Return the order of an epoch, the same whatever the batch size."""
-        return hashed_order(hash_key(order_seed, epoch, Stream.ORDER), len(self)).to(self.device)
+        return self._order(order_seed, epoch).to(self.device)
 
     def n_batches(self, batch_size: int) -> int:
         """Return how many batches an epoch has."""
@@ -115,7 +134,7 @@ class Views:
         """Return the views of the samples at `index`."""
         index = index.to(self.device)
         draws = self._draws(view_seed, epoch)
-        if isinstance(self._images, StreamedImages):
+        if isinstance(self._images, _Elsewhere):
             return self._render(draws, index, self._images.gather(_needed(draws, index)))
         return self._render(draws, index, self._images)
 
@@ -128,44 +147,65 @@ class Views:
             yield from chunk.batches
 
     def chunks(self, view_seed: int, order_seed: int, epoch: int, batch_size: int) -> Iterator[Chunk]:
-        """Yield an epoch's batches like `batches`, as many at a time as are rendered at once.
+        """Yield an epoch's batches like `batches`, as many at a time as are rendered at once."""
+        order, bounds = self._order(order_seed, epoch), self._bounds(batch_size)
+        return self._chunks(self._draws(view_seed, epoch), order, bounds, batch_size)
 
-        Of small images these are many; streamed images are decoded ahead, batch by batch.
-        """
-        order = self.order(order_seed, epoch)
-        draws = self._draws(view_seed, epoch)
-        bounds = self._bounds(batch_size)
-        if isinstance(self._images, StreamedImages):
-            batches = [order[start:stop] for start, stop in pairwise(bounds)]
-            loaded = self._images.batches([_needed(draws, index) for index in batches], self.device)
-            for start, index, pixels in zip(bounds[:-1], batches, loaded, strict=True):
-                views = self._render(draws, index, pixels)
-                yield Chunk(start, views, [views])
-            return
-        at_once = max(1, _RENDERED_AT_ONCE // (self._n_values * batch_size))
-        for first in range(0, len(bounds) - 1, at_once):
-            own = bounds[first : first + at_once + 1]
-            views = self._render(draws, order[own[0] : own[-1]], self._images)
-            parts = [views.part(start - own[0], stop - own[0]) for start, stop in pairwise(own)]
-            yield Chunk(own[0], views, parts)
+    def in_order(self, view_seed: int, epoch: int, batch_size: int) -> Iterator[Batch]:
+        """Yield an epoch's views in batches, in the order of the data."""
+        order, bounds = torch.arange(len(self)), [*range(0, len(self), batch_size), len(self)]
+        for chunk in self._chunks(self._draws(view_seed, epoch), order, bounds, batch_size):
+            yield from chunk.batches
 
     def plain(self, index: Int64[Tensor, " B"]) -> Float[Tensor, "B C S S"] | Int64[Tensor, "B R L"]:
         """Return the samples at `index` as they are, normalised."""
-        if isinstance(self._images, StreamedImages):
+        if isinstance(self._images, _Elsewhere):
             return self._normalise(self._images.gather(index).to(self.device))
         return self._normalise(self._images.plain(index.to(self.device)))
 
     def plain_batches(self, batch_size: int) -> Iterator[Batch]:
         """Yield all samples as they are, normalised, in their order."""
-        everything = torch.arange(len(self), device=self.device)
-        indices = list(torch.split(everything, batch_size))
-        if isinstance(self._images, StreamedImages):
-            loaded: Iterable[Tensor] = self._images.batches(indices, self.device)
+        indices = torch.split(torch.arange(len(self), device=self.device), batch_size)
+        if isinstance(self._images, _Elsewhere):
+            on_host = torch.split(torch.arange(len(self)), batch_size)
+            loaded: Iterable[Tensor] = self._images.batches(on_host, self.device, keep=True)
         else:
             loaded = map(self._images.plain, indices)
         for index, pixels in zip(indices, loaded, strict=True):
-            views = self._normalise(pixels.to(self.device))
-            yield Batch(views, self.labels[index], None, None, index)
+            yield Batch(self._normalise(pixels), self.labels[index], None, None, index)
+
+    def _held(self, samples: Tensor, *, is_text: bool) -> BorderedImages | TokenRows | HostImages:
+        """Return samples that are in memory, on the device where images leave enough of it."""
+        if is_text:
+            return TokenRows(samples.to(self.device))
+        if self.device.type == "cuda" and _TIMES_BORDERED * samples.nbytes > room_on(self.device):
+            return HostImages(samples)
+        return BorderedImages(samples.to(self.device), self._border)
+
+    def _order(self, order_seed: int, epoch: int) -> Int64[Tensor, " N"]:
+        return hashed_order(hash_key(order_seed, epoch, Stream.ORDER), len(self))
+
+    def _chunks(self, draws: Draws, order: Tensor, bounds: list[int], batch_size: int) -> Iterator[Chunk]:
+        """Yield batches of an order on the host, rendered some at a time; the bits are the same."""
+        at_once = max(1, rendered_at_once(self.device) // (self._n_values * batch_size))
+        groups = [bounds[first : first + at_once + 1] for first in range(0, len(bounds) - 1, at_once)]
+        index = order.to(self.device)
+        for own, pixels in zip(groups, self._pixels(draws, order, groups), strict=True):
+            views = self._render(draws, index[own[0] : own[-1]], pixels)
+            parts = [views.part(start - own[0], stop - own[0]) for start, stop in pairwise(own)]
+            yield Chunk(own[0], views, parts)
+
+    def _pixels(
+        self, draws: Draws, order: Tensor, groups: Sequence[list[int]]
+    ) -> Iterable[BorderedImages | TokenRows | Tensor]:
+        """Return what each group of batches is rendered from: all images, or its own, brought here."""
+        if not isinstance(self._images, _Elsewhere):
+            return repeat(self._images, len(groups))
+        partner = None if draws.partner is None else draws.partner.cpu()  # once an epoch
+        parts = [order[own[0] : own[-1]] for own in groups]
+        if partner is not None:
+            parts = [torch.cat([index, partner[index]]) for index in parts]
+        return self._images.batches(parts, self.device, keep=True)
 
     def _draws(self, view_seed: int, epoch: int) -> Draws:
         """Return an epoch's draws; the last epoch's are kept, since its batches come one by one."""

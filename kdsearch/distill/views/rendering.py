@@ -33,8 +33,9 @@ class BorderedImages:
         size = images.shape[-1]
         values = bordered.contiguous().flatten()
         self._runs = values.as_strided((max(len(values) - size + 1, 0), size), (1, 1))
-        rows = torch.arange(n_channels)[:, None] * self._width + torch.arange(size)
-        self._rows = (rows * self._width).to(images.device)
+        channels = torch.arange(n_channels, device=images.device)  # made there: a copy would wait
+        rows = channels[:, None] * self._width + torch.arange(size, device=images.device)
+        self._rows = rows * self._width
         self._image_length = n_channels * self._width**2
 
     def plain(self, index: Int64[Tensor, " B"]) -> UInt8[Tensor, "B C S S"]:
@@ -129,11 +130,11 @@ def _jittered(pixels: UInt8[Tensor, "B C S S"], color: Float[Tensor, "3 B"]) -> 
 
 
 def _mean_grey(pixels: UInt8[Tensor, "B C S S"]) -> Float[Tensor, " B"]:
-    n_channels = pixels.shape[1]
-    weights = torch.tensor(_LUMINANCE if n_channels == 3 else (1,) * n_channels, device=pixels.device)
+    weights = _LUMINANCE if pixels.shape[1] == 3 else (1,) * pixels.shape[1]
     sums = pixels.flatten(2).sum(2, dtype=torch.int64)
     n_pixels = pixels.shape[2] * pixels.shape[3]
-    mean: Tensor = (sums * weights).sum(1).double() * (1 / (int(weights.sum()) * n_pixels))
+    total = torch.stack([own * weight for own, weight in zip(sums.unbind(1), weights, strict=True)]).sum(0)
+    mean: Tensor = total.double() * (1 / (sum(weights) * n_pixels))
     return mean
 
 

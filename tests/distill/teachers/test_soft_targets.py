@@ -9,7 +9,9 @@ import torch.nn.functional as F
 
 from kdsearch.distill.data.dataset import load_dataset
 from kdsearch.distill.teachers.soft_targets import (
+    HeldLogits,
     SoftTargetStore,
+    StreamedLogits,
     TargetsKey,
     soft_target_bytes,
     view_fingerprint,
@@ -46,6 +48,19 @@ def test_the_stored_logits_are_the_teachers_own_not_shifted(tmp_path):
     torch.testing.assert_close(
         SoftTargetStore(tmp_path).get(KEY, 1, lambda: true).at(index), true[index], rtol=0, atol=2e-2
     )
+
+
+def test_logits_on_the_host_are_those_on_the_device_to_the_bit(tmp_path):
+    stored = SoftTargetStore(tmp_path).get(KEY, 1, logits)
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(1))
+    held, streamed = HeldLogits(stored, order), StreamedLogits(stored, order, torch.device("cpu"))
+    for start, stop in ((0, 16), (16, 32), (32, N)):
+        mine, theirs = held.part(start, stop), streamed.part(start, stop)
+        assert torch.equal(mine, theirs)
+        assert torch.equal(mine, stored.at(order[start:stop]))
+        assert theirs.T.is_contiguous()  # each class's side by side, as losses read them
+    assert held.nbytes == N * C * 4
+    assert streamed.nbytes == N * C * 2 + N * 4
 
 
 @pytest.mark.parametrize("other", ["teacher", "views", "view_seed"])

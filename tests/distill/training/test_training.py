@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kdsearch.distill import train_pack, train_trials
+from kdsearch.distill.data.memory import Memory
 from kdsearch.distill.execution import Choice, ChoiceMemory, LoopedPack
 from kdsearch.distill.training import kept as residents
 from kdsearch.distill.training import pack as pack_training
@@ -320,6 +321,23 @@ def test_stored_and_live_teachers_train_the_same_student(artifacts, monkeypatch,
     for own, other in zip(stored, live, strict=True):
         assert own.metrics["train_loss"] == pytest.approx(other.metrics["train_loss"], rel=2e-3)
         assert own.metrics["val_loss"] == pytest.approx(other.metrics["val_loss"], rel=2e-2)
+
+
+def test_large_logits_on_the_host_train_the_same_student(artifacts, monkeypatch):
+    train = partial(train_pack, SPEC, MEMBERS, artifacts=artifacts, way="looped")
+    held = train()
+    monkeypatch.setattr(residents, "_TEACHER_LOGITS", residents.LruCache(1))
+    monkeypatch.setattr(residents, "are_streamed", lambda shape, device: True)
+    assert [result.metrics for result in train()] == [result.metrics for result in held]
+
+
+@pytest.mark.parametrize(("device", "total", "kept"), [("cuda", 64, 2), ("cuda", 4, 0.25), ("cpu", 64, 0.25)])
+def test_a_share_of_a_gpu_keeps_views_and_logits(monkeypatch, device, total, kept):
+    monkeypatch.setattr(residents, "memory_of", lambda _: Memory(total * 2**30, 5))
+    where, limit = torch.device(device), int(kept * 2**30)
+    assert residents.kept_bytes(where) == limit
+    assert residents.are_streamed((limit // 4 + 1, 1), where) == (device == "cuda")
+    assert not residents.are_streamed((limit // 4, 1), where)
 
 
 def test_the_teacher_runs_once_for_all_packs(artifacts, tmp_path, monkeypatch):
