@@ -11,10 +11,11 @@ EPOCHS = 3
 _OWN = "kdsearch.bench.gpu_check.own"
 _RATE = "optimizer.lr"
 _OBJECTIVE = "objective.name"
-# Losses of three epochs in another order of additions; measured on a CPU at most a tenth of it.
-_ROUNDING = 2e-3
-_BF16_ROUNDING = 0.1
-_RATES = {"adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3, "lion": 3e-4}
+# Of losses: evaluated after so few steps of BatchNorm they magnify rounding, 2e-3 was seen on a CPU. What
+# is wrong in a pack, such as a neighbour's rate, shows in the first digit.
+_ROUNDING = 2e-2
+_BF16_ROUNDING = 0.2
+_RATES = {"adam": 3e-4, "adamw": 3e-4, "rmsprop": 3e-4, "lion": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,15 @@ _TEMPERATURES = (1.0, 4.0, 16.0)
 _PLAIN = {
     "dataset": {
         "name": PATTERNED,
-        "image_size": 32,
-        "train_size": 600,
+        "image_size": 16,
+        "train_size": 300,
         "validation_size": 100,
-    },  # batches of 128, and a smaller last one
-    "augment": {"crop_padding": 4, "flip": True},
+    },  # batches of 32, and a smaller last one
+    "augment": {"crop_padding": 2, "flip": True},
     "student": {"arch": "resnet8"},
     "teacher": {"arch": "convnet_16_32", "finetune": {"epochs": 2}},
-    "optimizer": {"lr": 0.03},
-    "training": {"epochs": EPOCHS, "batch_size": 128, "precision": "fp32"},
+    "optimizer": {"lr": 0.01},  # so low that rounding does not grow from step to step
+    "training": {"epochs": EPOCHS, "batch_size": 32, "precision": "fp32"},
 }
 _SMALL = {
     **_PLAIN,
@@ -85,7 +86,7 @@ def _of_objective(name: str, **options: Any) -> Case:
 def _of_optimizer(name: str, **values: Any) -> Case:
     said = " ".join(f"{key}={value}" for key, value in values.items())
     own = {f"optimizer.{key}": value for key, value in values.items()}
-    rate = {_RATE: _RATES.get(name, 0.03)}
+    rate = {_RATE: _RATES.get(name, 0.01)}
     return Case(f"optimizer {name} {said}".strip(), {"optimizer.name": name, **rate, **own})
 
 
@@ -100,7 +101,8 @@ _OBJECTIVES = (
     _of_objective("dkd", warmup_epochs=2),
     _of_objective("dist"),
     _of_objective("logit_standardization"),
-    *map(_of_objective, ("nkd", "mlkd", "ctkd", "mse", "entropy_rule", "max_logit_rule")),
+    Case("objective mlkd", {_OBJECTIVE: "mlkd", _RATE: 1e-3}),  # its gradients are large
+    *map(_of_objective, ("nkd", "ctkd", "mse", "entropy_rule", "max_logit_rule")),
     _of_objective(f"{_OWN}:squared_softened"),
     Case("labels alone", {"objective.alpha": 0.0}),
     Case("alphas of their own", members=({"objective.alpha": 1.0}, {"objective.alpha": 0.5}, {})),
@@ -113,7 +115,7 @@ _OPTIMIZERS = (
     _of_optimizer(f"{_OWN}:nesterov"),
     Case(
         "rates and decays of their own",
-        members=({_RATE: 0.1}, {"optimizer.weight_decay": 0.01}, {_RATE: 0.003, "optimizer.momentum": 0.5}),
+        members=({_RATE: 0.03}, {"optimizer.weight_decay": 0.01}, {_RATE: 0.003, "optimizer.momentum": 0.5}),
     ),
 )
 _SCHEDULES = (
