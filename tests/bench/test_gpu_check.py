@@ -145,7 +145,7 @@ def test_no_gpu_is_one_clear_line(monkeypatch):
 
 
 def test_a_study_that_fails_is_one_line(monkeypatch):
-    def failing(words, folder):
+    def failing(words, folder, environment):
         raise RunError("The study ended with exit code 2: no.")
 
     monkeypatch.setattr(study, "_launch", failing)

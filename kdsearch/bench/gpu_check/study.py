@@ -1,10 +1,12 @@
 """A whole study by `kdsearch launch`, in a process of its own, with the start of Ray and its teacher."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,24 +88,25 @@ def study_times(device: str, *, small: bool) -> StudyTimes:
         RunError: It failed, or took far too long.
     """
     document = _SMALL if small else _STUDY
-    if device == "cpu":
-        document = {**document, "resources": {"gpus_per_pack": 0}}
+    hidden = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
     with TemporaryDirectory(prefix="kdsearch-check-") as folder:
         place = Path(folder)
         database = place / "study.db"
         file = place / "study.yaml"  # JSON is YAML
         file.write_text(json.dumps({**document, "artifacts": str(place / "artifacts")}))
         started = datetime.now(UTC)
-        _launch([str(file), "--storage", f"sqlite:///{database}"], place)
+        _launch([str(file), "--storage", f"sqlite:///{database}"], place, os.environ | hidden)
         return _read(database, started, datetime.now(UTC))
 
 
-def _launch(words: list[str], folder: Path) -> None:
+def _launch(words: list[str], folder: Path, environment: Mapping[str, str]) -> None:
     log = folder / "launch.log"
     command = [sys.executable, "-m", "kdsearch", "launch", *words]
     with (
         log.open("w") as sink,
-        subprocess.Popen(command, cwd=folder, stdout=sink, stderr=subprocess.STDOUT) as process,  # noqa: S603 - ours
+        subprocess.Popen(  # noqa: S603 - ours
+            command, cwd=folder, env=environment, stdout=sink, stderr=subprocess.STDOUT
+        ) as process,
     ):
         try:
             code = process.wait(_LIMIT_S)
