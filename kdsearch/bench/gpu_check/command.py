@@ -4,6 +4,7 @@ Each part prints as it goes, and what fails in it is one line among the others.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,8 +34,14 @@ class Found:
     device: torch.device
     small: bool
     say: Say
+    out: Path | None = None
     document: dict[str, Any] = field(default_factory=dict)
     is_equal: bool = True
+
+    def save(self) -> None:
+        """Write what is known so far: whoever ends the command early has that."""
+        if self.out is not None:
+            self.out.write_text(json.dumps(self.document, indent=1))
 
 
 @click.command("gpu_check")
@@ -55,24 +62,18 @@ def gpu_check_command(parts: Sequence[str], device: str, small: bool, output: st
         raise click.ClickException(
             f"`--device` must be a GPU, got {device!r}. Add --small to try it on a CPU."
         )
-    found = Found(where, small, click.echo if output == "table" else lambda _: None)
+    found = Found(where, small, click.echo if output == "table" else lambda _: None, out)
     found.document = {**circumstances(torch.get_num_threads(), str(where)), "small": small}
     found.say(f"{found.document['device']}, torch {torch.__version__}, {found.document['cores']} cores")
     for part in _PARTS:
         if part in parts:
             found.say(f"\n{part}")
             _RUN[part](found)
-            _write(found, out)
+            found.save()
     if output == "json":
         click.echo(json.dumps(found.document, indent=1))
     if not found.is_equal:
         raise SystemExit(1)
-
-
-def _write(found: Found, out: Path | None) -> None:
-    """Write what is known so far: whoever ends the command early has that."""
-    if out is not None:
-        out.write_text(json.dumps(found.document, indent=1))
 
 
 def _check_equality(found: Found) -> None:
@@ -85,10 +86,17 @@ def _check_equality(found: Found) -> None:
                 found.say(comparison_line(comparison))
                 for line in comparison.told:
                     found.say(f"    {line}")
+            found.document["equality"] = [comparison_document(own) for own in comparisons]
+            found.save()
     n_equal = sum(comparison.holds for comparison in comparisons)
     found.is_equal = n_equal == len(comparisons)
     found.say(f"{n_equal} of {len(comparisons)} comparisons hold")
-    found.document["equality"] = [{**asdict(own), "holds": own.holds} for own in comparisons]
+
+
+def comparison_document(found: Comparison) -> dict[str, Any]:
+    """Return a comparison as plain values; JSON has no infinite number."""
+    is_number = found.difference is not None and math.isfinite(found.difference)
+    return {**asdict(found), "difference": found.difference if is_number else None, "holds": found.holds}
 
 
 def comparison_line(found: Comparison) -> str:
@@ -116,9 +124,10 @@ def _check_table(found: Found) -> None:
         rows += [asdict(row) for row in result.rows]
         failures += [{"case": result.case.name, **asdict(failure)} for failure in result.failures]
         goals += result.goals
+        targets = [{**asdict(goal), "is_met": goal.is_met} for goal in goals]
+        found.document["table"] = {"rows": rows, "failed": failures, "targets": targets}
+        found.save()
     found.say(f"{sum(goal.is_met for goal in goals)} of {len(goals)} targets met")
-    targets = [{**asdict(goal), "is_met": goal.is_met} for goal in goals]
-    found.document["table"] = {"rows": rows, "failed": failures, "targets": targets}
 
 
 def goal_line(goal: Goal) -> str:

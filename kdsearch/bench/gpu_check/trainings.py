@@ -66,7 +66,7 @@ _PLAIN = {
     "student": {"arch": "resnet8"},
     "teacher": {"arch": "convnet_16_32", "finetune": {"epochs": 2}},
     "optimizer": {"lr": 0.003},  # so low that rounding does not grow from step to step
-    "training": {"epochs": EPOCHS, "batch_size": 32, "precision": "fp32"},
+    "training": {"epochs": EPOCHS, "batch_size": 32, "precision": "fp32", "compile": False},
 }
 _SMALL = {
     **_PLAIN,
@@ -74,7 +74,7 @@ _SMALL = {
     "augment": {"crop_padding": 1, "flip": True},
     "student": {"arch": "convnet_4"},
     "teacher": {"arch": "convnet_4", "finetune": {"epochs": 1}},
-    "training": {"epochs": EPOCHS, "batch_size": 16, "precision": "fp32"},
+    "training": {"epochs": EPOCHS, "batch_size": 16, "precision": "fp32", "compile": False},
 }
 
 
