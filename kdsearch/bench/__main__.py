@@ -9,6 +9,7 @@ COMMANDS = {
     "engine": "kdsearch.bench.engine.command:engine_command",
     "faults": "kdsearch.bench.faults.command:faults_command",
     "gains": "kdsearch.bench.gains:gains_command",
+    "gpu_check": "kdsearch.bench.gpu_check.command:gpu_check_command",
     "guidance": "kdsearch.bench.guidance.command:guidance_command",
     "overhead": "kdsearch.bench.study.overhead:overhead_command",
     "pruning": "kdsearch.bench.search.pruning:pruning_command",

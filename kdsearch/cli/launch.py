@@ -165,8 +165,11 @@ def _program() -> str:
 
 
 def _show_plan(spec: StudySpec, address: str | None, output: str) -> None:
+    from kdsearch.schedule.cluster.resources import check_local_resources, local_gpus, with_gpus
     from kdsearch.schedule.preflight import preflight
 
+    if address is None:
+        spec = with_gpus(spec, local_gpus())
     is_job = address is not None and address.startswith(("http://", "https://"))
     if is_job:  # its driver sees for itself
         plan = _plan(spec, ["all but the spec, which the job's driver looks at"])
@@ -176,8 +179,6 @@ def _show_plan(spec: StudySpec, address: str | None, output: str) -> None:
     rows = [{path: level_label(level) for path, level in setup.items()} for setup in plan["setups"]]
     print_document(output, lambda: plan, lambda: rows, lambda: _show(plan))
     if output == "table" and address is None:
-        from kdsearch.schedule.cluster.resources import check_local_resources
-
         check_local_resources(spec)
 
 
@@ -220,13 +221,18 @@ def size_of_work(spec: StudySpec) -> dict[str, Any]:
 
 def _work(spec: StudySpec, engine: "Preflight") -> dict[str, Any]:
     """Return what packs of each kind take, and about how long the study."""
+    from kdsearch.distill.devices import chosen_device
     from kdsearch.schedule.preflight import costs
 
+    device, threads = chosen_device(None).type, max(1, int(spec.resources.cpus_per_pack))
     kinds: dict[str, dict[str, Any]] = {}
     for setup in spec.setups():
         training = spec.resolve(setup, {})
         found = asdict(engine.forecast(training))
-        kinds.setdefault(json.dumps(found), {"student": training.student.arch, **found})
+        if (key := json.dumps(found)) not in kinds:
+            epoch_s = engine.epoch_s(training, spec.pack_size, threads)
+            own = {"student": training.student.arch, "device": device, "epoch_s": epoch_s}
+            kinds[key] = {**own, **found}
     return {
         "packs_take": list(kinds.values()),
         "estimate": costs(spec, engine),

@@ -180,12 +180,17 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     say(luck_text(plan["luck"]))
     anew = ", and as much for each draw of views" if "views" in plan["luck"] else ""
     for kind in plan["packs_take"]:
-        how = f"looped: {kind['why_looped']}" if kind["why_looped"] else "fused or looped, as measured"
         say(
             f"{kind['student']}: {kind['n_parameters']:,} parameters, "
             f"{_bytes(kind['member_bytes'])} a member, "
-            f"{_bytes(kind['soft_target_bytes'])} of soft targets a teacher{anew}; {how}"
+            f"{_bytes(kind['soft_target_bytes'])} of soft targets a teacher{anew}; {_ways(kind)}"
         )
+        if kind["epoch_s"] is not None:
+            seconds, where = kind["epoch_s"], "GPU" if kind["device"] == "cuda" else "CPU"
+            say(
+                f"{kind['student']}: about {number_text(seconds, 2)} s for an epoch of a pack of "
+                f"{plan['pack']}, by a few steps on this machine's {where}"
+            )
     for n, error in sorted({(kind["n_validation"], kind["validation_error"]) for kind in plan["packs_take"]}):
         say(
             f"{n:,} validation examples: chance alone scatters an accuracy of 90% by "
@@ -202,6 +207,14 @@ def print_plan(plan: Mapping[str, Any]) -> None:
         say(f"note: {note}")
     for unknown in plan["unknown"]:
         say(f"not known before: {unknown}")
+
+
+def _ways(kind: Mapping[str, Any]) -> str:
+    """Return in which ways packs of a kind may be trained."""
+    why = kind["why_looped"]
+    if kind["device"] == "cuda":
+        return f"on streams: {why}" if why else "on streams or fused, as measured"
+    return f"looped: {why}" if why else "fused or looped, as measured"
 
 
 def print_counts(document: Mapping[str, Any], *, most: int) -> None:

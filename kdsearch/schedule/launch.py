@@ -12,7 +12,7 @@ from kdsearch.analysis.response.warm_start import EarlierStudy, load_warm_start
 from kdsearch.artifacts.store import Place
 from kdsearch.errors import KDSearchError, LiveDriverError, RunError
 from kdsearch.schedule.cluster.authentication import agree_on_token
-from kdsearch.schedule.cluster.resources import check_local_resources
+from kdsearch.schedule.cluster.resources import check_local_resources, local_gpus, with_gpus
 from kdsearch.schedule.preflight import data_fingerprints, preflight
 from kdsearch.schedule.signals import EndingSignals
 from kdsearch.schedule.submission_notes import note_failed_start
@@ -80,10 +80,12 @@ def launch_study(
         ending: Ending
         cluster: Cluster | None = None
         if address is None:
+            spec = with_gpus(spec, local_gpus())
             check_local_resources(spec)
         else:
             cluster = stack.enter_context(_connect(address, watch))
             signals.take_again()
+            spec = with_gpus(spec, cluster.gpus)
             cluster.slots(spec)
             _log.warning("Not looked at from here: %s.", "; ".join(found.unknown))
         earlier = _load_warm_start(spec, storage)
@@ -220,7 +222,7 @@ def _tune(run: "StudyRun", lease: Lease, spec: StudySpec, artifacts: Place, clus
     trainable = tune.with_parameters(
         run_pack, document=spec_document(spec), artifacts=str(artifacts), folder=str(Path.cwd())
     )
-    needs = {"cpu": spec.resources.cpus_per_pack, "gpu": spec.resources.gpus_per_pack}
+    needs = {"cpu": spec.resources.cpus_per_pack, "gpu": spec.resources.gpus}
     searcher = PackSearcher(run, spec.resources.stall_minutes)
     tuner = tune.Tuner(
         tune.with_resources(trainable, needs),

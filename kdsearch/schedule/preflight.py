@@ -97,7 +97,7 @@ def costs(spec: StudySpec, checks: "Preflight") -> dict[str, Any] | None:
 
     A few steps of each network are measured. None where packs ask for GPUs.
     """
-    if spec.resources.gpus_per_pack:
+    if spec.resources.gpus:
         return None
     setups = spec.setups()
     slots = max(1, int(len(os.sched_getaffinity(0)) / spec.resources.cpus_per_pack))

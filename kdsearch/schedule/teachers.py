@@ -42,9 +42,7 @@ def train_teachers(
         RunError: A teacher's training failed.
     """
     needs = spec.resources
-    task = ray.remote(num_cpus=needs.cpus_per_pack, num_gpus=needs.gpus_per_pack, num_returns="streaming")(
-        _train
-    )
+    task = ray.remote(num_cpus=needs.cpus_per_pack, num_gpus=needs.gpus, num_returns="streaming")(_train)
     pending: dict[Any, str] = {}
     for document in teacher_documents(spec):
         if known := _known(document, artifacts):

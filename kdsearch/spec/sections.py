@@ -101,6 +101,12 @@ def _accuracy(regret: float, info: ValidationInfo) -> float:
     return regret
 
 
+def _auto_or_number(value: object) -> object:
+    if isinstance(value, str) and value != "auto":
+        raise ValueError(f"must be auto or a number, got {value!r}.")
+    return value
+
+
 _Number = BeforeValidator(_numeric)
 Scalar: TypeAlias = Annotated[bool | int | float | str | None, AfterValidator(_finite)]
 Option: TypeAlias = Annotated[float | str, BeforeValidator(_no_truth), AfterValidator(_finite)]
@@ -680,14 +686,21 @@ class Resources(Section):
     cpus_per_pack: Annotated[Positive, _unit("CPUs")] = 1
     """The CPUs that a pack occupies."""
 
-    gpus_per_pack: Annotated[Gpus, _unit("GPUs")] = 0
-    """The GPUs that a pack occupies; a fraction lets several packs share one."""
+    gpus_per_pack: Annotated[
+        Annotated[Gpus, _unit("GPUs")] | Literal["auto"], BeforeValidator(_auto_or_number)
+    ] = "auto"
+    """The GPUs of a pack; a fraction lets packs share one; `auto` is 1 for `distill` where there are GPUs."""
 
     stall_minutes: Annotated[Positive, _unit("minutes")] | None = None
     """After how long without an epoch a pack is killed and run again."""
 
     checkpoint_minutes: Annotated[NonNegative, _unit("minutes")] = 0.5
     """How often a pack in training is saved; 0 is after each epoch."""
+
+    @property
+    def gpus(self) -> float:
+        """The GPUs of a pack; none for `auto`, before a launch has looked for some."""
+        return 0.0 if self.gpus_per_pack == "auto" else self.gpus_per_pack
 
 
 def leaves_of(section: type[BaseModel], prefix: str = "") -> dict[str, Any]:

@@ -2,20 +2,25 @@ import json
 import math
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
 from kdsearch.bench.__main__ import bench
-from kdsearch.bench.engine import command as engine
-from kdsearch.bench.engine.cases import CASES, Case, cifar_shaped
-from kdsearch.bench.engine.command import Measured, interleaved, rows_of
-from kdsearch.bench.engine.contenders import Contender, PackRunner
+from kdsearch.bench.engine import turns
+from kdsearch.bench.engine.cases import CASES, GPU_CASES, Case, cifar_shaped
+from kdsearch.bench.engine.command import failure_line, row_line, rows_of
+from kdsearch.bench.engine.contenders import Contender, Entry, PackRunner
+from kdsearch.bench.engine.images import PATTERNED, patterned
 from kdsearch.bench.engine.memory import member_bytes, peak_bytes
 from kdsearch.bench.engine.plain_loop import PlainLoop
+from kdsearch.bench.engine.turns import Failure, Measured, interleaved, one_by_one
 from kdsearch.distill.data.dataset import load_dataset
 from kdsearch.distill.models import build_model
 from kdsearch.distill.training.pack import PackTraining
+from kdsearch.spec.catalogue import problem_with_architecture
+from kdsearch.spec.sections import Dataset
 
 TINY = Case("mlp", "mlp_8", "mlp_8", "digits", 8, 256)
 CPU = torch.device("cpu")
@@ -30,7 +35,7 @@ class Idle:
 
 
 def test_the_command_measures_every_way(monkeypatch, tmp_path):
-    monkeypatch.setattr(engine, "_TURN_S", 0.01)
+    monkeypatch.setattr(turns, "_TURN_S", 0.01)
     monkeypatch.setitem(CASES, "mlp", TINY)
     out = tmp_path / "engine.json"
     options = ["--case", "mlp", "--pack", "1", "--pack", "2", "--rounds", "2", "--out", str(out)]
@@ -60,9 +65,9 @@ def test_the_command_measures_every_way(monkeypatch, tmp_path):
 
 def test_rows_are_relative_to_the_plain_loop_and_the_limit():
     measured = [
-        Measured(Contender("plain", 1, Idle()), [8.0, 10.0, 9.0], [1.0, 1.0, 1.0]),
-        Measured(Contender("limit", 1, Idle()), [3.0], [1.0]),
-        Measured(Contender("looped", 4, Idle()), [4.5], [1.0]),
+        Measured("plain", 1, None, [8.0, 10.0, 9.0], [1.0, 1.0, 1.0]),
+        Measured("limit", 1, None, [3.0], [1.0]),
+        Measured("looped", 4, None, [4.5], [1.0]),
     ]
     rows = rows_of(TINY, measured, {}, on_gpu=False)
     assert [row.speedup for row in rows] == [1.0, 3.0, 2.0]
@@ -71,7 +76,7 @@ def test_rows_are_relative_to_the_plain_loop_and_the_limit():
 
 
 def test_the_first_epoch_does_not_count(monkeypatch):
-    monkeypatch.setattr(engine, "_TURN_S", 1e-9)
+    monkeypatch.setattr(turns, "_TURN_S", 1e-9)
     runners = [Idle(), Idle()]
     contenders = [Contender(str(k), 1, runner) for k, runner in enumerate(runners)]
     measured = interleaved(contenders, 3, CPU)
@@ -80,7 +85,7 @@ def test_the_first_epoch_does_not_count(monkeypatch):
 
 
 def test_a_long_case_has_fewer_rounds_but_three(monkeypatch):
-    monkeypatch.setattr(engine, "_timed", lambda *_: (1.0, 1.0))
+    monkeypatch.setattr(turns, "_timed", lambda *_: (1.0, 1.0))
     contenders = [Contender("plain", 1, Idle()), Contender("limit", 4, Idle())]  # 5 s in a round
     counts = [len(interleaved(contenders, 9, CPU, seconds)[0].cpu_s) for seconds in (math.inf, 30.0, 1.0)]
     assert counts == [9, 6, 3]
@@ -111,10 +116,41 @@ def test_a_member_takes_its_weights_gradients_and_momentum(tmp_path):
     assert 3 * 4 * n_parameters < found < 3 * 4 * n_parameters + 10 * activations
 
 
+def test_measured_one_by_one_a_way_that_fails_leaves_the_others(monkeypatch):
+    monkeypatch.setattr(turns, "_TURN_S", 1e-9)
+    idle = Idle()
+
+    def full():
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB.")
+
+    entries = [Entry("streams", 8, full), Entry("plain", 1, lambda: idle)]
+    measured, failures = one_by_one(entries, 3, CPU)
+    reason = "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB."
+    assert failures == [Failure("streams", 8, reason)]
+    assert [(own.name, len(own.wall_s)) for own in measured] == [("plain", 3)]
+    assert idle.epochs == 4
+    assert failure_line(TINY, failures[0]).endswith(f"streams                        8 failed: {reason}")
+
+
+def test_rows_without_the_plain_loop_are_relative_to_nothing():
+    (row,) = rows_of(TINY, [Measured("looped", 4, "looped", [4.5], [1.0])], {}, on_gpu=True)
+    assert (row.speedup, row.of_limit, row.of_best) == (None, None, 1.0)
+    assert row.wall_us == pytest.approx(1.0 / 256 * 1e6)
+    assert row_line(row).split() == ["mlp", "looped", "4", "17578.1", "3906.2", "1.00", "(measured", "once)"]
+
+
+def test_a_machine_without_a_gpu_refuses_in_one_line(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = CliRunner().invoke(bench, ["engine", "--device", "cuda"])
+    assert result.exit_code == 1
+    assert "torch finds no GPU" in result.output
+    assert len(result.output.strip().splitlines()) == 1
+
+
 def test_a_hopeless_pack_is_measured_once(monkeypatch, tmp_path):
     packs = [Contender(f"way {k}", 1, PackRunner(TINY, 1, tmp_path, CPU, "looped")) for k in range(2)]
     seconds = iter([(1.0, 1.0), (9.0, 9.0), (1.0, 1.0)])
-    monkeypatch.setattr(engine, "_timed", lambda *_: next(seconds))
+    monkeypatch.setattr(turns, "_timed", lambda *_: next(seconds))
     assert [own.cpu_s for own in interleaved(packs, 1, CPU)] == [[1.0], [9.0]]
 
 
@@ -144,6 +180,27 @@ def test_the_plain_loop_trains_its_student():
 
 def test_every_case_is_a_valid_spec():
     assert {case.spec().student.arch for case in CASES.values()} >= {"mlp_64_32", "resnet8", "vit_32_2"}
+    on_gpu = {name: case.spec() for name, case in GPU_CASES.items()}
+    assert {spec.student.arch for spec in on_gpu.values()} >= {"resnet8x4", "resnet20", "vit_32_2"}
+    assert all(problem_with_architecture(spec.teacher.arch) is None for spec in on_gpu.values())
+    assert {spec.training.batch_size for spec in on_gpu.values()} == {64, 128}
     (images, labels), test = cifar_shaped()
     assert images.shape == (len(labels), 32, 32, 3)
     assert test is None
+
+
+def test_made_up_images_are_as_many_as_asked_for_and_can_be_told_apart():
+    dataset = Dataset(name=PATTERNED, image_size=8, train_size=60, validation_size=20)
+    (images, labels), (test_images, test_labels) = patterned(dataset)
+    assert images.shape == (80, 8, 8, 3)
+    assert sorted(set(labels)) == list(range(10))
+    means = np.stack([images[labels == label].mean(0) for label in range(10)])
+    nearest = [int(((means - image) ** 2).sum((1, 2, 3)).argmin()) for image in test_images]
+    assert nearest == list(test_labels)
+    large = patterned(Dataset(name=PATTERNED, image_size=8, train_size=900, validation_size=100))
+    assert len(set(large[0][1])) == 100
+
+
+def test_the_tiny_vision_transformer_has_its_size():
+    model = build_model(GPU_CASES["vit_tiny-224"].student, 100, 3, image_size=224)
+    assert round(sum(own.numel() for own in model.parameters()) / 1e5) == 55  # DeiT's 57, with 1,000 classes

@@ -15,6 +15,7 @@ from torch import Tensor
 from kdsearch.cli.tables import print_plan
 from kdsearch.distill.preflight.trainings import Cost, Preflight
 from kdsearch.errors import RequestError
+from kdsearch.schedule.cluster.resources import with_gpus
 from kdsearch.schedule.launch import launch_study
 from kdsearch.schedule.preflight import costs, data_fingerprints, preflight
 from kdsearch.spec import TEMPERATURE, StudySpec, load_spec
@@ -81,6 +82,30 @@ def test_each_teacher_is_counted_once(sections: dict[str, Any], teachers: int) -
 
 def test_on_gpus_nothing_is_estimated_from_this_machines_cpus() -> None:
     assert costs(study(resources={"gpus_per_pack": 1}), Measured()) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "trainer", "found"),
+    [
+        ("auto", 0, "distill", 0),
+        ("auto", 4, "distill", 1),  # one pack fills a GPU
+        ("auto", 1, f"{__name__}:own_trainer", 0),  # which may not use it
+        (0.5, 1, "distill", 0.5),
+        (0, 1, "distill", 0),
+        (2, 1, "distill", 2),
+    ],
+)
+def test_a_pack_has_a_gpu_of_its_own_unless_the_study_says_otherwise(
+    asked: float | str, gpus: float, trainer: str, found: float
+) -> None:
+    spec = study(trainer=trainer, resources={"gpus_per_pack": asked})
+    assert with_gpus(spec, gpus).resources.gpus == found
+    assert spec.resources.gpus == (0 if asked == "auto" else asked)
+
+
+def own_trainer(trial: Any, report: Any) -> dict[str, float]:
+    """Train nothing."""
+    return {"val_accuracy": 0.5}
 
 
 def test_steps_of_the_studys_own_networks_are_measured() -> None:
@@ -184,13 +209,44 @@ def test_a_launch_on_a_cluster_refuses_data_that_were_edited_and_logs_what_it_di
         (trial,) = record.start(spec.setups()[0], [{TEMPERATURE: 4.0}], "p")
         record.finish(TrialResult(trial.number, "complete", 1, {"val_accuracy": 0.5}))
     Image.new("L", (8, 8), 99).save(photos / "a" / "0.png")
-    cluster = nullcontext(SimpleNamespace(slots=lambda _: 1))
+    cluster = nullcontext(SimpleNamespace(slots=lambda _: 1, gpus=0.0))
     monkeypatch.setattr("kdsearch.schedule.launch._connect", lambda address, watch: cluster)
     with pytest.raises(
         RequestError, match=f"finished trials of other data: imagefolder in {photos} was edited"
     ):
         launch_study(spec, storage, address="auto")
     assert "Not looked at from here: networks and weights" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ({"device": "cpu", "why_looped": None, "epoch_s": None}, "a teacher; fused or looped, as measured"),
+        (
+            {"device": "cpu", "why_looped": "it sorts", "epoch_s": 0.834},
+            "looped: it sorts mlp_8: about 0.83 s for an epoch of a pack of 8, by a few steps on this machine's CPU",
+        ),
+        (
+            {"device": "cuda", "why_looped": None, "epoch_s": 1.5},
+            "on streams or fused, as measured mlp_8: about 1.5 s for an epoch of a pack of 8, by a few steps on "
+            "this machine's GPU",
+        ),
+        ({"device": "cuda", "why_looped": "it sorts", "epoch_s": None}, "on streams: it sorts"),
+    ],
+)
+def test_a_dry_run_says_how_packs_are_trained_and_how_long_an_epoch_takes(
+    kind: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = {"student": "mlp_8", "n_parameters": 9, "member_bytes": 9, "soft_target_bytes": 9}
+    scatter = {"n_validation": 900, "validation_error": 0.01}
+    plan = {
+        **{"study": "s", "setups": [{}], "tuned": [TEMPERATURE], "trials": 80, "trials_per_setup": 80.0},
+        **{"packs": 10, "pack": 8, "student_epochs": 2400, "hours": None, "gpu_hours": None},
+        **{"cpu_hours": None, "splits": 1, "teachers": [], "luck": ["initialisation"]},
+        **{"packs_take": [{**facts, **scatter, **kind}], "estimate": None, "notes": [], "unknown": []},
+    }
+    print_plan(plan)
+    assert said in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_dry_run_says_hours_and_memory_in_words(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,18 +1,24 @@
-"""What the engine is measured on: students, teachers and data of a size that one core can bear."""
+"""What the engine is measured on: students, teachers and data that one core can bear, and a GPU's."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from torch import nn
 
+from kdsearch.bench.engine.images import PATTERNED
 from kdsearch.spec import TrainingSpec
 
 BATCH_SIZE = 128
+PACK_SIZES = (1, 4, 8, 16)
 _CIFAR_SHAPED = f"{__name__}:cifar_shaped"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A student and its teacher on images of one kind, `train_size` of them in an epoch."""
+    """A student and its teacher on images of one kind, `train_size` of them in an epoch.
+
+    It is measured in packs of `sizes`.
+    """
 
     name: str
     student: str
@@ -20,6 +26,8 @@ class Case:
     dataset: str
     image_size: int
     train_size: int
+    batch_size: int = BATCH_SIZE
+    sizes: tuple[int, ...] = PACK_SIZES
 
     def spec(self) -> TrainingSpec:
         """Return the case as a training of plain distillation, with an untrained teacher.
@@ -38,7 +46,7 @@ class Case:
                 "augment": {"crop_padding": self.image_size // 8, "flip": True},
                 "student": {"arch": self.student},
                 "teacher": {"arch": self.teacher, "finetune": {"epochs": 0, "head_epochs": 1}},
-                "training": {"epochs": 100, "batch_size": BATCH_SIZE},
+                "training": {"epochs": 100, "batch_size": self.batch_size},
             }
         )
 
@@ -54,6 +62,51 @@ CASES = {
         Case("resnet20-cifar", "resnet20", "resnet56", _CIFAR_SHAPED, 32, 128),
     )
 }
+
+
+_SMALL, _N_SMALL = 32, 18_000  # CIFAR's shape, and enough images that a turn is no noise
+_LARGE, _N_LARGE, _LARGE_BATCH = 224, 2_000, 64  # ImageNet's
+_VIT_TINY = f"{__name__}:vit_tiny"
+
+
+def _of_cifar(student: str, teacher: str, *sizes: int) -> Case:
+    return Case(student, student, teacher, PATTERNED, _SMALL, _N_SMALL, sizes=sizes)
+
+
+def _of_imagenet(name: str, student: str) -> Case:
+    teacher = "torchvision:resnet50"
+    return Case(name, student, teacher, PATTERNED, _LARGE, _N_LARGE, _LARGE_BATCH, sizes=(4,))
+
+
+GPU_CASES = {
+    case.name: case
+    for case in (
+        _of_cifar("resnet8x4", "resnet32x4", 1, 8),
+        _of_cifar("resnet20", "resnet56", 1, 8),
+        _of_cifar("wrn_16_2", "wrn_40_2", 1, 8),
+        _of_cifar("vit_32_2", "resnet20", 1, 8),
+        _of_imagenet("resnet18-224", "torchvision:resnet18"),
+        _of_imagenet("vit_tiny-224", _VIT_TINY),
+        _of_cifar("mlp_64_32", "resnet20", 16),
+    )
+}
+
+
+def vit_tiny(num_classes: int, image_size: int) -> nn.Module:
+    """Return the vision transformer of 5.7 million parameters that DeiT calls tiny."""
+    from torchvision.models import VisionTransformer  # a second of CPU time that others need not spend
+
+    width = 192
+    model: nn.Module = VisionTransformer(
+        image_size=image_size,
+        patch_size=16,
+        num_layers=12,
+        num_heads=3,
+        hidden_dim=width,
+        mlp_dim=4 * width,
+        num_classes=num_classes,
+    )
+    return model
 
 
 def cifar_shaped() -> tuple[tuple[np.ndarray, np.ndarray], None]:

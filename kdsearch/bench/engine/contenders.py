@@ -1,23 +1,28 @@
 """The ways of training that the engine's benchmark compares."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kdsearch.bench.engine.cases import BATCH_SIZE, Case
+from kdsearch.bench.engine.cases import Case
+from kdsearch.bench.engine.graphed_runner import GraphedRunner
 from kdsearch.bench.engine.plain_loop import PlainLoop
 from kdsearch.distill.devices import on_device
 from kdsearch.distill.execution import Precision, Way
 from kdsearch.distill.models import build_model
 from kdsearch.distill.teachers.soft_targets import DEFAULT_CAP_BYTES
-from kdsearch.distill.training.kept import SplitViews, split_views_of
+from kdsearch.distill.training.kept import split_views_of
 from kdsearch.distill.training.members import groups_of, trials_of
 from kdsearch.distill.training.pack import PackTraining
+
+CHOSEN = "chosen"
+_LAYOUTS = {"limit": torch.contiguous_format, "limit_channels_last": torch.channels_last}
 
 
 class Runner(Protocol):
@@ -70,12 +75,13 @@ class ViewsAlone:
 
     def __init__(self, case: Case, device: torch.device) -> None:
         self._views = split_views_of(case.spec(), device).views
+        self._batch_size = case.batch_size
         self._epoch = 0
 
     def run_epoch(self) -> None:
         """Render the views of the next epoch."""
         self._epoch += 1
-        for _ in self._views.chunks(0, 0, self._epoch, BATCH_SIZE):
+        for _ in self._views.chunks(0, 0, self._epoch, self._batch_size):
             pass
 
 
@@ -85,49 +91,84 @@ class Limit:
     In the precision that the engine trains in.
     """
 
+    n_steps: int
+    """Steps in an epoch."""
+
     def __init__(
         self, model: nn.Module, case: Case, channels: int, layout: torch.memory_format, device: torch.device
     ) -> None:
         self._model = model.to(device).train().to(memory_format=layout)
-        shape = (BATCH_SIZE, channels, case.image_size, case.image_size)
+        shape = (case.batch_size, channels, case.image_size, case.image_size)
         self._images = torch.randn(shape, device=device).contiguous(memory_format=layout)
-        self._labels = torch.arange(BATCH_SIZE, device=device) % 10
-        self._n_steps = case.train_size // BATCH_SIZE
+        self._labels = torch.arange(case.batch_size, device=device) % 10
+        self.n_steps = case.train_size // case.batch_size
         self._context = Precision.of(case.spec().training.precision, device).context()
 
     def run_epoch(self) -> None:
         """Compute as many gradients as an epoch has steps."""
-        for _ in range(self._n_steps):
-            self._model.zero_grad()
-            with self._context:
-                loss = F.cross_entropy(self._model(self._images), self._labels)
-            torch.autograd.backward(loss)
+        for _ in range(self.n_steps):
+            self.step()
+
+    def step(self) -> None:
+        """Compute the gradients of a batch."""
+        self._model.zero_grad()
+        with self._context:
+            loss = F.cross_entropy(self._model(self._images), self._labels)
+        torch.autograd.backward(loss)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A way of training before it holds anything."""
+
+    name: str
+    size: int
+    make: Callable[[], Runner]
+
+    def enter(self) -> Contender:
+        """Return the contender, its networks and data in memory."""
+        return Contender(self.name, self.size, self.make())
 
 
 def contenders_of(case: Case, sizes: Sequence[int], artifacts: Path, device: torch.device) -> list[Contender]:
     """Return the plain loop, the limit in both layouts, views, and our packs: looped, fused and chosen."""
+    return [entry.enter() for entry in entries_of(case, sizes, artifacts, device)]
+
+
+def entries_of(case: Case, sizes: Sequence[int], artifacts: Path, device: torch.device) -> list[Entry]:
+    """Return what `contenders_of` does, not made yet; on a GPU with streams and the limit as a graph."""
     spec = case.spec()
-    surroundings = split_views_of(spec, device)
+    data = split_views_of(spec, device).data
 
     def network(arch: str) -> nn.Module:
-        data = surroundings.data
         return build_model(arch, data.num_classes, data.in_channels, image_size=case.image_size)
 
-    plain = PlainLoop(spec, surroundings.data, network(case.student), network(case.teacher), device)
-    found = [Contender("plain", 1, plain), *_limits(case, network(case.student), surroundings, device)]
-    found.append(Contender("views", 1, ViewsAlone(case, device)))
-    for size in sizes:
-        ways: list[Way] = ["looped", "looped_channels_last", *(("fused",) if size > 1 else ())]
-        if not any(isinstance(module, nn.Conv2d) for module in network(case.student).modules()):
-            ways.remove("looped_channels_last")
-        found += [Contender(way, size, PackRunner(case, size, artifacts, device, way)) for way in ways]
-        found.append(Contender("chosen", size, PackRunner(case, size, artifacts, device, None)))
+    def plain() -> Runner:
+        return PlainLoop(spec, data, network(case.student), network(case.teacher), device)
+
+    def limit(layout: torch.memory_format) -> Limit:
+        return Limit(network(case.student), case, data.in_channels, layout, device)
+
+    def graph(layout: torch.memory_format) -> Runner:
+        return GraphedRunner(limit(layout))
+
+    layered = any(isinstance(module, nn.Conv2d) for module in network(case.student).modules())
+    found = [Entry("plain", 1, plain)]
+    found += [Entry(name, 1, partial(limit, layout)) for name, layout in _LAYOUTS.items()]
+    if device.type == "cuda":
+        found += [Entry(f"{name}, graph", 1, partial(graph, layout)) for name, layout in _LAYOUTS.items()]
+    found.append(Entry("views", 1, partial(ViewsAlone, case, device)))
+    found += [
+        Entry(way or CHOSEN, size, partial(PackRunner, case, size, artifacts, device, way))
+        for size in sizes
+        for way in (*_ways(size, layered, device), None)
+    ]
     return found
 
 
-def _limits(case: Case, model: nn.Module, surroundings: SplitViews, device: torch.device) -> list[Contender]:
-    layouts = {"limit": torch.contiguous_format, "limit_channels_last": torch.channels_last}
-    channels = surroundings.data.in_channels
-    return [
-        Contender(name, 1, Limit(model, case, channels, layout, device)) for name, layout in layouts.items()
-    ]
+def _ways(size: int, layered: bool, device: torch.device) -> list[Way]:
+    """Return the ways in which a pack is measured: all that may train it on the device."""
+    left_out = {*(() if layered else ("looped_channels_last",)), *(("fused",) if size == 1 else ())}
+    left_out |= {"streams"} if device.type == "cpu" else set()
+    known: tuple[Way, ...] = get_args(Way)
+    return [way for way in known if way not in left_out]

@@ -1,5 +1,6 @@
 """What is known of a study's trainings before one is begun."""
 
+import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from kdsearch.distill.data.dataset import ImageData, load_dataset
+from kdsearch.distill.devices import chosen_device
 from kdsearch.distill.factories import place_of, words_of
 from kdsearch.distill.preflight.checks import (
     check_networks,
@@ -18,6 +20,7 @@ from kdsearch.distill.preflight.checks import (
     has_temperature,
     objective_notes,
 )
+from kdsearch.distill.preflight.expected import N_STEPS, expected_seconds
 from kdsearch.distill.randomness import stream
 from kdsearch.distill.training.size import PackForecast, forecast
 from kdsearch.distill.weights.prepared_networks import build_prepared
@@ -33,6 +36,7 @@ _QUICK_S = 0.1  # a step that is shorter shows how long calls take, not how long
 _LONG_S = 10.0
 _MOST_TIMED = 1024
 """By hand: more examples at once are no faster each, and take memory."""
+_CHEAP_S = 2.0  # a CPU measures a pack's epoch only where that takes no longer
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class Preflight:
     def __init__(self) -> None:
         self._data: dict[str, ImageData] = {}
         self._notes: dict[str, None] = {}
+        self._costs: dict[str, Cost] = {}
+        self._epochs_s: dict[str, float | None] = {}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -82,6 +88,30 @@ class Preflight:
 
     def cost(self, training: TrainingSpec, pack: int) -> Cost:
         """Return what a training costs on this machine's CPU in packs of a size, by steps of each network."""
+        key = f"{_kind(training)} {training.teacher.model_dump_json()} {training.objective.alpha > 0} {pack}"
+        if key not in self._costs:
+            self._costs[key] = self._measured_cost(training, pack)
+        return self._costs[key]
+
+    def epoch_s(self, training: TrainingSpec, pack: int, threads: int) -> float | None:
+        """Return about how long an epoch of a pack takes where this machine's packs train.
+
+        None where that can't be known cheaply: on a CPU a large network takes long to measure.
+        """
+        key = f"{_kind(training)} {pack}"
+        if key not in self._epochs_s:
+            self._epochs_s[key] = self._measured_epoch_s(training, pack, threads)
+        return self._epochs_s[key]
+
+    def _measured_epoch_s(self, training: TrainingSpec, pack: int, threads: int) -> float | None:
+        device = chosen_device(None)
+        examples = N_STEPS * training.training.batch_size * pack
+        if device.type == "cpu" and examples * self.cost(training, pack).student_s > _CHEAP_S:
+            return None
+        with _threads(threads):
+            return expected_seconds(training, pack, device, self.data_of(training.dataset))
+
+    def _measured_cost(self, training: TrainingSpec, pack: int) -> Cost:
         data = self.data_of(training.dataset)
         batch, tuned = training.training.batch_size, training.teacher.finetune.batch_size
         student = _example_s(training.student, data, min(pack * batch, _MOST_TIMED))
@@ -117,6 +147,25 @@ def refuse_own_objective(training: TrainingSpec, temperatures: Sequence[float]) 
             f"`objective.name` {objective.name!r} must use the temperature, got the same loss and gradient "
             f"at {tried}: a study would answer with luck. Let it divide the logits by its fourth argument."
         )
+
+
+def _kind(training: TrainingSpec) -> str:
+    """Return what decides a student's speed."""
+    sections = (training.student, training.dataset, training.augment, training.optimizer, training.training)
+    own = [section.model_dump(mode="json") for section in sections]
+    del own[-1]["epochs"]
+    return json.dumps(own)
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """Compute with so many threads, as a pack's process does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _example_s(network: Student | Teacher, data: ImageData, n_together: int) -> float:

@@ -51,7 +51,7 @@ class Cluster:
         needs = spec.resources
         check_resources(spec, self.cpus, self.gpus)
         by_cpu = int(self.cpus / needs.cpus_per_pack)
-        by_gpu = int(self.gpus / needs.gpus_per_pack) if needs.gpus_per_pack else by_cpu
+        by_gpu = int(self.gpus / needs.gpus) if needs.gpus else by_cpu
         return max(1, min(by_cpu, by_gpu))
 
 

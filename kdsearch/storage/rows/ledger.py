@@ -29,7 +29,7 @@ def start_pack(connection: Connection, study: int, pack: str, spec: StudySpec) -
             "study_id": study,
             "name": pack,
             "cpus": spec.resources.cpus_per_pack,
-            "gpus": spec.resources.gpus_per_pack,
+            "gpus": spec.resources.gpus,
             "started": database_now(connection),
             "seconds": 0.0,
             "running": True,
