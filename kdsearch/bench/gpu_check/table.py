@@ -12,7 +12,7 @@ from kdsearch.bench.engine.command import Row, rows_of
 from kdsearch.bench.engine.contenders import CHOSEN, Entry, entries_of
 from kdsearch.bench.engine.images import PATTERNED
 from kdsearch.bench.engine.turns import Failure, one_by_one, one_line
-from kdsearch.bench.gpu_check.equality import STREAMS
+from kdsearch.bench.gpu_check.equality import PACK_WAY
 
 OF_GRAPH = 1.15
 """The most that a student alone may take, where its forward and backward pass as one CUDA graph takes 1."""
@@ -85,7 +85,7 @@ def _counts(entry: Entry, case: Case, device: torch.device) -> bool:
     return (
         is_limit
         or entry.name in ("plain", CHOSEN)
-        or (entry.name == STREAMS and entry.size == case.sizes[-1])
+        or (entry.name == PACK_WAY and entry.size == case.sizes[-1])
     )
 
 

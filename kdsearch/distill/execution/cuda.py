@@ -5,16 +5,18 @@ import gc
 import os
 import tempfile
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from kdsearch.distill.execution.recording import Recorder
 
+_WAIT = "synchronizing CUDA operation"  # what torch warns of
 Value = TypeVar("Value")
 
 
@@ -52,7 +54,7 @@ class CudaGraphs:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = _new_stream(device)
-        self._pool = torch.cuda.graph_pool_handle()
+        self._last: weakref.ref[torch.cuda.CUDAGraph] | None = None
 
     def warm_up(self, call: Callable[[], Tensor]) -> tuple[Tensor, str | None]:
         """Do a call on the stream that records, and tell whether it waits for the GPU.
@@ -65,20 +67,18 @@ class CudaGraphs:
         with torch.cuda.stream(self._stream), _waits_told() as told:
             result = call()
         here.wait_stream(self._stream)
-        waits = any("synchronizing CUDA operation" in str(warning.message) for warning in told)
+        waits = any(_WAIT in str(warning.message) for warning in told)
         return result, "it waits for the GPU in the middle of a step" if waits else None
 
     def record(self, call: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
         """Record a call, which does nothing yet, and replay it once."""
-        graph = torch.cuda.CUDAGraph()
+        graph, pool = torch.cuda.CUDAGraph(), self._pool()
         here, state = torch.cuda.current_stream(self._device), torch.cuda.get_rng_state(self._device)
         was_collecting = gc.isenabled()
         gc.disable()  # what it frees on the GPU would spoil the recording
         try:
             # A thread that pins images in memory meanwhile must not spoil it either.
-            with torch.cuda.graph(
-                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
-            ):
+            with torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"):
                 result = call()
         except Exception:
             torch.cuda.set_stream(here)  # torch leaves the recording's
@@ -87,8 +87,14 @@ class CudaGraphs:
         finally:
             if was_collecting:
                 gc.enable()
+        self._last = weakref.ref(graph)
         graph.replay()
         return graph.replay, result
+
+    def _pool(self) -> Any:
+        """Return the pool of the recordings there are, or a new one: that of forgotten ones can't be used."""
+        last = None if self._last is None else self._last()
+        return torch.cuda.graph_pool_handle() if last is None else last.pool()
 
 
 def recorder_on(device: torch.device) -> Recorder | None:
@@ -119,6 +125,9 @@ def _waits_told() -> Iterator[list[warnings.WarningMessage]]:
             yield told
         finally:
             torch.cuda.set_sync_debug_mode(before)
+    for other in told:
+        if _WAIT not in str(other.message):
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
 
 
 def _renew_generator(device: torch.device, state: Tensor) -> None:

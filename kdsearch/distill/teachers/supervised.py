@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -168,29 +169,34 @@ class _SupervisedStep:
         layout: torch.memory_format,
         recorder: Recorder | None,
     ) -> None:
-        self._model = model
-        self._layout = layout
-        self._optimizer = optimizer
-        self._smoothing = finetune.label_smoothing
         device = next(model.parameters()).device
         as_tensors = recorder is not None or device.type == "cuda"
         self._rates = LearningRates(optimizer, [finetune.lr], device if as_tensors else None)
-        self._train = Replayed(self._trained, recorder)
+        train = partial(_trained, model, optimizer, layout, finetune.label_smoothing)
+        self._train = Replayed(train, recorder)
 
     def __call__(self, batch: Batch, factor: float) -> Tensor:
         """Take a step on a batch, at a factor of the learning rate; return the loss before it."""
         self._rates.set(factor)
         return self._train(batch.images, batch.labels, batch.partner_labels, batch.mix)
 
-    def _trained(
-        self, images: Tensor, labels: Tensor, partner_labels: Tensor | None, mix: Tensor | None
-    ) -> Tensor:
-        self._optimizer.zero_grad()
-        logits = self._model(images.contiguous(memory_format=self._layout))
-        loss = _cross_entropy(logits, labels, partner_labels, mix, self._smoothing)
-        torch.autograd.backward(loss)
-        self._optimizer.step()
-        return loss.detach()
+
+def _trained(
+    model: nn.Module,
+    optimizer: PackOptimizer,
+    layout: torch.memory_format,
+    label_smoothing: float,
+    images: Tensor,
+    labels: Tensor,
+    partner_labels: Tensor | None,
+    mix: Tensor | None,
+) -> Tensor:
+    optimizer.zero_grad()
+    logits = model(images.contiguous(memory_format=layout))
+    loss = _cross_entropy(logits, labels, partner_labels, mix, label_smoothing)
+    torch.autograd.backward(loss)
+    optimizer.step()
+    return loss.detach()
 
 
 def _optimizer(parameters: Sequence[Tensor], finetune: Finetune) -> PackOptimizer:

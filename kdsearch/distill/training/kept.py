@@ -4,17 +4,19 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdsearch.artifacts.store import Place, store_at
 from kdsearch.distill.data.dataset import ImageData, load_dataset
 from kdsearch.distill.data.fingerprints import data_fingerprint
 from kdsearch.distill.data.memory import memory_of
+from kdsearch.distill.execution import Replayed, recorder_on
 from kdsearch.distill.models import layout_of
 from kdsearch.distill.teachers.made import TeacherRecipe, ensure_teacher, load_teacher, recipe_of
 from kdsearch.distill.teachers.soft_targets import (
@@ -120,7 +122,8 @@ class TeacherLogits:
         record = ensure_teacher(recipe, artifacts, device)
         teacher = load_teacher(record, device=device)
         self._layout = layout_of(recipe.teacher.arch)
-        self._model = teacher.to(memory_format=self._layout)
+        self._model = teacher.to(memory_format=self._layout).eval()
+        self._live = Replayed(partial(_logits_of, self._model, self._layout), recorder_on(device))
         self._views = split_views.views
         self._store = SoftTargetStore(store_at(artifacts).root / "soft_targets", cap_bytes=cap_bytes)
         shape = (len(self._views), split_views.data.num_classes)
@@ -159,12 +162,15 @@ class TeacherLogits:
 
     def _whole_epoch(self, view_seed: int, epoch: int) -> Float[Tensor, "N C"]:
         batches = self._views.in_order(view_seed, epoch, EVALUATION_BATCH)
-        return torch.cat([self._live(batch.images) for batch in batches])
-
-    @torch.no_grad()
-    def _live(self, images: Tensor) -> Tensor:
-        logits: Tensor = self._model.eval()(images.contiguous(memory_format=self._layout))
+        logits = torch.cat([self._live(batch.images) for batch in batches])
+        self._live.forget()  # recordings hold memory, and the logits are stored now
         return logits
+
+
+@torch.no_grad()
+def _logits_of(model: nn.Module, layout: torch.memory_format, images: Tensor) -> Tensor:
+    logits: Tensor = model(images.contiguous(memory_format=layout))
+    return logits
 
 
 _SPLIT_VIEWS: LruCache[SplitViews] = LruCache(_DATA_SETS)

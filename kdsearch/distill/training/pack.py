@@ -71,7 +71,7 @@ class PackTraining:
         self._spec = members[0].spec
         self._members = list(members)
         self._device = device
-        self._surroundings = split_views_of(self._spec, device)
+        self._split_views = split_views_of(self._spec, device)
         objectives, epochs = [m.spec.objective for m in members], self._spec.training.epochs
         self._loss = PackLoss(objectives, epochs=epochs, device=device)
         if not self._loss.is_resumable:  # what a user's term remembers would be lost without a word
@@ -82,7 +82,7 @@ class PackTraining:
             self._teacher = teacher_logits_of(
                 self._spec, artifacts=artifacts, device=device, cap_bytes=cap_bytes
             )
-        self._steps_per_epoch = self._surroundings.views.n_batches(self._spec.training.batch_size)
+        self._steps_per_epoch = self._split_views.views.n_batches(self._spec.training.batch_size)
         self._schedule = schedule_of(self._spec.training, self._steps_per_epoch)
         self._seconds = dict.fromkeys((m.number for m in members), 0.0)
         self._latest: dict[int, Metrics] = {}
@@ -139,14 +139,14 @@ class PackTraining:
     def _targets(self, epoch: int) -> Iterator[Targets]:
         """Yield an epoch's batches and what is learned from them."""
         training = self._spec.training
-        for chunk in self._surroundings.chunks(training, epoch):
+        for chunk in self._split_views.chunks(training, epoch):
             teacher = None
             if self._teacher is not None:
                 teacher = self._teacher.logits(training, epoch, chunk)
             yield from self._loss.targets(chunk, teacher, epoch)
 
     def _initial_student(self, member: Trial, artifacts: Place) -> nn.Module:
-        data = self._surroundings.data
+        data = self._split_views.data
         model = initial_student(member.spec, member.seed, data=data, artifacts=artifacts, device=self._device)
         key_dropout(model, member.seed)
         return model.to(self._device)
@@ -213,12 +213,12 @@ class PackTraining:
         return Choice(chosen, random)
 
     def _first_images(self) -> Tensor:
-        views, training = self._surroundings.views, self._spec.training
+        views, training = self._split_views.views, self._spec.training
         return views.batch(training.view_seed, 1, views.order(training.order_seed, 1)[:4]).images
 
     def _remembered(self, models: Sequence[nn.Module], artifacts: Place) -> Choice:
         """Return what was measured of such networks, or measure it."""
-        spec, data, training = self._spec, self._surroundings.data, self._spec.training
+        spec, data, training = self._spec, self._split_views.data, self._spec.training
         key = json.dumps(
             [
                 *(content_of(models[0]), code_fingerprint(spec.student.arch)),
@@ -246,7 +246,7 @@ class PackTraining:
     def _epoch(self, epoch: int) -> dict[int, Metrics]:
         start = time.perf_counter()
         train_losses = self.train_epoch(epoch)
-        validation = self._surroundings.validation
+        validation = self._split_views.validation
         scores = score(self._logits(validation), validation.labels)
         elapsed = time.perf_counter() - start
         for member in self._members:
@@ -307,7 +307,7 @@ class PackTraining:
 
     def _final_metrics(self) -> list[Metrics]:
         """Return what is measured once, of each member that reached the last epoch."""
-        test, validation = self._surroundings.test, self._surroundings.validation
+        test, validation = self._split_views.test, self._split_views.validation
         on_test = score(self._logits(test), test.labels)
         logits = self._logits(validation)
         teacher = None if self._teacher is None else self._teacher.validation_logits

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdsearch.distill.execution import Executor, Recorder, Replayed
+from kdsearch.distill.execution.dropout import StepKey
 from kdsearch.distill.objectives import at_least_float32
 from kdsearch.distill.optim.fused import FusedOptimizer
 from kdsearch.distill.optim.optimizers import LearningRates, PackOptimizer, clip_gradients, keep_members
@@ -36,14 +37,11 @@ class PackStep:
         norms: Sequence[float | None],
         recorder: Recorder | None = None,
     ) -> None:
-        self._pack = pack
-        self._loss = loss
-        self._optimizer = optimizer
+        self._learners = _Learners(pack, loss, optimizer, norms)
         self._rates = rates
-        self._norms = list(norms)
-        self._parameters = member_parameters(pack, loss)
         self._step_key = torch.zeros((), dtype=torch.int64, device=pack.parameters[0][0].device)
-        self._training = Replayed(self._from_tensors, recorder)
+        # What is replayed must not know this step: memory would stay until the next collection of cycles.
+        self._training = Replayed(partial(_trained_from, self._learners, self._step_key), recorder)
         self._evaluation = Replayed(lambda images: at_least_float32(pack.logits(images)), recorder)
 
     @property
@@ -61,7 +59,7 @@ class PackStep:
         """
         self._rates.set(factor)
         if not self._training.is_recording:
-            return self._trained(targets, step)
+            return self._learners.trained(targets, step)
         self._step_key.fill_(hash_key(step))
         return self._training(*targets.tensors())
 
@@ -71,30 +69,49 @@ class PackStep:
 
     def keep(self, kept: Sequence[int]) -> None:
         """Go on with the members at these places alone: of pack, loss and optimizer."""
-        self._pack.keep(kept)
-        self._loss.keep(kept)
-        self._parameters = member_parameters(self._pack, self._loss)
-        keep_members(self._optimizer, kept, self._parameters)
+        self._learners.keep(kept)
         self._rates.keep(kept)
-        self._norms = [self._norms[k] for k in kept]
         self._training.forget()
         self._evaluation.forget()
 
-    def _from_tensors(self, *tensors: Tensor | None) -> Tensor:
-        return self._trained(Targets.of(tensors), self._step_key)
 
-    def _trained(self, targets: Targets, step: int | Tensor) -> Tensor:
+class _Learners:
+    """The members with what each learns by."""
+
+    def __init__(
+        self, pack: Executor, loss: PackLoss, optimizer: PackOptimizer, norms: Sequence[float | None]
+    ) -> None:
+        self._pack = pack
+        self._loss = loss
+        self._optimizer = optimizer
+        self._norms = list(norms)
+        self._parameters = member_parameters(pack, loss)
+
+    def trained(self, targets: Targets, step: StepKey) -> Tensor:
+        """Take a step and return the losses before it."""
         self._loss.clear_gradients()
         losses = self._pack.backward(targets.batch.images, partial(self._loss, targets), step, self._finish)
         if not isinstance(self._optimizer, FusedOptimizer):
             self._optimizer.step()
         return losses
 
+    def keep(self, kept: Sequence[int]) -> None:
+        """Go on with the members at these places alone."""
+        self._pack.keep(kept)
+        self._loss.keep(kept)
+        self._parameters = member_parameters(self._pack, self._loss)
+        keep_members(self._optimizer, kept, self._parameters)
+        self._norms = [self._norms[k] for k in kept]
+
     def _finish(self, place: int) -> None:
         """Clip a member's gradients and take its step; a user's optimizer takes that of all at once."""
         clip_gradients(self._parameters[place], self._norms[place])
         if isinstance(self._optimizer, FusedOptimizer):
             self._optimizer.step_of(place)
+
+
+def _trained_from(learners: _Learners, step_key: Tensor, *tensors: Tensor | None) -> Tensor:
+    return learners.trained(Targets.of(tensors), step_key)
 
 
 def member_parameters(pack: Executor, loss: PackLoss) -> list[list[Tensor]]:

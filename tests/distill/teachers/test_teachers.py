@@ -11,6 +11,7 @@ from PIL import Image
 from kdsearch.distill.data.dataset import load_dataset
 from kdsearch.distill.models import build_model
 from kdsearch.distill.randomness import stream
+from kdsearch.distill.teachers import supervised
 from kdsearch.distill.teachers.made import (
     TeacherRecord,
     ensure_teacher,
@@ -274,7 +275,7 @@ def test_an_error_names_the_path_of_what_is_wrong(tmp_path, teacher, message):
 
 
 def test_a_batch_too_large_for_memory_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(SupervisedTraining, "_step", out_of_memory)
+    monkeypatch.setattr(supervised, "_trained", out_of_memory)
     with pytest.raises(
         RunError, match=r"`teacher\.finetune\.batch_size` must be small enough for cpu, got 50"
     ):

@@ -3,10 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from kdsearch.distill.execution import LoopedPack, Precision
-from kdsearch.distill.training.evaluation import agreement, mean_entropy, score, split_logits
+from kdsearch.distill.training.evaluation import agreement, mean_entropy, score
 
 LOGITS = torch.tensor([[[2.0, 0.0, -1.0], [0.0, 3.0, 1.0]], [[0.0, 0.0, 0.0], [-5.0, 1.0, 4.0]]])
 LABELS = torch.tensor([0, 2])
@@ -38,11 +36,3 @@ def test_agreement_is_the_share_of_equal_answers():
 def test_a_diverged_member_scores_without_an_error():
     scores = score(torch.full((1, 2, 3), math.nan), LABELS)
     assert math.isnan(scores.loss[0])
-
-
-def test_batches_are_joined():
-    linear = nn.Linear(3, 5)
-    batches = [torch.ones(2, 3), torch.zeros(1, 3)]
-    found = split_logits(LoopedPack([linear, nn.Linear(3, 5)], Precision(torch.device("cpu"))), batches)
-    assert found.shape == (2, 3, 5)
-    torch.testing.assert_close(found[0], linear(torch.cat(batches)))
