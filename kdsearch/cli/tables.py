@@ -199,8 +199,7 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     if found := plan["estimate"]:
         say(
             f"about {duration_text(found['hours'])} with {found['slots']} packs at once on this machine's "
-            f"CPUs, {duration_text(found['teacher_hours'])} of it for teachers, by a few steps of each "
-            "network; "
+            f"CPUs, {duration_text(found['teacher_hours'])} of it for teachers, by a few steps; "
             f"{_bytes(found['data_bytes'])} of data in each pack's process"
         )
     for note in plan.get("notes", ()):

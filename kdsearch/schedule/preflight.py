@@ -95,18 +95,20 @@ def preflight(spec: StudySpec, address: str | None, *, engine: bool = True) -> F
 def costs(spec: StudySpec, checks: "Preflight") -> dict[str, Any] | None:
     """Return about how many hours a study takes on this machine's CPUs, and what memory its data take.
 
-    A few steps of each network are measured. None where packs ask for GPUs.
+    A few steps of a pack are measured, of each network where that takes long. None where packs ask for GPUs.
     """
     if spec.resources.gpus:
         return None
     setups = spec.setups()
     slots = max(1, int(len(os.sched_getaffinity(0)) / spec.resources.cpus_per_pack))
+    threads = max(1, int(spec.resources.cpus_per_pack))
     student_s, teacher_s, data_bytes = 0.0, dict[str, float](), 0
     for setup in setups:
         training = spec.resolve(setup, {})
-        cost = checks.cost(training, spec.pack_size)
+        cost = checks.cost(training, spec.pack_size, threads)
         n_images = len(checks.data_of(training.dataset).train)
-        student_s += spec.search.trials / len(setups) * training.training.epochs * n_images * cost.student_s
+        epoch_s = checks.student_epoch_s(training, spec.pack_size, threads)
+        student_s += spec.search.trials / len(setups) * training.training.epochs * epoch_s
         taught = cost.teacher_s * n_images * (training.teacher.finetune.epochs + training.training.epochs / 3)
         key = f"{training.teacher.model_dump_json()} {training.dataset.model_dump_json()}"
         teacher_s[key] = max(taught, teacher_s.get(key, 0.0))

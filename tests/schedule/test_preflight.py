@@ -28,9 +28,12 @@ N_TRAIN = 1000
 class Measured(Preflight):
     """Knows what a step takes: a millisecond an example of a student, ten of a teacher."""
 
-    def cost(self, training: Any, pack: int) -> Cost:
+    def cost(self, training: Any, pack: int, threads: int) -> Cost:
         teacher = 0.01 if training.objective.alpha > 0 else 0.0
         return Cost(student_s=0.001, teacher_s=teacher, data_bytes=64 * N_TRAIN)
+
+    def epoch_s(self, training: Any, pack: int, threads: int) -> None:
+        """Measure no pack."""
 
     def data_of(self, dataset: Any) -> Any:
         return SimpleNamespace(train=range(N_TRAIN))
@@ -110,11 +113,23 @@ def own_trainer(trial: Any, report: Any) -> dict[str, float]:
 
 def test_steps_of_the_studys_own_networks_are_measured() -> None:
     training = study().resolve({}, {})
-    found = Preflight().cost(training, 8)
+    found = Preflight().cost(training, 8, 1)
     assert found.student_s > 0
     assert found.teacher_s > 0
     assert found.data_bytes == 1797 * 8 * 8  # the pixels of all digits
-    assert Preflight().cost(training.with_values({"objective.alpha": 0.0}), 8).teacher_s == 0
+    assert Preflight().cost(training.with_values({"objective.alpha": 0.0}), 8, 1).teacher_s == 0
+
+
+def test_the_whole_takes_as_long_as_its_packs_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = study(objective={"alpha": 0.0}, setup={"training.epochs": [2, 4]}, search={"trials": 32})
+    engine = Preflight()
+    monkeypatch.setattr("kdsearch.distill.preflight.trainings.expected_seconds", lambda *_: 16.0)
+    found = costs(spec, engine)
+    assert found is not None
+    # Two setups with 16 students each: 2 and 4 epochs, a student's share of each 2 s.
+    assert found["hours"] * found["slots"] * 3600 == pytest.approx(16 * (2 + 4) * 2)
+    for training in (spec.resolve(setup, {}) for setup in spec.setups()):
+        assert engine.student_epoch_s(training, 8, 1) == 2.0
 
 
 def bounded(student: Tensor, teacher: Tensor, targets: Tensor, temperature: float) -> Tensor:

@@ -86,12 +86,24 @@ class Preflight:
         """Return what a pack of a training takes."""
         return forecast(training, self.data_of(training.dataset))
 
-    def cost(self, training: TrainingSpec, pack: int) -> Cost:
+    def cost(self, training: TrainingSpec, pack: int, threads: int) -> Cost:
         """Return what a training costs on this machine's CPU in packs of a size, by steps of each network."""
         key = f"{_kind(training)} {training.teacher.model_dump_json()} {training.objective.alpha > 0} {pack}"
         if key not in self._costs:
-            self._costs[key] = self._measured_cost(training, pack)
+            with _threads(threads):
+                self._costs[key] = self._measured_cost(training, pack)
         return self._costs[key]
+
+    def student_epoch_s(self, training: TrainingSpec, pack: int, threads: int) -> float:
+        """Return about how long a student's share of a pack's epoch takes.
+
+        By a few steps of the pack, or of the network alone where a pack's take long.
+        """
+        epoch_s = self.epoch_s(training, pack, threads)
+        if epoch_s is not None:
+            return epoch_s / pack
+        n_images = len(self.data_of(training.dataset).train)
+        return n_images * self.cost(training, pack, threads).student_s
 
     def epoch_s(self, training: TrainingSpec, pack: int, threads: int) -> float | None:
         """Return about how long an epoch of a pack takes where this machine's packs train.
@@ -106,7 +118,7 @@ class Preflight:
     def _measured_epoch_s(self, training: TrainingSpec, pack: int, threads: int) -> float | None:
         device = chosen_device(None)
         examples = N_STEPS * training.training.batch_size * pack
-        if device.type == "cpu" and examples * self.cost(training, pack).student_s > _CHEAP_S:
+        if device.type == "cpu" and examples * self.cost(training, pack, threads).student_s > _CHEAP_S:
             return None
         with _threads(threads):
             return expected_seconds(training, pack, device, self.data_of(training.dataset))
