@@ -4,6 +4,8 @@ from typing import Protocol
 
 import torch
 
+from kdsearch.distill.execution.cuda import uncollected
+
 _WARM_UP_STEPS = 3  # what torch asks for before a recording
 
 
@@ -45,6 +47,6 @@ def _recorded(stepping: Stepping) -> torch.cuda.CUDAGraph:
             stepping.step()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+    with uncollected(), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         stepping.step()
     return graph

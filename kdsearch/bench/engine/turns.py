@@ -10,7 +10,7 @@ import torch
 
 from kdsearch.bench.engine.contenders import Contender, Entry, PackRunner
 from kdsearch.distill.devices import release_memory
-from kdsearch.distill.execution import Way
+from kdsearch.distill.execution import WARM_UP_CALLS, Way
 from kdsearch.errors import KDSearchError
 
 _LEAST_ROUNDS = 3
@@ -97,8 +97,8 @@ def one_by_one(
 ) -> tuple[list[Measured], list[Failure]]:
     """Measure every way alone and free its memory; one that fails leaves the others.
 
-    The first epoch does not count. A way has fewer rounds, at least one, where they would take longer than
-    its share of `seconds`.
+    The first epoch does not count, nor those in which a pack's steps are recorded. A way has fewer rounds, at
+    least one, where they would take longer than its share of `seconds`.
     """
     found: list[Measured] = []
     failures: list[Failure] = []
@@ -119,6 +119,9 @@ def one_line(error: BaseException) -> str:
 
 def _alone(entry: Entry, rounds: int, device: torch.device, seconds: float) -> Measured:
     contender = entry.enter()
+    if isinstance(contender.runner, PackRunner):  # the last batches of so many epochs are not replayed yet
+        for _ in range(WARM_UP_CALLS):
+            contender.runner.run_epoch()
     _, first = _timed(contender, device)
     affordable = max(1, int(min(rounds, seconds // (first * contender.size))))
     return Measured.of(contender, [_timed(contender, device) for _ in range(affordable)])

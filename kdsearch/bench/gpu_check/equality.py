@@ -109,6 +109,7 @@ class EqualityCheck:
         """Return how far one training is from another; where one of them fails, why."""
         start = time.perf_counter()
         found, told = None, list[str]()
+        failed: Comparison | None = None
         try:
             with exact_arithmetic(), heard(told):
                 found = train()
@@ -116,9 +117,11 @@ class EqualityCheck:
             with exact_arithmetic():
                 difference, where = largest_difference(found, train_beside(), losses_alone=allowed > 0)
         except Exception as error:  # whatever a GPU may answer
-            release_memory(self._device)
             beginning = "" if found is None else f"{beside}: "
-            return Comparison(case.name, way, beside, None, allowed, f"{beginning}{one_line(error)}")
+            failed = Comparison(case.name, way, beside, None, allowed, f"{beginning}{one_line(error)}")
+        if failed is not None:  # only here the error holds no tensors any more
+            release_memory(self._device)
+            return failed
         reason = where if difference > allowed else None
         return Comparison(
             case.name, way, beside, difference, allowed, reason, tuple(dict.fromkeys(told)), seconds

@@ -14,17 +14,18 @@ from kdsearch.distill.execution.choice import (
     recorder_of,
     way_problem,
 )
-from kdsearch.distill.execution.content import content_of
+from kdsearch.distill.execution.content import content_of, is_foreign
 from kdsearch.distill.execution.cuda import recorder_on
 from kdsearch.distill.execution.dropout import draws_globally, key_dropout
 from kdsearch.distill.execution.executor import Executor, MemberLoss
 from kdsearch.distill.execution.fused import FusedPack
 from kdsearch.distill.execution.looped import LoopedPack
 from kdsearch.distill.execution.precision import Precision
-from kdsearch.distill.execution.recording import Recorder, Replayed
+from kdsearch.distill.execution.recording import WARM_UP_CALLS, Recorder, Replayed
 from kdsearch.distill.execution.streamed import StreamedPack
 
 __all__ = [
+    "WARM_UP_CALLS",
     "Choice",
     "ChoiceMemory",
     "Executor",
@@ -41,6 +42,7 @@ __all__ = [
     "device_name",
     "draws_globally",
     "fusing_problem",
+    "is_foreign",
     "key_dropout",
     "measured_choice",
     "measured_seconds",

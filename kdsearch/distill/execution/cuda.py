@@ -7,7 +7,8 @@ import tempfile
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,9 @@ from torch import Tensor
 from kdsearch.distill.execution.recording import Recorder
 
 _WAIT = "synchronizing CUDA operation"  # what torch warns of
+_TRIED = "Synchronization debug mode"  # that it warns is a prototype
+_WARNED: dict[Any, Any] = {}  # where a warning of something else was shown: once each
+_RECORDING = -1  # the place of the stream that records
 Value = TypeVar("Value")
 
 
@@ -25,22 +29,23 @@ class SideBySide:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._streams: list[torch.cuda.Stream] = []
 
     def each(self, n: int, task: Callable[[int], Value]) -> list[Value]:
         """Return what a task gives for 0 to n - 1; what follows waits for all of them."""
         if self._device.type != "cuda":
             return [task(place) for place in range(n)]
         here = torch.cuda.current_stream(self._device)
-        while len(self._streams) < n:
-            self._streams.append(_new_stream(self._device))
-        found = []
-        for place, stream in enumerate(self._streams[:n]):
-            stream.wait_stream(here)
-            with torch.cuda.stream(stream):
-                found.append(task(place))
-        for stream in self._streams[:n]:
-            here.wait_stream(stream)
+        streams = [_stream(self._device, place) for place in range(n)]
+        begun, found = list[torch.cuda.Stream](), list[Value]()
+        try:
+            for place, stream in enumerate(streams):
+                stream.wait_stream(here)
+                begun.append(stream)
+                with torch.cuda.stream(stream):
+                    found.append(task(place))
+        finally:  # what one of them raises must not leave the others running on memory that is freed
+            for stream in begun:
+                here.wait_stream(stream)
         return found
 
 
@@ -53,7 +58,7 @@ class CudaGraphs:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = _new_stream(device)
+        self._stream = _stream(device, _RECORDING)
         self._last: weakref.ref[torch.cuda.CUDAGraph] | None = None
 
     def warm_up(self, call: Callable[[], Tensor]) -> tuple[Tensor, str | None]:
@@ -74,19 +79,16 @@ class CudaGraphs:
         """Record a call, which does nothing yet, and replay it once."""
         graph, pool = torch.cuda.CUDAGraph(), self._pool()
         here, state = torch.cuda.current_stream(self._device), torch.cuda.get_rng_state(self._device)
-        was_collecting = gc.isenabled()
-        gc.disable()  # what it frees on the GPU would spoil the recording
+        # A thread that pins images in memory meanwhile must not spoil the recording.
+        recording = torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local")
         try:
-            # A thread that pins images in memory meanwhile must not spoil it either.
-            with torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"):
+            with uncollected(), recording:
                 result = call()
         except Exception:
             torch.cuda.set_stream(here)  # torch leaves the recording's
+            _end_allocation(self._device, pool)
             _renew_generator(self._device, state)
             raise
-        finally:
-            if was_collecting:
-                gc.enable()
         self._last = weakref.ref(graph)
         graph.replay()
         return graph.replay, result
@@ -108,10 +110,23 @@ def to_oneself(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    name = f"kdsearch-{os.getuid()}-{torch.cuda.get_device_properties(device).uuid}.lock"
+    properties = torch.cuda.get_device_properties(device)
+    name = f"kdsearch-{os.getuid()}-{getattr(properties, 'uuid', _index(device))}.lock"
     with (Path(tempfile.gettempdir()) / name).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # freed with the file, however the process ends
         yield
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Collect no cycles meanwhile: what that frees on a GPU would spoil a recording."""
+    was_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_collecting:
+            gc.enable()
 
 
 @contextmanager
@@ -126,17 +141,31 @@ def _waits_told() -> Iterator[list[warnings.WarningMessage]]:
         finally:
             torch.cuda.set_sync_debug_mode(before)
     for other in told:
-        if _WAIT not in str(other.message):
-            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+        if not any(own in str(other.message) for own in (_WAIT, _TRIED)):
+            place = (other.filename, other.lineno)
+            warnings.warn_explicit(other.message, other.category, *place, registry=_WARNED)
 
 
 def _renew_generator(device: torch.device, state: Tensor) -> None:
     """Give torch's generator a new state of the same content: in a failed recording the old one stays."""
-    index = torch.cuda.current_device() if device.index is None else device.index
-    generator = torch.cuda.default_generators[index]
+    generator = torch.cuda.default_generators[_index(device)]
     generator.graphsafe_set_state(torch.Generator(device).graphsafe_get_state())
     torch.cuda.set_rng_state(state, device)
 
 
-def _new_stream(device: torch.device) -> torch.cuda.Stream:
+def _end_allocation(device: torch.device, pool: Any) -> None:
+    """Let torch's allocator know that a failed recording has ended, which torch before 2.12 forgets."""
+    end = getattr(torch._C, "_cuda_endAllocateToPool", None)
+    with suppress(Exception):  # where torch has not forgotten it
+        if end is not None:
+            end(_index(device), pool)
+
+
+def _index(device: torch.device) -> int:
+    return torch.cuda.current_device() if device.index is None else device.index
+
+
+@cache
+def _stream(device: torch.device, place: int) -> torch.cuda.Stream:  # noqa: ARG001 - another for each place
+    """Return a device's stream of a place, the same for all packs: libraries keep memory for each."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch has no annotation

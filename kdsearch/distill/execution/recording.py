@@ -1,6 +1,6 @@
 """Functions of tensors that are recorded once for each form of their arguments, and replayed after."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, TypeAlias
 
 import torch
@@ -16,6 +16,10 @@ Nothing else may differ from call to call: a recording repeats a number of Pytho
 
 WARM_UP_CALLS = 3  # what torch asks for before a recording: libraries set themselves up in the first calls
 _MOST_FORMS = 8  # of arguments: full batches and last ones, in training and evaluation
+_OF_WHAT_ENDS = (
+    "previous error during capture",
+    "unjoined work",
+)  # what a broken recording's end says itself
 _Form: TypeAlias = tuple[tuple[torch.Size, torch.dtype] | None, ...]
 
 
@@ -86,13 +90,22 @@ class Replayed:
         try:
             replay, result = recorder.record(lambda: self._work(*static))
         except Exception as error:  # whatever a foreign network does that no recording allows
-            if is_out_of_memory(error):
-                raise
-            self.problem = f"{type(error).__name__}: {(str(error) or '?').splitlines()[0]}"
+            causes = list(_causes(error))
+            for cause in filter(is_out_of_memory, causes):
+                raise cause from None
+            told = next((c for c in causes if not any(words in str(c) for words in _OF_WHAT_ENDS)), error)
+            self.problem = f"{type(told).__name__}: {(str(told) or '?').splitlines()[0]}"
             self.forget()
             return self._work(*arguments)
         self._recordings[form] = _Recording(static, replay, result)
         return result.clone()
+
+
+def _causes(error: BaseException | None) -> Iterator[Exception]:
+    """Yield an error and those that it came of: a recording that is broken off raises more on the way out."""
+    while isinstance(error, Exception):
+        yield error
+        error = error.__context__
 
 
 class _Recording:

@@ -78,7 +78,9 @@ class ClosedForm:
         targets = torch.zeros_like(references)
         targets[:, 0].scatter_(1, labels.expand(len(log_q), 1, -1), 1.0)
         torch.exp(log_q, out=targets[:, 1])
-        pulls = torch.bmm(self._weights, targets.flatten(2)).view_as(log_q)
+        # By element: a product of matrices rounds one student's otherwise than those of several on a GPU.
+        of_labels, of_teacher = self._weights[:, 0, :, None, None].unbind(1)
+        pulls = targets[:, 0] * of_labels + targets[:, 1] * of_teacher
         shares = self._shares_of(tuple(sizes))
         targets.mul_(shares.costs)
         parts = zip(

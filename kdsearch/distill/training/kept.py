@@ -16,7 +16,7 @@ from kdsearch.artifacts.store import Place, store_at
 from kdsearch.distill.data.dataset import ImageData, load_dataset
 from kdsearch.distill.data.fingerprints import data_fingerprint
 from kdsearch.distill.data.memory import memory_of
-from kdsearch.distill.execution import Replayed, recorder_on
+from kdsearch.distill.execution import Replayed, is_foreign, recorder_on
 from kdsearch.distill.models import layout_of
 from kdsearch.distill.teachers.made import TeacherRecipe, ensure_teacher, load_teacher, recipe_of
 from kdsearch.distill.teachers.soft_targets import (
@@ -123,7 +123,8 @@ class TeacherLogits:
         teacher = load_teacher(record, device=device)
         self._layout = layout_of(recipe.teacher.arch)
         self._model = teacher.to(memory_format=self._layout).eval()
-        self._live = Replayed(partial(_logits_of, self._model, self._layout), recorder_on(device))
+        recorder = None if is_foreign(self._model) else recorder_on(device)
+        self._live = Replayed(partial(_logits_of, self._model, self._layout), recorder)
         self._views = split_views.views
         self._store = SoftTargetStore(store_at(artifacts).root / "soft_targets", cap_bytes=cap_bytes)
         shape = (len(self._views), split_views.data.num_classes)

@@ -47,7 +47,7 @@ class PackStep:
     @property
     def problem(self) -> str | None:
         """Why steps run as they are, though there is a recorder; None where they don't."""
-        return self._training.problem
+        return self._training.problem or self._evaluation.problem
 
     def __call__(self, targets: Targets, step: int, factor: float) -> Float[Tensor, " K"]:
         """Take a step of training and return each member's loss before it.

@@ -256,6 +256,39 @@ def test_forms_that_come_seldom_are_never_recorded(tape):
     assert tape.n_recorded == 1
 
 
+class BrokenOff(Tape):
+    """A recorder whose end adds an error of its own to what went wrong, as CUDA's does."""
+
+    def record(self, call):
+        try:
+            return super().record(call)
+        except Exception:
+            raise RuntimeError("CUDA error: capturing stream has unjoined work")  # noqa: B904 - as torch does
+
+
+def test_what_went_wrong_first_is_told_and_memory_that_ran_out_stays_that():
+    def asks(values):
+        return values * float(values.detach().sum())
+
+    asking = Replayed(asks, BrokenOff())
+    for _ in range(6):
+        assert torch.equal(asking(torch.ones(2)), torch.full((2,), 2.0))
+    assert asking.problem == "RuntimeError: aten::_local_scalar_dense waits for a value"
+    calls = []
+
+    def outgrows(values):
+        calls.append(values)
+        if len(calls) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return values
+
+    growing = Replayed(outgrows, BrokenOff())
+    for _ in range(3):
+        growing(torch.ones(2))
+    with pytest.raises(torch.OutOfMemoryError):
+        growing(torch.ones(2))
+
+
 class OnAGpu:
     """Images that say that they lie on a GPU."""
 
