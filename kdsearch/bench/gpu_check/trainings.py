@@ -8,7 +8,7 @@ from kdsearch.bench.engine.images import PATTERNED
 from kdsearch.spec import TrainingSpec
 
 EPOCHS = 6
-"""Last batches and evaluations come once an epoch: in three as they are, in the next recorded, then replayed."""
+"""Last batches and evaluations come once an epoch: three as they are, one recorded, the others replayed."""
 _OWN = "kdsearch.bench.gpu_check.own"
 _RATE = "optimizer.lr"
 _OBJECTIVE = "objective.name"
