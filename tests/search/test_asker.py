@@ -59,7 +59,7 @@ def test_a_temperature_that_is_a_factor_is_decided_for_all_its_levels(study: Sim
     by_level = load_spec(document)
     record = SimulatedRecord(SimulatedStudy(by_level, {}))
     for setup in by_level.setups():
-        for lr in (0.08, 0.09, 0.1, 0.11, 0.12):
+        for lr in (0.03, 0.08, 0.09, 0.1, 0.11, 0.12, 0.3):
             params = {TEMPERATURE: setup[TEMPERATURE], "optimizer.lr": lr}
             bare = {path: level for path, level in setup.items() if path != TEMPERATURE}
             row = study.run(bare, params)
