@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -375,4 +376,13 @@ def _prepare_file(database: Database) -> None:
     with database.engine.connect() as connection:
         dbapi = connection.connection.dbapi_connection
         assert isinstance(dbapi, sqlite3.Connection)  # noqa: S101 - our own mistake
-        dbapi.execute("PRAGMA journal_mode=WAL")
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            try:
+                dbapi.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:  # here SQLite itself waits for nobody
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return

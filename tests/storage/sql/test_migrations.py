@@ -70,12 +70,21 @@ class TestFresh:
         for path in (MIGRATIONS / "versions").glob("r*.py"):
             assert "kdsearch" not in path.read_text().replace("kdsearch's", "")
 
-    def test_two_that_create_at_once_agree(self, empty_url: str) -> None:
+    def test_those_that_create_at_once_agree(self, empty_url: str) -> None:
         code = (
-            f"from kdsearch.storage import open_database; open_database({empty_url!r}, create=True).close()"
+            "import sys; from kdsearch.storage import open_database; print(flush=True); sys.stdin.readline(); "
+            f"open_database({empty_url!r}, create=True).close()"
         )
-        processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
-        assert [process.wait(60) for process in processes] == [0, 0]
+        both = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        processes = [subprocess.Popen([sys.executable, "-c", code], **both) for _ in range(3)]
+        for process in processes:
+            process.stdout.readline()  # all have loaded what they need
+        for process in processes:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        for process in processes:
+            process.communicate(timeout=60)
+        assert [process.returncode for process in processes] == [0, 0, 0]
         with connect_database(empty_url) as database:
             assert schema_status(database).state == "current"
 
