@@ -96,6 +96,11 @@ def words_of(error: BaseException) -> str:
     return bounded("".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text))
 
 
+def first_words_of(error: BaseException) -> str:
+    """Return an error's kind and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error) or '?').splitlines()[0]}"
+
+
 def bounded(text: str) -> str:
     """Return a text of at most `MOST_CHARACTERS`: its beginning and its end."""
     if len(text) <= MOST_CHARACTERS:

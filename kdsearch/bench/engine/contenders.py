@@ -14,7 +14,7 @@ from kdsearch.bench.engine.cases import Case
 from kdsearch.bench.engine.graphed_runner import GraphedRunner
 from kdsearch.bench.engine.plain_loop import PlainLoop
 from kdsearch.distill.devices import on_device
-from kdsearch.distill.execution import Precision, Way
+from kdsearch.distill.execution import Precision, Way, has_convolutions
 from kdsearch.distill.models import build_model
 from kdsearch.distill.teachers.soft_targets import DEFAULT_CAP_BYTES
 from kdsearch.distill.training.kept import split_views_of
@@ -152,7 +152,7 @@ def entries_of(case: Case, sizes: Sequence[int], artifacts: Path, device: torch.
     def graph(layout: torch.memory_format) -> Runner:
         return GraphedRunner(limit(layout))
 
-    layered = any(isinstance(module, nn.Conv2d) for module in network(case.student).modules())
+    layered = has_convolutions(network(case.student))
     found = [Entry("plain", 1, plain)]
     found += [Entry(name, 1, partial(limit, layout)) for name, layout in _LAYOUTS.items()]
     if device.type == "cuda":

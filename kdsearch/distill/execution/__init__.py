@@ -14,7 +14,7 @@ from kdsearch.distill.execution.choice import (
     recorder_of,
     way_problem,
 )
-from kdsearch.distill.execution.content import content_of, is_foreign
+from kdsearch.distill.execution.content import content_of, has_convolutions, is_foreign
 from kdsearch.distill.execution.cuda import recorder_on
 from kdsearch.distill.execution.dropout import draws_globally, key_dropout
 from kdsearch.distill.execution.executor import Executor, MemberLoss
@@ -42,6 +42,7 @@ __all__ = [
     "device_name",
     "draws_globally",
     "fusing_problem",
+    "has_convolutions",
     "is_foreign",
     "key_dropout",
     "measured_choice",

@@ -13,6 +13,7 @@ from kdsearch.distill.execution.dropout import StepKey
 from kdsearch.distill.execution.executor import Executor
 from kdsearch.distill.execution.precision import Precision
 from kdsearch.distill.execution.recording import WARM_UP_CALLS, Recorder, Replayed
+from kdsearch.distill.factories import first_words_of
 from kdsearch.distill.randomness import hash_key, stream
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def disagreement(way: "Way", model: nn.Module, images: Tensor, plan: "PackPlan")
         except Exception as error:  # and fail in another way of training in any way
             if is_out_of_memory(error):
                 raise
-            return f"it fails there ({type(error).__name__}: {(str(error) or '?').splitlines()[0]})"
+            return f"it fails there ({first_words_of(error)})"
         return _difference(expected, found, _TOLERANCE[dtype])
     return None
 

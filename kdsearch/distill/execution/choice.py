@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kdsearch.artifacts.files import write_whole
 from kdsearch.distill.devices import is_out_of_memory
 from kdsearch.distill.execution.agreement import disagreement
-from kdsearch.distill.execution.content import is_foreign
+from kdsearch.distill.execution.content import has_convolutions, is_foreign
 from kdsearch.distill.execution.cuda import recorder_on, to_oneself
 from kdsearch.distill.execution.dropout import draws_globally
 from kdsearch.distill.execution.executor import Executor, MemberLoss
@@ -26,6 +26,7 @@ from kdsearch.distill.execution.looped import LoopedPack
 from kdsearch.distill.execution.precision import Precision
 from kdsearch.distill.execution.recording import WARM_UP_CALLS, Recorder, Replayed
 from kdsearch.distill.execution.streamed import StreamedPack
+from kdsearch.distill.factories import first_words_of
 
 Way: TypeAlias = Literal["looped", "looped_channels_last", "fused", "streams"]
 
@@ -104,7 +105,7 @@ def measured_choice(
     random = draws_globally(models[0], images[:2])
     plan = replace(plan, random=random, compiled=False)
     ways = possible_ways(models, images, plan)
-    if len(ways) == 1 or (ways[0] == "streams" and _has_convolutions(models[0])):
+    if len(ways) == 1 or (ways[0] == "streams" and has_convolutions(models[0])):
         return Choice(ways[0], random)
     with to_oneself(images.device):
         return Choice(preferred(measured_seconds(ways, models, images, loss_on, plan)), random)
@@ -119,13 +120,9 @@ def possible_ways(models: Sequence[nn.Module], images: Tensor, plan: PackPlan) -
     if images.device.type == "cuda":
         ways: list[Way] = ["streams", *more, "looped"]
     else:
-        layered: list[Way] = ["looped_channels_last"] if _has_convolutions(models[0]) else []
+        layered: list[Way] = ["looped_channels_last"] if has_convolutions(models[0]) else []
         ways = ["looped", *layered, *more]
     return [way for way in ways if way_problem(way, models[0], images, plan) is None]
-
-
-def _has_convolutions(model: nn.Module) -> bool:
-    return any(isinstance(module, nn.Conv2d) for module in model.modules())
 
 
 def way_problem(way: Way, model: nn.Module, images: Tensor, plan: PackPlan) -> str | None:
@@ -152,7 +149,7 @@ def fusing_problem(model: nn.Module, images: Tensor, precision: Precision) -> st
     except Exception as error:  # a foreign network may fail under vmap in any way
         if is_out_of_memory(error):
             raise
-        return f"torch.func can't vectorise it ({type(error).__name__}: {str(error).splitlines()[0]})"
+        return f"torch.func can't vectorise it ({first_words_of(error)})"
     problem = disagreement("fused", model, images, PackPlan(precision, seeds=()))
     return None if problem is None else f"fused it would train otherwise than alone: {problem}"
 

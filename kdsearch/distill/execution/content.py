@@ -19,6 +19,11 @@ def content_of(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
+def has_convolutions(model: nn.Module) -> bool:
+    """Return whether a network has convolutions, whose layout in memory decides their speed."""
+    return any(isinstance(module, nn.Conv2d) for module in model.modules())
+
+
 def is_foreign(model: nn.Module) -> bool:
     """Return whether any of a network's classes comes from elsewhere than torch and here."""
     return any(_package(kind) not in _KNOWN for kind in _classes(model))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from kdsearch.distill.devices import is_out_of_memory
+from kdsearch.distill.factories import first_words_of
 
 Work: TypeAlias = Callable[..., Tensor]
 """From tensors, or None in the place of one, to a tensor; it may change tensors of its own in place.
@@ -94,7 +95,7 @@ class Replayed:
             for cause in filter(is_out_of_memory, causes):
                 raise cause from None
             told = next((c for c in causes if not any(words in str(c) for words in _OF_WHAT_ENDS)), error)
-            self.problem = f"{type(told).__name__}: {(str(told) or '?').splitlines()[0]}"
+            self.problem = first_words_of(told)
             self.forget()
             return self._work(*arguments)
         self._recordings[form] = _Recording(static, replay, result)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kdsearch.distill.execution.content import has_convolutions
 from kdsearch.distill.execution.cuda import SideBySide
 from kdsearch.distill.execution.dropout import StepKey
 from kdsearch.distill.execution.executor import Finish, MemberLoss
@@ -35,7 +36,7 @@ class StreamedPack(LoopedPack):
         seeds: Sequence[int] | None = None,
         compiled: bool = False,
     ) -> None:
-        layered = any(isinstance(module, nn.Conv2d) for module in models[0].modules())
+        layered = has_convolutions(models[0])
         super().__init__(models, precision, channels_last=layered, seeds=seeds, compiled=compiled)
         self._side_by_side = SideBySide(precision.device)
 
