@@ -1,6 +1,7 @@
-"""The few calls of CUDA that moving images needs; all of them are made in the thread that trains.
+"""The few calls of CUDA that moving images needs.
 
-No other thread may call CUDA: while a graph is recorded, that would break the recording.
+All of them are made in the thread that trains. No other thread may call CUDA: while a graph is recorded, that
+would break the recording.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from torch import Tensor
 
 
 def cuda_memory(device: torch.device) -> tuple[int, int]:
-    """Return a GPU's bytes in all, and those free, the ones that torch holds unused included."""
+    """Return a GPU's bytes, all and free. What torch has reserved but does not use counts as free."""
     free, total = torch.cuda.mem_get_info(device)
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return total, free + unused
@@ -22,14 +23,14 @@ def pinned(values: Tensor, device: torch.device) -> Tensor:
 
 
 class CudaCopies:
-    """Copies from the host to a GPU, on a stream beside the one that computes."""
+    """Copies to a GPU, on a stream beside the computing one."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's own
 
     def host_buffer(self, shape: Sequence[int]) -> Tensor:
-        """Return memory of the host that the GPU can read while the host goes on."""
+        """Return pinned host memory. The GPU can read it while the host continues."""
         return torch.empty(*shape, dtype=torch.uint8, pin_memory=True)
 
     def device_buffer(self, shape: Sequence[int]) -> Tensor:
@@ -37,7 +38,7 @@ class CudaCopies:
         return torch.empty(*shape, dtype=torch.uint8, device=self._device)
 
     def copy(self, source: Tensor, target: Tensor, after: torch.cuda.Event) -> torch.cuda.Event:
-        """Copy once an event has happened; the event that is returned happens when it is done."""
+        """Copy after an event and return the event of its end."""
         with torch.cuda.stream(self._beside):
             self._beside.wait_event(after)
             target.copy_(source, non_blocking=True)

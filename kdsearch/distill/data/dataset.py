@@ -1,4 +1,7 @@
-"""Data sets as uint8 images, or texts as tokens, split into training, validation and test parts by a seed."""
+"""Data sets, split into training, validation and test parts by a seed.
+
+Samples are uint8 images, or texts as tokens.
+"""
 
 from dataclasses import dataclass
 
@@ -26,7 +29,7 @@ _MEASURED_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Split:
-    """Images, or texts as tokens, and their labels; large sets of images are streamed."""
+    """Images, or texts as tokens, and their labels. Large sets of images are streamed."""
 
     images: UInt8[Tensor, "N C H W"] | Int32[Tensor, "N R L"] | StreamedImages
     labels: Int64[Tensor, " N"]
@@ -42,11 +45,12 @@ class Split:
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set as training uses it; `mean` and `std` are the training split's, of pixels in [0, 1].
+    """A data set as training uses it.
 
-    `fingerprint` is a digest of its samples, None where its name decides them; `notes` say how it was read.
-    Of texts, `vocabulary` is the number of tokens, `in_channels` are the rows of tokens and `image_size` is
-    their length; there is neither mean nor deviation.
+    `mean` and `std` are the training split's, of pixels in [0, 1]. `fingerprint` is a digest of its samples,
+    None where its name decides them; `notes` say how it was read. Of texts, `vocabulary` is the number of
+    tokens, `in_channels` are the rows of tokens and `image_size` is their length; there is neither mean nor
+    deviation.
     """
 
     train: Split
@@ -118,13 +122,13 @@ def load_dataset(
 
 
 def _known_source(dataset: Dataset) -> tuple[Source, str | None]:
-    """Return the samples and their fingerprint; a factory is asked once for both."""
+    """Return the samples and their fingerprint. A factory is called once for both."""
     source = load_source(dataset)
     return source, source.fingerprint() if source.is_own else data_fingerprint(dataset)
 
 
 def _readable(source: Source, fingerprint: str | None, dataset: Dataset) -> Source:
-    """Return the samples, without those that can't be read where a spec says so."""
+    """Return the samples; `dataset.skip_bad` leaves out those that can't be read."""
     if not (dataset.skip_bad and isinstance(source.images, ImageFiles)):
         return source
     key = ("bad samples", dataset.model_dump_json(), fingerprint)
@@ -140,14 +144,20 @@ def _readable(source: Source, fingerprint: str | None, dataset: Dataset) -> Sour
 
 
 def measured_deviations(std: tuple[float, ...]) -> list[float]:
-    """Return each channel's deviation; that of a constant one is kept as 1, which none of 0 to 1 can have."""
+    """Return each channel's deviation, 0 for a constant channel.
+
+    A constant channel's is kept as 1, which no values of 0 to 1 can have.
+    """
     return [0.0 if value == 1.0 else value for value in std]
 
 
 def _checked_statistics(
     images: UInt8[Tensor, "N C H W"] | StreamedImages, dataset: Dataset
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and deviation; refuse images that are blank, or so dark that their range was mistaken."""
+    """Return each channel's mean and deviation; refuse images that hardly differ.
+
+    They are blank, or so dark that their range was mistaken.
+    """
     mean, std = _pixel_statistics(images)
     highest = max(measured_deviations(std))
     if highest < LOWEST_DEVIATION:
@@ -174,7 +184,10 @@ def _split(
 def _pixel_statistics(
     images: UInt8[Tensor, "N C H W"] | StreamedImages,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return each channel's mean and deviation in [0, 1], of 10,000 evenly spaced images where more."""
+    """Return each channel's mean and deviation in [0, 1].
+
+    Of more than 10,000 images, about that many are measured, evenly spaced.
+    """
     step = max(1, len(images) // _N_MEASURED)
     chunks = torch.split(torch.arange(0, len(images), step), _MEASURED_AT_ONCE)
     loaded = (

@@ -1,4 +1,4 @@
-"""Worker processes that decode samples ahead, and stay from one epoch to the next."""
+"""Worker processes that decode samples ahead and stay between epochs."""
 
 import os
 from collections.abc import Callable, Generator, Sequence
@@ -55,7 +55,7 @@ class Decoder(Generic[Piece]):
         self._is_busy = False
 
     def decoded(self, batches: Sequence[list[int]]) -> Generator[list[Piece], None, None]:
-        """Yield the pieces of each batch of indices; few samples are decoded in this process."""
+        """Yield the pieces of each batch of indices. Few samples are decoded in this process."""
         workers = n_workers() if sum(map(len, batches)) > _WORTH_WORKERS else 0
         workers, size = _bounds(workers, self._sample_bytes)
         plans = [[batch[i : i + size] for i in range(0, len(batch), size)] for batch in batches]

@@ -24,7 +24,7 @@ _AHEAD = 1  # batches that are copied before they are asked for
 
 
 class Copies(Protocol[Moment]):
-    """Memory of a host and of a device, and copies from one to the other beside the computing."""
+    """Host memory, device memory and copies between them, beside the computing."""
 
     def host_buffer(self, shape: Sequence[int]) -> Tensor:
         """Return memory of the host."""
@@ -33,7 +33,7 @@ class Copies(Protocol[Moment]):
         """Return memory of the device."""
 
     def copy(self, source: Tensor, target: Tensor, after: Moment) -> Moment:
-        """Copy once a moment has come, and return the moment when it is done."""
+        """Copy after a moment and return the moment of its end."""
 
     def computed(self) -> Moment:
         """Return the moment when all computing of now is done."""
@@ -43,7 +43,7 @@ class Copies(Protocol[Moment]):
 
 
 def sent(values: Tensor, device: torch.device) -> Tensor:
-    """Return a few of the host's values on a device, without waiting for what it computes."""
+    """Return a few host values on a device. The host does not wait for what the device computes."""
     if device.type != "cuda":
         return values.to(device)
     from kdsearch.distill.data.cuda import pinned
@@ -54,7 +54,9 @@ def sent(values: Tensor, device: torch.device) -> Tensor:
 def moved(
     writes: Writes, shape: tuple[int, int, int, int], device: torch.device
 ) -> Generator[UInt8[Tensor, "_ C S S"], None, None]:
-    """Yield batches on a device; on a GPU each is there until the next one is asked for.
+    """Yield batches on a device.
+
+    On a GPU each is valid until the next one is asked for.
 
     Args:
         writes: Gives the batches, one after the other.
@@ -74,7 +76,7 @@ def moved(
 
 
 def fed(writes: Writes, shape: Sequence[int], copies: Copies[Moment]) -> Iterator[UInt8[Tensor, "_ C S S"]]:
-    """Yield batches on a device, each until the next one is asked for.
+    """Yield batches on a device, each valid until the next.
 
     A thread writes them on the host. The host runs ahead of the device by a few batches at most, so that
     a fixed number of buffers is enough.
@@ -110,7 +112,7 @@ def fed(writes: Writes, shape: Sequence[int], copies: Copies[Moment]) -> Iterato
 
 
 def _written(writes: Writes, free: "SimpleQueue[Tensor]") -> Generator[tuple[int, Tensor], None, None]:
-    """Yield each batch's size and the buffer that a thread has written it into."""
+    """Yield each batch's size and the buffer that a thread filled."""
     ready: SimpleQueue[tuple[int, Tensor] | BaseException | None] = SimpleQueue()
     stopped = Event()
 

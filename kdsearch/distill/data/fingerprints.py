@@ -27,11 +27,11 @@ _INSTALLED = {"site-packages", "dist-packages"}
 
 
 def data_fingerprint(dataset: Dataset) -> str | None:
-    """Return a digest of a data set's samples, or None where its name decides them or nothing is there.
+    """Return a digest of a data set's samples.
 
-    Files count by their names below the root and by what they hold, so that a copy is the same data;
-    above 256 MiB by their sizes, those of an `imagefolder` by their times of change too. What a factory
-    gives counts itself.
+    It is None where the name alone decides them, or where no files are there. Files count by their names
+    below the root and by what they hold, so that a copy is the same data; above 256 MiB by their sizes, those
+    of an `imagefolder` by their times of change too. What a factory gives counts itself.
 
     Raises:
         RequestError: The files don't make a data set, or the factory fails.
@@ -59,7 +59,10 @@ def _of_image_folder(root: Path) -> str | None:
 
 
 def _of_published_files(dataset: Dataset) -> str | None:
-    """Return what a torchvision data set's files are; None where its class checks them by their md5."""
+    """Return a digest of a torchvision data set's files.
+
+    It is None where their class checks them by md5 itself.
+    """
     root = data_root(dataset)
     places = [root / name for name in TORCHVISION_PARTS[dataset.name].files]
 
@@ -96,7 +99,7 @@ def _of_files(files: Sequence[tuple[str, ImageFile]], *, timed: bool) -> str:
 
 @lru_cache(maxsize=8)
 def _of_contents(files: tuple[tuple[str, ImageFile], ...]) -> str:
-    """Return a digest of names and contents; files of the same sizes and times are not read again."""
+    """Return a digest of names and contents. Files whose size and time are known are not read again."""
     return _digest(f"{name}\0{_content(file)}\n" for name, file in files)
 
 
@@ -122,10 +125,10 @@ def _digest(lines: Iterable[str]) -> str:
 
 
 def code_fingerprint(name: str) -> str | None:
-    """Return a digest of the module of `package.module:object`, or None where it is not a user's.
+    """Return a digest of the code behind a `package.module:object`.
 
-    All files of its package count, or else the module's and those it imports from its folder; comments
-    and layout don't. Of `hf:FOLDER` all that the folder holds counts.
+    It is None where the code is not a user's. All files of its package count, or else the module's and those
+    it imports from its folder; comments and layout don't. Of `hf:FOLDER` all that the folder holds counts.
     """
     module, colon, _ = name.partition(":")
     if name.startswith(_HUB) and Path(name.removeprefix(_HUB)).is_dir():
@@ -155,7 +158,10 @@ def _source_files(module: str) -> list[Path]:
 
 
 def _with_neighbours(file: Path) -> list[Path]:
-    """Return a module's file and those in its folder that it imports, directly or not."""
+    """Return a module's file and those that it imports from its folder.
+
+    Imports are followed from file to file.
+    """
     if _INSTALLED & set(file.parts):  # where everything is a neighbour
         return [file]
     seen: set[Path] = set()
@@ -186,7 +192,7 @@ def _code(file: Path) -> str:
 
 @lru_cache(maxsize=4096)
 def _meaning(file: Path, mtime_ns: int, size_bytes: int) -> str:  # noqa: ARG001 - they tell a changed file
-    """Return a digest of a file's code without comments and layout; of an installed one's, as it is."""
+    """Return a digest of a file's code without comments and layout. An installed file is taken as it is."""
     tree = None if _INSTALLED & set(file.parts) else _tree(file)
     return _digest([file.read_text(errors="replace") if tree is None else ast.unparse(tree)])
 

@@ -25,7 +25,7 @@ _GONE_BYTES = -1
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """An image's file as a walk finds it; its size is -1 where it is a link to nothing."""
+    """An image's file as found by a walk. Its size is -1 where it is a broken link."""
 
     path: str
     size_bytes: int
@@ -50,7 +50,7 @@ class FolderPart:
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """A folder's parts by their role; one without parts is a training part."""
+    """A folder's parts by role. A folder without parts is a training part."""
 
     parts: Mapping[Part, FolderPart]
 
@@ -62,7 +62,7 @@ class ImageFolder:
 
     @property
     def test(self) -> FolderPart | None:
-        """The part that is kept for the test; a validation part where there is no other."""
+        """The test part, or the validation part where there is none."""
         return self.parts.get("test") or self.parts.get("val")
 
 
@@ -144,7 +144,7 @@ def _check_parts(root: Path, folders: Sequence[Path], named: Mapping[Part, Path]
 
 
 def _holds_folders_alone(folder: Path) -> bool:
-    """Return whether a folder holds folders and no image of its own, as a part does."""
+    """Return whether a folder has folders but no images, like a part."""
     with os.scandir(folder) as entries:
         shown = [entry for entry in entries if _is_shown(entry.name)]
     return any(entry.is_dir() for entry in shown) and not any(map(_is_image, shown))
@@ -177,7 +177,7 @@ def _part(root: Path, folder: Path) -> FolderPart:
 
 
 def _files(folder: Path) -> tuple[tuple[ImageFile, ...], int]:
-    """Return a class's images in the order that torchvision gives them, and how many other files it has."""
+    """Return a class's images and its number of other files. The images are in torchvision's order."""
     images: list[ImageFile] = []
     n_others = 0
     for place, names in sorted(_walk(folder)):

@@ -42,7 +42,7 @@ class Form:
 
 @runtime_checkable
 class Labelled(Protocol):
-    """A map-style data set of (image, label), the image a PIL image, an array or a tensor."""
+    """A map-style data set of (image, label). The image is a PIL image, an array or a tensor."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -87,7 +87,7 @@ ImageDecoder: TypeAlias = Decoder[_Piece]
 
 
 class ImageFiles:
-    """Images that are decoded one by one from map-style data sets, laid end to end.
+    """Images of map-style data sets, joined and decoded one by one.
 
     Args:
         parts: The data sets.
@@ -116,7 +116,7 @@ class ImageFiles:
         return rest
 
     def native_form(self) -> Form:
-        """Return the form that fits the images best, judged by a few of them.
+        """Return the form that fits a few of the images best.
 
         Raises:
             RequestError: None of them can be read, or they are other images each time.
@@ -172,7 +172,7 @@ class ImageFiles:
         return found
 
     def tried(self, index: int, form: Form | None = None) -> Tensor | Failure:
-        """Return one image in a form, or as it is, as uint8; or why it can't be read."""
+        """Return one image as uint8, or why it can't be read. Without a form it keeps its own."""
         native = self._native(index)
         if isinstance(native, Failure):
             return native
@@ -201,7 +201,7 @@ class ImageFiles:
         return loaded
 
     def failures(self) -> dict[int, Failure]:
-        """Return which images can't be read, by their index; every one is decoded."""
+        """Return the images that can't be read, by index. Every image is decoded."""
         with ThreadPoolExecutor(n_workers()) as threads:
             found = enumerate(threads.map(self.tried, range(len(self))))
             return {index: image for index, image in found if isinstance(image, Failure)}
@@ -228,7 +228,7 @@ class ImageFiles:
         return f"sample {own}" + (f" of part {part + 1}" if len(self._parts) > 1 else "")
 
     def native_sample(self, n: int) -> Iterator[tuple[int, Tensor]]:
-        """Yield up to n evenly spaced images that can be read, as they are."""
+        """Yield up to n evenly spaced, readable images in their own form."""
         for index in self._evenly(n):
             if isinstance(image := self._native(index), Tensor):
                 yield index, image
@@ -285,7 +285,9 @@ def _collated(samples: Sequence[Tensor | Failure]) -> _Piece:
 
 
 class StreamedImages:
-    """Images of one form that are decoded when they are asked for, or kept from then on.
+    """Images of one form, decoded when asked for.
+
+    They may be kept from then on.
 
     Args:
         files: Where they come from.
@@ -325,7 +327,9 @@ class StreamedImages:
     def batches(
         self, batches: Sequence[Int64[Tensor, " _"]], device: torch.device = _CPU, *, keep: bool = False
     ) -> Iterator[UInt8[Tensor, "_ C S S"]]:
-        """Yield the images of each batch on a device, decoded ahead by worker processes.
+        """Yield each batch's images on a device.
+
+        Worker processes decode them ahead.
 
         Args:
             batches: Which images, by their indices on the host.

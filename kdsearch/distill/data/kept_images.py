@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class KeptImages:
-    """The images of a split, each kept from the first time that it is read.
+    """The images of a split, each kept once it is read.
 
     Args:
         pixels: Their memory.
@@ -37,7 +37,7 @@ class KeptImages:
         self._is_here = np.zeros(len(pixels), bool)
 
     def missing(self, batches: Iterable[Int64[Tensor, " _"]]) -> list[Int64[Tensor, " _"]]:
-        """Return what each batch has that is not there, nor in a batch before it."""
+        """Return each batch's images that are neither kept nor planned earlier. They are given by index."""
         is_planned, found = self._is_here.copy(), []
         if is_planned.all():
             return [batch[:0] for batch in batches]
@@ -91,7 +91,7 @@ class KeptImages:
 
 
 class HostImages:
-    """Images that are in the machine's memory, of which batches are brought to a GPU."""
+    """Images in the machine's memory, brought to a GPU in batches."""
 
     def __init__(self, pixels: UInt8[Tensor, "N C S S"]) -> None:
         self._pixels = pixels
@@ -103,7 +103,7 @@ class HostImages:
     def batches(
         self, batches: Sequence[Int64[Tensor, " _"]], device: torch.device, *, keep: bool = False
     ) -> Iterator[UInt8[Tensor, "_ C S S"]]:
-        """Yield the images of each batch of indices on the host, on a device."""
+        """Yield each batch's images on a device. The indices are on the host."""
         del keep  # they are kept already
         writes = ((len(index), partial(_select, self._pixels, index)) for index in batches)
         yield from moved(writes, (max(map(len, batches), default=0), *self._pixels.shape[1:]), device)

@@ -20,7 +20,7 @@ _Pairs: TypeAlias = Sequence[tuple[str, str | None]]
 
 
 def read_label_file(path: str) -> Mapping[str, str]:
-    """Return the mapping of a JSON or YAML file, keys and values as texts.
+    """Return the mapping in a JSON or YAML file, as texts.
 
     Raises:
         RequestError: The file can't be read, names a class twice, or a value is not one name.
@@ -61,7 +61,7 @@ def _pairs(path: str, text: str) -> _Pairs:
 
 
 def _json_pairs(text: str) -> _Pairs | None:
-    """Return the pairs of a JSON object; None where the text is none."""
+    """Return a JSON object's pairs, or None for any other text."""
     try:
         found = json.loads(
             text, object_pairs_hook=lambda pairs: pairs, parse_int=str, parse_float=str, parse_constant=str

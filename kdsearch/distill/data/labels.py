@@ -38,7 +38,7 @@ CIFAR100_SUPERCLASSES = {
 def merge_labels(
     labels: Int64[Tensor, " N"], classes: tuple[str, ...] | None, dataset: Dataset
 ) -> tuple[Int64[Tensor, " N"], tuple[str, ...]]:
-    """Return the labels at the granularity that a spec asks for, with the classes' names.
+    """Return the labels and class names at a spec's granularity.
 
     `dataset.labels` is `fine`, `coarse` (CIFAR100) or a JSON or YAML file that maps every class, by
     name or index, to its coarse class. Coarse classes are numbered in the order of their names.
@@ -74,7 +74,7 @@ def _coarse_mapping(dataset: Dataset) -> Mapping[str, str]:
 
 
 def _mapped(fine: tuple[str, ...], mapping: Mapping[str, str], dataset: Dataset) -> list[str]:
-    """Return each class's coarse one; a file names all classes, or numbers all of them from 0."""
+    """Return the coarse class of each class. A mapping names all classes, or numbers all of them from 0."""
     by_index = not any(name in mapping for name in fine)
     keys = [str(index) for index in range(len(fine))] if by_index else list(fine)
     missing = [name for name, key in zip(fine, keys, strict=True) if key not in mapping]
@@ -87,5 +87,5 @@ def _mapped(fine: tuple[str, ...], mapping: Mapping[str, str], dataset: Dataset)
 
 
 def _number_or_text(name: str) -> tuple[float, str]:
-    """Return a key that sorts numbers by value, before texts; `1` and `01` differ by their text."""
+    """Return a sort key, numbers by value before texts. `1` and `01` differ by their text."""
     return (int(name) if name.isdecimal() else float("inf"), name)

@@ -22,7 +22,7 @@ class Memory:
     free: int
 
     def room(self, left: float) -> int:
-        """Return how many bytes may be taken where a share of all is to be left free."""
+        """Return how many bytes may be taken while a share stays free."""
         return max(0, self.free - int(left * self.total))
 
 
@@ -57,7 +57,9 @@ def room_on(device: torch.device) -> int:
 
 
 def host_memory(proc: Path = _PROC, groups: Path = _GROUPS) -> Memory:
-    """Return the machine's memory, or that of the narrowest control group; none where it is unknown.
+    """Return the memory of the machine or of its narrowest control group.
+
+    It is 0 where it is unknown.
 
     Args:
         proc: Where the kernel tells of the machine and of this process.
@@ -107,7 +109,7 @@ def _limit(place: Path, version: _Version) -> Memory | None:
 
 
 def shared_memory_bytes(folder: Path = Path("/dev/shm")) -> int:  # noqa: S108 - it is asked for its size
-    """Return how many more bytes processes can hand to each other; containers often have 64 MB."""
+    """Return how many more bytes processes can share. Containers often have 64 MB."""
     try:
         status = os.statvfs(folder)
     except (OSError, AttributeError):  # another system, with other ways

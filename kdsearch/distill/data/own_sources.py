@@ -26,7 +26,7 @@ _FORMS = "(train, test), each a pair (images, labels) of arrays or a data set of
 
 @dataclass(frozen=True)
 class _Part:
-    """One part as items, and as arrays where it holds all of its images as one."""
+    """One part as items, and as an array where it holds one."""
 
     items: Any
     images: Tensor | None
@@ -105,7 +105,7 @@ def called(dataset: Dataset, setting: str, forms: str) -> tuple[Any, Any]:
 
 
 def _arguments(factory: Any, dataset: Dataset, setting: str) -> inspect.BoundArguments:
-    """Return the call that gives a factory the dataset section where it asks for it."""
+    """Return a factory's arguments, the dataset section if it takes it."""
     try:
         signature = inspect.signature(factory)
     except (TypeError, ValueError):  # a builtin that says nothing of itself
@@ -130,7 +130,7 @@ def _arguments(factory: Any, dataset: Dataset, setting: str) -> inspect.BoundArg
 
 
 def _error_with_place(error: BaseException) -> str:
-    """Return an error in one line, with the line of the user's file that raised it."""
+    """Return an error in one line, with the user's line behind it."""
     text = " ".join(str(error).split()) or "no reason given"
     where = place_of(error.__traceback__)
     return f"{type(error).__name__}: {text.rstrip('.')}{f' ({where})' if where else ''}"
@@ -204,7 +204,7 @@ def _map_style(part: Any, setting: str) -> _Part:
 
 
 def _item(part: Any, index: int, setting: str) -> Any | None:
-    """Return an item, or None where it can't be read, which is said when images are read."""
+    """Return an item, or None where it can't be read. Reading the images reports it later."""
     try:
         item = part[index]
     except Exception:

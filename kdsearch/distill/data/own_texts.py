@@ -146,7 +146,7 @@ def _check_rows(rows: Mapping[str, Any], n_labels: int, setting: str) -> None:
 
 
 def _joined(parts: list[_Part], setting: str) -> Tensor:
-    """Return all texts in one tensor; segments only where some text has a second one."""
+    """Return all texts in one tensor. Segments are in it only where some text has a second one."""
     lengths = [part.rows[_IDS].shape[1] for part in parts]
     if len(set(lengths)) > 1:
         raise RequestError(

@@ -26,7 +26,7 @@ _ADVICE = "Give uint8 from 0 to 255, floats from 0 to 1, or PIL images."
 
 @dataclass(frozen=True)
 class Scale:
-    """Which values are white, the same for all images of a data set.
+    """The values that are white, the same for all images.
 
     Args:
         integers: Of integers wider than uint8.
@@ -37,13 +37,15 @@ class Scale:
     floats: int = 1
 
     def note(self) -> str | None:
-        """Return how deep images are scaled, in words; None where it needs none."""
+        """Return how unusual depths are scaled, in words, or None."""
         whites = [white for white in (self.integers, self.floats) if white not in (1, _WHITE, 2**16 - 1)]
         return f"Values from 0 to {whites[0]} are scaled to 8 bits." if whites else None
 
 
 def native_pixels(image: Any, *, turned: bool = True) -> Shaped[Tensor, "C H W"]:
-    """Return an image's values as uint8, int32 or float32, grey or in colours; opacity is left out.
+    """Return an image's values as uint8, int32 or float32.
+
+    They are grey or in colours, without opacity.
 
     Args:
         image: A PIL image, or an array or a tensor of shape [H, W], [C, H, W] or [H, W, C].
@@ -103,7 +105,9 @@ def _kind(values: Any, array: Any) -> str:
 
 
 def channels_first(images: Shaped[Tensor, "N ..."]) -> Shaped[Tensor, "N C H W"]:
-    """Return images of shape [N, H, W], [N, C, H, W] or [N, H, W, C] with channels first, without opacity.
+    """Return images with channels first and without opacity.
+
+    They come in the shape [N, H, W], [N, C, H, W] or [N, H, W, C].
 
     Raises:
         RequestError: They have other than 1, 3 or 4 channels, or it can't be known which axis has them.
@@ -144,7 +148,7 @@ def scale_of(images: Iterable[Tensor]) -> Scale:
 
 
 def _check_range(highest: Sequence[float], white: float) -> None:
-    """Refuse floats of which some images go to 1 and others far beyond."""
+    """Refuse floats that reach 1 in some images and far more elsewhere."""
     of_one = sum(0 < value <= 1 + _TOLERANCE for value in highest)
     if white > 1 + _TOLERANCE and of_one > _DARK * len(highest):
         raise RequestError(

@@ -1,4 +1,4 @@
-"""Arrays and tensors of a user as plain NumPy arrays, with nothing in them left out."""
+"""A user's arrays and tensors as plain NumPy arrays, nothing left out."""
 
 from typing import Any
 

@@ -36,7 +36,7 @@ class Preparation:
     crop: float = 1.0
 
     def for_channels(self, n: int) -> "Preparation":
-        """Return it with one value for each channel; grey images take the colours' mean."""
+        """Return it with one value a channel. Grey images take the colours' mean."""
         mean, std = (values * n if len(values) == 1 else values for values in (self.mean, self.std))
         if len(mean) != n:
             mean, std = ((sum(values) / len(values),) * n for values in (mean, std))
@@ -46,7 +46,7 @@ class Preparation:
 def prepare(
     model: nn.Module, preparation: Preparation, mean: tuple[float, ...], std: tuple[float, ...], size: int
 ) -> None:
-    """Let a network take images that are normalised by another mean and deviation, or of another size.
+    """Let a network take images of another normalisation or size.
 
     Nothing is changed where its images are of that kind already; its weights keep their names.
 
@@ -68,7 +68,7 @@ def prepare(
 
 
 def described(name: str, preparation: Preparation, data: ImageData) -> str | None:
-    """Return in words how a network's images differ from the data's own, or None where they don't."""
+    """Return in words how a network's images differ from the data's. It is None where they don't."""
     found = []
     if (preparation.mean, preparation.std) != (data.mean, data.std):
         mean, std = (", ".join(f"{value:.3g}" for value in v) for v in (preparation.mean, preparation.std))

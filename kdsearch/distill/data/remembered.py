@@ -1,4 +1,7 @@
-"""Looks at what may change outside of this process, remembered no longer than they are worth."""
+"""Answers about the world outside this process, remembered for a while.
+
+The more time an answer took, the longer it is remembered.
+"""
 
 import time
 from collections.abc import Callable, Hashable
@@ -14,7 +17,7 @@ _FOUND: dict[Hashable, tuple[float, object]] = {}
 
 
 def remembered(key: Hashable, look: Callable[[], Found]) -> Found:
-    """Return what a look gives; of one that took long, what it gave lately.
+    """Return what a look gives, or a slow look's recent answer.
 
     Args:
         key: What is looked at.

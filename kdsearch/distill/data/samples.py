@@ -1,4 +1,4 @@
-"""All samples of a data set, and what is known of their labels."""
+"""All samples of a data set, and what is known about labels."""
 
 import hashlib
 import os
@@ -38,7 +38,7 @@ class Source:
     is_own: bool = False
 
     def fingerprint(self) -> str:
-        """Return a digest of all samples; of files their names, sizes, times, and some of their pixels."""
+        """Return a digest of all samples. Of files it covers names, sizes, times and some of their pixels."""
         digest = hashlib.sha256(repr((self.n_test, self.classes, self.code, len(self.labels))).encode())
         digest.update(self.labels.numpy().tobytes())
         if not isinstance(self.images, ImageFiles):
@@ -82,7 +82,7 @@ def _file_identity(name: str) -> str:
 
 
 def kept_labels(part: Any) -> Any | None:
-    """Return the labels that a map-style data set keeps beside its items, where it keeps them."""
+    """Return the labels kept beside a map-style data set's items, if any."""
     for name in _LABEL_ATTRIBUTES:
         labels = getattr(part, name, ())
         if np.ma.is_masked(labels):

@@ -50,9 +50,10 @@ def _digits() -> Source:
 
 
 def _digits_table() -> Float64[np.ndarray, "N 65"]:
-    """Return the pixels in 0 to 16, and the digit, of each image: scikit-learn's file, read without it.
+    """Return each image's pixels, 0 to 16, and its digit.
 
-    Importing scikit-learn takes longer than a pack of small students trains.
+    They are in scikit-learn's file, which is read without it. Importing scikit-learn takes longer than a pack
+    of small students trains.
     """
     package = find_spec("sklearn")
     if package is None or package.origin is None:
@@ -97,13 +98,16 @@ def _open_torchvision(dataset: Dataset, arguments: dict[str, Any]) -> Any:
 
 
 def _missing_package(error: Exception) -> str | None:
-    """Return the package whose absence an error is about, where a class says it its own way."""
+    """Return the package that is missing, if that caused an error.
+
+    Some classes raise an error of their own for it.
+    """
     cause = error if isinstance(error, ImportError) else error.__context__
     return cause.name if isinstance(cause, ImportError) else None
 
 
 def _sort_files(part: Any) -> None:
-    """Put the samples in the order of their paths; SUN397 lists them as the file system does."""
+    """Sort the samples by path. SUN397 lists them as the file system does."""
     samples = sorted(zip(part._image_files, part._labels, strict=True))
     part._image_files = [file for file, _ in samples]
     part._labels = [label for _, label in samples]
@@ -123,7 +127,7 @@ def _image_folder(dataset: Dataset) -> Source:
 
 
 class FolderImages:
-    """The images of a folder's part, decoded when they are asked for, in their own depth."""
+    """The images of a folder's part, decoded when asked for. They keep their own depth."""
 
     def __init__(self, part: FolderPart) -> None:
         self.samples = [file.path for file, _ in part.samples()]
@@ -152,7 +156,7 @@ def _joined(train: Sequence[Any], test: Any | None) -> Source:
 
 
 def _array_of(part: Any) -> UInt8[Tensor, "N C H W"] | None:
-    """Return the images of a data set that holds them all as one array."""
+    """Return a data set's images where it holds them as one array."""
     data = getattr(part, "data", None)
     if not isinstance(data, np.ndarray | Tensor) or data.ndim not in (3, 4) or len(data) != len(part):
         return None
@@ -160,7 +164,7 @@ def _array_of(part: Any) -> UInt8[Tensor, "N C H W"] | None:
 
 
 def _labels_of(part: Labelled) -> Int64[Tensor, " N"]:
-    """Return a data set's labels, from the list it keeps of them where it keeps one."""
+    """Return a data set's labels. They come from its list of labels where it keeps one."""
     owner = type(part).__name__
     if owner == "PCAM":
         return as_labels(_pcam_labels(part), owner)
@@ -179,7 +183,7 @@ def _pcam_labels(part: Any) -> UInt8[np.ndarray, " N"]:
 
 
 def _qmnist_labels(part: Any) -> Int64[np.ndarray, " N"]:
-    """Return the first column of a table whose other seven tell of the digits' writers."""
+    """Return the table's first column. The other seven are about the writers of the digits."""
     labels: Int64[np.ndarray, " N"] = part.targets[:, 0].numpy()
     return labels
 

@@ -74,7 +74,7 @@ def _proportional(
 def _balanced(
     labels: Int64[Tensor, " N"], pool: Int64[Tensor, " P"], count: int, key: int
 ) -> Int64[Tensor, " M"]:
-    """Return a draw with as many samples of each class as of any other, as far as they last."""
+    """Return a draw with equally many samples per class, while they last."""
     rank, _ = _class_ranks(labels[pool], pool, key)
     return _first(pool, rank.double(), count, key)
 
@@ -88,7 +88,10 @@ def _first(pool: Int64[Tensor, " P"], priority: Tensor, count: int, key: int) ->
 def _class_ranks(
     labels: Int64[Tensor, " P"], pool: Int64[Tensor, " P"], key: int
 ) -> tuple[Int64[Tensor, " P"], Int64[Tensor, " P"]]:
-    """Return each sample's place in its class, in the order of their hashes, and the class's size."""
+    """Return each sample's place in its class and the class's size.
+
+    Places are in the order of the samples' hashes.
+    """
     by_hash = torch.argsort(hashed(key, pool), stable=True)
     order = by_hash[torch.argsort(labels[by_hash], stable=True)]
     counts = torch.bincount(labels)

@@ -39,7 +39,7 @@ class TokenArray:
 
 
 class TokenRows:
-    """Texts on a device, of which batches are taken; they have no views."""
+    """Texts on a device, taken in batches. They have no views."""
 
     def __init__(self, tokens: Int32[Tensor, "N R L"]) -> None:
         self._tokens = tokens

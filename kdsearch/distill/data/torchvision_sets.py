@@ -6,11 +6,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Parts:
-    """The constructor's arguments for the training part, in pieces, and for the test part.
+    """The constructor's arguments for the training part and the test part.
 
-    A validation part that a data set brings belongs to its training part: the spec's own validation
-    split is taken from there. `test` is None where the data set is one piece. `files` are its files and
-    folders below the root; none where the class itself checks them by their md5 whenever it opens them.
+    The training part may come in pieces. A validation part that a data set brings belongs to its training
+    part: the spec's own validation split is taken from there. `test` is None where the data set is one piece.
+    `files` are its files and folders below the root; none where the class itself checks them by their md5
+    whenever it opens them.
     """
 
     train: tuple[dict[str, Any], ...]
