@@ -44,7 +44,7 @@ class _Outcome:
 
 
 def disagreement(way: "Way", model: nn.Module, images: Tensor, plan: "PackPlan") -> str | None:
-    """Return in what a way differs from the plain loop, or None where both agree.
+    """Return how a way differs from the plain loop, or None.
 
     Two members take two steps, or as many as show a recording, in float64 where the network can be computed
     in it: rounding then hides nothing.
@@ -89,7 +89,7 @@ def _outcome(
 
 
 def _training(pack: Executor, recorder: Recorder | None) -> _Training:
-    """Return what computes a step's losses and gradients, recorded where there is a recorder."""
+    """Return the function of a step's losses and gradients. It is recorded where there is a recorder."""
 
     def backward(images: Tensor, aim: Tensor, step: StepKey) -> Tensor:
         def loss(logits: Tensor, members: slice) -> tuple[Tensor, Tensor]:

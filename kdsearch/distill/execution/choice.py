@@ -55,7 +55,10 @@ class PackPlan:
     recorded: bool = True
 
     def recorder(self, way: Way) -> Recorder | None:
-        """Return what records the steps of a way; None for loops, and for what no recording repeats."""
+        """Return what records a way's steps, or None.
+
+        Loops are not recorded, nor is anything that a replay would not repeat.
+        """
         if not self.recorded or self.random or way not in ("streams", "fused"):
             return None
         return recorder_on(self.precision.device)
@@ -78,7 +81,7 @@ class PackPlan:
 
 @dataclass(frozen=True)
 class Choice:
-    """How a pack is trained, and whether its networks draw from the global generators."""
+    """How a pack trains, and whether its networks use global generators."""
 
     way: Way
     random: bool = False
@@ -91,10 +94,10 @@ class Choice:
 def measured_choice(
     models: Sequence[nn.Module], images: Tensor, loss_on: Callable[[int], MemberLoss], plan: PackPlan
 ) -> Choice:
-    """Return the fastest way of training these networks, measured on copies of them, unless a rule knows it.
+    """Return the fastest way of training these networks.
 
-    On a GPU convolutions are fastest on streams: fused they would be grouped ones. Networks without them are
-    measured, by one process at a time.
+    It is measured on copies of them, unless a rule knows it. On a GPU convolutions are fastest on streams:
+    fused they would be grouped ones. Networks without them are measured, by one process at a time.
 
     Args:
         models: The members' networks; they stay untouched.
@@ -112,7 +115,7 @@ def measured_choice(
 
 
 def possible_ways(models: Sequence[nn.Module], images: Tensor, plan: PackPlan) -> list[Way]:
-    """Return the ways that train these networks as the plain loop does, the default first.
+    """Return the ways that train like the plain loop, the default first.
 
     A plain loop is always one of them.
     """
@@ -126,7 +129,7 @@ def possible_ways(models: Sequence[nn.Module], images: Tensor, plan: PackPlan) -
 
 
 def way_problem(way: Way, model: nn.Module, images: Tensor, plan: PackPlan) -> str | None:
-    """Return why networks of this kind can't be trained in a way, or None where they can."""
+    """Return why such networks can't be trained in a way, or None."""
     if way == "looped":
         return None
     if not images.is_floating_point() and way != "streams":
@@ -137,7 +140,7 @@ def way_problem(way: Way, model: nn.Module, images: Tensor, plan: PackPlan) -> s
 
 
 def fusing_problem(model: nn.Module, images: Tensor, precision: Precision) -> str | None:
-    """Return why networks of this kind can't be fused, or None where they can."""
+    """Return why networks of this kind can't be fused, or None."""
     if not images.is_floating_point():
         return "it takes texts, whose packs are looped"
     if draws_globally(model, images):
@@ -161,10 +164,11 @@ def measured_seconds(
     loss_on: Callable[[int], MemberLoss],
     plan: PackPlan,
 ) -> dict[Way, float]:
-    """Return the best time of one step in each way, in seconds of CPU or GPU; ways take turns, on copies.
+    """Return each way's best time of one step, in seconds.
 
-    Fusing is left out where it is far behind on an eighth of the batch, and any way that runs out of memory.
-    Loops are always measured on the whole: they look slow on a part, and gain with its size.
+    They are seconds of the CPU or the GPU; the ways take turns, on copies. Fusing is left out where it is far
+    behind on an eighth of the batch, and any way that runs out of memory. Loops are always measured on the
+    whole: they look slow on a part, and gain with its size.
 
     Args:
         ways: The ways to measure, the default first.
@@ -198,7 +202,10 @@ def _measured(
 def _warmed(
     way: Way, models: Sequence[nn.Module], images: Tensor, loss: MemberLoss, plan: PackPlan
 ) -> Callable[[], Tensor] | None:
-    """Return a step of training in a way, taken and maybe recorded before; None where memory lacks."""
+    """Return a way's training step, warmed up, or None without enough memory.
+
+    It is recorded where it can be.
+    """
     try:
         pack = plan.build(way, [copy.deepcopy(model) for model in models])
         recorder = plan.recorder(way)
@@ -213,7 +220,7 @@ def _warmed(
 
 
 def preferred(seconds: Mapping[Way, float]) -> Way:
-    """Return the fastest way, or the first one where none is clearly faster.
+    """Return the fastest way, or the first if none is clearly faster.
 
     Raises:
         torch.OutOfMemoryError: No way was measured, for want of memory.
@@ -226,7 +233,9 @@ def preferred(seconds: Mapping[Way, float]) -> Way:
 
 
 def recorder_of(model: nn.Module, images: Tensor) -> Recorder | None:
-    """Return what records the training of one network, none where its steps would come out otherwise.
+    """Return what records a single network's training, or None.
+
+    It is None where recorded steps would come out otherwise.
 
     Args:
         model: The network; of foreign ones copies are tried.
@@ -240,7 +249,7 @@ def recorder_of(model: nn.Module, images: Tensor) -> Recorder | None:
 
 
 class ChoiceMemory:
-    """The choices that were measured, kept in a JSON file for all processes.
+    """The measured choices, kept in a JSON file for all processes.
 
     Args:
         path: The file; it is made with the first choice.
@@ -257,7 +266,10 @@ class ChoiceMemory:
         return ChoiceMemory(path)
 
     def get(self, key: str, measure: Callable[[], Choice]) -> Choice:
-        """Return a key's choice, measured where nobody has or where the file is not as it was written."""
+        """Return a key's choice, measured if it is unknown.
+
+        It is measured again where the file is not as it was written.
+        """
         if key not in self._known:
             self._known |= self._read()
         if key not in self._known:
@@ -274,7 +286,10 @@ class ChoiceMemory:
         return choices if digest == _digest(choices) else {}
 
     def _write(self) -> None:
-        """Add to the file; when two processes write at once, one choice may have to be measured again."""
+        """Add this process's choices to the file.
+
+        When two processes write at once, one choice may have to be measured again.
+        """
         choices = {**self._read(), **self._known}
         document = json.dumps({"choices": choices, "sha256": _digest(choices)}, indent=1, sort_keys=True)
         with suppress(OSError):  # where the disk is full, it is measured again

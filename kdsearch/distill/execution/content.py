@@ -1,4 +1,4 @@
-"""What a network is made of, for memories that a name alone would mislead."""
+"""A network's contents, for memories that a name alone would mislead."""
 
 import hashlib
 import inspect
@@ -10,7 +10,10 @@ _KNOWN = ("torch", "torchvision", "kdsearch")  # packages whose layers keep what
 
 
 def content_of(model: nn.Module) -> str:
-    """Return a digest of a network's layers, shapes and the source files of its classes."""
+    """Return a digest of a network's layers, shapes and source files.
+
+    The files are those of its modules' classes.
+    """
     digest = hashlib.sha256(str(model).encode())
     for name, value in model.state_dict().items():
         digest.update(f"{name} {tuple(value.shape)}".encode())
@@ -20,12 +23,12 @@ def content_of(model: nn.Module) -> str:
 
 
 def has_convolutions(model: nn.Module) -> bool:
-    """Return whether a network has convolutions, whose layout in memory decides their speed."""
+    """Return whether a network has convolutions. Their layout in memory decides their speed."""
     return any(isinstance(module, nn.Conv2d) for module in model.modules())
 
 
 def is_foreign(model: nn.Module) -> bool:
-    """Return whether any of a network's classes comes from elsewhere than torch and here."""
+    """Return whether a network has classes from outside torch and kdsearch."""
     return any(_package(kind) not in _KNOWN for kind in _classes(model))
 
 

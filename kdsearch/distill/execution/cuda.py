@@ -25,13 +25,16 @@ Value = TypeVar("Value")
 
 
 class SideBySide:
-    """Does tasks on a CUDA stream each, so that their kernels overlap; elsewhere one after the other."""
+    """Does each task on a CUDA stream of its own.
+
+    Kernels of different tasks overlap; without a GPU the tasks follow one another.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
     def each(self, n: int, task: Callable[[int], Value]) -> list[Value]:
-        """Return what a task gives for 0 to n - 1; what follows waits for all of them."""
+        """Return a task's results for 0 to n - 1. What follows waits for all of them."""
         if self._device.type != "cuda":
             return [task(place) for place in range(n)]
         here = torch.cuda.current_stream(self._device)
@@ -62,7 +65,7 @@ class CudaGraphs:
         self._last: weakref.ref[torch.cuda.CUDAGraph] | None = None
 
     def warm_up(self, call: Callable[[], Tensor]) -> tuple[Tensor, str | None]:
-        """Do a call on the stream that records, and tell whether it waits for the GPU.
+        """Do a call on the recording stream; report waits for the GPU.
 
         Autograd remembers on which stream it first saw a parameter. What waits is found here: a recording
         that fails on it would leave torch's generator unusable.
@@ -106,7 +109,10 @@ def recorder_on(device: torch.device) -> Recorder | None:
 
 @contextmanager
 def to_oneself(device: torch.device) -> Iterator[None]:
-    """Wait until no other process of this user measures on a GPU, and keep others from it meanwhile."""
+    """Wait for a GPU's other measurements, and hold off new ones inside.
+
+    Only processes of the same user are meant.
+    """
     if device.type != "cuda":
         yield
         return
@@ -131,7 +137,7 @@ def uncollected() -> Iterator[None]:
 
 @contextmanager
 def _waits_told() -> Iterator[list[warnings.WarningMessage]]:
-    """Let torch warn of everything that waits for the GPU, and collect the warnings."""
+    """Collect torch's warnings of everything that waits for the GPU."""
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -154,7 +160,7 @@ def _renew_generator(device: torch.device, state: Tensor) -> None:
 
 
 def _end_allocation(device: torch.device, pool: Any) -> None:
-    """Let torch's allocator know that a failed recording has ended, which torch before 2.12 forgets."""
+    """Tell torch's allocator that a failed recording has ended. Before version 2.12 torch forgets to."""
     end = getattr(torch._C, "_cuda_endAllocateToPool", None)
     with suppress(Exception):  # where torch has not forgotten it
         if end is not None:

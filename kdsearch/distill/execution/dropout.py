@@ -1,4 +1,4 @@
-"""Dropout that depends on the member's seed, the layer and the step, never on the neighbours."""
+"""Dropout that depends on member, layer and step, never on neighbours. The member counts by its seed."""
 
 import copy
 from collections.abc import Iterator
@@ -18,10 +18,11 @@ StepKey: TypeAlias = int | Tensor
 
 
 class KeyedDropout(nn.Module):
-    """Dropout with a mask hashed from a key, a step and a call, the same alone, looped and fused.
+    """Dropout with a mask hashed from a key, step and call.
 
-    A network may call it at several places of its forward pass: each call of a step has a mask of its own.
-    The key is a buffer, so that a fused pack stacks the members' keys like their other buffers.
+    The mask is the same alone, looped and fused. A network may call it at several places of its forward pass:
+    each call of a step has a mask of its own. The key is a buffer, so that a fused pack stacks the members'
+    keys like their other buffers.
     """
 
     key: Tensor
@@ -38,7 +39,10 @@ class KeyedDropout(nn.Module):
         self._calls = 0
 
     def forward(self, values: Tensor) -> Tensor:
-        """Return the values with a share `p` set to 0 and the rest scaled up, in training mode."""
+        """Return the values, in training mode with dropout.
+
+        A share `p` is set to 0 and the rest is scaled up.
+        """
         if not self.training or self.p == 0:
             return values
         position = torch.arange(values.numel(), device=values.device)
@@ -47,7 +51,7 @@ class KeyedDropout(nn.Module):
         return torch.where(kept, values / (1 - self.p), 0.0) if self.p < 1 else torch.zeros_like(values)
 
     def _next_key(self) -> StepKey:
-        """Return the key of this call; the first of a step has that of the step alone."""
+        """Return the key of this call. A step's first call has the key of the step itself."""
         # Activation checkpointing calls the forward pass again inside the backward pass.
         if torch._C._current_graph_task_id() != -1:
             if self._calls > 1:
@@ -71,7 +75,7 @@ def key_dropout(model: nn.Module, seed: int) -> None:
 
 
 def draws_globally(model: nn.Module, images: Tensor) -> bool:
-    """Return whether a network in training mode takes numbers from the global generators.
+    """Return whether a training network uses the global generators.
 
     It then has randomness of a kind that is not `nn.Dropout` (stochastic depth, dropout of attention).
     """
@@ -85,7 +89,7 @@ def draws_globally(model: nn.Module, images: Tensor) -> bool:
 
 @contextmanager
 def member_randomness(seed: int, step: int, device: torch.device) -> Iterator[None]:
-    """Let the global generators give one member's numbers of one step, and restore them after."""
+    """Seed the global generators for one member's step; restore them after."""
     with seeded(hash_key(_DROPOUT, seed, step), device):
         yield
 

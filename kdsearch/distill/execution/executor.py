@@ -36,7 +36,9 @@ class Executor(Protocol):
         step: StepKey,
         finish: Finish | None = None,
     ) -> Float[Tensor, " K"]:
-        """Return every member's loss in training mode and leave fresh gradients in its parameters.
+        """Return each member's training loss; leave new gradients in its parameters.
+
+        Networks are in training mode.
 
         Args:
             images: The batch, or texts' tokens.
@@ -51,7 +53,7 @@ class Executor(Protocol):
         ...
 
     def keep(self, kept: Sequence[int]) -> None:
-        """Go on with the members at these places alone; `parameters` may be new tensors."""
+        """Keep only the members at these places. `parameters` may be new tensors."""
         ...
 
     def state(self) -> list[dict[str, Tensor]]:

@@ -26,6 +26,6 @@ class MemberForward:
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """Return a network's parameters and buffers by name, without gradients, sharing their memory."""
+    """Return a network's parameters and buffers by name. They share its memory, without gradients."""
     named = [*model.named_parameters(), *model.named_buffers()]
     return {name: tensor.detach() for name, tensor in named}

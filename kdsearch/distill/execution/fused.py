@@ -97,7 +97,7 @@ class FusedPack:
         return found
 
     def _take(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
-        """Hold these stacked tensors, and gradients that stay in place from step to step."""
+        """Hold these stacked tensors, and gradients that stay in place between steps."""
         self._parameters = {
             name: stacked.detach().clone(memory_format=torch.contiguous_format)
             for name, stacked in parameters.items()

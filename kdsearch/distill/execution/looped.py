@@ -1,4 +1,4 @@
-"""The executor that trains the members one after the other on each batch."""
+"""The executor that trains members one after another on each batch."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext

@@ -22,14 +22,14 @@ _IN_FLOAT32 = frozenset({F.batch_norm, F.layer_norm, F.group_norm, F.softmax, to
 
 @dataclass(frozen=True)
 class Precision:
-    """The arithmetic of a network's forward pass; parameters and losses stay in float32."""
+    """The arithmetic of a network's forward pass. Parameters and losses stay in float32."""
 
     device: torch.device
     bf16: bool = False
 
     @classmethod
     def of(cls, name: Literal["auto", "fp32", "bf16"], device: torch.device) -> "Precision":
-        """Return the precision that a spec names; `auto` is bf16 on CUDA and fp32 elsewhere."""
+        """Return the precision that a spec names. `auto` is bf16 on CUDA and fp32 elsewhere."""
         return cls(device, name == "bf16" or (name == "auto" and device.type == "cuda"))
 
     def context(self) -> AbstractContextManager[object]:
@@ -48,7 +48,7 @@ class Precision:
 
 
 class _CastArguments(TorchFunctionMode):
-    """Casts the arguments of costly functions to bf16, and of delicate ones to float32."""
+    """Casts arguments of costly functions to bf16, of delicate ones to float32."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None

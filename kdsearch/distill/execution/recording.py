@@ -1,4 +1,7 @@
-"""Functions of tensors that are recorded once for each form of their arguments, and replayed after."""
+"""Functions of tensors, recorded once for each form of arguments.
+
+Later calls of that form replay the recording.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeAlias
@@ -45,7 +48,7 @@ class Recorder(Protocol):
 
 
 class Replayed:
-    """A function of tensors that is replayed without Python, where there is a recorder.
+    """A function of tensors, replayed without Python where there is a recorder.
 
     The first calls of each form of arguments are done as they are. What can't be recorded is done so for
     ever, and `problem` says why.

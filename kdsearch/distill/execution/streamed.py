@@ -1,4 +1,4 @@
-"""The executor that trains the members side by side, each as an ordinary network."""
+"""The executor that trains members side by side, as ordinary networks."""
 
 from collections.abc import Sequence
 
@@ -15,11 +15,12 @@ from kdsearch.distill.execution.precision import Precision
 
 
 class StreamedPack(LoopedPack):
-    """K ordinary modules, each on a CUDA stream of its own from the forward pass to the optimizer's step.
+    """K ordinary modules, each on a CUDA stream of its own.
 
-    A small network's kernels leave most of a GPU idle, and those of K networks fill it; the convolutions
-    stay cuDNN's ordinary ones, which vmap would turn into grouped ones, 2 to 4 times slower in bf16.
-    Elsewhere than on a GPU the members are trained one after the other.
+    It stays there from the forward pass to the optimizer's step. A small network's kernels leave most of a
+    GPU idle, and those of K networks fill it; the convolutions stay cuDNN's ordinary ones, which vmap would
+    turn into grouped ones, 2 to 4 times slower in bf16. Elsewhere than on a GPU the members are trained one
+    after the other.
 
     Args:
         models: The members' networks.
@@ -47,7 +48,7 @@ class StreamedPack(LoopedPack):
         step: StepKey,
         finish: Finish | None = None,
     ) -> Float[Tensor, " K"]:
-        """Return every member's loss; its gradients are left, and finished, on its stream."""
+        """Return each member's loss; gradients are left on its stream. `finish` is called there too."""
         images = self._laid_out(images)
 
         def train(k: int) -> Tensor:

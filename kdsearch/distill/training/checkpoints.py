@@ -20,7 +20,9 @@ _log = logging.getLogger(__name__)
 
 
 class Checkpoint:
-    """Where a group of members is kept between epochs; always that of the store, never a copy.
+    """A group's saved state between epochs.
+
+    It is read from the store itself, never from a copy.
 
     Args:
         store: Where the file is.
@@ -43,7 +45,10 @@ class Checkpoint:
         return time.monotonic() >= self._due
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """Return the state that was saved last, or None where none of this group can be had."""
+        """Return the last saved state, or None if this group has none.
+
+        A state that can't be read counts as none.
+        """
         try:
             file = self._store.open(self._name)
             if file is None:
@@ -58,7 +63,7 @@ class Checkpoint:
         return found["state"] if is_own else None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Save a state of tensors and plain values in place of the one before.
+        """Save tensors and plain values in place of the previous state.
 
         Where it can't be stored, on a full disk for one, the training goes on with the checkpoint that
         it had.

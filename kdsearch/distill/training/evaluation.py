@@ -1,4 +1,4 @@
-"""What is measured of a pack's students on a split, in evaluation mode."""
+"""Measures of a pack's students on a split, in evaluation mode."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,10 @@ def mean_entropy(logits: Float[Tensor, "K N C"]) -> list[float]:
 
 
 def agreement(logits: Float[Tensor, "K N C"], teacher_logits: Float[Tensor, "N C"]) -> list[float]:
-    """Return the share of examples on which student and teacher name the same class."""
+    """Return the share of examples where student and teacher agree.
+
+    They agree when they name the same class.
+    """
     same = (logits.argmax(-1) == teacher_logits.argmax(-1)).double().mean(1)
     values: list[float] = same.tolist()
     return values

@@ -41,19 +41,24 @@ Value = TypeVar("Value")
 
 
 def kept_bytes(device: torch.device) -> int:
-    """Return how many bytes of views, and how many of a teacher's logits, stay on a device."""
+    """Return how many bytes of views stay on a device. As many bytes of a teacher's logits stay there."""
     if device.type != "cuda":
         return _KEPT_BYTES
     return max(_KEPT_BYTES, int(_SHARE_OF_A_GPU * memory_of(device).total))
 
 
 def are_streamed(shape: tuple[int, int], device: torch.device) -> bool:
-    """Return whether an epoch's logits [N, C] are too large to lie on a GPU as a whole."""
+    """Return whether an epoch's logits are too large for a GPU.
+
+    Their shape is [N, C]. Then only parts of them are brought there.
+    """
     return device.type == "cuda" and _FLOAT_BYTES * math.prod(shape) > kept_bytes(device)
 
 
 class LruCache(Generic[Value]):
-    """A bounded memory of what is costly to make; what was unused for longest goes first.
+    """A bounded memory of costly values.
+
+    What was unused for longest goes first.
 
     Args:
         bound: The total weight that is kept.
@@ -66,7 +71,7 @@ class LruCache(Generic[Value]):
         self._values: OrderedDict[Hashable, Value] = OrderedDict()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """Return the value of a key, made only where it is not here."""
+        """Return a key's value, made only if it is missing."""
         if key not in self._values:
             self._values[key] = make()
         self._values.move_to_end(key)
@@ -77,7 +82,7 @@ class LruCache(Generic[Value]):
 
 
 class SplitViews:
-    """The data of one training spec on one device, as views of its three splits."""
+    """One training spec's data on one device, as three splits' views."""
 
     def __init__(self, spec: TrainingSpec, device: torch.device) -> None:
         self.data: ImageData = load_dataset(spec.dataset)
@@ -92,7 +97,10 @@ class SplitViews:
         self._rendered: LruCache[list[Chunk]] = LruCache(self._kept_bytes, lambda _: self._epoch_bytes)
 
     def chunks(self, training: Training, epoch: int) -> Iterable[Chunk]:
-        """Return an epoch's batches; where a whole training's views are small, later packs find them here."""
+        """Return an epoch's batches.
+
+        Where a whole training's views are small, they are kept for later packs.
+        """
         key = (training.view_seed, training.order_seed, epoch, training.batch_size)
         if training.epochs * self._epoch_bytes > self._kept_bytes:
             return self.views.chunks(*key)
@@ -138,7 +146,10 @@ class TeacherLogits:
         self.validation_logits: Float[Tensor, "N C"] = torch.cat([self._live(part) for part in images])
 
     def prepare(self, epochs: int) -> None:
-        """Decide for a training of so many epochs whether logits are stored or computed as they come."""
+        """Decide whether logits are stored or computed as they come.
+
+        It depends on the training's number of epochs.
+        """
         if epochs not in self._prepared:
             self._prepared[epochs] = self._store.has_room_for(self._key, epochs)
         self._stored = self._prepared[epochs]
@@ -153,7 +164,10 @@ class TeacherLogits:
         return loaded.part(chunk.start, chunk.start + len(views.labels))
 
     def _load(self, view_seed: int, order_seed: int, epoch: int) -> EpochLogits:
-        """Return an epoch's stored logits in its order, on the host where they are large for a GPU."""
+        """Return an epoch's stored logits in its order.
+
+        Where they are too large for a GPU, they stay on the host.
+        """
         key = replace(self._key, view_seed=view_seed)
         stored = self._store.get(key, epoch, lambda: self._whole_epoch(view_seed, epoch))
         order = self._views.order(order_seed, epoch)
@@ -179,7 +193,7 @@ _TEACHER_LOGITS: LruCache[TeacherLogits] = LruCache(_TEACHERS)
 
 
 def split_views_of(spec: TrainingSpec, device: torch.device) -> SplitViews:
-    """Return the data and views of a spec, from memory where they are there."""
+    """Return a spec's data and views, from memory if they are there."""
     content = data_fingerprint(spec.dataset)
     key = (spec.dataset.model_dump_json(), content, spec.augment.model_dump_json(), str(device))
     return _SPLIT_VIEWS.get(key, lambda: SplitViews(spec, device))
@@ -188,7 +202,10 @@ def split_views_of(spec: TrainingSpec, device: torch.device) -> SplitViews:
 def teacher_logits_of(
     spec: TrainingSpec, *, artifacts: Place, device: torch.device, cap_bytes: int
 ) -> TeacherLogits:
-    """Return the teacher of a spec beside its data, trained first where nobody has trained it."""
+    """Return the logits of a spec's teacher on the spec's data.
+
+    The teacher is trained first where nobody has done it.
+    """
     recipe, split_views = recipe_of(spec), split_views_of(spec, device)
     key = (recipe.digest, split_views.fingerprint, str(artifacts), str(device), cap_bytes)
 

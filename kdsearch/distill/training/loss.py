@@ -50,7 +50,7 @@ class Targets:
     prepared: KDTargets | None = None
 
     def tensors(self) -> tuple[Tensor | None, ...]:
-        """Return all that a built-in loss depends on, in the order that `of` takes."""
+        """Return all that a built-in loss depends on, ordered for `of`."""
         batch, prepared = self.batch, self.prepared or (None,) * len(KDTargets._fields)
         return (
             *(batch.images, batch.labels, batch.partner_labels, batch.mix, self.teacher_logits),
@@ -59,7 +59,10 @@ class Targets:
 
     @classmethod
     def of(cls, tensors: Sequence[Tensor | None]) -> "Targets":
-        """Return the targets of such tensors; a user's term, which takes the epoch's number, has none."""
+        """Return the targets made of such tensors.
+
+        They are not for a user's term, which takes the epoch's number.
+        """
         images, labels, partner_labels, mix, teacher_logits, epoch, temperatures, *rest = tensors
         if images is None or labels is None or epoch is None or temperatures is None:
             raise TypeError("Targets have images, labels, an epoch and temperatures.")
@@ -70,10 +73,11 @@ class Targets:
 
 
 class PackLoss:
-    """The losses of K members, with temperature, alpha and options of their own as vectors [K].
+    """The losses of K members.
 
-    Where images are mixed, cross-entropy mixes both labels, the teacher has seen the mixed image, and
-    a term that depends on the target takes the label of the larger share.
+    Each has its own temperature, alpha and options, held as vectors [K]. Where images are mixed,
+    cross-entropy mixes both labels, the teacher has seen the mixed image, and a term that depends on the
+    target takes the label of the larger share.
 
     Args:
         objectives: The members' objectives; they differ in numbers alone.
@@ -122,11 +126,11 @@ class PackLoss:
 
     @property
     def is_recordable(self) -> bool:
-        """Whether the losses depend on `Targets.tensors` alone; a user's term may do anything."""
+        """Whether the losses depend on `Targets.tensors` alone. A user's term may do anything."""
         return not self._own
 
     def temperatures(self) -> Float[Tensor, " K"]:
-        """Return each member's temperature at the end; the learned one where it is learned."""
+        """Return each member's temperature at the end. A learned one is returned as it is now."""
         if "theta" in self._learned:
             return learned_temperature(torch.stack(self._learned["theta"]).detach())
         return self._temperatures_in(self._epochs)
@@ -149,7 +153,7 @@ class PackLoss:
         return student, ready(teacher_logits.double()[None]) / temperatures[..., None]
 
     def _temperatures_on(self, teacher_logits: Float[Tensor, "N C"] | None) -> Tensor:
-        """Return temperatures [K, 1 or N] on these examples; a member without a teacher has no rule's."""
+        """Return temperatures [K, 1 or N] on these examples. A member whose alpha is 0 has none by a rule."""
         temperatures = self.temperatures().double()[:, None]
         if teacher_logits is None or self._term.rule is None:
             return temperatures
@@ -171,7 +175,7 @@ class PackLoss:
 
     @property
     def is_resumable(self) -> bool:
-        """Whether `member_parameters` and `term_states` are all that a later training needs to go on."""
+        """Whether `member_parameters` and `term_states` are enough to continue a training."""
         return all(term.is_resumable for term in self._own)
 
     def term_states(self) -> list[Any]:
@@ -204,7 +208,9 @@ class PackLoss:
     def targets(
         self, chunk: Chunk, teacher_logits: Float[Tensor, "N C"] | None, epoch: int
     ) -> Iterator[Targets]:
-        """Yield what each batch of a chunk is learned from, prepared for all of them at once.
+        """Yield each batch's targets, prepared for a whole chunk at once.
+
+        Logits too many for that are prepared by batch.
 
         Args:
             chunk: The batches.
@@ -230,9 +236,10 @@ class PackLoss:
     def __call__(
         self, targets: Targets, logits: Float[Tensor, "k B C"], members: slice = slice(None)
     ) -> tuple[Float[Tensor, " k"], Float[Tensor, "k B C"]]:
-        """Return the losses of the members whose logits these are, and their gradients by the logits.
+        """Return the losses for these logits and the gradients by them.
 
-        Gradients of learned temperatures are added to `member_parameters`.
+        `members` says whose logits they are. Gradients of learned temperatures are added to
+        `member_parameters`.
         """
         wide = at_least_float32(logits)
         if targets.prepared is not None:
@@ -249,7 +256,7 @@ class PackLoss:
     def _prepared(
         self, batch: Batch, teacher_logits: Tensor | None, sizes: Sequence[int], epoch: int
     ) -> Sequence[KDTargets | None]:
-        """Return the targets of the batches of these sizes, None where the closed form does not hold."""
+        """Return the targets of batches of these sizes. Each is None where the closed form does not hold."""
         if not self._is_plain_kd or teacher_logits is None or batch.mix is not None:
             return [None] * len(sizes)
         return self._closed_form(epoch).targets(at_least_float32(teacher_logits), batch.labels, sizes)

@@ -1,4 +1,4 @@
-"""The members of a pack, and which of them can be trained side by side."""
+"""A pack's members, and which of them can train side by side."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ def trials_of(spec: TrainingSpec, members: Sequence[Mapping[str, Any]]) -> list[
 
 
 def groups_of(trials: Sequence[Trial]) -> list[list[Trial]]:
-    """Return the trials in groups that differ in nothing that shapes the computation.
+    """Return the trials in groups that share the shape of the computation.
 
     Raises:
         RequestError: There is no trial, or two share a number.

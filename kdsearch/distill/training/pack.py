@@ -1,4 +1,4 @@
-"""The training of one pack, epoch by epoch, whose members share everything but their own numbers."""
+"""The training of one pack, epoch by epoch. Its members share everything but their own numbers."""
 
 import json
 import logging
@@ -162,7 +162,7 @@ class PackTraining:
         )
 
     def _built_step(self) -> PackStep:
-        """Return the step of the pack; what a user brings may do anything, and is not recorded."""
+        """Return the pack's step. What a user brings may do anything, and is not recorded."""
         plan = self._plan(self.choice.random)
         recorder = plan.recorder(self.choice.way)
         if recorder is not None and not self._loss.is_recordable:
@@ -178,7 +178,10 @@ class PackTraining:
         return PackStep(self._pack, self._loss, self._optimizer, rates, norms, recorder)
 
     def _tell_problem(self) -> None:
-        """Say once, in a line, why steps are not replayed though they should be."""
+        """Log once why steps are not replayed though they should be.
+
+        Raise instead where `training.cuda_graphs` is true.
+        """
         problem = self._problem or self._step.problem
         if problem is None or self._told:
             return
@@ -306,7 +309,7 @@ class PackTraining:
             self._step.keep(kept)
 
     def _final_metrics(self) -> list[Metrics]:
-        """Return what is measured once, of each member that reached the last epoch."""
+        """Return the final measures of each member that reached the last epoch."""
         test, validation = self._split_views.test, self._split_views.validation
         on_test = score(self._logits(test), test.labels)
         logits = self._logits(validation)
@@ -347,7 +350,7 @@ class PackTraining:
         }
 
     def _resume(self, saved: Mapping[str, Any]) -> None:
-        """Take over a state; where the trials are run again, they have other numbers than those in it."""
+        """Continue from a saved state. Trials that are run again have other numbers than those in it."""
         number_of = dict(zip(saved["seconds"], self._seconds, strict=True))
         for values in saved["results"]:
             result = TrialResult.from_dict({**values, "number": number_of[values["number"]]})

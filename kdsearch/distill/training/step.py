@@ -1,4 +1,7 @@
-"""One step of a pack, from a batch to new weights, replayed as a recording where there is a recorder."""
+"""One step of a pack, from a batch to new weights.
+
+It is replayed as a recording where there is a recorder.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -46,7 +49,7 @@ class PackStep:
 
     @property
     def problem(self) -> str | None:
-        """Why steps run as they are, though there is a recorder; None where they don't."""
+        """Why steps are not replayed despite a recorder, or None."""
         return self._training.problem or self._evaluation.problem
 
     def __call__(self, targets: Targets, step: int, factor: float) -> Float[Tensor, " K"]:
@@ -104,7 +107,10 @@ class _Learners:
         self._norms = [self._norms[k] for k in kept]
 
     def _finish(self, place: int) -> None:
-        """Clip a member's gradients and take its step; a user's optimizer takes that of all at once."""
+        """Clip a member's gradients and take its step.
+
+        A user's optimizer takes all members' steps at once, later.
+        """
         clip_gradients(self._parameters[place], self._norms[place])
         if isinstance(self._optimizer, FusedOptimizer):
             self._optimizer.step_of(place)

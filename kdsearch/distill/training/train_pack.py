@@ -34,7 +34,9 @@ def train_pack(
     soft_target_cap_bytes: int = DEFAULT_CAP_BYTES,
     way: Way | None = None,
 ) -> list[TrialResult]:
-    """Train a pack of students and return how each of them ended, in the members' order.
+    """Train a pack of students and return each one's result.
+
+    Results come in the members' order.
 
     Args:
         spec: How they are trained; `training.view_seed` and `training.order_seed` fix the views and the
@@ -88,7 +90,7 @@ def train_trials(
     soft_target_cap_bytes: int = DEFAULT_CAP_BYTES,
     way: Way | None = None,
 ) -> list[TrialResult]:
-    """Train trials as they are and return how each of them ended, in their order: `train_pack` within."""
+    """Train trials as they are and return their results in order. `train_pack` does this within."""
     where = chosen_device(device)
     groups = groups_of(trials)
     conditions = _Conditions(
@@ -114,7 +116,7 @@ def train_trials(
 
 @dataclass
 class _Conditions:
-    """What all groups of a call share, and the checkpoints that they leave."""
+    """What all groups of a call share, and the checkpoints they leave."""
 
     artifacts: Place
     device: torch.device
@@ -125,7 +127,7 @@ class _Conditions:
     checkpoints: list[Checkpoint] = field(default_factory=list)
 
     def train(self, group: Sequence[Trial], listener: "_Listener") -> dict[int, TrialResult]:
-        """Train a group; where memory runs out, train its halves from the start, one after the other."""
+        """Train a group, or its halves where memory runs out. The halves start anew, one after the other."""
         ended, fits = self._attempt(group, listener)
         if fits:
             return ended
@@ -146,7 +148,7 @@ class _Conditions:
             checkpoint.remove()
 
     def _attempt(self, group: Sequence[Trial], listener: "_Listener") -> tuple[dict[int, TrialResult], bool]:
-        """Return the results of members that ended, and whether the group fitted into memory."""
+        """Return ended members' results, and whether the group fitted into memory."""
         training = None
         try:
             training = PackTraining(
@@ -184,7 +186,10 @@ class _Conditions:
 
 
 class _Listener:
-    """The caller's report, told of each member's epochs once, even where a group starts again."""
+    """The caller's report, called once for each member's epoch.
+
+    That holds even where a group starts again.
+    """
 
     def __init__(self, report: PackReport | None) -> None:
         self._report = report
