@@ -17,11 +17,12 @@ _TAKEN_AT_ONCE_BYTES = 2**26
 
 @cache  # once a process is enough
 def keep_freed_memory() -> None:
-    """Let glibc keep what tensors of less than 1 GiB free, where it is the C library.
+    """Let glibc keep freed memory of tensors below 1 GiB.
 
-    By itself it gives large ones back to the kernel, which then clears page after page anew in every
-    operation: that was a fifth to a third of a small convolutional student's training step on a CPU, and
-    two fifths of its teacher's forward pass. The process holds on to about as much as it had at its peak.
+    Nothing happens where the C library is another. By itself glibc gives large ones back to the kernel, which
+    then clears page after page anew in every operation: that was a fifth to a third of a small convolutional
+    student's training step on a CPU, and two fifths of its teacher's forward pass. The process holds on to
+    about as much as it had at its peak.
     """
     if platform.libc_ver()[0] != "glibc":
         return

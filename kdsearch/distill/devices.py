@@ -36,7 +36,7 @@ def chosen_device(device: torch.device | str | None) -> torch.device:
 
 @contextmanager
 def on_device(device: torch.device) -> Iterator[None]:
-    """Make a CUDA device the current one, its convolutions the same bits each time; restore both after.
+    """Make a CUDA device current and its convolutions deterministic; restore both after.
 
     Streams and CUDA graphs are made on the current device, whichever one the tensors are on. On a CPU freed
     memory is kept, and stays so.
@@ -62,7 +62,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def release_memory(device: torch.device) -> None:
-    """Give back the memory of what nobody uses any more, cycles of objects included."""
+    """Give back unused memory, that of cyclic objects included."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

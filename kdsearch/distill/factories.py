@@ -55,7 +55,7 @@ def load_factory(name: str, setting: str) -> Callable[..., Any]:
 
 @contextmanager
 def neutral_command_line(name: str) -> Iterator[None]:
-    """Hide kdsearch's own arguments, or a Ray worker's, from a module that reads the command line."""
+    """Hide the program's command line from a module that reads it. It is kdsearch's own or a Ray worker's."""
     before = sys.argv
     sys.argv = [name]
     try:
@@ -65,7 +65,7 @@ def neutral_command_line(name: str) -> Iterator[None]:
 
 
 def check_call(function: Callable[..., Any], name: str, setting: str, *arguments: str) -> None:
-    """Check that a user's function can be called with some arguments by position.
+    """Check that a user's function takes some arguments by position.
 
     Raises:
         RequestError: It takes others, or it is a class, a coroutine or a generator.
@@ -87,7 +87,7 @@ def check_call(function: Callable[..., Any], name: str, setting: str, *arguments
 
 
 def words_of(error: BaseException) -> str:
-    """Return what an error says, in a bounded text that every database takes and every terminal shows."""
+    """Return what an error says, in a bounded text. Every database takes it and every terminal shows it."""
     if isinstance(error, SystemExit):
         text = f"it ended the program: {_exit_words(error)}"
     else:
@@ -110,7 +110,10 @@ def bounded(text: str) -> str:
 
 
 def place_of(trace: TracebackType | None) -> str | None:
-    """Return the file and line of a user's code where an error arose; the last of any where none is his."""
+    """Return the file and line where an error arose.
+
+    It is the last line of a user's code, or the last of any where none is the user's.
+    """
     frames = [frame for frame in traceback.extract_tb(trace) if not frame.filename.startswith("<")]
     own = [f for f in frames if not f.filename.startswith((*_LIBRARIES, _OURS))]
     if not frames:

@@ -20,15 +20,16 @@ Word = TypeVar("Word", int, Tensor, int | Tensor)
 
 
 def stream(seed: int, *name: str | int) -> torch.Generator:
-    """Return a CPU generator that a seed and a name decide, the same in any process."""
+    """Return a CPU generator decided by a seed and a name. It is the same in any process."""
     return torch.Generator().manual_seed(named_seed(seed, *name))
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Seed the global generators of the CPU and of a CUDA device inside, and restore them after.
+    """Seed the global generators inside, and restore them after.
 
-    For code that knows no generators: modules' initialisation and dropout.
+    They are those of the CPU and of a CUDA device. For code that knows no generators: modules' initialisation
+    and dropout.
     """
     device = torch.device(device)
     cuda = [device] if device.type == "cuda" else []
@@ -41,7 +42,7 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
 
 
 def hash_key(*numbers: int) -> int:
-    """Return 32 bits that depend on each of the numbers and their order."""
+    """Return 32 bits that depend on the numbers and their order."""
     return lengthened_key(0, *numbers)
 
 

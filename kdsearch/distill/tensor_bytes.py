@@ -7,7 +7,7 @@ import torch
 
 
 def tensor_bytes(state: Any) -> memoryview:
-    """Return what `torch.save` would write; its own writer hides that a disk is full."""
+    """Return what `torch.save` would write. Its own writer hides that a disk is full."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getbuffer()

@@ -12,7 +12,7 @@ _TORCH_SAYS = "more than 1 value per channel"
 
 
 def check_batch_size(model: nn.Module, inputs: Inputs, batch_size: int, n_train: int, setting: str) -> None:
-    """Raise RequestError where every batch is a single image and the network needs more.
+    """Raise RequestError where batches have one image and the network needs more.
 
     Args:
         model: The network; it stays as it is.

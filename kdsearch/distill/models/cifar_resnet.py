@@ -1,4 +1,4 @@
-"""Residual networks for small images, with the names that published CIFAR checkpoints use."""
+"""Residual networks for small images. Their names are those of published CIFAR checkpoints."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,9 @@ class CifarBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """A 3×3 stem, three stages of blocks, a pooled linear head; `depth` is 6n + 2.
+    """A 3×3 stem, three stages of blocks, a pooled linear head.
+
+    `depth` is 6n + 2.
 
     References:
         He, Zhang, Ren & Sun, 2016, arXiv:1512.03385, section 4.2.
@@ -57,7 +59,10 @@ class CifarResNet(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A residual block that is narrow in the middle, or (`expansion` 1) a plain pair of convolutions."""
+    """A residual block that is narrow in the middle.
+
+    With `expansion` 1 it is a plain pair of convolutions.
+    """
 
     def __init__(self, n_in: int, width: int, stride: int, expansion: int) -> None:
         super().__init__()

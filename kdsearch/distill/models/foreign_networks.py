@@ -104,7 +104,9 @@ def build_from_factory(name: str, num_classes: int, inputs: Inputs) -> nn.Module
 
 
 def use_small_stem(model: nn.Module, arch: str) -> None:
-    """Give an ImageNet residual network a 3×3 first convolution of stride 1, and no pooling after it.
+    """Make an ImageNet residual network's stem fit small images.
+
+    Its first convolution becomes 3×3 of stride 1, with no pooling after it.
 
     Raises:
         RequestError: The network is not one of those.
@@ -145,7 +147,7 @@ def check_fits(model: nn.Module, arch: str, num_classes: int, inputs: Inputs) ->
 
 
 def _set_input_channels(model: nn.Module, in_channels: int) -> None:
-    """Replace a first convolution of other channels, its weights fitted to the images'."""
+    """Fit the first convolution to the images' channels. Its weights are fitted too."""
     name, first = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
     if first.in_channels == in_channels:
         return
@@ -164,13 +166,13 @@ def _set_input_channels(model: nn.Module, in_channels: int) -> None:
 
 
 def _misfits(inputs: Inputs) -> tuple[type[Exception], ...]:
-    """Return what networks raise for inputs of a form that they are not for."""
+    """Return what networks raise for inputs of the wrong form."""
     of_all = (RuntimeError, AssertionError, ValueError)
     return of_all if inputs.vocabulary is None else (*of_all, IndexError, TypeError)
 
 
 def _example(inputs: Inputs) -> torch.Tensor:
-    """Return one example; of texts one with the last token, which the network must know."""
+    """Return one example. One of texts has the last token, which the network must know."""
     if inputs.vocabulary is None:
         return inputs.zeros()
     return inputs.random(1, torch.Generator().manual_seed(0))

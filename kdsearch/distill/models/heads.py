@@ -11,7 +11,7 @@ _HEADS = "_kdsearch_head"
 
 
 def note_head(model: nn.Module, logits_of: Tensor) -> None:
-    """Find the head of a network and note it there, where `head_parameters` reads it.
+    """Find a network's head and note it there for `head_parameters`.
 
     Two heads whose logits are averaged are both the head; so is what stands between it and the logits.
 
@@ -43,19 +43,22 @@ def head_parameters(model: nn.Module) -> tuple[str, ...]:
 
 
 def head_modules(model: nn.Module) -> tuple[str, ...]:
-    """Return the names of the modules that hold the head's parameters, in the order of definition."""
+    """Return the names of the head's modules. They are in the order of definition."""
     return tuple(dict.fromkeys(name.rpartition(".")[0] for name in head_parameters(model)))
 
 
 def head_tensors(model: nn.Module) -> frozenset[str]:
-    """Return the head's parameters and the buffers of its own modules, by their names in the state dict."""
+    """Return the head's parameters and its modules' buffers, by name.
+
+    The names are those in the state dict.
+    """
     parameters, owners = set(head_parameters(model)), set(head_modules(model)) - {""}
     names = model.state_dict()
     return frozenset(n for n in names if n in parameters or n.rpartition(".")[0] in owners)
 
 
 def _head_in_graph(model: nn.Module, batch: Tensor) -> tuple[str, ...]:
-    """Return the parameters that meet the data nearest to the logits, on every path from there.
+    """Return the parameters nearest to the logits on every path of data.
 
     A path ends where a matrix that has a dimension of the classes' number is applied to the data.
     """
@@ -89,7 +92,9 @@ def _begin_at_embeddings(model: nn.Module, data: list[Tensor]) -> None:
 
 
 class _Graph:
-    """Autograd's graph of an output, split into what carries data and what makes parameters ready.
+    """Autograd's graph of an output.
+
+    It is split into what carries data and what makes parameters ready.
 
     Args:
         names: The parameters' names by their identity.
@@ -102,7 +107,7 @@ class _Graph:
         self._carries: dict[Any, bool] = {}
 
     def nearest(self, end: Any, num_classes: int) -> set[str]:
-        """Return the names of the parameters that the head is made of, met on the way back from the end."""
+        """Return the names of the head's parameters, searched from the end."""
         found: set[str] = set()
         has_matrix = False
         ahead, seen = [end], {end}

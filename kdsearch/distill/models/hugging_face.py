@@ -1,4 +1,7 @@
-"""Networks of the Hugging Face Hub, or of a folder that `save_pretrained` wrote: `hf:NAME`."""
+"""Networks of the Hugging Face Hub or of a folder, `hf:NAME`.
+
+Such a folder is written by `save_pretrained`.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +21,9 @@ _LOADING = (OSError, ValueError, RuntimeError, KeyError, TypeError)  # what tran
 
 
 def build_hugging_face(name: str, num_classes: int, inputs: Inputs) -> nn.Module:
-    """Return a classifier of transformers, freshly initialised, that takes our inputs and gives logits.
+    """Return a freshly initialised classifier of transformers for our inputs.
+
+    Its output is the logits.
 
     Args:
         name: A model of the Hub, or a folder.
@@ -49,7 +54,9 @@ def build_hugging_face(name: str, num_classes: int, inputs: Inputs) -> nn.Module
 
 
 def model_config(name: str, revision: str | None = None) -> Any:
-    """Return a model's configuration; of the Hub's, a few kilobytes are fetched once.
+    """Return a model's configuration.
+
+    For one of the Hub a few kilobytes are fetched once.
 
     Raises:
         RequestError: There is no such model, or it can't be had here.
@@ -72,7 +79,7 @@ def model_config(name: str, revision: str | None = None) -> Any:
 
 
 def head_problem(name: str, revision: str, classes: Sequence[str], *, is_text: bool) -> str | None:
-    """Return why a published model's head is of no use for the data, or None where it is.
+    """Return why a published head does not fit the data, or None.
 
     Raises:
         RequestError: Its head names the data's classes in another order.
@@ -94,7 +101,7 @@ def head_problem(name: str, revision: str, classes: Sequence[str], *, is_text: b
 
 
 def published_state(name: str, revision: str, *, is_text: bool) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return a published model's weights, and which of its head's it has not.
+    """Return a published model's weights and the head weights it lacks.
 
     Weights that its body lacks are left out, so that loading says so.
 

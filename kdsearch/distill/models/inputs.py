@@ -35,7 +35,7 @@ class Inputs:
         return self._tokens(torch.zeros(1, self.size, dtype=torch.int64))
 
     def random(self, n: int, generator: torch.Generator) -> Tensor:
-        """Return examples of noise, the last token of the vocabulary among those of texts."""
+        """Return examples of noise. Each text ends in the last token of the vocabulary."""
         if self.vocabulary is None:
             return torch.randn(n, *self.shape, generator=generator)
         ids = torch.randint(self.vocabulary, (n, self.size), generator=generator)

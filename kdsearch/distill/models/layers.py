@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def conv(n_in: int, n_out: int, size: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """Return a convolution without bias that keeps the image's size, but for its stride."""
+    """Return a convolution without bias. It keeps the image's size, but for its stride."""
     return nn.Conv2d(n_in, n_out, size, stride, padding=size // 2, groups=groups, bias=False)
 
 

@@ -1,4 +1,4 @@
-"""MobileNetV2 at half width for small images, with the names that published checkpoints use."""
+"""MobileNetV2 at half width for small images. Its names are those of published checkpoints."""
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -21,7 +21,7 @@ _N_FEATURES = 1280
 
 
 class InvertedResidual(nn.Module):
-    """A block that is wide in the middle, with a shortcut where its ends agree."""
+    """A block that is wide in the middle. It has a shortcut where its ends agree."""
 
     def __init__(self, n_in: int, n_out: int, stride: int, expansion: int) -> None:
         super().__init__()

@@ -40,7 +40,9 @@ class ShuffleV1Block(nn.Module):
 
 
 class ShuffleNetV1(nn.Module):
-    """Three stages of grouped and shuffled blocks on a 1×1 stem, a pooled linear head.
+    """A 1×1 stem, three stages of grouped, shuffled blocks, a linear head.
+
+    The head's input is pooled.
 
     References:
         Zhang, Zhou, Lin & Sun, 2018, arXiv:1707.01083.
@@ -113,7 +115,9 @@ class ShuffleV2HalvingBlock(nn.Module):
 
 
 class ShuffleNetV2(nn.Module):
-    """Three stages of split and shuffled blocks on a 1×1 stem, a pooled linear head.
+    """A 1×1 stem, three stages of split, shuffled blocks, a linear head.
+
+    The head's input is pooled.
 
     References:
         Ma, Zhang, Zheng & Sun, 2018, arXiv:1807.11164.

@@ -10,7 +10,10 @@ from kdsearch.distill.models.layers import halved
 
 
 class ConvNet(nn.Module):
-    """3×3 convolutions with BatchNorm and ReLU, halved in size between layers, pooled, one linear head."""
+    """3×3 convolutions with BatchNorm and ReLU, then one linear head.
+
+    Images are halved in size between layers and pooled at the end.
+    """
 
     def __init__(self, widths: Sequence[int], num_classes: int, in_channels: int) -> None:
         super().__init__()

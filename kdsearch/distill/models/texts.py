@@ -13,7 +13,7 @@ def take_tokens(model: nn.Module) -> None:
 
 
 def give_logits(model: nn.Module) -> None:
-    """Let a network give its logits alone where its output has them among others, as transformers' have."""
+    """Make a network return its logits alone. Those of transformers return them among other values."""
     model.register_forward_hook(_logits_alone)
 
 

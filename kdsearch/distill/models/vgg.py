@@ -1,4 +1,4 @@
-"""VGG with BatchNorm for small images, with the names that published CIFAR checkpoints use."""
+"""VGG with BatchNorm for small images. Its names are those of published CIFAR checkpoints."""
 
 from collections.abc import Sequence
 
@@ -14,9 +14,9 @@ _LARGE_IMAGE = 64
 
 
 class VGG(nn.Module):
-    """Five blocks of 3×3 convolutions, halved in size between the first four, a pooled linear head.
+    """Five blocks of 3×3 convolutions and a pooled linear head.
 
-    Images of 64 pixels and more are halved once more.
+    The size is halved between the first four blocks. Images of 64 pixels and more are halved once more.
 
     References:
         Simonyan & Zisserman, 2015, arXiv:1409.1556.

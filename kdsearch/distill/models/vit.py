@@ -55,7 +55,9 @@ class Layer(nn.Module):
 
 
 class ViT(nn.Module):
-    """Patches as tokens with a sine and cosine code of their place, layers, mean pooling, a linear head.
+    """Patches as tokens, transformer layers, mean pooling and a linear head.
+
+    A sine and cosine code gives each token its place.
 
     References:
         Beyer, Zhai & Kolesnikov, 2022, arXiv:2205.01580.
@@ -83,7 +85,7 @@ class ViT(nn.Module):
 
 
 def position_code(n_patches: int, width: int) -> Float[Tensor, "N W"]:
-    """Return a code of each patch's row and column; `width` must be a multiple of 4."""
+    """Return a code of each patch's row and column. `width` must be a multiple of 4."""
     place = torch.arange(n_patches, dtype=torch.float32)
     waves = _LONGEST_WAVE ** -(torch.arange(width // 4) / max(1, width // 4 - 1))
     phases = place[:, None] * waves

@@ -41,7 +41,9 @@ class WideStage(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """Three stages `widen` times as wide as a CIFAR residual network's; `depth` is 6n + 4.
+    """A CIFAR residual network with three stages `widen` times as wide.
+
+    `depth` is 6n + 4.
 
     References:
         Zagoruyko & Komodakis, 2016, arXiv:1605.07146.

@@ -1,4 +1,7 @@
-"""Rules that give every example a temperature of its own from the teacher's logits: no search is needed."""
+"""Rules that give each example a temperature, without any search.
+
+They compute it from the teacher's logits.
+"""
 
 import math
 from collections.abc import Callable
@@ -44,7 +47,7 @@ def entropy_temperatures(
 def max_logit_temperatures(
     teacher_logits: Float[Tensor, "#K B C"], *, ratio: Float[Tensor, " K"]
 ) -> Float[Tensor, "K B"]:
-    """Return the temperatures at which all soft targets have the same largest logit.
+    """Return the temperatures that give all soft targets the same largest logit.
 
     It is `ratio` times log C, counted from the mean of the example's logits, so that it does not depend on
     their shift. With a ratio of 1, and other classes alike, the first class has about half the probability.
@@ -69,7 +72,7 @@ def _ruled(
     epoch: Epoch | None = None,  # noqa: ARG001
     **options: Float[Tensor, " K"],
 ) -> Float[Tensor, "K B"]:
-    """Return `kd` at the temperature that a rule has for each example, shared by student and teacher."""
+    """Return `kd` at a rule's temperatures, one for each example. Student and teacher share it."""
     at = rule(teacher_logits.detach(), **options)
     student = F.log_softmax(student_logits / at[..., None], dim=-1)
     teacher = F.log_softmax(teacher_logits / at[..., None], dim=-1)

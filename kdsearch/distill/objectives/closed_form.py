@@ -49,7 +49,9 @@ class KDTargets(NamedTuple):
 
 
 class ClosedForm:
-    """The objectives of K students, `alpha * kd + (1 - alpha) * cross-entropy`, from which targets are made.
+    """The objectives of K students, from which targets are made.
+
+    Each is `alpha * kd + (1 - alpha) * cross-entropy`.
 
     Args:
         temperature: Each student's temperature.
@@ -91,7 +93,7 @@ class ClosedForm:
         return [KDTargets(share, self._scales, weights, *own) for (share, weights), *own in parts]
 
     def _shares_of(self, sizes: tuple[int, ...]) -> "_Shares":
-        """Return what examples weigh in batches of these sizes, which recur in every epoch."""
+        """Return the weights of examples in batches of these sizes. The sizes recur in every epoch."""
         if sizes not in self._shares:
             of_examples = torch.cat([self._costs.new_full((n,), 1 / n) for n in sizes])
             of_batches = [(1 / n, self._weights / n) for n in sizes]

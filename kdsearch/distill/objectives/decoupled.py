@@ -22,9 +22,10 @@ def dkd(
     beta: Float[Tensor, " K"],
     warmup_epochs: Float[Tensor, " K"],
 ) -> Float[Tensor, "K B"]:
-    """Return KL over (target, not target) times `alpha` plus KL among the others times `beta`, times T².
+    """Return the KL on the target and among the others, weighted.
 
-    The whole term grows linearly over the first `warmup_epochs`.
+    It is KL over (target, not target) times `alpha` plus KL among the others times `beta`, times T². The
+    whole term grows linearly over the first `warmup_epochs`.
 
     References:
         Zhao et al., 2022, arXiv:2203.08679, equation 7.
@@ -46,7 +47,9 @@ def nkd(
     epoch: Epoch | None = None,  # noqa: ARG001 - terms share one signature
     gamma: Float[Tensor, " K"],
 ) -> Float[Tensor, "K B"]:
-    """Return cross-entropy on the target at T = 1 plus `gamma` T² times that among the other classes.
+    """Return cross-entropy on the target and among the others, weighted.
+
+    It is that on the target at T = 1 plus `gamma` T² times that among the other classes.
 
     References:
         Yang et al., 2023, arXiv:2303.13005, equation 9.

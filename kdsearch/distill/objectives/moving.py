@@ -1,4 +1,4 @@
-"""A temperature that moves within a run, around the one that is searched."""
+"""A temperature that moves within a run, around the searched one."""
 
 import math
 

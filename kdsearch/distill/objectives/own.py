@@ -99,7 +99,7 @@ class OwnTerm:
         return [parameter for parameter in self._term.parameters() if parameter.requires_grad]
 
     def state(self) -> Any:
-        """Return the state that outlives an interruption, or None where there is none."""
+        """Return the state to keep over an interruption, or None."""
         return self._term.state_dict() if hasattr(self._term, "state_dict") else None
 
     def load_state(self, state: Any) -> None:
@@ -139,7 +139,7 @@ def _parameters(function: Callable[..., Any]) -> list[str]:
 
 
 def _is_stateless(term: Any) -> bool:
-    """Return whether a term is a function that holds nothing which could change."""
+    """Return whether a term is a function without anything that could change."""
     if not isinstance(term, FunctionType):
         return False
     cells = [cell.cell_contents for cell in term.__closure__ or ()]

@@ -29,7 +29,7 @@ DistillationTerm: TypeAlias = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
 
 @dataclass(frozen=True)
 class PackTerm:
-    """A term with its options' defaults, and those of them that are learned with the student.
+    """A term with its options' defaults and the options it learns.
 
     `standardizes` tells that its soft targets are those of standardised logits; `rule` gives each example's
     temperature, where it is no student's alone.
@@ -61,7 +61,9 @@ OBJECTIVES: dict[str, PackTerm] = {
 
 
 def objective(name: str, **options: Option) -> DistillationTerm:
-    """Return a distillation term of one student, before `alpha` weighs it against cross-entropy.
+    """Return one student's distillation term.
+
+    It is not yet weighed by `alpha` against cross-entropy.
 
     Args:
         name: One of kd, dkd, dist, logit_standardization, nkd, mlkd, ctkd, mse, entropy_rule,
@@ -151,7 +153,7 @@ def _check_words(name: str, words: Mapping[str, str]) -> None:
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
-    """Return logits in float32 where they come in half precision; a loss at a high T needs it."""
+    """Return logits, in float32 where they come in half precision. A loss at a high T needs it."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 

@@ -27,10 +27,11 @@ def dist(
     beta: Float[Tensor, " K"],
     gamma: Float[Tensor, " K"],
 ) -> Float[Tensor, " K"]:
-    """Return one minus the correlation of student and teacher, by example and by class, times T².
+    """Return one minus the correlation of student and teacher, times T².
 
-    `beta` weighs the correlation over an example's classes, `gamma` that over a class's examples. The
-    correlation has no scale, so with the factor T² the gradient grows with the temperature.
+    The correlations are by example and by class. `beta` weighs the correlation over an example's classes,
+    `gamma` that over a class's examples. The correlation has no scale, so with the factor T² the gradient
+    grows with the temperature.
 
     References:
         Huang et al., 2022, arXiv:2205.10536, equations 8 to 10.
@@ -74,7 +75,10 @@ def batch_alignment(
     teacher_logits: Float[Tensor, "#K B C"],
     temperature: Float[Tensor, " K"],
 ) -> Float[Tensor, " K"]:
-    """Return the squared difference of the B × B Gram matrices of probabilities, divided by B."""
+    """Return how far two B × B Gram matrices of probabilities differ.
+
+    It is their squared difference, divided by B.
+    """
     student = F.softmax(student_logits / temperature[:, None, None], dim=-1)
     teacher = F.softmax(teacher_logits / temperature[:, None, None], dim=-1)
     difference = teacher @ teacher.mT - student @ student.mT
@@ -86,7 +90,10 @@ def class_alignment(
     teacher_logits: Float[Tensor, "#K B C"],
     temperature: Float[Tensor, " K"],
 ) -> Float[Tensor, " K"]:
-    """Return the squared difference of the C × C Gram matrices of probabilities, divided by C."""
+    """Return how far two C × C Gram matrices of probabilities differ.
+
+    It is their squared difference, divided by C.
+    """
     student = F.softmax(student_logits / temperature[:, None, None], dim=-1)
     teacher = F.softmax(teacher_logits / temperature[:, None, None], dim=-1)
     difference = teacher.mT @ teacher - student.mT @ student

@@ -73,10 +73,10 @@ def ctkd(
     theta: Float[Tensor, " K"],
     loops: Float[Tensor, " K"],
 ) -> Float[Tensor, "K B"]:
-    """Return `kd` at a temperature that is learned against the student, T = 1 + 20 sigmoid(theta).
+    """Return `kd` at a temperature that is learned against the student.
 
-    The gradient of theta is multiplied by a factor that falls from 0 to -1 on a cosine over the first
-    `loops` epochs, so theta climbs the loss that the student descends.
+    It is T = 1 + 20 sigmoid(theta). The gradient of theta is multiplied by a factor that falls from 0 to -1
+    on a cosine over the first `loops` epochs, so theta climbs the loss that the student descends.
 
     References:
         Li et al., 2023, arXiv:2211.16231.
@@ -98,7 +98,7 @@ def adversity(epoch: Epoch, loops: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
 
 
 def standardized(logits: Float[Tensor, "K B C"]) -> Float[Tensor, "K B C"]:
-    """Return each example's logits less their mean, in units of their standard deviation.
+    """Return each example's logits with mean 0 and standard deviation 1.
 
     References:
         Sun et al., 2024, arXiv:2403.01427.
@@ -128,7 +128,10 @@ def jeffreys(log_target: Float[Tensor, "#K B C"], log_input: Float[Tensor, "K B 
 def jensen_shannon(
     log_target: Float[Tensor, "#K B C"], log_input: Float[Tensor, "K B C"]
 ) -> Float[Tensor, "K B"]:
-    """Return the mean KL divergence, in nats, to the mean of both distributions (Lin, 1991)."""
+    """Return the Jensen-Shannon divergence in nats.
+
+    It is the mean KL divergence to the mean of both distributions (Lin, 1991).
+    """
     middle = torch.logaddexp(log_target, log_input) - math.log(2)
     return (kl_divergence(log_target, middle) + kl_divergence(log_input, middle)) / 2
 

@@ -1,7 +1,8 @@
-"""Optimizers of a pack by torch's fused kernels, with the state that torch.optim keeps, and little else.
+"""Optimizers of a pack by torch's fused kernels, and little else.
 
-torch.optim's classes do the same arithmetic. Around it they spend as much on a small network as its loss
-costs, and the first of them in a process imports torch's compiler, for a second.
+Their state is the one that torch.optim keeps. torch.optim's classes do the same arithmetic. Around it they
+spend as much on a small network as its loss costs, and the first of them in a process imports torch's
+compiler, for a second.
 
 A learning rate may be a tensor of no dimension, which a recorded step reads anew in each replay.
 """
@@ -53,7 +54,7 @@ class FusedOptimizer:
                 parameter.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state and the groups in torch.optim's form, with places for parameters."""
+        """Return the state and the groups in torch.optim's form. Places stand for parameters."""
         place = {parameter: index for index, parameter in enumerate(self._parameters())}
         return {
             "state": {place[parameter]: dict(state) for parameter, state in self.state.items()},
@@ -61,7 +62,10 @@ class FusedOptimizer:
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned, of the same groups; each step sets its learning rate anew."""
+        """Restore what `state_dict` returned, for the same groups.
+
+        Learning rates are not restored: each step sets its own.
+        """
         parameters = self._parameters()
         self.state = {
             parameters[place]: {name: value.clone() for name, value in state.items()}
@@ -168,9 +172,9 @@ class FusedRMSprop(FusedOptimizer):
 
 
 class Lion(FusedOptimizer):
-    """Steps of one size in the direction of the sign of an interpolated momentum: groups have `betas`.
+    """Steps of one size along the sign of an interpolated momentum.
 
-    With gradient g, momentum m (0 at first), rate η and decay λ, a step is
+    Groups have `betas`. With gradient g, momentum m (0 at first), rate η and decay λ, a step is
     θ ← θ − η (sign(β₁ m + (1 − β₁) g) + λ θ), then m ← β₂ m + (1 − β₂) g.
 
     References:

@@ -53,7 +53,7 @@ _BUILDERS: Mapping[str, Callable[[list[Group]], PackOptimizer]] = {
 
 
 def build_optimizer(parameters: Parameters, sections: Sequence[OptimizerSection]) -> PackOptimizer:
-    """Return one optimizer in which each member has a group with its own hyper-parameters.
+    """Return one optimizer with a group of hyper-parameters for each member.
 
     A user's `package.module:factory` gets the parameter groups, with `lr` and `weight_decay` in each,
     and returns a torch optimizer.
@@ -101,7 +101,7 @@ class LearningRates:
             group["lr"] = peak * factor
 
     def keep(self, kept: Sequence[int]) -> None:
-        """Go on with the members at these places alone, as the optimizer does."""
+        """Keep only the members at these places, as the optimizer does."""
         self._peaks = [self._peaks[k] for k in kept]
         self._hold()
 
@@ -117,13 +117,15 @@ class LearningRates:
 
 
 def clip_gradients(parameters: Sequence[Tensor], norm: float | None) -> None:
-    """Scale a member's gradients so that their joint norm is at most its bound."""
+    """Scale down a member's gradients whose joint norm exceeds `norm`."""
     if norm is not None:
         torch.nn.utils.clip_grad_norm_(parameters, norm)
 
 
 def keep_members(optimizer: PackOptimizer, kept: Sequence[int], parameters: Parameters) -> None:
-    """Let an optimizer go on with the kept members alone, exactly where they stand.
+    """Let an optimizer continue with the kept members alone.
+
+    Their state stays as it is.
 
     Args:
         optimizer: The optimizer of the whole pack.
@@ -140,7 +142,7 @@ def keep_members(optimizer: PackOptimizer, kept: Sequence[int], parameters: Para
 
 
 def _hyperparameters(section: OptimizerSection) -> dict[str, Any]:
-    """Return a group's hyper-parameters by torch.optim's names; a user's factory gets the shared ones."""
+    """Return a group's hyper-parameters by torch.optim's names. A user's factory gets the shared ones."""
     facts = OPTIMIZERS.get(section.name)
     own = {name: getattr(section, name) for name in facts.takes} if facts else {}
     if "beta1" in own:

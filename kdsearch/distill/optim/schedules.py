@@ -39,7 +39,9 @@ def schedule(
     milestones: Sequence[float] = (0.5, 0.75),
     gamma: float = 0.1,
 ) -> Schedule:
-    """Return the schedule of a name; during the warm-up the factor rises linearly to 1.
+    """Return the schedule of a name.
+
+    During the warm-up the factor rises linearly to 1.
 
     Args:
         name: constant, cosine (to 0 over the steps after the warm-up), step, one_cycle, or a user's

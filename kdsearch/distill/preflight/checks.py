@@ -32,7 +32,7 @@ _N_EXAMPLES = 8
 def check_training(
     spec: TrainingSpec, data: ImageData | None = None, *, temperatures: Sequence[float] = USUAL_TEMPERATURES
 ) -> list[str]:
-    """Look at all that a training brings and return what a user should know of it.
+    """Check all parts of a training and return notes for its user.
 
     Nothing is trained, downloaded or written.
 
@@ -143,7 +143,7 @@ def has_temperature(
 
 
 def _tried(spec: TrainingSpec, temperature: float, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the loss of a user's objective on some logits, and its gradient."""
+    """Return a user's objective's loss on some logits, and its gradient."""
     objective, generator = spec.objective, stream(0, "objective")
     student = (3 * torch.randn(_N_EXAMPLES, num_classes, generator=generator)).requires_grad_()
     teacher = 3 * torch.randn(_N_EXAMPLES, num_classes, generator=generator)
@@ -166,7 +166,7 @@ def _tried(spec: TrainingSpec, temperature: float, num_classes: int) -> tuple[to
 
 
 def _start_of(recipe: TeacherRecipe, data: ImageData) -> Start:
-    """Return what loading a recipe's weights leaves as it was drawn, as far as files tell it."""
+    """Return what loading a recipe's weights leaves as it was drawn. It is as much as files tell."""
     teacher = recipe.teacher
     pretraining = teacher.pretraining
     model = build_prepared(teacher, data)

@@ -39,7 +39,10 @@ def _drawable(name: str) -> str:
 
 
 def class_pictures(data: ImageData) -> dict[str, list[Image.Image]]:
-    """Return up to 10 training images of each class at the sheet's size; of many classes, of 40."""
+    """Return up to 10 training images of each class.
+
+    They have the sheet's size. Of more than 40 classes at most 40 are shown.
+    """
     split = data.train
     pictures = {}
     for label in range(0, len(data.classes), -(-len(data.classes) // _MOST_CLASSES)):

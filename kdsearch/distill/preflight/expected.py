@@ -1,4 +1,4 @@
-"""How long a pack's epoch will take, by a few steps of the pack itself."""
+"""How long a pack's epoch takes, estimated from a few steps."""
 
 import time
 from collections.abc import Collection, Mapping
@@ -23,7 +23,7 @@ N_STEPS = 2 * _EPOCHS * _BATCHES
 def expected_seconds(
     spec: TrainingSpec, size: int, device: torch.device, data: ImageData | None = None
 ) -> float | None:
-    """Return about how long an epoch of a pack will take on a device, validation included.
+    """Return about how long a pack's epoch will take, validation included.
 
     Students of random weights learn labels alone from a part of the data, in the way that packs of this
     kind are trained: no teacher is needed, and its stored logits cost little beside a student's step.

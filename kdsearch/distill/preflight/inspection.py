@@ -204,7 +204,10 @@ def _of_pixels(data: ImageData) -> Iterator[str]:
 
 
 def _of_copies(splits: Mapping[str, Split]) -> Iterator[str]:
-    """Say how many held-out images are also among those that are trained on, pixel by pixel."""
+    """Yield a note for each held-out split that repeats training samples.
+
+    Images are compared pixel by pixel, texts token by token.
+    """
     seen = set(_hashes(splits["train"]))
     for name in SPLITS[1:]:
         if n := sum(digest in seen for digest in _hashes(splits[name])):

@@ -49,7 +49,7 @@ class Cost:
 
 
 class Preflight:
-    """Checks trainings one after another, and reads the data that they share once."""
+    """Checks trainings one after another. Data that they share are read once."""
 
     def __init__(self) -> None:
         self._data: dict[str, ImageData] = {}
@@ -87,7 +87,10 @@ class Preflight:
         return forecast(training, self.data_of(training.dataset))
 
     def cost(self, training: TrainingSpec, pack: int, threads: int) -> Cost:
-        """Return what a training costs on this machine's CPU in packs of a size, by steps of each network."""
+        """Return a training's cost on this CPU, from each network's steps.
+
+        `pack` is the number of students in a pack.
+        """
         key = f"{_kind(training)} {training.teacher.model_dump_json()} {training.objective.alpha > 0} {pack}"
         if key not in self._costs:
             with _threads(threads):
@@ -106,7 +109,7 @@ class Preflight:
         return n_images * self.cost(training, pack, threads).student_s
 
     def epoch_s(self, training: TrainingSpec, pack: int, threads: int) -> float | None:
-        """Return about how long an epoch of a pack takes where this machine's packs train.
+        """Return about how long a pack's epoch takes where packs train.
 
         None where that can't be known cheaply: on a CPU a large network takes long to measure.
         """
@@ -181,9 +184,9 @@ def _threads(n: int) -> Iterator[None]:
 
 
 def _example_s(network: Student | Teacher, data: ImageData, n_together: int) -> float:
-    """Return the seconds that one example's forward and backward pass take here, many together.
+    """Return one example's seconds, forward and backward, in a large batch.
 
-    A large network is measured on a few, since it gains nothing by more.
+    They are measured on this machine. A large network is measured on a few, since it gains nothing by more.
     """
     model = build_prepared(network, data)
     few = _step_s(model, data, _N_TIMED)

@@ -21,7 +21,7 @@ from kdsearch.spec.sections import Finetune, Preprocessing, Pretraining, Teacher
 def initial_student(
     spec: TrainingSpec, seed: int, *, data: ImageData, artifacts: Place, device: torch.device | str
 ) -> nn.Module:
-    """Return a student as it is before its first step, on the CPU.
+    """Return a student before its first step, on the CPU.
 
     Its own seed draws what is not loaded: all of it, or a new head. Weights that are trained here first
     are kept like a teacher's, so that trials share them: a pretraining on another data set once, and
@@ -53,7 +53,10 @@ def initial_student(
 
 
 def starting_recipe(spec: TrainingSpec, model: nn.Module, seed: int) -> TeacherRecipe | None:
-    """Return the recipe of a student's starting weights, or None where it starts at random."""
+    """Return the recipe of a student's starting weights, if any.
+
+    It is None where the student starts at random.
+    """
     init = spec.student.init
     if not isinstance(init, Pretraining):
         return None

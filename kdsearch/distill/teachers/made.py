@@ -67,9 +67,10 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 def ensure_teacher(
     recipe: TeacherRecipe, artifacts: Place, device: torch.device | str | None = None
 ) -> TeacherRecord:
-    """Return a recipe's teacher, trained now if it never was; of processes that ask at once, one trains.
+    """Return a recipe's teacher, trained now if it never was.
 
-    That holds for all that share a folder; at a URL for those of a node, and two nodes may both train.
+    Of processes that ask at once, one trains. That holds for all that share a folder; at a URL for those of a
+    node, and two nodes may both train.
 
     Args:
         recipe: What decides the weights.
@@ -99,7 +100,7 @@ def ensure_teacher(
 
 
 def _with_data_at_hand(recipe: TeacherRecipe) -> TeacherRecipe:
-    """Return a recipe whose digest knows its data, downloaded first where a spec allows it."""
+    """Return a recipe whose digest knows its data. They are downloaded first where a spec allows it."""
     pretraining = recipe.teacher.pretraining
     used = [recipe.dataset]
     if isinstance(pretraining, Pretraining) and pretraining.dataset is not None:
@@ -127,7 +128,9 @@ def _storable(store: ArtifactStore) -> Iterator[None]:
 def load_start(
     model: nn.Module, recipe: TeacherRecipe, data: ImageData, artifacts: Place, device: torch.device | str
 ) -> Start:
-    """Load the weights that a recipe's pretraining gives, trained here first where it says so.
+    """Load the weights of a recipe's pretraining.
+
+    It is trained here first where the recipe says so.
 
     Args:
         model: The network, freshly initialised; a head of other classes stays so.
@@ -164,7 +167,7 @@ def load_start(
 def _first_recipe(
     pretraining: Pretraining, recipe: TeacherRecipe, data: ImageData, finetune: Finetune
 ) -> TeacherRecipe:
-    """Return the recipe of a pretraining on a data set, its images made like the study's."""
+    """Return the recipe of a pretraining on a data set. Its images are made like the study's."""
     teacher = recipe.teacher
     own = pretraining_data(pretraining, recipe.dataset)
     size = data.image_size if data.vocabulary is None else None
@@ -226,7 +229,7 @@ class _Making:
         return build_prepared(teacher, self._data, stream(teacher.seed, "teacher"))
 
     def _shorter_training(self) -> Path | None:
-        """Return the state of the longest shorter training that this one only has to continue."""
+        """Return the longest shorter training's state that can be continued."""
         if not _can_go_on(self._recipe):
             return None
         made = self._store.entries(TEACHERS)
@@ -260,7 +263,7 @@ class _Making:
         }
 
     def _preparation(self) -> dict[str, Any]:
-        """Return what the teacher is fed with, and how the images are normalised from which it is made."""
+        """Return how the teacher's images are prepared. The data's own mean and deviation are included."""
         data = self._data
         found = asdict(preparation_of(self._recipe.teacher, data))
         return {**found, "data_mean": data.mean, "data_std": data.std}

@@ -39,7 +39,7 @@ class TeacherRecipe:
     role: Role = "teacher"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe as plain values, with what files hold beside their paths."""
+        """Return the recipe as plain values. Files count by their contents, beside their paths."""
         trained = self.teacher.finetune.epochs + self.teacher.finetune.head_epochs > 0
         return {
             "version": _VERSION,
@@ -74,12 +74,12 @@ class TeacherRecipe:
         return replace(self, teacher=self.teacher.model_copy(update={"finetune": finetune}))
 
     def is_like(self, recipe: Mapping[str, Any]) -> bool:
-        """Return whether a recorded recipe says the same, of other data or other code perhaps."""
+        """Return whether a recorded recipe says the same. The data or the code may be others."""
         return bool(_said(self.to_dict()) == _said(recipe))
 
     @property
     def pretraining_data_are_unknown(self) -> bool:
-        """Whether the files of a pretraining's data set are not here, so that the digest lacks them."""
+        """Whether a pretraining's data files are missing here. Then the digest lacks them."""
         pretraining = self.teacher.pretraining
         if not isinstance(pretraining, Pretraining) or pretraining.dataset is None:
             return False
@@ -93,9 +93,10 @@ def recipe_of(spec: TrainingSpec) -> TeacherRecipe:
 
 
 def pretraining_data(pretraining: Pretraining, dataset: Dataset) -> Dataset:
-    """Return the data of a pretraining; of the study's own data set its training part alone.
+    """Return a pretraining's data.
 
-    What else the study holds out would leak into its validation and its test.
+    Of the study's own data set it is the training part alone. What else the study holds out would leak into
+    its validation and its test.
     """
     first = Dataset(
         name=pretraining.dataset or dataset.name,
@@ -154,7 +155,7 @@ def _said(recipe: Mapping[str, Any]) -> Any:
 
 
 def _pretraining_values(pretraining: str | Pretraining, dataset: Dataset) -> str | dict[str, Any]:
-    """Return what decides a start; of how it is trained only what is said."""
+    """Return what decides a start. Of its training, only what the spec sets is in it."""
     if not isinstance(pretraining, Pretraining):
         return pretraining
     values = pretraining.model_dump(mode="json", include=_SOURCES) | pretraining.training
@@ -167,7 +168,7 @@ def _pretraining_values(pretraining: str | Pretraining, dataset: Dataset) -> str
 
 
 def _first_values(pretraining: Pretraining, dataset: Dataset) -> dict[str, Any]:
-    """Return what decides the data of a pretraining, but for what the study's own decide."""
+    """Return what decides a pretraining's data. What the study's own data decide is left out."""
     first = pretraining_data(pretraining, dataset)
     values: dict[str, Any] = _known("content", data_fingerprint(first))
     root = pretraining.root or dataset.root

@@ -54,12 +54,12 @@ class TeacherRecord:
 
 
 def teacher_entry(digest: str) -> str:
-    """Return the entry of an artifact store that the teacher of a digest is."""
+    """Return the name of a teacher's entry in an artifact store."""
     return f"{TEACHERS}/{digest}"
 
 
 def find_record(store: ArtifactStore, digest: str, *files: str) -> TeacherRecord | None:
-    """Return the record of a teacher in the store, or None where it is not there.
+    """Return a teacher's record in the store, or None without one.
 
     Args:
         store: The artifact store.
@@ -74,7 +74,7 @@ def find_record(store: ArtifactStore, digest: str, *files: str) -> TeacherRecord
 
 
 def load_record(folder: Path) -> TeacherRecord | None:
-    """Return the record of a teacher's folder, or None where there is no teacher.
+    """Return the record in a teacher's folder, or None without a teacher.
 
     Raises:
         RunError: The record is damaged.

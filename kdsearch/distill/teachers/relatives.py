@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 def stand_in(recipe: TeacherRecipe, store: ArtifactStore) -> TeacherRecord | None:
-    """Return the teacher of a recipe whose pretraining data are not on this node, where it was made before.
+    """Return an earlier teacher where its pretraining data are not here.
 
     It is the one that agrees in all that is known here.
     """
@@ -31,7 +31,10 @@ def stand_in(recipe: TeacherRecipe, store: ArtifactStore) -> TeacherRecord | Non
 
 
 def say_what_changed(recipe: TeacherRecipe, store: ArtifactStore) -> None:
-    """Log that a teacher is trained anew where one of the same recipe was made of other data or code."""
+    """Log that a teacher is trained anew though a similar one exists.
+
+    That one has the same recipe, but other data or code.
+    """
     other = next(_relatives(recipe, store), None)
     if other is not None:
         _log.warning(
@@ -42,7 +45,7 @@ def say_what_changed(recipe: TeacherRecipe, store: ArtifactStore) -> None:
 
 
 def _relatives(recipe: TeacherRecipe, store: ArtifactStore) -> Iterator[TeacherRecord]:
-    """Yield the records on this node that say the same, the newest first."""
+    """Yield this node's records that say the same, the newest first."""
     folders = sorted((store.root / TEACHERS).glob(f"*/{RECORD_FILE}"), key=_written, reverse=True)
     for file in folders[:_MOST]:
         try:

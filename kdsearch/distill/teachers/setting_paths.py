@@ -40,7 +40,7 @@ _PATHS: Mapping[Role, Mapping[str, str]] = {
 
 @contextmanager
 def errors_about(role: Role) -> Iterator[None]:
-    """Let errors name the settings of a network by their paths in the spec.
+    """Let errors name a network's settings by their paths in the spec.
 
     The code inside names them as if there were one network: `arch`, `stem`, `pretraining`, `finetune`,
     `optimizer.name`, `training.schedule`; for a pretraining its `dataset.name` and `dataset.root` too.

@@ -61,18 +61,21 @@ class StoredLogits(NamedTuple):
 
 
 class EpochLogits(Protocol):
-    """An epoch's logits in its order, of which a training takes one part after the other."""
+    """An epoch's logits in its order, taken part after part."""
 
     @property
     def nbytes(self) -> int:
         """How many bytes they take, wherever they are."""
 
     def part(self, start: int, stop: int) -> Float[Tensor, "M C"]:
-        """Return those from `start` to before `stop`, on the device, each class's side by side."""
+        """Return the logits from `start` to before `stop`, on the device.
+
+        Values of one class are side by side.
+        """
 
 
 class HeldLogits:
-    """An epoch's logits on the device, in the layout that losses compute in.
+    """An epoch's logits on the device, laid out for the losses.
 
     Args:
         stored: The logits, in the order of the data.
@@ -89,7 +92,7 @@ class HeldLogits:
 
 
 class StreamedLogits:
-    """An epoch's logits that stay on the host; parts of them are brought to a device.
+    """An epoch's logits on the host, brought to a device in parts.
 
     Args:
         stored: The logits, in the order of the data.
@@ -110,9 +113,10 @@ class StreamedLogits:
 
 
 def view_fingerprint(spec: TrainingSpec, data: ImageData) -> str:
-    """Return a digest of all that decides a training view, but for its seed and its epoch.
+    """Return a digest of what decides training views.
 
-    The data's fingerprint, mean, deviation and labels stand for their content: a path does not.
+    Their seed and their epoch are left out. The data's fingerprint, mean, deviation and labels stand for
+    their content: a path does not.
     """
     values = {
         "version": _VERSION,
@@ -127,7 +131,7 @@ def view_fingerprint(spec: TrainingSpec, data: ImageData) -> str:
 
 
 def soft_target_bytes(shape: tuple[int, int], epochs: int, dtype: StoredType = "float16") -> int:
-    """Return how many bytes the logits of a whole training take, each epoch with its digest."""
+    """Return how many bytes a whole training's logits take. Each epoch has a digest."""
     epoch_bytes = shape[0] * shape[1] * np.dtype(dtype).itemsize + shape[0] * _MAXIMA.itemsize
     return epochs * (epoch_bytes + DIGEST_BYTES)
 
@@ -154,9 +158,10 @@ class SoftTargetStore:
         self._name: StoredType = dtype
 
     def has_room_for(self, key: TargetsKey, epochs: int) -> bool:
-        """Return whether a whole training's logits fit below the cap, and say how large they are.
+        """Return whether a whole training's logits fit below the cap.
 
-        Where they don't, each pack would remove what the next one needs: use the live teacher.
+        Their size is logged. Where they don't fit, each pack would remove what the next one needs: use the
+        live teacher.
         """
         size_bytes = soft_target_bytes(key.shape, epochs, self._name)
         fits = size_bytes <= self._cap_bytes

@@ -50,7 +50,7 @@ def batch_size_of(finetune: Finetune, n_train: int) -> int:
 
 
 class SupervisedTraining:
-    """The training of one network on one split's views, resumable after any epoch.
+    """The training of one network on one split, resumable after any epoch.
 
     Args:
         model: The network, on the views' device.
@@ -97,7 +97,7 @@ class SupervisedTraining:
             parameter.requires_grad_(True)
 
     def train(self) -> None:
-        """Train the whole network to the end of its schedule, from where it stands."""
+        """Train the whole network to its schedule's end, from where it is."""
         if self.finetune.epochs:
             self._refuse_frozen(self._trained, "epochs")
         self.model.train()
@@ -176,7 +176,7 @@ class _SupervisedStep:
         self._train = Replayed(train, recorder)
 
     def __call__(self, batch: Batch, factor: float) -> Tensor:
-        """Take a step on a batch, at a factor of the learning rate; return the loss before it."""
+        """Take a step on a batch and return the loss before it. `factor` multiplies the learning rate."""
         self._rates.set(factor)
         return self._train(batch.images, batch.labels, batch.partner_labels, batch.mix)
 

@@ -90,7 +90,7 @@ def train_trials(
     soft_target_cap_bytes: int = DEFAULT_CAP_BYTES,
     way: Way | None = None,
 ) -> list[TrialResult]:
-    """Train trials as they are and return their results in order. `train_pack` does this within."""
+    """Train trials as they are and return their results in order. It is the inner part of `train_pack`."""
     where = chosen_device(device)
     groups = groups_of(trials)
     conditions = _Conditions(

@@ -58,9 +58,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive batches of an epoch that were rendered at once, whole and one by one.
+    """Consecutive batches of an epoch, rendered at once.
 
-    `start` is the place of its first sample in the epoch's order.
+    They are held whole and one by one. `start` is the place of the first sample in the epoch's order.
     """
 
     start: int
@@ -139,15 +139,16 @@ class Views:
         return self._render(draws, index, self._images)
 
     def batches(self, seed: int, epoch: int, batch_size: int) -> Iterator[Batch]:
-        """Yield an epoch's batches in its order; a single sample left over joins the batch before it.
+        """Yield an epoch's batches in its order.
 
-        The same as `batch` on slices of `order`, but faster; one seed fixes both.
+        A single sample left over joins the batch before it. The same as `batch` on slices of `order`, but
+        faster; one seed fixes both.
         """
         for chunk in self.chunks(seed, seed, epoch, batch_size):
             yield from chunk.batches
 
     def chunks(self, view_seed: int, order_seed: int, epoch: int, batch_size: int) -> Iterator[Chunk]:
-        """Yield an epoch's batches like `batches`, as many at a time as are rendered at once."""
+        """Yield an epoch's `batches`, grouped as they are rendered at once."""
         order, bounds = self._order(order_seed, epoch), self._bounds(batch_size)
         return self._chunks(self._draws(view_seed, epoch), order, bounds, batch_size)
 
@@ -175,7 +176,7 @@ class Views:
             yield Batch(self._normalise(pixels), self.labels[index], None, None, index)
 
     def _held(self, samples: Tensor, *, is_text: bool) -> BorderedImages | TokenRows | HostImages:
-        """Return samples that are in memory, on the device where images leave enough of it."""
+        """Return samples in memory, on the device if it has room."""
         if is_text:
             return TokenRows(samples.to(self.device))
         if self.device.type == "cuda" and _TIMES_BORDERED * samples.nbytes > room_on(self.device):
@@ -186,7 +187,10 @@ class Views:
         return hashed_order(hash_key(order_seed, epoch, Stream.ORDER), len(self))
 
     def _chunks(self, draws: Draws, order: Tensor, bounds: list[int], batch_size: int) -> Iterator[Chunk]:
-        """Yield batches of an order on the host, rendered some at a time; the bits are the same."""
+        """Yield an order's batches, rendered some at a time.
+
+        The order is on the host; the bits are the same.
+        """
         at_once = max(1, rendered_at_once(self.device) // (self._n_values * batch_size))
         groups = [bounds[first : first + at_once + 1] for first in range(0, len(bounds) - 1, at_once)]
         index = order.to(self.device)
@@ -208,13 +212,13 @@ class Views:
         return self._images.batches(parts, self.device, keep=True)
 
     def _draws(self, view_seed: int, epoch: int) -> Draws:
-        """Return an epoch's draws; the last epoch's are kept, since its batches come one by one."""
+        """Return an epoch's draws. The last epoch's are kept, since its batches come one by one."""
         if self._drawn is None or self._drawn[0] != (view_seed, epoch):
             self._drawn = ((view_seed, epoch), self._drawer.epoch(view_seed, epoch))
         return self._drawn[1]
 
     def _render(self, draws: Draws, index: Tensor, pixels: BorderedImages | TokenRows | Tensor) -> Batch:
-        """Return views of images on the device, or of images that were loaded for this batch."""
+        """Return a batch of views. Its images are on the device, or were loaded for this batch."""
         needed = _needed(draws, index)
         rows = needed
         if isinstance(pixels, Tensor):

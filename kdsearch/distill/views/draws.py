@@ -1,4 +1,4 @@
-"""What is random about a view, drawn by hashing (view seed, epoch, sample index, stream)."""
+"""What is random about a view, drawn by hashing. The hash is of (view seed, epoch, sample index, stream)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -19,7 +19,7 @@ N_QUANTILES = 2**16
 
 
 class Stream(IntEnum):
-    """One source of randomness each; the numbers are part of what a view is."""
+    """The sources of randomness. Their numbers are part of what a view is."""
 
     ORDER = 0
     TOP = 1
@@ -42,12 +42,13 @@ _Mixing: TypeAlias = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 @dataclass(frozen=True)
 class Draws:
-    """The draws of some samples in one epoch; None where the spec switches a part off.
+    """The draws of some samples in one epoch.
 
-    `corner` is a crop's top and left in the padded image, `hole` the top, bottom, left and right of what
-    cutout blanks, `color` the factors of brightness, contrast and saturation. `partner` is the sample
-    that each is mixed with, `share` the weight of its own label, and `patch` the top, bottom, left and
-    right of what cutmix takes from the partner, empty where mixup blends the two instead.
+    Each is None where the spec switches its part off. `corner` is a crop's top and left in the padded image,
+    `hole` the top, bottom, left and right of what cutout blanks, `color` the factors of brightness, contrast
+    and saturation. `partner` is the sample that each is mixed with, `share` the weight of its own label, and
+    `patch` the top, bottom, left and right of what cutmix takes from the partner, empty where mixup blends
+    the two instead.
     """
 
     corner: Int64[Tensor, "2 N"] | None
@@ -65,7 +66,7 @@ class Draws:
 
 
 class Drawer:
-    """Draws the views of a data set of `n_samples` images of `size` × `size` pixels.
+    """Draws the views of `n_samples` images of `size` × `size` pixels.
 
     Every draw is an integer, or read from a table that was made on the CPU: the same on every device.
     """
@@ -156,21 +157,21 @@ def _streams_of(augment: Augment) -> list[Stream]:
 
 
 def _square(centre: list[Tensor], width: Tensor, size: int) -> Tensor:
-    """Return the top, bottom, left and right of squares, cut at the image's edges."""
+    """Return the edges of squares, cut at the image's edges. They are the top, bottom, left and right."""
     starts = [middle - width // 2 for middle in centre]
     edges = [edge for start in starts for edge in (start, start + width)]
     return torch.stack(edges).clamp(0, size)
 
 
 def _factors(strength: float) -> Tensor:
-    """Return factors that are evenly spread over [1 - strength, 1 + strength]."""
+    """Return factors spread evenly over [1 - strength, 1 + strength]."""
     steps = (2 * torch.arange(N_QUANTILES, dtype=torch.float64) + 1) / N_QUANTILES - 1
     return 1 + strength * steps
 
 
 @cache
 def _beta_quantiles(concentration: float) -> Tensor:
-    """Return evenly spaced quantiles of the symmetric Beta distribution that mixing draws from."""
+    """Return evenly spaced quantiles of a symmetric Beta distribution. Mixing draws from them."""
     if not concentration:
         return torch.ones(N_QUANTILES, dtype=torch.float64)
     from scipy.special import betaincinv

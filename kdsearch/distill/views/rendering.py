@@ -1,7 +1,7 @@
-"""From uint8 images and what was drawn for them to normalised views; each image on its own.
+"""From uint8 images and their draws to normalised views.
 
-Only additions and multiplications, each rounded by itself, so that an image's view has the same bits in
-any batch and on any device.
+Each image is rendered on its own. Only additions and multiplications, each rounded by itself, so that an
+image's view has the same bits in any batch and on any device.
 """
 
 from collections.abc import Callable
@@ -59,7 +59,7 @@ class BorderedImages:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What takes pixel values of 0 to 255 to mean 0 and deviation 1: `scale * pixel + bias`."""
+    """Takes pixels of 0 to 255 to mean 0 and deviation 1: `scale * pixel + bias`."""
 
     scale: Float[Tensor, "1 C 1 1"]
     bias: Float[Tensor, "1 C 1 1"]
@@ -68,7 +68,7 @@ class Normalisation:
     def of(
         cls, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, dtype: torch.dtype
     ) -> "Normalisation":
-        """Return the normalisation for a mean and a deviation of pixels in [0, 1]."""
+        """Return the normalisation for a mean and a deviation. Both are of pixels in [0, 1]."""
         centre = torch.tensor(mean, dtype=torch.float64).view(1, -1, 1, 1)
         deviation = torch.tensor(std, dtype=torch.float64).view(1, -1, 1, 1)
         return cls((1 / (255 * deviation)).to(device, dtype), (-centre / deviation).to(device, dtype))
@@ -84,7 +84,10 @@ def rendered(
     draws: Draws,
     normalise: Callable[[Tensor], Tensor],
 ) -> Float[Tensor, "B C S S"] | Int64[Tensor, "B R L"]:
-    """Return the images at `index` cropped, flipped, jittered, normalised and holed; texts as they are."""
+    """Return the images at `index`, augmented and normalised.
+
+    They are cropped, flipped, jittered, normalised and holed; texts stay as they are.
+    """
     pixels = images.crops(index, draws.corner)
     if draws.flip is not None:
         pixels = _mirrored(pixels, draws.flip)
@@ -100,7 +103,10 @@ def mixed(
     share: Float[Tensor, " B"],
     patch: Int64[Tensor, "4 B"] | None,
 ) -> Float[Tensor, "B C S S"]:
-    """Return views blended with their partners' by `share`, or with a patch of them pasted in."""
+    """Return views mixed with their partners'.
+
+    They are blended by `share`, or have a patch of the partner pasted in.
+    """
     if patch is not None:
         share = torch.where(patch[1] > patch[0], 1, share)
         views = torch.where(_inside(patch, views.shape[-1]), partners, views)
@@ -109,7 +115,10 @@ def mixed(
 
 
 def _mirrored(pixels: UInt8[Tensor, "B C S S"], flip: Bool[Tensor, " B"]) -> UInt8[Tensor, "B C S S"]:
-    """Return images mirrored where `flip` says so; of bytes, bits choose four times faster than `where`."""
+    """Return images, mirrored where `flip` says so.
+
+    On bytes, operations on bits are four times faster than `where`.
+    """
     chosen = _per_image(flip).to(torch.uint8) * 255
     difference = pixels.flip(-1).bitwise_xor_(pixels)
     return difference.bitwise_and_(chosen).bitwise_xor_(pixels)

@@ -1,4 +1,4 @@
-"""Checkpoint files of many makers, read without running anything that is in them."""
+"""Checkpoint files of many makers, read without running their code."""
 
 import argparse
 import collections

@@ -1,4 +1,4 @@
-"""The network of a spec's section, together with how its images are prepared."""
+"""The network of a spec's section, with its preparation of images."""
 
 import torch
 from torch import nn
@@ -43,7 +43,9 @@ def preparation_of(section: Teacher | Student, data: ImageData) -> Preparation:
 def build_prepared(
     section: Teacher | Student, data: ImageData, generator: torch.Generator | None = None
 ) -> nn.Module:
-    """Return the freshly initialised network of a spec's section, for images normalised like the data.
+    """Return a section's network, freshly initialised.
+
+    It takes images that are normalised like the data.
 
     Raises:
         RequestError: The architecture does not fit, or there are no such weights.

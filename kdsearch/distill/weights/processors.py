@@ -28,7 +28,10 @@ def processed_as(processing: Mapping[str, Any], name: str) -> Preparation:
 
 
 def _normalised(processing: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and deviation of pixels in [0, 1], whatever it scales pixels to before."""
+    """Return mean and deviation of pixels in [0, 1].
+
+    They hold whatever the processor scales pixels to before.
+    """
     scale = _said(processing, "rescale_factor", 1 / _WHITE) if _said(processing, "do_rescale", True) else 1.0
     offset = 1.0 if _said(processing, "rescale_offset", False) else 0.0
     mean: tuple[float, ...] = (0.0,)
@@ -40,7 +43,10 @@ def _normalised(processing: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple
 
 
 def _sized(processing: Mapping[str, Any], name: str) -> tuple[int, float]:
-    """Return the side of a prepared image, and the middle part of it that is seen."""
+    """Return a prepared image's side and how much of it is seen.
+
+    What is seen is the middle part, as a share of the side.
+    """
     resized = _side(_said(processing, "size", None), name)
     if _said(processing, "do_center_crop", False):
         side = _side(_said(processing, "crop_size", None), name)

@@ -83,7 +83,9 @@ def load_published(
 
 
 def published_head(model: nn.Module, arch: str, weights: str, data: ImageData) -> Start:
-    """Return what published weights would leave of a network as it was drawn, as far as it is known before.
+    """Return what published weights would leave as it was drawn.
+
+    It covers what is known before they are loaded.
 
     Raises:
         RequestError: There are no such weights, or their classes are in another order.

@@ -120,7 +120,7 @@ def load_weights(
 
 
 def refuse_untrained(start: Start, finetune: Finetune) -> None:
-    """Raise RequestError where a network would be used whose head, or first layer, nothing has trained.
+    """Raise RequestError where a head or first layer would stay untrained.
 
     Args:
         start: What loading its weights has left as it was drawn.
@@ -166,7 +166,7 @@ def _why_untrained(
 def _chosen(
     model: nn.Module, states: Sequence[StateDict], path: str, new_stem: bool
 ) -> tuple[_Candidate, str | None]:
-    """Return the one network in a file that fits, and a word on others that are there."""
+    """Return a file's one fitting network and a note on others."""
     own = model.state_dict()
     free = _free(model, own, new_stem)
     found = [candidate for state in states for candidate in _candidates(own, state, free)]
@@ -199,7 +199,7 @@ def _chosen(
 
 
 def _candidates(own: Mapping[str, Tensor], state: StateDict, free: frozenset[str]) -> Iterator[_Candidate]:
-    """Yield the networks in a state dict whose names are those of ours behind some prefix, or without one."""
+    """Yield the networks in a state dict that have our names. The names may follow a prefix."""
     names = {_unwrapped(name): name for name in own}
     tensors = {_unwrapped(name): value for name, value in state.tensors.items()}
     for cut in dict.fromkeys(("", _shared_prefix(list(names)))):
@@ -213,7 +213,7 @@ def _candidates(own: Mapping[str, Tensor], state: StateDict, free: frozenset[str
 
 
 def _prefixes(names: Sequence[str], wanted: set[str]) -> list[str]:
-    """Return what stands before the names of ours, where it stands before most of them."""
+    """Return the prefixes that stand before most of our names."""
     counts: Counter[str] = Counter()
     for name in names:
         parts = name.split(".")
@@ -231,13 +231,13 @@ def _unwrapped(name: str) -> str:
 
 
 def _shared_prefix(names: Sequence[str]) -> str:
-    """Return the first segment of all names, with its dot, or nothing where they differ."""
+    """Return the first segment that all names share, with its dot. It is empty where they differ."""
     firsts = {name.partition(".")[0] for name in names}
     return f"{firsts.pop()}." if len(firsts) == 1 and all("." in name for name in names) else ""
 
 
 def _distinct(candidates: Sequence[_Candidate], own: Mapping[str, Tensor]) -> list[_Candidate]:
-    """Return the candidates without those that say the same as an earlier one."""
+    """Return the candidates without those that equal an earlier one."""
     found: list[_Candidate] = []
     for candidate in candidates:
         if not any(_same(candidate.tensors, other.tensors, own) for other in found):
@@ -265,7 +265,10 @@ def _refused(own: Mapping[str, Tensor], fitted: Mapping[str, Tensor], free: froz
 
 
 def _refuse_larger(model: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
-    """Raise RequestError where a file's network has layers that ours lacks, and would be mutilated."""
+    """Raise RequestError where a file's network has layers that ours lacks.
+
+    Without them it would be another network.
+    """
     own = model.state_dict()
     modules = {".".join(name.split(".")[:end]) for name in own for end in range(1, name.count(".") + 1)}
     heads = head_modules(model)
@@ -315,7 +318,7 @@ def _stem_of(own: Mapping[str, Tensor], new_stem: bool) -> list[str]:
 
 
 def _fitted(found: Tensor | None, own: Tensor) -> Tensor | None:
-    """Return weights in the shape of the network's own, or None where they can't be."""
+    """Return weights in the shape of the network's own, or None."""
     if found is None or (own.is_floating_point() and not found.is_floating_point()):
         return None
     if found.shape == own.shape:
