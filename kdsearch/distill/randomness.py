@@ -10,8 +10,8 @@ from torch import Tensor
 
 from kdsearch.seeds import named_seed
 
-_WORD = 0xFFFFFFFF
-_GOLDEN = 0x9E3779B9
+_WORD = 0xFFFFFFFF  # 32 bits
+_GOLDEN = 0x9E3779B9  # 2**32 over the golden ratio, the usual constant to set hashed words apart
 # The multipliers of the lowbias32 hash; the second is written modulo 2**32 as a negative number,
 # so that no product of a 32-bit word leaves the range of int64.
 _FIRST_MULTIPLIER = 0x7FEB352D

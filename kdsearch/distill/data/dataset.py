@@ -22,9 +22,11 @@ from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Dataset
 
 MEMORY_LIMIT_BYTES = 4 * 2**30
+"""By hand: images of more uint8 bytes are streamed, so that a machine of 16 GB still trains on them."""
+
 LOWEST_DEVIATION = 0.01  # of pixels in [0, 1]: two and a half of 255 steps
-_N_MEASURED = 10_000
-_MEASURED_AT_ONCE = 500
+_N_MEASURED = 10_000  # images, by hand: mean and deviation hardly change with more, and decoding takes time
+_MEASURED_AT_ONCE = 500  # images, by hand: at 224 pixels in colours they take 75 MB
 
 
 @dataclass(frozen=True)

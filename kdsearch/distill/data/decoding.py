@@ -16,11 +16,11 @@ Piece = TypeVar("Piece")
 
 _CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _WORKERS_OF_A_CPU = 4  # beside a CPU that trains, which needs the cores itself
-_MOST_WORKERS = 32  # photographs in 0.1 ms each
+_MOST_WORKERS = 32  # together they decode a photograph in 0.1 ms
 _WORTH_WORKERS = 500  # samples; fewer are decoded before the workers have started
-_PIECE = 32  # samples that a worker decodes at a time
-_AHEAD = 2  # pieces of each worker
-_IN_FLIGHT_BYTES = 2**30
+_PIECE = 32  # samples that a worker decodes at a time, by hand: more would leave the last workers waiting
+_AHEAD = 2  # pieces of each worker: one is decoded while the other waits to be taken
+_IN_FLIGHT_BYTES = 2**30  # of decoded samples, by hand: little of the memory of a machine with many cores
 
 
 def n_workers(devices: Path = Path("/dev")) -> int:

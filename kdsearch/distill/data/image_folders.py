@@ -20,7 +20,7 @@ _NAMES: Mapping[str, Part] = {
 }
 _LIKE_A_PART = re.compile(r"(?<![a-z])(train|test|valid|val(?![a-z]))")
 _COMPANIONS = ("__MACOSX",)  # beside it, every name that begins with a dot
-_GONE_BYTES = -1
+_GONE_BYTES = -1  # no size that a file can have
 
 
 @dataclass(frozen=True, slots=True)

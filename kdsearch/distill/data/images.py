@@ -22,13 +22,13 @@ from kdsearch.distill.data.kept_images import KeptImages, memory_for_images
 from kdsearch.distill.data.pixels import Scale, is_deep, native_pixels, scale_of, scaled
 from kdsearch.errors import RequestError
 
-_DECODE_BATCH = 32
-_N_INSPECTED = 32
-_N_READ_TWICE = 8
-_N_SCALED = 10_000
-_N_NAMED = 5
+_DECODE_BATCH = 32  # by hand: one piece of a worker
+_N_INSPECTED = 32  # by hand: enough to see mixed sizes, and decoded in a moment
+_N_READ_TWICE = 8  # by hand: random changes show in nearly every image
+_N_SCALED = 10_000  # by hand: a deep set's lightest image may be rare
+_N_NAMED = 5  # by hand: an error stays a line
 _SAMPLE_ATTRIBUTES = ("samples", "_samples", "imgs", "_image_files", "_images", "_image_paths")
-_MIXED_SIZES_DEFAULT = 224
+_MIXED_SIZES_DEFAULT = 224  # pixels, the usual side of ImageNet's networks
 _CPU = torch.device("cpu")
 
 

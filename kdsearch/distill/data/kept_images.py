@@ -19,7 +19,7 @@ from kdsearch.distill.data.memory import room_on
 from kdsearch.distill.devices import is_out_of_memory
 
 _HOST = torch.device("cpu")
-_PAGE_BYTES = 4096
+_PAGE_BYTES = 4096  # the smallest page of common systems: a write in each of them reaches all pages
 _log = logging.getLogger(__name__)
 
 

@@ -19,7 +19,7 @@ from kdsearch.errors import KDSearchError, RequestError
 from kdsearch.spec.sections import Dataset
 
 _N_COMPARED = 512  # items that must agree with what a data set keeps beside them: labels may have noise
-_N_NAMED = 5
+_N_NAMED = 5  # by hand: an error stays a line
 _TRANSFORMS = ("transform", "target_transform", "transforms")
 _FORMS = "(train, test), each a pair (images, labels) of arrays or a data set of (image, label)"
 

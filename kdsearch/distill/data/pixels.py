@@ -17,7 +17,7 @@ _GREY = ("1", "L", "LA", "La")
 _DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _CHANNELS = (1, 3, 4)  # grey, colours, colours with opacity
 _DEPTHS: tuple[int, ...] = (8, 10, 12, 14, 16, 24, 31)  # bits that cameras and scanners give
-_WHITE = 255
+_WHITE = 255  # of uint8
 _DIMENSIONS = 3  # of one image
 _DARK = 0.1  # of a set's images may be as dark as 1 of 255
 _TOLERANCE = 1e-4  # by which rounding may pass white
@@ -29,8 +29,8 @@ class Scale:
     """The values that are white, the same for all images.
 
     Args:
-        integers: Of integers wider than uint8.
-        floats: Of floating-point numbers.
+        integers: Of integers wider than uint8; the default is that of 16 bits.
+        floats: Of floating-point numbers; most libraries scale images to 1.
     """
 
     integers: int = 2**16 - 1

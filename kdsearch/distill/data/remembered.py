@@ -11,7 +11,7 @@ Found = TypeVar("Found")
 
 _WORTH_KEEPING_S = 1.0  # a shorter look is taken anew each time
 _GOOD_FOR = 100  # times as long as it took: looks then take a hundredth of the time at most
-_MOST = 16
+_MOST = 16  # by hand: a study looks at a few data sets and modules, and answers may be large
 
 _FOUND: dict[Hashable, tuple[float, object]] = {}
 

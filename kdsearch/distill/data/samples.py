@@ -18,7 +18,7 @@ from kdsearch.errors import RequestError
 _LABEL_ATTRIBUTES = ("targets", "labels", "_labels", "y")
 _SAMPLE_ATTRIBUTES = ("samples", "_samples")
 _CLASS_ATTRIBUTES = ("classes", "categories")
-_N_HASHED = 64  # images of a set that is decoded as it is read
+_N_HASHED = 64  # images of a set that is decoded as it is read, by hand: all would take an epoch's time
 
 
 @dataclass(frozen=True)

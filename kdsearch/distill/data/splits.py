@@ -8,8 +8,8 @@ from kdsearch.distill.randomness import hash_key, hashed
 from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Dataset, Size
 
-_TEST_FRACTION = 0.2
-_TEST_KEY = hash_key(0x7E57)
+_TEST_FRACTION = 0.2  # by hand: a usual share, for data sets without a test part
+_TEST_KEY = hash_key(0x7E57)  # one for all seeds, so that the test part is the same in every study
 
 
 def split_indices(

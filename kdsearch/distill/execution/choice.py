@@ -31,7 +31,7 @@ from kdsearch.distill.factories import first_words_of
 Way: TypeAlias = Literal["looped", "looped_channels_last", "fused", "streams"]
 
 _ROUNDS = (3, 20)  # at least and at most; as many as fit into _BUDGET_S
-_BUDGET_S = 0.5
+_BUDGET_S = 0.5  # by hand: little beside a training, and many rounds where steps are short
 _MARGIN = 0.97  # another way must be this much faster than the first, so that noise rarely decides
 _HOPELESS = 1.5  # fusing that is this much slower on a part of the batch is not measured on the whole
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kdsearch.distill.randomness import hash_key, hashed, lengthened_key, seeded
 from kdsearch.errors import RunError
 
-_WORDS = 2**32
+_WORDS = 2**32  # of 32 bits, the values that a hash takes
 _DROPOUT = 0xD0  # sets these keys apart from those of views
 StepKey: TypeAlias = int | Tensor
 """A step of training as a number; or, where the step is recorded, a tensor that holds its `hash_key`."""

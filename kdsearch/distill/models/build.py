@@ -28,6 +28,7 @@ from kdsearch.distill.randomness import seeded
 from kdsearch.errors import RequestError
 from kdsearch.spec.catalogue import is_factory, problem_with_architecture, takes_texts
 
+# Stem and stages of CIFAR residual networks (He et al., 2016), and of the "x4" ones of published checkpoints.
 _NARROW, _FOURFOLD = (16, 16, 32, 64), (32, 64, 128, 256)
 _SMALL_IMAGE = 16
 """By hand: patches of 4 would leave images of 8 pixels four tokens."""

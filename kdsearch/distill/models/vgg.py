@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from kdsearch.distill.models.layers import halved, initialise_for_relu
 
-_WIDTHS = (64, 128, 256, 512, 512)
-_N_POOLED_ALWAYS = 3
-_LARGE_IMAGE = 64
+_WIDTHS = (64, 128, 256, 512, 512)  # Simonyan & Zisserman (2015)
+_N_POOLED_ALWAYS = 3  # times: images of 32 pixels come to 4, as in published CIFAR checkpoints
+_LARGE_IMAGE = 64  # pixels: these come to 4 with one halving more
 
 
 class VGG(nn.Module):

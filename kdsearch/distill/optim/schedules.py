@@ -48,7 +48,8 @@ def schedule(
             `package.module:factory`, which gets `steps` and `warmup_steps` and returns the schedule.
         steps: The steps of the whole training.
         warmup_steps: The steps of the warm-up; for one_cycle, of its rise (by default 30%).
-        milestones: For step: fractions of the training after which the factor is multiplied.
+        milestones: For step: fractions of the training after which the factor is multiplied. The default,
+            with `gamma`, is that of He et al. (2016) on CIFAR.
         gamma: For step: what the factor is multiplied by.
 
     Raises:

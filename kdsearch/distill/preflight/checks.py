@@ -128,7 +128,7 @@ def has_temperature(
 
     Args:
         spec: The training.
-        num_classes: Of the data.
+        num_classes: Of the data; 10 will do where they are unknown.
         temperatures: Those that are compared.
 
     Raises:

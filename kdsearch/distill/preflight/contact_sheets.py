@@ -9,11 +9,11 @@ from torch import Tensor
 from kdsearch.distill.data.dataset import ImageData, Split
 from kdsearch.distill.data.images import StreamedImages
 
-_SIDE = 64
-_GAP = 4
-_LABEL_WIDTH = 160
-_LABEL_LETTERS = 24
-_MOST_CLASSES, _MOST_IMAGES = 40, 10
+_SIDE = 64  # pixels, by hand: a picture shows what it is, and ten fit side by side
+_GAP = 4  # pixels, by hand
+_LABEL_WIDTH = 160  # pixels, by hand: what the letters of a label need
+_LABEL_LETTERS = 24  # by hand: more of a name would not make the class any plainer
+_MOST_CLASSES, _MOST_IMAGES = 40, 10  # by hand: a sheet that can be looked through
 
 
 def contact_sheet(pictures: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:

@@ -22,12 +22,12 @@ from kdsearch.spec import Setup, StudySpec
 from kdsearch.spec.sections import Dataset, Pretraining
 
 SPLITS = ("train", "validation", "test")
-_N_DECODED = 2_000  # images of each split of a streamed set
-_CHUNK = 32
-_FEW = 5  # samples of a class to train on
-_UNEVEN = 20  # times as many samples of one class as of another
+_N_DECODED = 2_000  # images of each split of a streamed set, by hand: all of them may take hours
+_CHUNK = 32  # by hand: one piece of a worker that decodes
+_FEW = 5  # samples of a class to train on, by hand: with fewer a network learns hardly anything of it
+_UNEVEN = 20  # times as many samples of one class as of another, by hand: accuracy then hides the rare one
 _FLAT_DEVIATION = 0.05  # of pixels in [0, 1]; photographs have 0.2 to 0.3
-_NEAR_THE_END = 0.02
+_NEAR_THE_END = 0.02  # of pixels in [0, 1], by hand: a mean nearer to 0 or 1 is black or white
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ _N_STEPS = 3
 """The least of three: other programs only add to it."""
 
 _QUICK_S = 0.1  # a step that is shorter shows how long calls take, not how long computing does
-_LONG_S = 10.0
+_LONG_S = 10.0  # by hand: a step this long is not taken again, and what torch does once is little of it
 _MOST_TIMED = 1024
 """By hand: more examples at once are no faster each, and take memory."""
 _CHEAP_S = 2.0  # a CPU measures a pack's epoch only where that takes no longer

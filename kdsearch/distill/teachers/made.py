@@ -59,7 +59,7 @@ TEMPERATURES = (1, 2, 4, 8, 16, 40)
 """Over the usual range, each twice the last: how soft a teacher is, in its record."""
 
 _RESUME_FILE = "resume.pt"
-_EVALUATION_BATCH = 512
+_EVALUATION_BATCH = 512  # by hand: it keeps a device busy, and without gradients takes little of its memory
 _log = logging.getLogger(__name__)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 

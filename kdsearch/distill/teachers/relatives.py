@@ -9,7 +9,7 @@ from kdsearch.distill.teachers.recipes import TeacherRecipe
 from kdsearch.distill.teachers.records import RECORD_FILE, TEACHERS, WEIGHTS_FILE, TeacherRecord, load_record
 from kdsearch.errors import KDSearchError
 
-_MOST = 10_000  # records that are read
+_MOST = 10_000  # records that are read, by hand: a few seconds where a store is large
 _log = logging.getLogger(__name__)
 
 

@@ -20,8 +20,8 @@ from kdsearch.distill.views.batches import Batch, Views
 from kdsearch.errors import RequestError, RunError
 from kdsearch.spec.sections import Finetune, Optimizer, Pretraining
 
-_HEAD, _WHOLE = range(2)
-_LEAST_STEPS = 4  # of an epoch
+_HEAD, _WHOLE = range(2)  # the parts of a training, as they enter its seeds
+_LEAST_STEPS = 4  # of an epoch, by hand: on few samples batches shrink rather than leave a step or two
 _LEAST_BATCH = 2  # which BatchNorm needs
 _N_TRIED = 4  # images on which recorded steps are compared with plain ones
 

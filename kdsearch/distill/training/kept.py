@@ -31,10 +31,10 @@ from kdsearch.distill.views.batches import Chunk, Views
 from kdsearch.spec import TrainingSpec
 from kdsearch.spec.sections import Augment, Training
 
-EVALUATION_BATCH = 512
+EVALUATION_BATCH = 512  # by hand: it keeps a device busy, and without gradients takes little of its memory
 _PLAIN = Augment()
-_FLOAT_BYTES = 4
-_DATA_SETS, _TEACHERS = 2, 4
+_FLOAT_BYTES = 4  # of float32
+_DATA_SETS, _TEACHERS = 2, 4  # by hand: consecutive packs share few, and each takes a device's memory
 _KEPT_BYTES = 256 * 2**20  # of views, and of a teacher's logits
 _SHARE_OF_A_GPU = 1 / 32  # for each of them; of all its memory, so that what is free decides nothing
 Value = TypeVar("Value")

@@ -25,7 +25,7 @@ from kdsearch.distill.objectives import (
 from kdsearch.distill.views.batches import Batch, Chunk
 from kdsearch.spec.sections import Objective
 
-_PREPARED_AT_ONCE = 2**21  # classes times examples times members
+_PREPARED_AT_ONCE = 2**21  # classes times examples times members, by hand: a few arrays of 8 MB
 
 
 @dataclass(frozen=True)

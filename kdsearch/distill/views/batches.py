@@ -26,7 +26,7 @@ from kdsearch.spec.sections import Augment
 _RENDERED_AT_ONCE = 2**21  # values; of small images many batches are rendered at a time
 _ON_A_GPU = 2**25  # where each operation costs a launch, however few the values
 _BYTES_PER_VALUE = 32  # what rendering needs on its way: pixels, places, floats and those of partners
-_SHARE_OF_A_GPU = 1 / 64
+_SHARE_OF_A_GPU = 1 / 64  # by hand: rendering leaves a small GPU's memory to the networks
 _TIMES_BORDERED = 3  # the images, with their border, and on their way there
 _Elsewhere: TypeAlias = StreamedImages | HostImages
 

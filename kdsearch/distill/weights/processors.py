@@ -6,7 +6,7 @@ from typing import Any
 from kdsearch.distill.data.preprocessing import Preparation
 from kdsearch.errors import RequestError
 
-_WHITE = 255
+_WHITE = 255  # of uint8
 _INTERPOLATIONS = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers of its filters
 _CONVNEXT_CROPS_BELOW = 384  # its processor resizes larger images whole
 
