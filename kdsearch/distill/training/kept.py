@@ -50,7 +50,7 @@ def kept_bytes(device: torch.device) -> int:
 def are_streamed(shape: tuple[int, int], device: torch.device) -> bool:
     """Return whether an epoch's logits are too large for a GPU.
 
-    Their shape is [N, C]. Then only parts of them are brought there.
+    Their shape is [N, C]. Logits that are too large are brought there in parts.
     """
     return device.type == "cuda" and _FLOAT_BYTES * math.prod(shape) > kept_bytes(device)
 

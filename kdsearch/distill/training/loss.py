@@ -153,7 +153,7 @@ class PackLoss:
         return student, ready(teacher_logits.double()[None]) / temperatures[..., None]
 
     def _temperatures_on(self, teacher_logits: Float[Tensor, "N C"] | None) -> Tensor:
-        """Return temperatures [K, 1 or N] on these examples. A member whose alpha is 0 has none by a rule."""
+        """Return temperatures [K, 1 or N] on these examples. A rule is ignored where alpha is 0."""
         temperatures = self.temperatures().double()[:, None]
         if teacher_logits is None or self._term.rule is None:
             return temperatures

@@ -27,7 +27,9 @@ def trials_of(spec: TrainingSpec, members: Sequence[Mapping[str, Any]]) -> list[
 
 
 def groups_of(trials: Sequence[Trial]) -> list[list[Trial]]:
-    """Return the trials in groups that share the shape of the computation.
+    """Return the trials in groups that can be computed together.
+
+    Trials of a group differ in nothing that shapes the computation.
 
     Raises:
         RequestError: There is no trial, or two share a number.

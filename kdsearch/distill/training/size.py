@@ -72,7 +72,7 @@ def forecast(spec: TrainingSpec, data: ImageData | None = None) -> PackForecast:
 
 
 def member_bytes(spec: TrainingSpec, model: nn.Module) -> int:
-    """Return a member's bytes: its weights, gradients, optimizer state and buffers."""
+    """Return the bytes of a member's weights, gradients, optimizer state and buffers."""
     optimizer = spec.optimizer
     facts = OPTIMIZERS.get(optimizer.name, _OF_AN_UNKNOWN_OPTIMIZER)
     copies = 2 + facts.keeps + ("momentum" in facts.takes and optimizer.momentum > 0)
