@@ -13,7 +13,7 @@ def take_tokens(model: nn.Module) -> None:
 
 
 def give_logits(model: nn.Module) -> None:
-    """Make a network return its logits alone. Those of transformers return them among other values."""
+    """Make a network return its logits alone. Networks of transformers return them among others."""
     model.register_forward_hook(_logits_alone)
 
 

@@ -130,7 +130,7 @@ def load_start(
 ) -> Start:
     """Load the weights of a recipe's pretraining.
 
-    It is trained here first where the recipe says so.
+    The pretraining is run here first where the recipe says so.
 
     Args:
         model: The network, freshly initialised; a head of other classes stays so.

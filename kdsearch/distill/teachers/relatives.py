@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 def stand_in(recipe: TeacherRecipe, store: ArtifactStore) -> TeacherRecord | None:
-    """Return an earlier teacher where its pretraining data are not here.
+    """Return an earlier teacher if the recipe's pretraining data are not here.
 
     It is the one that agrees in all that is known here.
     """
