@@ -1,4 +1,4 @@
-"""The reference part of `docs/study-file.md`, made of the JSON schema of a study file.
+"""The reference part of `docs/study-file.md`, from the JSON schema.
 
 `python -m kdsearch.spec.reference` writes it into the page, between two marks.
 """

@@ -40,7 +40,7 @@ def _numeric(value: Any, info: ValidationInfo) -> Any:
 
 
 def _truth(value: Any, info: ValidationInfo) -> Any:
-    """Refuse the texts that pydantic would read as true or false, such as `no` and `on`."""
+    """Refuse texts that pydantic reads as booleans, such as `no`."""
     if info.context == ASKED and isinstance(value, str):
         raise ValueError(f"must be true or false, got {value!r}.")
     return value
@@ -208,7 +208,10 @@ class Dataset(Section):
 
     @property
     def unsaid(self) -> set[str]:
-        """The settings that decide no data; `kind` is among them for images, which came before it."""
+        """The settings that decide no data.
+
+        `kind` is among them for images, which came before it.
+        """
         return {"download", "skip_bad"} | ({"kind"} if self.kind == "image" else set())
 
     @model_validator(mode="after")
