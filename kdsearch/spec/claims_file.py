@@ -1,4 +1,4 @@
-"""Claims from a file of their own, about a study that exists already."""
+"""Claims from a file of their own, about an existing study."""
 
 from pathlib import Path
 

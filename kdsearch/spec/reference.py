@@ -142,7 +142,10 @@ def _typed(field: Schema) -> str:
 
 
 def _bounds(field: Schema) -> Iterator[str]:
-    """Yield a number's bounds in words, but for the largest that a database holds."""
+    """Yield a number's bounds in words.
+
+    The largest that a database holds is left out.
+    """
     for key, word in _BOUNDS.items():
         if key in field and field[key] < LARGEST_COLUMN:
             yield f"{word} {field[key]:g}"

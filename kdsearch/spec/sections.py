@@ -165,7 +165,7 @@ ObjectiveName = Annotated[
 
 
 class Section(BaseModel):
-    """A frozen part of the spec that refuses keys it does not know.
+    """A frozen part of the spec that refuses unknown keys.
 
     The text below a field is its description: editors show it, and `docs/study-file.md` is made of it.
     """
@@ -702,7 +702,10 @@ class Resources(Section):
 
     @property
     def gpus(self) -> float:
-        """The GPUs of a pack; none for `auto`, before a launch has looked for some."""
+        """The GPUs of a pack.
+
+        None for `auto`, before a launch has looked for some.
+        """
         return 0.0 if self.gpus_per_pack == "auto" else self.gpus_per_pack
 
 
