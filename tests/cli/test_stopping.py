@@ -1,4 +1,7 @@
-"""Ctrl-C is answered at once, while what handles it still works on it."""
+"""Ctrl-C is answered at once.
+
+What handles it may still work on it.
+"""
 
 import os
 import signal

@@ -22,7 +22,10 @@ CLAIM = {
 
 
 def store_study(url: str, name: str = "demo", per_setup: int = PER_SETUP) -> None:
-    """Write a study of two setups; accuracy peaks at T = 6, the first trial of each setup diverged."""
+    """Write a study of two setups.
+
+    Accuracy peaks at T = 6; the first trial of each setup diverged.
+    """
     spec = load_spec(
         {
             "name": name,

@@ -1,4 +1,7 @@
-"""What a real browser makes of the pages; skipped where there is no Chromium."""
+"""What a real browser makes of the pages.
+
+The tests are skipped where there is no Chromium.
+"""
 
 import base64
 import io

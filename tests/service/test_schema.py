@@ -1,4 +1,7 @@
-"""The API keeps what its OpenAPI document says, whatever is asked; Schemathesis asks."""
+"""The API keeps what its OpenAPI document says.
+
+It does so whatever is asked; Schemathesis asks.
+"""
 
 import json
 from importlib.metadata import version

@@ -41,7 +41,10 @@ def test_a_killed_driver_loses_nothing(url: str, tmp_path: Path, mode: str, seed
 
 
 def assert_whole(database: Database, name: str, logged: list[int]) -> None:
-    """Each trial is finished once, as the log has it, and Optuna's half says the same."""
+    """Each trial is finished once, as the log has it.
+
+    Optuna's half says the same.
+    """
     (study,) = [study for study in list_studies(database) if study.name == name]
     assert (study.state, study.progress.finished, study.driver) == ("finished", TRIALS, None)
     assert (study.progress.running, study.progress.waiting) == (0, 0)

@@ -23,7 +23,10 @@ SPEC = load_spec(
 def trials(
     best: dict[str, float], depth: float = 0.02, seed: int = 0, spec: StudySpec = SPEC
 ) -> list[TrialRow]:
-    """Return 14 trials a setup, whose best temperature depends on the optimizer alone."""
+    """Return 14 trials a setup.
+
+    Their best temperature depends on the optimizer alone.
+    """
     rng = np.random.default_rng(seed)
     rows: list[TrialRow] = []
     for setup in spec.setups():

@@ -56,7 +56,10 @@ def picture(image, mode="RGB"):
 
 
 def transformed():
-    """Raw images and labels are kept beside items that are inverted, with half as many classes."""
+    """Return items that differ from the raw images beside them.
+
+    Images are inverted, and there are half as many classes as the raw labels have.
+    """
 
     def part(start, stop):
         kept = {"data": HWC[start:stop], "targets": LABELS[start:stop].tolist()}

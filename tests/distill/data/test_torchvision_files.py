@@ -1,7 +1,7 @@
-"""Every torchvision data set is read from tiny files in its own format.
+"""Every torchvision data set is read from tiny files.
 
-Each image has one shade, which tells its class and the part that it was written for, so that images,
-labels and splits are checked against each other.
+They are in the set's own format. Each image has one shade, which tells its class and the part that it was
+written for, so that images, labels and splits are checked against each other.
 """
 
 import bz2

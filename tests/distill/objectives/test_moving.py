@@ -1,4 +1,7 @@
-"""Temperatures that move, against their formulas by hand and a loop of a user's own."""
+"""Temperatures that move, against their formulas by hand.
+
+They are also compared with a loop of a user's own.
+"""
 
 import math
 
