@@ -22,7 +22,7 @@ from kdsearch.cli.main import cli, run
 from kdsearch.storage import list_studies, open_database
 from kdsearch.storage.mirror.store import open_optuna_storage
 
-NOBODY = 65534
+NOBODY = 65534  # the user `nobody` of Linux, who owns nothing
 OWN_TRAINER = ["launch", "studies/own_trainer.yaml", "--set", "name=made"]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from kdsearch.schedule.signals import EndingSignals
 
-LONG_S = 60
+LONG_S = 60  # far longer than a signal takes on a busy machine
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from kdsearch.search.replicates import LEVEL, outranked
 from kdsearch.spec import Params
 from kdsearch.storage import TrialRow
 
-GOOD: Params = {"objective.temperature": 4.0}
+GOOD: Params = {"objective.temperature": 4.0}  # any two points that are unlike
 BAD: Params = {"objective.temperature": 16.0}
 
 

@@ -10,7 +10,7 @@ from kdsearch.spec import TEMPERATURE, load_spec, setup_key
 from kdsearch.storage import StudyRecord, open_database
 from kdsearch.trial import TrialResult
 
-PER_SETUP = 8
+PER_SETUP = 8  # trials, by hand: enough for an answer, few enough to write in no time
 CLAIM = {
     "says": "sgd wants a higher temperature than adamw",
     "quantity": "best_temperature",

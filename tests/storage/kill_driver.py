@@ -22,7 +22,7 @@ from kdsearch.storage import StudyRecord, hold_lease, open_database
 from kdsearch.storage.mirror.store import open_optuna_storage
 from kdsearch.trial import Trial, TrialResult
 
-ROUNDS = 8
+ROUNDS = 8  # deaths of a study, by hand: more cost time and none is of another kind
 TRIALS, EPOCHS = int(sys.argv[5]), int(sys.argv[6])
 SPEC = {
     "training": {"epochs": EPOCHS},

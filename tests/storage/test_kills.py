@@ -15,8 +15,8 @@ from kdsearch.storage import (
     open_database,
 )
 
-TRIALS = 12
-EPOCHS = 3
+TRIALS = 12  # by hand: work for several drivers, at most three trials at once
+EPOCHS = 3  # the fewest with a first, a middle and a last
 DRIVER = Path(__file__).parent / "kill_driver.py"
 PAIRS = {"complete": "COMPLETE", "failed": "FAIL"}
 

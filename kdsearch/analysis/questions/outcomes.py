@@ -78,7 +78,10 @@ class Outcomes:
         return Outcomes(self.kind[which], self.temperature[which], self.audited[which], self.came_back[which])
 
     def bands(self, span: tuple[float, float], *, n_bands: int = 6) -> list[TemperatureBand]:
-        """Return the outcomes over equal steps of log temperature within a span."""
+        """Return the outcomes over equal steps of log temperature.
+
+        They are those of `temperature_bands`, with the same reason for six.
+        """
         edges = _band_edges(span, n_bands)
         ended = self.take((self.kind >= 0) & ~np.isnan(self.temperature))
         counts = np.zeros((len(edges) - 1, len(_COUNTED)), dtype=int)

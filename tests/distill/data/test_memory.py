@@ -8,7 +8,7 @@ import torch
 from kdsearch.distill.data import memory
 from kdsearch.distill.data.memory import Memory, host_memory, room_on
 
-GIB = 2**30
+GIB = 2**30  # bytes
 
 
 @pytest.fixture

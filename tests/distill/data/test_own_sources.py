@@ -17,7 +17,7 @@ from kdsearch.distill.data.images import StreamedImages
 from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Dataset
 
-N, N_TRAIN, STEP = 80, 60, 60
+N, N_TRAIN, STEP = 80, 60, 60  # images are few, and shades of classes do not overlap
 LABELS = np.arange(N) % 4
 CHW = (np.random.default_rng(0).integers(0, STEP, (N, 3, 6, 6)) + LABELS[:, None, None, None] * STEP).astype(
     np.uint8

@@ -22,7 +22,7 @@ from kdsearch.errors import RequestError
 from kdsearch.spec.catalogue import TORCHVISION_DATASETS
 from kdsearch.spec.sections import Dataset
 
-N_CLASSES, N_EACH = 2, 4
+N_CLASSES, N_EACH = 2, 4  # the fewest from which splits still have both classes
 LABELS = np.repeat(np.arange(N_CLASSES), N_EACH)
 PARTS = ("train", "val", "test")
 

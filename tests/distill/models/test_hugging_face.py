@@ -21,7 +21,7 @@ from kdsearch.errors import RequestError
 from kdsearch.spec import TrainingSpec
 
 transformers = pytest.importorskip("transformers")
-N_CLASSES, LENGTH, WORDS = 3, 7, 30
+N_CLASSES, LENGTH, WORDS = 3, 7, 30  # small, and unlike each other, so that no axis passes for another
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 DISTIL = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
 

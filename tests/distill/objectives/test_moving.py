@@ -18,7 +18,7 @@ from kdsearch.spec import TrainingSpec
 from kdsearch.spec.catalogue import TEMPERATURE_SHAPES
 from kdsearch.spec.sections import Objective
 
-EPOCHS = 5
+EPOCHS = 5  # odd, so that one epoch is the middle
 ENDS = {"geometric": (2.0, 18.0), "linear": (2.0, 18.0), "cosine": (18.0, 2.0), "step": (2.0, 18.0)}
 WAYS = {
     "geometric": [2, 2 * math.sqrt(3), 6, 6 * math.sqrt(3), 18],

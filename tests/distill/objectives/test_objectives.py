@@ -28,7 +28,7 @@ NAMED = {
     "nkd target": ("nkd.cls_kd.target_only", {"gamma": 0}),
 }
 SETS = list(REFERENCE["values"])
-TEMPERATURES = [1, 2, 4, 10, 40]
+TEMPERATURES = [1, 2, 4, 10, 40]  # the usual range, with both of its ends
 ALL_NAMES = [*OBJECTIVES, "logit_standardization"]
 
 

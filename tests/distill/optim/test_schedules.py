@@ -7,7 +7,7 @@ from kdsearch.distill.optim.schedules import schedule, schedule_of
 from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Training
 
-STEPS = 40
+STEPS = 40  # half and three quarters of it are whole steps
 
 
 def torch_factors(make, steps=STEPS):

@@ -13,9 +13,9 @@ from kdsearch.errors import SpecError
 from kdsearch.spec import TrainingSpec, load_spec
 from kdsearch.spec.sections import Augment
 
-SIZE, CROP = 64, 0.95
+SIZE, CROP = 64, 0.95  # a crop unlike the usual 0.875
 COLOURS = np.array([[150, 90, 60], [90, 110, 170], [70, 140, 60]])
-SIZES = ((80, 104), (128, 96), (70, 70))
+SIZES = ((80, 104), (128, 96), (70, 70))  # wide, high and square; all larger than the crop
 
 
 def photograph(generator, label):

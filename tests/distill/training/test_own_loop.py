@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 # that to 7e-6 at most. Of mistakes, a weight decay off by a tenth moves it by 2e-4, a clip norm off by a
 # hundredth by 7e-4, a schedule that is a step late by 1e-2.
 TOLERANCE = 3e-5
-N_CLASSES = 4
+N_CLASSES = 4  # two rows of 8 pixels for each
 
 
 def images_of_classes():
