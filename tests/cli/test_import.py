@@ -16,7 +16,7 @@ from kdsearch.schedule.preflight import preflight
 from kdsearch.spec import TEMPERATURE, load_spec
 from kdsearch.storage import load_spec_of, open_database
 
-TRUTH = {"sgd": 6.0, "adamw": 2.5, "lion": 2.5}  # best temperatures, apart from each other and from the usual 4
+TRUTH = {"sgd": 6.0, "adamw": 2.5, "lion": 2.5}  # best temperatures, none of them the usual 4
 RATES = {"sgd": 0.1, "adamw": 0.001, "lion": 0.0001}  # usual rates of each, so that no range fits all
 
 
