@@ -1,6 +1,6 @@
-"""kdsearch finds the best distillation temperature for each training setup, with honest uncertainty.
+"""kdsearch finds the best distillation temperature for each training setup.
 
-Importing it imports neither torch nor Ray.
+It says how sure each one is. Importing it imports neither torch nor Ray.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -149,7 +149,7 @@ class Study:
 
     @property
     def spec(self) -> StudySpec:
-        """The spec as it was launched, with the ranges that were widened since."""
+        """The spec as it was launched, with its ranges as widened since."""
         return load_spec_of(self._database, self.name)
 
     def best(

@@ -33,7 +33,9 @@ def trial_seed(search_seed: int, number: int) -> int:
 
 
 def shared_start_seed(seed: int) -> int:
-    """Return the seed of a student's trained start, which every fourth seed shares.
+    """Return the seed of a student's trained start.
+
+    Every fourth seed shares one.
 
     Args:
         seed: The student's own.
@@ -42,7 +44,9 @@ def shared_start_seed(seed: int) -> int:
 
 
 def drawn_seed(first: int, search_seed: int, draw: int) -> int:
-    """Return the seed of one luck in a draw, shared with no other.
+    """Return the seed of one luck in a draw.
+
+    No other draw or search shares it.
 
     Args:
         first: The seed that the spec names, which draw 0 of search 0 has.

@@ -28,7 +28,10 @@ Epochs count from 1. The metrics of an epoch hold at least `val_accuracy`.
 
 
 class PackEndedError(BaseException):
-    """Raised through a trainer where its pack is to end at once; it is no error of the trainer's."""
+    """Raised through a trainer to end its pack at once.
+
+    It is no error of the trainer's.
+    """
 
 
 @dataclass(frozen=True)

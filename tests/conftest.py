@@ -83,7 +83,10 @@ Running = Callable[[list[str], dict[str, str]], AbstractContextManager["subproce
 
 @pytest.fixture
 def running() -> Running:
-    """Run a command while a block lasts; it and all that it starts end together."""
+    """Run a command while a block lasts.
+
+    It and all that it starts end together.
+    """
 
     @contextmanager
     def run(command: list[str], environment: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
@@ -124,7 +127,10 @@ FTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 
 @dataclass(frozen=True)
 class FileServer:
-    """A server of this machine that is reached by a URL alone; `folder` is where it keeps its files."""
+    """A server of this machine that is reached by a URL.
+
+    `folder` is where it keeps its files.
+    """
 
     url: str
     folder: Path
@@ -153,7 +159,7 @@ def _answers(port: int) -> bool:
 
 @pytest.fixture
 def small_files() -> Callable[[int], AbstractContextManager[None]]:
-    """Let no file grow beyond so many bytes, as on a disk that is full."""
+    """Let no file grow beyond a size, as on full disks."""
 
     @contextmanager
     def limit(size_bytes: int) -> Iterator[None]:

@@ -1,4 +1,7 @@
-"""Callbacks for loops of others, on stand-ins that have their names and calls."""
+"""Callbacks for loops of others, on stand-ins for these.
+
+The stand-ins have their names and calls.
+"""
 
 import sys
 from types import ModuleType, SimpleNamespace

@@ -1,4 +1,7 @@
-"""The notebooks run from their first cell to their last, and what they end a cell with shows itself."""
+"""The notebooks run from their first cell to their last.
+
+What they end a cell with shows itself.
+"""
 
 import ast
 import json
@@ -11,7 +14,10 @@ NOTEBOOKS = sorted(Path("studies").glob("*.ipynb"))
 
 
 def run_cell(source: str, names: dict[str, Any]) -> Any:
-    """Return the value of a cell's last expression, as a notebook shows it."""
+    """Return the value of a cell's last expression.
+
+    A notebook shows it.
+    """
     *body, last = ast.parse(source).body
     if not isinstance(last, ast.Expr):
         body.append(last)

@@ -38,7 +38,10 @@ def test_texts_are_the_same_each_time_and_fit_their_networks(monkeypatch: pytest
 def test_the_script_around_trl_takes_what_its_study_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its dry run passes, its options are those of the command; TRL itself is not needed for that."""
+    """Its dry run passes, and its options are those of the command.
+
+    TRL itself is not needed for that.
+    """
     monkeypatch.syspath_prepend(str(Path.cwd()))
     from studies import trl_distillation
 

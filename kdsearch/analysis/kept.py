@@ -41,7 +41,10 @@ _PACKAGE = Path(__file__).parent.parent
 
 
 def _code_digest() -> str:
-    """Return what differs once the same trials may have other answers, by another version of the code."""
+    """Return a digest of the code that computes answers.
+
+    With another one the same trials may have other answers.
+    """
     versions = platform.machine(), platform.python_version(), np.__version__, scipy.__version__
     digest = hashlib.sha256(repr(versions).encode())
     for path in sorted(path for room in _ROOMS for path in (_PACKAGE / room).glob("*.py")):

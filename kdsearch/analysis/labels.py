@@ -16,7 +16,10 @@ _NAMED_BY_ITS_SECTION = "arch"
 
 
 def varied_factors(setups: Sequence[Setup]) -> list[str]:
-    """Return the factors that take more than one level among the setups, in their order."""
+    """Return the factors with more than one level among the setups.
+
+    Their order is kept.
+    """
     paths = dict.fromkeys(path for setup in setups for path in setup)
     return [path for path in paths if len({level_label(setup.get(path)) for setup in setups}) > 1]
 
@@ -32,7 +35,10 @@ def setup_names(setups: Sequence[Setup]) -> list[str]:
 
 @lru_cache  # a figure asks for it with every trial
 def factor_label(path: str) -> str:
-    """Return the shortest end of a dotted path that means no other part of a spec, in words."""
+    """Return a dotted path's shortest clear ending, in words.
+
+    It is clear where it means no other part of a spec.
+    """
     keys = path.split(".")
     endings = [".".join(keys[start:]) for start in range(len(keys) - 1, 0, -1)]
     ending = next((ending for ending in endings if _is_unambiguous(ending, path)), path)
@@ -71,9 +77,10 @@ def temperature_text(temperature: float) -> str:
 
 
 def number_text(value: float | None, digits: int = 3) -> str:
-    """Return a number with so many significant digits, or a dash where there is none.
+    """Return a number with `digits` significant digits, else a dash.
 
-    Every digit before the point is shown: people read 480, not 4.8e+02.
+    A dash is shown where there is no number. Three digits, by hand, are more than answers are known to. Every
+    digit before the point is shown: people read 480, not 4.8e+02.
     """
     if value is None:
         return NOTHING
@@ -81,12 +88,18 @@ def number_text(value: float | None, digits: int = 3) -> str:
 
 
 def points_text(fraction: float | None, digits: int = 1) -> str:
-    """Return a fraction in hundredths, as accuracies in percent and losses in points; or a dash."""
+    """Return a fraction in hundredths, else a dash.
+
+    Accuracies are shown in percent so, and losses in points.
+    """
     return NOTHING if fraction is None else f"{round(100 * fraction, digits) + 0.0:.{digits}f}"  # no -0.0
 
 
 def duration_text(hours: float | None) -> str:
-    """Return hours in the largest unit of which there is one; or a dash."""
+    """Return hours in the largest unit that fits, else a dash.
+
+    A unit fits where there is at least one of it.
+    """
     if hours is None:
         return NOTHING
     if 3600 * hours < 1:
@@ -96,7 +109,10 @@ def duration_text(hours: float | None) -> str:
 
 
 def wrapped(name: str, width: int) -> list[str]:
-    """Return a setup's name in lines of at most `width` characters, broken between its levels."""
+    """Return a setup's name in lines of at most `width` characters.
+
+    It is broken between its levels.
+    """
     lines = [""]
     for part in name.split(_BETWEEN):
         joined = f"{lines[-1]}{_BETWEEN}{part}" if lines[-1] else part

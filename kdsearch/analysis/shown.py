@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class Shown:
-    """An answer that shows itself as the table that the command line and the page draw."""
+    """An answer that shows itself as a table.
+
+    The command line and the page draw the same one.
+    """
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a JSON document."""
@@ -29,7 +32,9 @@ class Shown:
         return rows(self)
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return its numbers as a pandas DataFrame, a row for each setup, pair or effect.
+        """Return its numbers as a pandas DataFrame.
+
+        There is a row for each setup, pair or effect.
 
         Raises:
             RequestError: pandas is not installed.

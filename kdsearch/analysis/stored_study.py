@@ -29,7 +29,7 @@ from kdsearch.storage import (
 
 
 class StoredStudy:
-    """A study as it is in a database when it is first asked.
+    """A study as its database has it when first asked.
 
     Args:
         database: The open database.
@@ -46,7 +46,7 @@ class StoredStudy:
 
     @cached_property
     def summary(self) -> StudySummary:
-        """How the study is and why, its progress, and the hours it took."""
+        """The study's state and why, its progress, and its hours."""
         return load_study(self._database, self.name)
 
     @cached_property
@@ -86,7 +86,10 @@ class StoredStudy:
         level: float = LEVEL,
         tolerance: float = TOLERANCE,
     ) -> BestAnswer:
-        """Return what `kdsearch.analysis.best` does, with how the study is; `by` may be one factor's path."""
+        """Return what `kdsearch.analysis.best` does, with the study's state.
+
+        `by` may be one factor's path.
+        """
         paths = [by] if isinstance(by, str) else by
         answer = self._kept.answer(
             BestAnswer,
@@ -130,7 +133,10 @@ class StoredStudy:
         )
 
     def verdict(self, claims: Sequence[Claim] | None = None) -> VerdictAnswer:
-        """Return what the study says of the claims written with it, or of some that were written since."""
+        """Return what the study says of its claims.
+
+        They are those written with it, or some that were written since.
+        """
         if claims is not None:
             return verdicts_of(self.response, claims=claims, slots=self.slots)
         return self._kept.answer(

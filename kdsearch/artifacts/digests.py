@@ -29,7 +29,7 @@ def sealed(content: bytes | memoryview) -> bytes:
 
 
 def unsealed(content: bytes | memoryview) -> memoryview | None:
-    """Return what was sealed, or None where it is not what was written."""
+    """Return what was sealed, or None where it is damaged."""
     inner, digest = memoryview(content)[:-DIGEST_BYTES], memoryview(content)[-DIGEST_BYTES:]
     return inner if hashlib.sha256(inner).digest() == digest else None
 
@@ -59,7 +59,10 @@ def is_whole(folder: Path) -> bool:
 
 
 def _adopted(folder: Path) -> bool:
-    """Return whether an entry without digests can be trusted, and give it digests if so."""
+    """Return whether an entry without digests can be trusted.
+
+    One that can is given digests.
+    """
     files = [file for file in folder.iterdir() if file.is_file()]
     wrong = [file.name for file in files if file.suffix == ".pt" and not _has_checksums(file)]
     if wrong:

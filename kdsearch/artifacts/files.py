@@ -37,7 +37,7 @@ def published(folder: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file that takes its name only when all of it is written.
+    """Write a file that is named only once it is whole.
 
     What killed processes of this machine have left half-written in its folder is removed.
 
@@ -56,9 +56,9 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """Write a file that a person named, whole or not at all, in a folder that is there.
+    """Write a file that a person named, whole or not at all.
 
-    A device is written to and never replaced, a link is followed.
+    Its folder must be there. A device is written to and never replaced, a link is followed.
 
     Args:
         path: A file, new or to be replaced; what is no file, such as a pipe, gets the content as it is.

@@ -76,7 +76,7 @@ class Remote:
         return name if self.read(folder, name) is not None else self.write(folder, stem, content)
 
     def read(self, folder: str, name: str) -> bytes | None:
-        """Return an object's content, or None where there is no whole object of the name."""
+        """Return an object's content, or None without a whole object."""
 
         def content(files: Any) -> bytes | None:
             try:
@@ -104,7 +104,7 @@ class Remote:
         return "/".join([self._root.rstrip("/"), *filter(None, parts)])
 
     def _put(self, files: Any, path: str, content: bytes) -> None:
-        """Write an object, and make its folder first where the file system lacks it.
+        """Write an object, and its folder where that is missing.
 
         One whose paths begin with no slash has none: its first part is a bucket, and a misspelt one is not
         made.
@@ -119,7 +119,10 @@ class Remote:
             files.pipe_file(path, content)
 
     def _attempt(self, what: str, folder: str, action: Callable[[Any], _T]) -> _T:
-        """Do something, once more over a new connection where one fails that has worked: it was closed."""
+        """Do something over the network, if need be over a new connection.
+
+        One that has worked and now fails may have been closed, so it is tried once more.
+        """
         try:
             try:
                 self._files.invalidate_cache()

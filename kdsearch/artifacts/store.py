@@ -32,7 +32,9 @@ Place: TypeAlias = Path | str
 
 
 class ArtifactStore(Protocol):
-    """Entries, which are folders of files that are written once, and files that are replaced.
+    """Keeps entries, and files that are replaced.
+
+    An entry is a folder of files that are written once.
 
     Attributes:
         root: The folder of this node where it keeps what it makes for itself, and its locks.
@@ -95,7 +97,10 @@ def cache_folder() -> Path:
 
 
 def folder_of(place: Place) -> Path | None:
-    """Return the folder that a place is, or None where it is a URL; `file://` names a folder."""
+    """Return the folder that a place is, or None for a URL.
+
+    `file://` names a folder.
+    """
     text = str(place).removeprefix("file://")
     return None if "://" in text else Path(text)
 
@@ -199,7 +204,9 @@ class UrlStore:
         return self._remote.names(kind)
 
     def find(self, entry: str, *files: str) -> Path | None:
-        """Return a folder with an entry's files of these names, fetched where needed.
+        """Return a folder with an entry's files of these names.
+
+        They are fetched where needed.
 
         Raises:
             RunError: The URL can't be read, or an object that the index names is damaged.
@@ -265,7 +272,10 @@ class UrlStore:
             self._remote.remove("", name)
 
     def _index(self, entry: str) -> tuple[str, dict[str, str]] | None:
-        """Return the digest of an entry's index, and its objects' names by file."""
+        """Return the digest of an entry's index, and its objects' names.
+
+        The names are by file.
+        """
         for name in sorted(own for own in self._remote.names(entry) if own.startswith("index.")):
             content = self._remote.read(entry, name)
             if content is not None:
@@ -283,7 +293,10 @@ class UrlStore:
         return self.root / "unsent" / entry
 
     def _send(self, entry: str) -> None:
-        """Send an entry that waits, unless another node was quicker, and keep it as a copy."""
+        """Send an entry that waits, and keep it as a copy.
+
+        It is not sent where another node was quicker.
+        """
         waiting = self._waiting(entry)
         if self._index(entry) is None:
             files = sorted(waiting.iterdir())
@@ -318,6 +331,9 @@ def _keep(folder: Path, files: Mapping[str, bytes | memoryview]) -> None:
 
 
 def _written_ns(version: str) -> int:
-    """Return when a version was written, or -1 where the name is not one of a version."""
+    """Return when a version was written, or -1 for other names.
+
+    It is in nanoseconds.
+    """
     stamp = version.split(".")[-2:-1]
     return int(stamp[0]) if stamp and stamp[0].isdigit() else -1

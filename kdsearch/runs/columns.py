@@ -75,7 +75,10 @@ _MOST_LEVELS = 12
 
 
 def plain_name(column: str) -> str:
-    """Return a column's name without an export's prefix, in small letters and words joined by `_`."""
+    """Return a column's name in small letters joined by `_`.
+
+    An export's prefix and words for percent at its end are left out.
+    """
     name = _PREFIX.sub("", column.strip())
     name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
     name = re.sub(r"[^a-z0-9]+", "_", name.lower().replace("%", "_percent")).strip("_")
@@ -83,7 +86,10 @@ def plain_name(column: str) -> str:
 
 
 def short_name(column: str, all_columns: Iterable[str]) -> str:
-    """Return a column's name without an export's prefix, where that is no other column's."""
+    """Return a column's name without an export's prefix, where unambiguous.
+
+    It stays whole where the rest is another column's name.
+    """
     name = _PREFIX.sub("", column)
     others = [other for other in all_columns if other != column]
     return column if not name or any(name in (other, _PREFIX.sub("", other)) for other in others) else name
@@ -241,7 +247,10 @@ def _check_distinct(columns: Columns) -> None:
 
 
 def _refuse_unnamed(table: RunTable, columns: Columns, ignored: set[str]) -> None:
-    """Refuse runs that differ in what looks like a condition and has no say: their mean answers nothing."""
+    """Refuse runs that differ in a condition that has no role.
+
+    Their mean would answer nothing.
+    """
     unnamed = [
         column
         for column in table.columns

@@ -70,7 +70,9 @@ def _refuse_new_file(url: str) -> None:
 
 
 def runs_of_study(study: "Study", asked: Asked, *, points: float | None = None) -> Runs:
-    """Return the finished trials of an Optuna study as runs, in the ranges that they were sampled from.
+    """Return the finished trials of an Optuna study as runs.
+
+    Their ranges are those that they were sampled from.
 
     Args:
         study: The study, with one objective.

@@ -99,7 +99,7 @@ def levels_of(factors: Sequence[str], setups: Sequence[Setup]) -> dict[str, list
 
 
 def study_name(source: str) -> str:
-    """Return a name for a study of what was read from a file."""
+    """Return a study's name, made of the name of its file."""
     stem = re.sub(r"[^\w.-]+", "-", Path(source).stem, flags=re.ASCII).strip("-._")
     return stem[:100] or "runs"
 
@@ -194,7 +194,10 @@ class _Reading:
         return "complete", None
 
     def _reason(self, at: int) -> str | None:
-        """Return why a run has no result, where its point is to blame, as `kdsearch trials` writes it."""
+        """Return why a run has no result, as `kdsearch trials` writes it.
+
+        None unless its point is to blame.
+        """
         reasons = self._table.columns.get("reason")
         cell = "" if reasons is None else str(reasons[at])
         return cell if cell == DIVERGED or cell.startswith(HOPELESS) else None
@@ -283,7 +286,10 @@ class _Reading:
 
 
 def is_rate(name: str) -> bool:
-    """Return whether a parameter is a learning rate by its name, or one of some setups."""
+    """Return whether a parameter's name is that of a learning rate.
+
+    One of some setups alone counts too, such as `lr_sgd`.
+    """
     plain = plain_name(name)
     return any(
         plain == rate or plain.startswith(f"{rate}_") or plain.endswith(f"_{rate}") for rate in LEARNING_RATES
@@ -291,7 +297,9 @@ def is_rate(name: str) -> bool:
 
 
 def merge_parameters(factors: Sequence[str], trials: Sequence[TrialRow]) -> dict[str, str]:
-    """Return the common names of parameters that exist under one level of a factor each.
+    """Return common names of parameters that depend on a factor.
+
+    Each exists under one level of the factor.
 
     Raises:
         RequestError: A parameter is there in some runs of a setup and missing in others.
@@ -314,7 +322,7 @@ def merge_parameters(factors: Sequence[str], trials: Sequence[TrialRow]) -> dict
 
 
 def dimensions_of(trials: Sequence[TrialRow]) -> dict[str, Dimensions]:
-    """Return the ranges that each setup's runs were tried in, by the setup's key.
+    """Return the ranges of each setup's runs, by the setup's key.
 
     A setup with one temperature alone has the range of all runs.
     """
@@ -333,7 +341,10 @@ def dimensions_of(trials: Sequence[TrialRow]) -> dict[str, Dimensions]:
 
 
 def own_names(trials: Sequence[TrialRow], names: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Return what the parameters of each setup are called that `names` gives common ones."""
+    """Return each setup's own names of parameters, by common name.
+
+    `names` gives the common names; other parameters are left out.
+    """
     return {
         setup_key(trial.setup): {names[name]: name for name in trial.params if name in names}
         for trial in trials

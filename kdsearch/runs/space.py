@@ -13,17 +13,20 @@ Dimensions: TypeAlias = dict[str, SimpleDimension]
 """A setup's tuned parameters: those that exist in it, with their ranges."""
 
 _LOG_RATIO = 8.0
-"""Values whose ends lie this far apart were meant to be tried on a logarithmic scale."""
+"""By hand: values whose ends lie this far apart were meant to be tried on a logarithmic scale."""
 
 _NARROWER = 0.8
-"""A factor's own ranges are worth having where they are this much narrower than one for all."""
+"""By hand: a factor's own ranges are worth having where they are this much narrower than one for all."""
 
 ABSENT = Choices(choices=(None,))
 """What stands for a parameter in a setup that does not have it."""
 
 
 def dimension_of(values: Sequence[Any]) -> SimpleDimension:
-    """Return the range of the values that were tried, logarithmic where their ends lie far apart."""
+    """Return the range of the values that were tried.
+
+    It is logarithmic where their ends lie far apart.
+    """
     distinct = list(dict.fromkeys(values))
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in distinct)
     if len(distinct) == 1 or not numbers or (min(distinct) == 0 and max(distinct) > 0 and len(distinct) <= 5):
@@ -42,7 +45,9 @@ def temperature_range(values: Iterable[float]) -> Range:
 def tune_section(
     factors: Sequence[str], setups: Sequence[Setup], dimensions: Mapping[str, Dimensions]
 ) -> dict[str, Any]:
-    """Return the `tune` section of all setups' ranges, `by` a factor where they differ.
+    """Return the `tune` section for all setups' ranges.
+
+    It has them `by` a factor where they differ.
 
     Args:
         factors: The factors.
@@ -108,7 +113,10 @@ def union(dimensions: Sequence[SimpleDimension]) -> SimpleDimension:
 
 
 def _width(ranges: Iterable[SimpleDimension], together: SimpleDimension) -> float:
-    """Return the mean width of ranges as a share of one that holds them all."""
+    """Return the mean width of ranges as a share of `together`.
+
+    That one holds them all.
+    """
     if isinstance(together, Choices):
         shares = [len(own.choices) / len(together.choices) for own in ranges if isinstance(own, Choices)]
     else:

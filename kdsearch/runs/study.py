@@ -93,9 +93,10 @@ def study_of(runs: Runs, *, name: str | None = None, trainer: str | None = None)
 
 
 def joined_study(found: ImportedStudy, stored: StudySpec, known: Sequence[TrialRow]) -> ImportedStudy:
-    """Return an imported study as part of one that is there; of its trials those that are new.
+    """Return an imported study as part of a stored one.
 
-    Factors may get levels; ranges stay as they are, but for those of new levels.
+    Of its trials it has those that are new. Factors may get levels; ranges stay as they are, but for those of
+    new levels.
 
     Args:
         found: The imported study.
@@ -172,7 +173,7 @@ def _paths_of(runs: Runs) -> dict[str, str]:
 
 
 def _fits(path: str, values: Sequence[Any]) -> bool:
-    """Return whether a study file may have all of some values at a path."""
+    """Return whether a study file may have all values at a path."""
     try:
         for value in {level_label(value): value for value in values}.values():
             TrainingSpec().with_values({path: value}, context=ASKED)
@@ -187,6 +188,9 @@ def _under(paths: Mapping[str, str], trial: TrialRow) -> TrialRow:
 
 
 def _whole(spec: StudySpec, trial: TrialRow) -> TrialRow:
-    """Return a trial with a value for every tuned parameter, None where its setup has none."""
+    """Return a trial with a value for every tuned parameter.
+
+    It is None where its setup has none.
+    """
     absent = {path: None for path in spec.dimensions(trial.setup) if path not in trial.params}
     return replace(trial, params={**trial.params, **absent})

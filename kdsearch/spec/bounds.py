@@ -9,16 +9,16 @@ import yaml
 from kdsearch.errors import RequestError
 
 MOST_BYTES = 262_144
-"""Of a file that people write; the quickstart's study has 700."""
+"""Of a file that people write, by hand; the quickstart's study has 700."""
 
 MOST_NODES = 10_000
-"""Of keys, values and items in one document; a study of 1,000 levels has 2,000."""
+"""Of keys, values and items in one document, by hand; a study of 1,000 levels has 2,000."""
 
 MOST_DEPTH = 20
-"""Of lists and mappings in one another; a study needs 5."""
+"""Of lists and mappings in one another, by hand; a study needs 5."""
 
 MOST_CHARACTERS = 1_000
-"""Of one value that is asked for on a command line or in a URL."""
+"""Of one value on a command line or in a URL; by hand, far above any level or path."""
 
 LARGEST_COLUMN = 2**31 - 1
 """What a whole number of our tables may be: PostgreSQL's `integer`."""
@@ -26,13 +26,14 @@ LARGEST_COLUMN = 2**31 - 1
 LARGEST_WHOLE = 2**63 - 1
 """What a whole number may be at all: the `bigint` of both databases."""
 
-_SHOWN = 60
+_SHOWN = 60  # characters of a value in a message, by hand: enough to recognise it in one line
 
 
 class BoundedYaml(yaml.SafeLoader):
-    """Refuses, while YAML is read, what is small as a text and huge as a value. A base of YAML loaders.
+    """Refuses, while it reads, YAML of small text and huge value.
 
-    Anchors and aliases let 400 characters stand for gigabytes; nothing that kdsearch reads needs them.
+    A base of YAML loaders. Anchors and aliases let 400 characters stand for gigabytes; nothing that kdsearch
+    reads needs them.
     """
 
     _nodes = 0

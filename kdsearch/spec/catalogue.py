@@ -41,7 +41,7 @@ DATASETS = ("digits", "imagefolder", *TORCHVISION_DATASETS)
 
 
 class OptimizerFacts(NamedTuple):
-    """What the rest of the code asks of an optimizer, beside its steps.
+    """What the code must know of an optimizer beside its steps.
 
     Args:
         takes: What it takes beside `lr` and `weight_decay`, by the names of a spec's section.
@@ -91,7 +91,10 @@ LIBRARIES = ("torchvision", "timm", "hf")
 
 
 def is_factory(name: str) -> bool:
-    """Return whether a name is `package.module:factory`, a user's own, and no library's model."""
+    """Return whether a name is `package.module:factory`, a user's own.
+
+    A model of a library is none.
+    """
     return bool(_FACTORY.fullmatch(name)) and name.partition(":")[0] not in LIBRARIES
 
 
@@ -101,7 +104,7 @@ def takes_texts(arch: str) -> bool:
 
 
 def problem_with_architecture(name: str) -> str | None:
-    """Return what is wrong with an architecture's name, or None where it is known."""
+    """Return what is wrong with an architecture's name, else None."""
     scheme, _, rest = name.partition(":")
     if scheme == "torchvision" and rest:
         return _problem_with_torchvision_model(rest)
@@ -122,7 +125,7 @@ def problem_with_architecture(name: str) -> str | None:
 
 
 def problem_with_dataset(name: str) -> str | None:
-    """Return what is wrong with a data set's name, or None where it is known."""
+    """Return what is wrong with a data set's name, else None."""
     if name in DATASETS or _FACTORY.fullmatch(name):
         return None
     return (
@@ -132,7 +135,10 @@ def problem_with_dataset(name: str) -> str | None:
 
 
 def options_of(objective: str, base: str) -> tuple[str, ...] | None:
-    """Return the options of an objective (that wraps `base`), or None where it is a user's."""
+    """Return the options of an objective, with those of its `base`.
+
+    Only an objective that wraps another has a base. None where the objective is a user's.
+    """
     own = OBJECTIVES.get(objective)
     return (*own, *OBJECTIVES[base]) if own and "base" in own else own
 
@@ -147,7 +153,10 @@ def problem_with_option(name: str, value: float) -> str | None:
 
 
 def ignores_temperature(objective: str, alpha: float) -> bool:
-    """Return whether `objective.temperature` has no effect; of a user's objective it is not known here."""
+    """Return whether `objective.temperature` is known to have no effect.
+
+    What a user's own objective does with it is not known here.
+    """
     return alpha == 0 or objective in WITHOUT_TEMPERATURE
 
 

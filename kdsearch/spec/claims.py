@@ -20,7 +20,7 @@ Place: TypeAlias = tuple[tuple[str, ...], str]
 MOST_CLAIMS = 50
 """Each is weighed by itself: of 50 that are false, two or three at 95% are confirmed by luck."""
 
-_MOST_CHARACTERS = 300
+_MOST_CHARACTERS = 300  # by hand: longer texts are no single sentence, and break tables
 _OF_LEVELS = ("best_temperature", "crossing", "accuracy")
 _MEANING = {
     "best_temperature": "the ratio of two levels' best temperatures",
@@ -48,7 +48,7 @@ def _evidence(probability: float) -> float:
 
 
 class Claim(Section):
-    """One contrast that a study is to decide, with what would confirm it.
+    """One contrast that a study decides, and what would confirm it.
 
     `docs/claims.md` defines each quantity. Accuracies are fractions, `at_least` of `best_temperature` is a
     ratio above 1. `direction` tells what is claimed of the second level against the first: that the quantity
@@ -84,7 +84,10 @@ class Claim(Section):
 
     @property
     def has_sign(self) -> bool:
-        """Whether the quantity may fall below 0, so that a claim of it can be reversed in sign."""
+        """Whether the quantity may fall below 0.
+
+        Only then a claim of it can be reversed in sign.
+        """
         return self.quantity != "shared_temperature" and bool(self.levels)
 
     @model_validator(mode="after")
@@ -131,7 +134,7 @@ class Claim(Section):
 
 
 def problems_in_claims(spec: "StudySpec") -> Iterator[Place]:
-    """Yield what a study's claims ask for that its space does not have."""
+    """Yield what claims ask for that the study's space lacks."""
     if len(spec.claims) > MOST_CLAIMS:
         yield ("claims",), f"must be at most {MOST_CLAIMS}, got {len(spec.claims)}."
     for number, claim in enumerate(spec.claims):

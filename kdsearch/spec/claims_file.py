@@ -1,4 +1,4 @@
-"""Claims from a file of their own, about a study that exists already."""
+"""Claims from a file of their own, about an existing study."""
 
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from kdsearch.spec.yaml_text import NotYamlError, read_yaml
 
 
 def load_claims(path: Path, spec: StudySpec) -> tuple[Claim, ...]:
-    """Return the claims of a YAML file with a list `claims`, checked against a study's space.
+    """Return the claims of a YAML file, checked against a study's space.
+
+    The file has a list `claims`.
 
     Raises:
         SpecError: There is no such list, or a claim asks for what the study does not have.

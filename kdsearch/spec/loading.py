@@ -58,9 +58,9 @@ def load_spec(source: str | Path | Mapping[str, Any], *, overrides: Sequence[str
 
 
 def load_stored_spec(document: Mapping[str, Any], *, changed: bool = False) -> StudySpec:
-    """Return the spec of a stored document, which was checked when it was stored.
+    """Return the spec of a stored document.
 
-    What an earlier version took and this one would refuse stays readable.
+    It was checked when it was stored. What an earlier version took and this one would refuse stays readable.
 
     Args:
         document: The document.
@@ -120,7 +120,7 @@ def _override(document: dict[str, Any], override: str) -> dict[str, Any]:
 
 
 def parse_assignment(text: str, option: str, *, example: str) -> tuple[str, Any]:
-    """Return the path and the value of a `PATH=VALUE` text, VALUE in YAML.
+    """Return path and value of a `PATH=VALUE` text, VALUE in YAML.
 
     Args:
         text: The text.
@@ -140,9 +140,9 @@ def parse_assignment(text: str, option: str, *, example: str) -> tuple[str, Any]
 
 
 def parse_level(text: str, option: str, *, example: str) -> tuple[str, Any]:
-    """Return the path and the level of a `PATH=VALUE` text, VALUE one scalar of YAML.
+    """Return path and level of a `PATH=VALUE` text.
 
-    A recipe is named by its label, as tables and messages show it.
+    VALUE is one scalar of YAML. A recipe is named by its label, as tables and messages show it.
 
     Args:
         text: The text.
@@ -198,6 +198,9 @@ def study_schema() -> dict[str, Any]:
 
 
 def spec_document(spec: StudySpec) -> dict[str, Any]:
-    """Return the spec as a JSON document; `load_spec` makes the same spec of it."""
+    """Return the spec as a JSON document.
+
+    `load_spec` makes the same spec of it.
+    """
     document: dict[str, Any] = json.loads(spec.model_dump_json())
     return document

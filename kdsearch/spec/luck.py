@@ -23,7 +23,9 @@ _HELD = {"split": "on this split", "views": "with these views", "order": "in thi
 
 
 def luck_text(luck: Sequence[str]) -> str:
-    """Return in a sentence where answers hold, and which luck their doubt includes.
+    """Return a sentence about which luck the answers' doubt includes.
+
+    It also says where the answers hold.
 
     Args:
         luck: What `StudySpec.luck` returned, and `images` where that of the validation images is known.

@@ -77,7 +77,10 @@ def _is_internal(key: str | int) -> bool:
 
 
 def _innermost(problems: list[Problem]) -> list[Problem]:
-    """Drop a union's outer complaint where an inner one names the very key."""
+    """Drop a union's outer complaint where an inner one is exact.
+
+    The inner one names the very key.
+    """
     return [p for p in problems if not any(_is_below(other.keys, p.keys) for other in problems)]
 
 
@@ -219,7 +222,7 @@ def _not_tuned(spec: StudySpec) -> Iterator[Problem]:
 
 
 def _fixed_and_drawn(spec: StudySpec) -> Iterator[Problem]:
-    """Yield seeds that the study fixes as a factor or tunes, and draws as well."""
+    """Yield seeds that are drawn and also a factor or tuned."""
     for luck in spec.training.vary:
         for section, paths in (("setup", spec.setup), ("tune", spec.tune)):
             if (path := SEED_PATHS[luck]) in paths:
@@ -228,7 +231,7 @@ def _fixed_and_drawn(spec: StudySpec) -> Iterator[Problem]:
 
 
 def _of_other_optimizers(spec: StudySpec) -> Iterator[Problem]:
-    """Yield what is given of an optimizer that none of the study's optimizers takes: it would do nothing."""
+    """Yield settings that none of the study's optimizers takes: useless ones."""
     names = [str(name) for name in spec.setup.get("optimizer.name", (spec.optimizer.name,))]
     if spec.trainer != "distill" or any(name not in catalogue.OPTIMIZERS for name in names):
         return
@@ -288,7 +291,10 @@ _OWN_NAMES = ("seed", "number", "epochs", "trial")
 
 
 def _broken_command(spec: StudySpec) -> Iterator[Problem]:
-    """Yield what a command asks for that no trial has, and what varies without reaching it."""
+    """Yield what is wrong with a trainer's command.
+
+    It asks for what no trial has, or does not ask for what varies.
+    """
     if not isinstance(spec.trainer, CommandTrainer):
         return
     keys, names = ("trainer", "command"), spec.trainer.names
@@ -396,7 +402,7 @@ def _range_problems(
 
 
 def _value_problems(spec: StudySpec, path: str, value: Any, keys: tuple[str, ...]) -> Iterator[Problem]:
-    """Yield what is wrong with one value of a leaf, whatever else the setup says."""
+    """Yield what is wrong with one value of a leaf by itself."""
     try:
         spec.with_values({path: value}, context=ASKED)
     except ValidationError as error:
@@ -407,7 +413,10 @@ def _value_problems(spec: StudySpec, path: str, value: Any, keys: tuple[str, ...
 
 
 def _broken_combinations(spec: StudySpec) -> Iterator[Problem]:
-    """Yield setups whose levels and ranges' ends contradict one another, each finding once."""
+    """Yield setups whose levels and ranges' ends contradict one another.
+
+    Each finding comes once.
+    """
     seen: set[str] = set()
     for setup in spec.setups():
         labels = ", ".join(f"{path}={level_label(level)}" for path, level in setup.items())
@@ -422,7 +431,10 @@ def _broken_combinations(spec: StudySpec) -> Iterator[Problem]:
 
 
 def _corners(dimensions: Mapping[str, Range | Choices]) -> Iterator[dict[str, Any]]:
-    """Yield the point at all lower ends, and for each parameter the one with its upper end instead."""
+    """Yield the corner points of the ranges that are tried.
+
+    They are the point at all lower ends, and for each parameter the one with its upper end instead.
+    """
     low = {path: _ends(dimension)[0] for path, dimension in dimensions.items()}
     yield low
     for path, dimension in dimensions.items():

@@ -1,4 +1,4 @@
-"""The reference part of `docs/study-file.md`, made of the JSON schema of a study file.
+"""The reference part of `docs/study-file.md`, from the JSON schema.
 
 `python -m kdsearch.spec.reference` writes it into the page, between two marks.
 """
@@ -142,7 +142,10 @@ def _typed(field: Schema) -> str:
 
 
 def _bounds(field: Schema) -> Iterator[str]:
-    """Yield a number's bounds in words, but for the largest that a database holds."""
+    """Yield a number's bounds in words.
+
+    The largest that a database holds is left out.
+    """
     for key, word in _BOUNDS.items():
         if key in field and field[key] < LARGEST_COLUMN:
             yield f"{word} {field[key]:g}"

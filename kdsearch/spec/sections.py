@@ -40,7 +40,7 @@ def _numeric(value: Any, info: ValidationInfo) -> Any:
 
 
 def _truth(value: Any, info: ValidationInfo) -> Any:
-    """Refuse the texts that pydantic would read as true or false, such as `no` and `on`."""
+    """Refuse texts that pydantic reads as booleans, such as `no`."""
     if info.context == ASKED and isinstance(value, str):
         raise ValueError(f"must be true or false, got {value!r}.")
     return value
@@ -165,7 +165,7 @@ ObjectiveName = Annotated[
 
 
 class Section(BaseModel):
-    """A frozen part of the spec that refuses keys it does not know.
+    """A frozen part of the spec that refuses unknown keys.
 
     The text below a field is its description: editors show it, and `docs/study-file.md` is made of it.
     """
@@ -208,7 +208,10 @@ class Dataset(Section):
 
     @property
     def unsaid(self) -> set[str]:
-        """The settings that decide no data; `kind` is among them for images, which came before it."""
+        """The settings that decide no data.
+
+        `kind` is among them for images, which came before it.
+        """
         return {"download", "skip_bad"} | ({"kind"} if self.kind == "image" else set())
 
     @model_validator(mode="after")
@@ -699,7 +702,10 @@ class Resources(Section):
 
     @property
     def gpus(self) -> float:
-        """The GPUs of a pack; none for `auto`, before a launch has looked for some."""
+        """The GPUs of a pack.
+
+        None for `auto`, before a launch has looked for some.
+        """
         return 0.0 if self.gpus_per_pack == "auto" else self.gpus_per_pack
 
 

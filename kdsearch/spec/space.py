@@ -60,7 +60,10 @@ class Range(Section):
         return self
 
     def to_unit(self, value: float) -> float:
-        """Return where a value lies between `low` (0) and `high` (1), on the range's own scale."""
+        """Return where a value lies between `low` (0) and `high` (1).
+
+        It is measured on the range's own scale.
+        """
         return self.to_units([value])[0]
 
     def to_units(self, values: Iterable[float]) -> list[float]:
@@ -111,7 +114,10 @@ SimpleDimension: TypeAlias = Annotated[
 
 
 class ByFactor(Section):
-    """A range for each level of a factor; in YAML the levels stand beside `by`."""
+    """A range for each level of a factor.
+
+    In YAML the levels stand beside `by`.
+    """
 
     by: str
     """The path of the factor; beside it stands a range or a list of choices for each of its levels."""
@@ -154,7 +160,10 @@ Dimension: TypeAlias = Annotated[
 
 
 def equal_pair(values: Sequence[Any]) -> str | None:
-    """Return in words the first two values that Optuna takes for one, as 1, 1.0 and true."""
+    """Return in words the first two values that Optuna confuses.
+
+    1, 1.0 and true are one for it.
+    """
     for index, value in enumerate(values):
         for earlier in values[:index]:
             if earlier == value:
@@ -196,7 +205,10 @@ def value_at(document: Mapping[str, Any], path: str) -> Any:
 
 
 def with_value(document: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """Return a copy of a document with the value at a dotted path replaced."""
+    """Return a copy of a document with one value replaced.
+
+    `path` is the value's dotted path.
+    """
     key, _, rest = path.partition(".")
     copy = dict(document)
     below = copy.get(key)

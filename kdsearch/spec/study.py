@@ -59,7 +59,7 @@ def _trainer_name(name: str) -> str:
 
 
 def _refuse_images_alone(name: str, network: Student | Teacher) -> None:
-    """Refuse what only a network for images can be, or be fed with."""
+    """Refuse a network that only images can use."""
     if not catalogue.takes_texts(network.arch):
         raise ValueError(
             f"must have hf:NAME or package.module:factory as `{name}.arch` beside `dataset.kind: text`, got "
@@ -177,7 +177,7 @@ class StudySpec(TrainingSpec):
         return min(self.search.pack, max(share, ENOUGH_TRIALS))
 
     def dimensions(self, setup: Setup) -> dict[str, Range | Choices]:
-        """Return the tuned parameters of one setup, with the ranges that hold in it."""
+        """Return the tuned parameters of one setup, with its ranges."""
         return {path: self._dimension(path, setup) for path in self.tune}
 
     @property
@@ -200,10 +200,11 @@ class StudySpec(TrainingSpec):
         return self.training.splits if "split" in self.training.vary else 1
 
     def drawn(self, draw: int) -> Params:
-        """Return the seeds that a draw of luck puts in place of the spec's own.
+        """Return the seeds that a draw of luck puts in place.
 
-        Draw 0 of the search's seed 0 is the spec as it stands. The splits take turns, since each has its
-        teachers; views and orders never come again, and are others for another search.
+        They replace the spec's own. Draw 0 of the search's seed 0 is the spec as it stands. The splits take
+        turns, since each has its teachers; views and orders never come again, and are others for another
+        search.
 
         Args:
             draw: Counts from 0 in each setup: the same draws of all setups share their luck.
@@ -228,7 +229,10 @@ class StudySpec(TrainingSpec):
         return self.with_values({**setup, **params, **({} if draw is None else self.drawn(draw))})
 
     def is_leaf(self, path: str) -> bool:
-        """Return whether a dotted path names a value that may be a factor or be tuned."""
+        """Return whether a dotted path may be a factor or tuned.
+
+        It then names a single value.
+        """
         if path in TRAINING_LEAVES or _OPEN_PATH.fullmatch(path):
             return True
         section, _, rest = path.partition(".")

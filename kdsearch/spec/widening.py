@@ -21,9 +21,10 @@ _COSTLY = "training."
 
 @dataclass(frozen=True)
 class Widening:
-    """A range that was widened from [`was_low`, `was_high`] to [`low`, `high`], and why.
+    """A range that was widened, and why.
 
-    `level` tells which range of a `by:` it is, None where there is one for all setups.
+    It was [`was_low`, `was_high`] and became [`low`, `high`]. `level` tells which range of a `by:` it is,
+    None where there is one for all setups.
     """
 
     path: str
@@ -90,9 +91,10 @@ def widened_document(document: Mapping[str, Any], widenings: Iterable[Widening])
 def widen_range(
     spec: StudySpec, path: str, level: str | None, *, is_high: bool, reason: str
 ) -> Widening | None:
-    """Return how a range is widened at one end by half its width.
+    """Return how a range is widened at one end.
 
-    By less where the spec allows no more, as a momentum stays below 1; None where it allows nothing.
+    It grows by half its width, or by less where the spec allows no more, as a momentum stays below 1. None
+    where the spec allows nothing.
 
     Args:
         spec: The study's spec.
@@ -118,7 +120,10 @@ def widen_range(
 
 
 def _stretched(dimension: Range, share: float, *, is_high: bool) -> tuple[float, float]:
-    """Return a range's ends, one moved outwards by a share of its width."""
+    """Return a range's ends, one moved outwards.
+
+    It moves by a share of the range's width.
+    """
     low, high = dimension.low, dimension.high
     if dimension.log:
         factor = (high / low) ** share

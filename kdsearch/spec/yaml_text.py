@@ -135,7 +135,9 @@ def read_scalar(text: str) -> Any:
 
 
 def read_text_mapping(text: str) -> dict[str, str]:
-    """Return a YAML or JSON mapping of texts to texts, as they stand: `no`, `007` and `1.10` too.
+    """Return a YAML or JSON mapping of texts to texts.
+
+    They are as they stand: `no`, `007` and `1.10` too.
 
     Raises:
         NotYamlError: It is no such mapping, a key stands twice, or a value is missing.

@@ -22,10 +22,10 @@ PACK = "imported"
 
 
 def add_trials(database: Database, spec: StudySpec, trials: Sequence[TrialRow], reason: str) -> None:
-    """Add finished trials to a study, which is made where it is not there.
+    """Add finished trials to a study.
 
-    Our rows are written in one transaction; Optuna's follow, and the next launch completes them where
-    this was interrupted.
+    A study that is not there is made. Our rows are written in one transaction; Optuna's follow, and the next
+    launch completes them where this was interrupted.
 
     Args:
         database: An open database.

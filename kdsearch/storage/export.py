@@ -31,7 +31,9 @@ _ROWS_AT_ONCE = 1000
 
 
 def export_study(database: Database, study: str, directory: Path) -> None:
-    """Write a study, its teachers' records and its Optuna trials to a new folder.
+    """Write a study to a new folder.
+
+    Its teachers' records and its Optuna trials are written too.
 
     Args:
         database: The open database.
@@ -152,7 +154,10 @@ def _write_lines(path: Path, documents: Iterable[Mapping[str, Any]]) -> int:
 
 
 def _write(path: Path, texts: Iterable[str]) -> None:
-    """Write a file of a new folder, line by line and to the disk: it is there whole, or not at all."""
+    """Write a file of a new folder to the disk.
+
+    It is there whole, or not at all.
+    """
     partial = path.with_name(path.name + ".partial")
     for place in (path, partial):
         if place.is_symlink() or (place.exists() and not place.is_file()):

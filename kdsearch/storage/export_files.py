@@ -146,7 +146,10 @@ class ExportedStudy:
         within: set[Any] | None = None,
         by: str = "",
     ) -> set[Any]:
-        """Check a part's rows and return their keys, no one twice; `by` names a row of another part."""
+        """Check a part's rows and return their keys, each once.
+
+        `by` names the column that has a row of another part, whose keys are `within`.
+        """
         table, keys = table_of(PARTS[part]), set()
         for where, row in self._lines(part):
             self._check_row(table, row, where)

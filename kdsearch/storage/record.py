@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 CURVE_POINTS = 10
-"""Optuna gets about so many points of a trial's curve, and one of a batch; `kd_epoch` has them all."""
+"""By hand: about so many points show a trial's curve in Optuna, where each is a write; `kd_epoch` has all."""
 
 _LAST_DIGITS = re.compile(r"\d+$")
 _log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class StudyRecord:
 
     @property
     def spec(self) -> StudySpec:
-        """The spec as it was launched, with the ranges that were widened since."""
+        """The spec as it was launched, with its ranges as widened since."""
         return self._halves.spec
 
     @property
@@ -135,7 +135,7 @@ class StudyRecord:
         )
 
     def take_waiting(self, size: int, pack: str, aside: Collection[str] = ()) -> list[Trial]:
-        """Start up to `size` trials of one setup that wait to be run, maybe none.
+        """Start at most `size` waiting trials of one setup, maybe none.
 
         Trials that someone enqueued through Optuna are among them; those of setups whose keys are in `aside`
         go on waiting.
@@ -228,12 +228,12 @@ class StudyRecord:
         self._halves.write(lambda c: end_pack(c, self._halves.study, pack))
 
     def hours(self) -> Hours:
-        """Return for how long the study was run so far, and the CPU-hours and GPU-hours of its packs."""
+        """Return how long the study ran, and its packs' CPU-hours and GPU-hours."""
         study = self._halves.study
         return self._halves.read(lambda c: read_hours(c, study)).get(study, Hours())
 
     def save_teacher(self, teacher: Mapping[str, Any]) -> None:
-        """Record a trained teacher, told in plain values, and that this study uses it."""
+        """Record a trained teacher, and that this study uses it."""
         self._halves.write(lambda c: save_teacher(c, self._halves.study, teacher))
 
     def set_state(self, state: StudyState, reason: str | None = None) -> None:

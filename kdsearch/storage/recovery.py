@@ -49,10 +49,10 @@ def recover(halves: BothHalves) -> None:
 
 
 def lose(halves: BothHalves, numbers: Collection[int], reason: str) -> list[int]:
-    """Fail running trials that lost their worker, and let them wait to be run again.
+    """Fail running trials that lost their worker; most wait again.
 
-    One that has ended its worker too often without coming further waits no more. The numbers of those are
-    returned. Of a trial that never began, or whose node was lost, it is no attempt.
+    A trial that has ended its worker too often without coming further waits no more; the numbers of those are
+    returned. Where a trial never began, or its node was lost, it is no attempt.
     """
     stored = halves.read(lambda c: read_stored(c, halves.study, numbers=numbers, state="running"))
     before = halves.read(lambda c: furthest_epochs(c, halves.study, [trial.seed for trial in stored]))

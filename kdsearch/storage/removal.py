@@ -56,7 +56,9 @@ def delete_study(database: Database, study: str) -> None:
 
 
 def rename_study(database: Database, study: str, name: str) -> None:
-    """Give a study another name, here, in Optuna, and in the specs of studies that start from it.
+    """Give a study another name, here and in Optuna.
+
+    Specs of studies that start from it get the new name too.
 
     Raises:
         RequestError: There is no such study, or the name is taken or none.
@@ -80,10 +82,11 @@ def rename_study(database: Database, study: str, name: str) -> None:
 
 
 def make_way(database: Database, spec: StudySpec, lease: Lease | None) -> None:
-    """Let a study of this name begin anew, or with more levels, where nothing is lost by it.
+    """Let a new spec replace or extend a study of its name.
 
-    One that has no finished trial begins anew where the spec asks for something else. Optuna, which wants all
-    trials to name the same levels, is told of new ones.
+    Nothing is lost by it: a study without a finished trial begins anew where the spec asks for something
+    else; any other may get new levels. Optuna wants all trials to name the same levels, so it gets the new
+    ones too.
 
     Args:
         database: Where the study may be.

@@ -31,7 +31,10 @@ def make_spec() -> Callable[..., StudySpec]:
 @pytest.fixture
 def make_trials() -> Callable[..., list[TrialRow]]:
     def make(spec: StudySpec, per_setup: int = 12, best: float = 6.0) -> list[TrialRow]:
-        """Return trials whose accuracy peaks at 90% at `best`; the last but one and the last are lost."""
+        """Return trials whose accuracy peaks at 90% at `best`.
+
+        The last but one and the last are lost.
+        """
         rng = np.random.default_rng(0)
         trials = []
         for setup in spec.setups():

@@ -1,4 +1,7 @@
-"""An answer is kept under all that it was computed from, and never shown for anything else."""
+"""An answer is kept under all that it was computed from.
+
+It is never shown for anything else.
+"""
 
 import json
 from dataclasses import replace

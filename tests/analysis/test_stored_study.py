@@ -1,4 +1,7 @@
-"""Python, the report and the figures ask a stored study through one reader, and show equal numbers."""
+"""Every face asks a stored study through one reader.
+
+Python, the report and the figures show equal numbers.
+"""
 
 import math
 
@@ -32,7 +35,10 @@ SPEC = {
 
 
 def a_stored_study(folder, seed):
-    """Store a study of random curves, some steep, some flat, one setup too short for an answer."""
+    """Store a study of random curves.
+
+    Some are steep, some flat, and one setup is too short for an answer.
+    """
     rng = np.random.default_rng(seed)
     spec = load_spec(SPEC)
     url = f"sqlite:///{folder}/{seed}.db"

@@ -1,4 +1,7 @@
-"""A folder and a URL behave alike; two nodes, each with a folder of its own, share one URL."""
+"""A folder and a URL behave alike.
+
+Two nodes, each with a folder of its own, share one URL.
+"""
 
 import hashlib
 import json
@@ -24,7 +27,10 @@ def url():
 
 @pytest.fixture
 def objects(url):
-    """The content of every object at the URL, by its path below it."""
+    """Return what reads every object at the URL, by its path.
+
+    The path is the one below the URL.
+    """
     files = fsspec.filesystem("memory")
     root = "/" + url.removeprefix("memory://")
     return lambda: {path.removeprefix(root): files.cat_file(path) for path in files.find(root)}
@@ -151,7 +157,10 @@ class TestTwoNodes:
 
 
 class TestHalfWritten:
-    """What a killed process leaves at a URL whose file system shows files as they are written."""
+    """A killed process leaves half-written files at a URL.
+
+    The URL's file system shows files as they are written.
+    """
 
     def test_an_entry_is_there_only_with_its_whole_index(self, tmp_path, url, objects):
         keep(UrlStore(url, tmp_path / "a"))

@@ -12,7 +12,10 @@ from kdsearch.spec import TrainingSpec
 
 
 def pack(url: str, spec: TrainingSpec, pause_at: int) -> None:
-    """Train a pack of two and print each epoch, as it is trained and reported; wait for ever at one of them."""
+    """Train a pack of two and print each epoch.
+
+    It is printed as it is trained and as it is reported; at one of them it waits for ever.
+    """
     from kdsearch.distill import train_pack
     from kdsearch.distill.training import pack as pack_training
 
@@ -36,7 +39,10 @@ def pack(url: str, spec: TrainingSpec, pause_at: int) -> None:
 
 
 def teacher(url: str, spec: TrainingSpec) -> None:
-    """Wait for a word, ask for the teacher, and print its record and what its weights sum to."""
+    """Wait for a word, ask for the teacher, and print it.
+
+    What is printed is its record and what its weights sum to.
+    """
     from kdsearch.distill.teachers.made import ensure_teacher, load_weights_of, recipe_of
 
     print("ready", flush=True)

@@ -1,4 +1,7 @@
-"""A round of each kind that `python -m kdsearch.bench faults` runs, and that its checks find what is wrong."""
+"""A round of each kind that the benchmark of faults runs.
+
+It is `python -m kdsearch.bench faults`; its checks must find what is wrong.
+"""
 
 import json
 import os
@@ -70,7 +73,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def broken(study: FaultStudy, prepared: Path) -> Broken:
-    """Return the problems that are found in a study whose trials ended as asked."""
+    """Return what finds the problems in a study.
+
+    Its trials ended as asked.
+    """
     shutil.copy(prepared, study.file)
 
     def problems(*states: str, curve: int = EPOCHS, off: float = 0.0, sql: str = "") -> list[str]:

@@ -95,7 +95,10 @@ def test_it_says_where_to_start_what_the_usual_temperature_costs_and_what_is_not
 
 
 def test_few_trials_rule_nothing_out_and_decide_nothing(tmp_path: Path) -> None:
-    """A level of the study file that has not been run yet is said to be missing; 1.0 is the level 1."""
+    """A level that has not been run is said to be missing.
+
+    It is one of the study file; 1.0 is the level 1.
+    """
     levels = {"setup": {"training.clip_norm": [1, 2.5], "objective.name": ["kd", "dist"]}}
     (tmp_path / "start-small.yaml").write_text(yaml.safe_dump({**STUDY, **levels}))
     rng = np.random.default_rng(1)
@@ -126,7 +129,10 @@ def test_results_that_are_not_of_their_study_are_refused(results: Path, tmp_path
 
 
 def test_the_page_is_made_of_the_results_that_lie_beside_it(tmp_path: Path) -> None:
-    """Word for word; a number may differ by the last digits that other releases of NumPy compute."""
+    """The page is made again word for word.
+
+    A number may differ by the last digits that other releases of NumPy compute.
+    """
     out = tmp_path / "guidance.md"
     found = CliRunner().invoke(bench, ["guidance", "--out", str(out)])
     assert found.exit_code == 0, found.output

@@ -1,4 +1,4 @@
-"""The simulated truths are what they say, and the scores follow from them."""
+"""The simulated truths are as described, and scores follow from them."""
 
 import json
 import math

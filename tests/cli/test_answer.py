@@ -50,7 +50,10 @@ def test_every_format_has_the_same_answers(capsys: pytest.CaptureFixture[str]) -
 def test_runs_of_an_objective_without_temperature_have_no_best_one(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """A file says its objective by the name that studies have, whatever else its columns hold."""
+    """A file says its objective by the name that studies have.
+
+    What its other columns hold does not matter.
+    """
     rows = [
         f"{name},{share},{ratio},{temperature},{0.9 - 0.02 * (temperature - 4) ** 2 + 0.001 * seed}"
         for name, share, ratio in (("kd", "half", "slow"), ("mse", "half", "slow"))

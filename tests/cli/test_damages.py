@@ -22,7 +22,7 @@ from kdsearch.cli.main import cli, run
 from kdsearch.storage import list_studies, open_database
 from kdsearch.storage.mirror.store import open_optuna_storage
 
-NOBODY = 65534
+NOBODY = 65534  # the user `nobody` of Linux, who owns nothing
 OWN_TRAINER = ["launch", "studies/own_trainer.yaml", "--set", "name=made"]
 
 
@@ -75,7 +75,10 @@ def damage_page(file: Path, table: str) -> None:
 
 
 def check_words(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> int:
-    """Run a command; an error that has no words comes out of `run`, as a traceback would."""
+    """Run a command, and check that its error has words.
+
+    One without words comes out of `run`, as a traceback would.
+    """
     code = run(arguments)
     told = capsys.readouterr().err
     assert "Traceback" not in told
@@ -146,7 +149,10 @@ def test_a_bad_study_hides_no_other(capsys: pytest.CaptureFixture[str], file: Pa
 
 
 def edited(path: Path, change: Callable[[Any], Any]) -> None:
-    """Change the first line of a file of JSON lines, or a file of one document."""
+    """Change the first line of a file of JSON.
+
+    It is a file of JSON lines, or one of a single document, which is changed whole.
+    """
     first, *rest = path.read_text().split("\n") if path.suffix == ".jsonl" else [path.read_text()]
     changed = change(json.loads(first))
     path.write_text("\n".join([changed if isinstance(changed, str) else json.dumps(changed), *rest]))
@@ -311,7 +317,10 @@ def test_rows_that_a_full_disk_does_not_take_have_words(storage: str) -> None:
 
 
 def as_another_user(arguments: list[list[str]], told: Path) -> list[tuple[int, str]]:
-    """Return the exit code and the words of commands, run by a user who is not root; `told` is a new file."""
+    """Return exit code and words of commands run by another user.
+
+    This user is not root; `told` is a new file.
+    """
     if os.geteuid():
         return [(run(command), "") for command in arguments]
     words_of = os.open(told, os.O_WRONLY | os.O_CREAT)
@@ -338,7 +347,10 @@ def as_another_user(arguments: list[list[str]], told: Path) -> list[tuple[int, s
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A folder that every user may enter; pytest's own is closed to others."""
+    """Give a folder that every user may enter.
+
+    Pytest's own is closed to others.
+    """
     folder = Path(tempfile.mkdtemp(prefix="kdsearch-shared-"))
     folder.chmod(0o755)
     yield folder

@@ -16,8 +16,8 @@ from kdsearch.schedule.preflight import preflight
 from kdsearch.spec import TEMPERATURE, load_spec
 from kdsearch.storage import load_spec_of, open_database
 
-TRUTH = {"sgd": 6.0, "adamw": 2.5, "lion": 2.5}
-RATES = {"sgd": 0.1, "adamw": 0.001, "lion": 0.0001}
+TRUTH = {"sgd": 6.0, "adamw": 2.5, "lion": 2.5}  # best temperatures, none of them the usual 4
+RATES = {"sgd": 0.1, "adamw": 0.001, "lion": 0.0001}  # usual rates of each, so that no range fits all
 
 
 def table(path: Path, *optimizers: str, seed: int = 0) -> Path:

@@ -85,7 +85,10 @@ def exported(storage: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def filled(server: Server, exported: Path) -> str:
-    """The name of a database with a finished study, which `reader` may read and `stranger` may not."""
+    """Return the name of a database with a finished study.
+
+    `reader` may read it and `stranger` may not.
+    """
     name = server.create()
     assert run(["import", str(exported), "--storage", server.url(name)]) == 0
     server.sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader", database=name)
@@ -93,7 +96,10 @@ def filled(server: Server, exported: Path) -> str:
 
 
 class Asked:
-    """Runs commands over a database; whatever has no words comes out as it would on the terminal."""
+    """Runs commands over a database.
+
+    Whatever has no words comes out as it would on the terminal.
+    """
 
     def __init__(self, capsys: pytest.CaptureFixture[str], places: dict[str, Path]) -> None:
         self._capsys, self._places = capsys, places
@@ -161,7 +167,10 @@ def test_a_database_without_an_encoding_holds_a_study(server: Server, asked: Ask
 
 @contextmanager
 def cut(server: Server, database: str, at: int) -> Iterator[list[str]]:
-    """Cut all connections to a database as the `at`-th table is made, once; give what was being made."""
+    """Cut all connections as the `at`-th table is made, once.
+
+    What is given are the statements that made tables.
+    """
     made: list[str] = []
 
     def end(connection: sa.Connection, cursor: Any, statement: str, *rest: Any) -> None:

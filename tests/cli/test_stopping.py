@@ -1,4 +1,7 @@
-"""Ctrl-C is answered at once, while what handles it still works on it."""
+"""Ctrl-C is answered at once.
+
+What handles it may still work on it.
+"""
 
 import os
 import signal
@@ -8,7 +11,7 @@ import threading
 
 from kdsearch.cli.stopping import InterruptEcho
 
-LONG_S = 60
+LONG_S = 60  # far longer than a signal takes on a busy machine
 
 
 def test_the_first_interrupt_is_told_while_its_handler_runs() -> None:

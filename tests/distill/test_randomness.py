@@ -15,7 +15,7 @@ from kdsearch.distill.randomness import (
     uniform_integers,
 )
 
-WORD = 2**32 - 1
+WORD = 2**32 - 1  # 32 bits, as on a GPU
 
 
 def mix_by_hand(x: int) -> int:

@@ -1,4 +1,7 @@
-"""The deployment files, as far as they can be checked without an engine: one by one, and by hand."""
+"""The deployment files, as far as an engine is not needed.
+
+They are checked one by one, and by hand.
+"""
 
 import os
 import re
@@ -145,7 +148,10 @@ search: {trials: 4, pack: 2, sampler: qmc}
 def test_the_composed_processes_work_together(
     tmp_path: Path, postgres_url: str, short_folder: str, free_ports: Any, running: Any
 ) -> None:
-    """What compose would start, each by its own command, with tokens, on this machine's loopback."""
+    """What compose would start works on this machine's loopback.
+
+    Each is started by its own command, with tokens.
+    """
     gcs, dashboard, web = free_ports(3)
     places = {"head:6379": f"127.0.0.1:{gcs}", "6379": str(gcs), "0.0.0.0": "127.0.0.1", "8080": str(web)}
     (tmp_path / "composed_trainer.py").write_text(TRAINER)

@@ -95,7 +95,10 @@ def test_runs_that_ended_otherwise_do_not_count_as_measured(tmp_path: Path) -> N
 
 
 def test_what_trials_writes_of_why_is_read_again(tmp_path: Path) -> None:
-    """A point that diverged, or was given up as hopeless, speaks of its temperature; a lost worker doesn't."""
+    """A point that diverged or was hopeless speaks of its temperature.
+
+    A lost worker doesn't.
+    """
     why = ["complete,", "failed,diverged", "failed,worker lost", "pruned,hopeless: far below the others"]
     lines = [f"{line},{end}" for line, end in zip(LINES, why, strict=True)]
     found = runs(tmp_path, table(*lines, header=f"{HEADER},state,reason"))

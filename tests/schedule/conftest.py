@@ -43,7 +43,10 @@ PATIENCE_S = 600.0
 
 
 class Launches:
-    """Launches the study in a folder of its own and looks into its database."""
+    """Launches the study in a folder of its own.
+
+    It also looks into its database.
+    """
 
     patience_s = PATIENCE_S
 
@@ -55,7 +58,10 @@ class Launches:
         self._processes: list[subprocess.Popen[str]] = []
 
     def start(self, *options: str, stderr: int = subprocess.PIPE, **more: str) -> "subprocess.Popen[str]":
-        """Launch in a process group of its own; `more` are variables of the environment."""
+        """Launch in a process group of its own.
+
+        `more` are variables of the environment.
+        """
         command = [sys.executable, "-m", "kdsearch", "launch", "study.yaml", *options]
         environment = {**os.environ, "KDSEARCH_STORAGE": self.storage, **more}
         process = subprocess.Popen(
@@ -117,7 +123,10 @@ def launches(tmp_path: Path) -> Iterator[Launches]:
 
 @pytest.fixture
 def ray_processes() -> Callable[[int], list[str]]:
-    """Return the processes of the Ray that a driver of this pid embedded: its session's name ends so."""
+    """Return what finds the processes of a driver's embedded Ray.
+
+    The name of Ray's session ends with the driver's pid.
+    """
     import psutil
 
     def find(pid: int) -> list[str]:

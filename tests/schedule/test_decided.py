@@ -1,4 +1,7 @@
-"""A study that stops once its setups are decided, on an embedded Ray: told, kept and gone on with."""
+"""A study stops once its setups are decided.
+
+On an embedded Ray that is told, kept and gone on with.
+"""
 
 from typing import Any
 

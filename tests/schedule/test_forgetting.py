@@ -12,7 +12,7 @@ from kdsearch.schedule.launch import launch_study
 from kdsearch.spec import load_spec
 from kdsearch.storage import load_trials, open_database
 
-PACKS = 24
+PACKS = 24  # far more than run at once, so that forgetting shows
 CPUS_PER_PACK = len(os.sched_getaffinity(0)) / 2
 TRAINER = """
 import os

@@ -1,4 +1,7 @@
-"""A study as a Ray job, on a head of its own with a token and a real PostgreSQL server."""
+"""A study as a Ray job, on a head of its own.
+
+The head has a token, and the study a real PostgreSQL server.
+"""
 
 import json
 import os
@@ -115,7 +118,10 @@ def test_what_cannot_be_a_job_is_told(
 
 @pytest.fixture
 def ray_head(short_folder: str, free_ports: Any, running: Any) -> Iterator[tuple[str, dict[str, str]]]:
-    """The dashboard's address of a head beside whatever else runs here, and the environment to reach it."""
+    """Give the address of a head, and the environment for it.
+
+    The address is that of its dashboard; the head is beside whatever else runs here.
+    """
     names = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port")
     ports = dict(zip((*names, "metrics-export-port"), free_ports(5), strict=True))
     options = [f"--{name}={port}" for name, port in ports.items()]

@@ -21,7 +21,10 @@ GONE_S = 120.0
 
 
 def assert_clean(rows: Sequence[TrialRow], budget: int) -> None:
-    """Nothing runs or waits, the budget is filled exactly, and no seed was counted twice."""
+    """Nothing runs or waits, and the budget is filled exactly.
+
+    No seed was counted twice.
+    """
     states = Counter(row.state for row in rows)
     assert states["running"] == states["waiting"] == 0
     finished = [r for r in rows if r.state in ("complete", "pruned") or r.reason == "diverged"]
@@ -147,7 +150,7 @@ def test_sigterm_to_the_group_is_ctrl_c_and_then_no_surroundings_end_the_study(
 
 
 def beyond_loopback(pid: int) -> list[str]:
-    """Return where Ray's processes of a driver listen for others than this machine's."""
+    """Return where a driver's Ray listens for other machines."""
     import psutil
 
     own = {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}

@@ -1,4 +1,7 @@
-"""Why a pack was lost, in words, by real workers that ended and by the silence before."""
+"""Why a pack was lost, in words.
+
+It is found by real workers that ended, and by the silence before.
+"""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What ends a study is heard wherever the main thread is when it comes."""
+"""What ends a study is heard wherever the main thread is."""
 
 import os
 import signal
@@ -12,12 +12,15 @@ import pytest
 
 from kdsearch.schedule.signals import EndingSignals
 
-LONG_S = 60
+LONG_S = 60  # far longer than a signal takes on a busy machine
 
 
 @pytest.fixture(autouse=True)
 def as_in_a_terminal() -> Iterator[None]:
-    """Take the signals as a person's shell hands them on; `nohup` and jobs in the background ignore some."""
+    """Take the signals as a person's shell hands them on.
+
+    `nohup` and jobs in the background ignore some.
+    """
     usual = {
         signal.SIGINT: signal.default_int_handler,
         signal.SIGTERM: signal.SIG_DFL,
@@ -95,7 +98,10 @@ with connect(None):
 
 @pytest.mark.ray
 def test_ray_takes_no_sigterm() -> None:
-    """Its C++ would dump its stack and abort, from its start until our handlers are put back."""
+    """Ray's C++ would dump its stack and abort.
+
+    It would do so from its start until our handlers are put back.
+    """
     done = subprocess.run(
         [sys.executable, "-c", BESIDE_RAY], check=False, capture_output=True, text=True, timeout=600
     )

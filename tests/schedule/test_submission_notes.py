@@ -1,4 +1,7 @@
-"""A submitted study is seen in its database before, and without, its driver."""
+"""A submitted study is seen in its database before its driver.
+
+It is seen without one, too.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""A study whose artifacts lie at a URL, launched as a user would; and URLs that don't work, told before anything starts."""
+"""A study with artifacts at a URL, launched by a user.
+
+URLs that don't work are told before anything starts.
+"""
 
 import json
 import os
@@ -29,7 +32,10 @@ Kdsearch = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def kdsearch(tmp_path: Path) -> Kdsearch:
-    """Run a command in a folder of its own, on a node of the given name."""
+    """Run a command in a folder of its own.
+
+    It runs on a node of the given name.
+    """
     (tmp_path / "study.yaml").write_text(SPEC)
 
     def run(*words: str, node: str = "a", **variables: str) -> "subprocess.CompletedProcess[str]":

@@ -32,7 +32,7 @@ def study(sampler: str, **changes: Any) -> StudySpec:
 
 
 def run(spec: StudySpec, n: int, size: int = 8) -> list[TrialRow]:
-    """Return the trials of a study whose accuracy is highest at T = 6."""
+    """Return the trials of a study that peaks at T = 6."""
     rows: list[TrialRow] = []
     while len(rows) < n:
         proposal = build_proposer(spec).propose(rows, min(size, n - len(rows)))

@@ -56,7 +56,10 @@ def trained(spec: StudySpec, number: int, setup: dict, params: dict, **changes: 
 
 
 def run(spec: StudySpec, n: int, size: int, rows: list[TrialRow] | None = None) -> list[TrialRow]:
-    """Return the trials of a search whose every pack is asked for by a new proposer."""
+    """Return the trials of a search.
+
+    Every pack is asked for by a new proposer.
+    """
     rows = list(rows or [])
     while len(rows) < n:
         proposal = build_proposer(spec).propose(rows, min(size, n - len(rows)))
@@ -78,7 +81,10 @@ def assert_inside(spec: StudySpec, rows: list[TrialRow]) -> None:
 
 
 def strata(values: list[float], low: float, high: float, count: int) -> list[int]:
-    """Return in which of so many equal parts of a logarithmic range each value lies."""
+    """Return the equal part of a logarithmic range of each value.
+
+    There are `count` parts.
+    """
     return sorted(int(count * math.log(value / low) / math.log(high / low)) for value in values)
 
 
@@ -103,7 +109,10 @@ def test_every_first_pack_runs_through_the_whole_range_of_temperatures():
 
 
 def test_later_first_packs_take_the_learning_rate_from_the_model():
-    """At 24 trials of a truth whose best rate is 0.2 everywhere the fourth setup need not search for it."""
+    """After 24 trials the fourth setup need not search its rate.
+
+    The truth's best rate is 0.2 everywhere.
+    """
     rows = run(spec_of(), 32, 8)
     first, last = rows[:8], rows[24:]
     apart = [np.mean([abs(math.log(row.params[LR] / 0.2)) for row in part]) for part in (first, last)]
@@ -111,7 +120,10 @@ def test_later_first_packs_take_the_learning_rate_from_the_model():
 
 
 def test_no_early_accident_keeps_a_region_from_being_tried_again():
-    """All early trials above T = 6 lose three points by bad luck; later ones there are tried all the same."""
+    """Early trials above T = 6 lose three points by bad luck.
+
+    Later ones there are tried all the same.
+    """
     spec = spec_of(setup={})
     rows: list[TrialRow] = []
     while len(rows) < 64:
@@ -125,7 +137,10 @@ def test_no_early_accident_keeps_a_region_from_being_tried_again():
 
 
 def test_a_nearly_decided_answer_is_held_against_its_rivals():
-    """With a steep, known response the last pack replicates the best, T = 4 and every quarter of the range."""
+    """The last pack replicates the best temperature and its rivals.
+
+    With a steep, known response these are T = 4 and every quarter of the range.
+    """
     spec = spec_of(setup={}, search={"trials": 64, "pack": 8, "stop": {"regret": 0.02}})
     rows = run(spec, 16, 8)
     asked = [p[TEMPERATURE] for p in build_proposer(spec).propose(rows, 8).params]
@@ -211,7 +226,10 @@ def test_very_many_running_trials_keep_others_away():
 
 
 def far(one: dict, other: dict) -> float:
-    """Return how far two points are from each other, by the logarithms of temperature and learning rate."""
+    """Return how far two points are from each other.
+
+    It is by the logarithms of temperature and learning rate.
+    """
     return math.hypot(*(math.log(one[path] / other[path]) for path in (TEMPERATURE, LR)))
 
 

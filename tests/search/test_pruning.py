@@ -37,7 +37,10 @@ def curves(n: int, epochs: int, seed: int = 0) -> list[dict[int, float]]:
 
 
 def late_riser(epochs: int, begins: int, width: int = 8, top: float = 0.87) -> dict[int, float]:
-    """Return a curve that stays at chance and then rises within some epochs, as under a high rate."""
+    """Return a curve that stays at chance and then rises.
+
+    It rises within some epochs, as under a high rate.
+    """
     return {e: 0.1 + (top - 0.1) * float(np.clip((e - begins) / width, 0, 1)) for e in range(1, epochs + 1)}
 
 

@@ -9,7 +9,7 @@ from kdsearch.search.replicates import LEVEL, outranked
 from kdsearch.spec import Params
 from kdsearch.storage import TrialRow
 
-GOOD: Params = {"objective.temperature": 4.0}
+GOOD: Params = {"objective.temperature": 4.0}  # any two points that are unlike
 BAD: Params = {"objective.temperature": 16.0}
 
 
@@ -31,7 +31,10 @@ def rows(accuracies: dict[float, Sequence[float]], state: str = "complete") -> l
 
 
 def exact_p(own: Sequence[float], best: Sequence[float]) -> float:
-    """Return the share of all ways to deal the ranks in which the first group's sum is as low."""
+    """Return the share of deals with as low a rank sum.
+
+    All ways to deal the ranks count; the sum is that of the first group.
+    """
     ranks = sorted([*own, *best])
     observed = sum(ranks.index(a) for a in own)
     deals = [sum(deal) for deal in combinations(range(len(ranks)), len(own))]

@@ -10,7 +10,7 @@ from kdsearch.spec import TEMPERATURE, load_spec, setup_key
 from kdsearch.storage import StudyRecord, open_database
 from kdsearch.trial import TrialResult
 
-PER_SETUP = 8
+PER_SETUP = 8  # trials, by hand: enough for an answer, few enough to write in no time
 CLAIM = {
     "says": "sgd wants a higher temperature than adamw",
     "quantity": "best_temperature",
@@ -22,7 +22,10 @@ CLAIM = {
 
 
 def store_study(url: str, name: str = "demo", per_setup: int = PER_SETUP) -> None:
-    """Write a study of two setups; accuracy peaks at T = 6, the first trial of each setup diverged."""
+    """Write a study of two setups.
+
+    Accuracy peaks at T = 6; the first trial of each setup diverged.
+    """
     spec = load_spec(
         {
             "name": name,

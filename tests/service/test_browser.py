@@ -1,4 +1,7 @@
-"""What a real browser makes of the pages; skipped where there is no Chromium."""
+"""What a real browser makes of the pages.
+
+The tests are skipped where there is no Chromium.
+"""
 
 import base64
 import io
@@ -22,8 +25,8 @@ from kdsearch.trial import TrialResult
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 pypdf = pytest.importorskip("pypdf", reason="needs pypdf")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PHONE = {"width": 390, "height": 844}
-PATIENCE_MS = 120_000
+PHONE = {"width": 390, "height": 844}  # pixels of a common phone
+PATIENCE_MS = 120_000  # a busy machine draws late; only a hanging page waits so long
 PAGES = (
     "/",
     "/studies/demo",

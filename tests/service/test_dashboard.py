@@ -18,7 +18,10 @@ ODD_REASON = "```\n<img src=x> [a link](http://evil.example)\n````"
 
 
 def told_of(client, study_id=1):
-    """Return what the dashboard is told of a study, once the answer has come."""
+    """Return what the dashboard is told of a study.
+
+    It waits until the answer has come.
+    """
     until = time.monotonic() + 300
     while time.monotonic() < until:
         told = client.get(f"/api/studies/{study_id}").json()
@@ -30,7 +33,10 @@ def told_of(client, study_id=1):
 
 @pytest.fixture
 def mixed(tmp_path, store, connect):
-    """A database in which people wrote a note, a reason is odd, and one study is not ours."""
+    """Give a database with things that people and others left.
+
+    People wrote a note, a reason is odd, and one study is not ours.
+    """
     url = f"sqlite:///{tmp_path}/mixed.db"
     store(url)
     with open_database(url) as database:

@@ -1,4 +1,7 @@
-"""The API keeps what its OpenAPI document says, whatever is asked; Schemathesis asks."""
+"""The API keeps what its OpenAPI document says.
+
+It does so whatever is asked; Schemathesis asks.
+"""
 
 import json
 from importlib.metadata import version
@@ -25,7 +28,7 @@ KNOWN = {
     "where": "optimizer.name=sgd",
 }
 VALID, INVALID = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
-EXAMPLES = 8
+EXAMPLES = 8  # requests for each route and method, by hand: the suite has no time for more
 LONGEST = 2_000  # characters, each of at most twelve in an address; longer ones have a test of their own
 ALWAYS = [
     schemathesis.checks.not_a_server_error,

@@ -1,4 +1,7 @@
-"""What is small as a text and huge as a value is refused before anything is made of it."""
+"""Small texts with huge values are refused.
+
+They are refused before anything is made of them.
+"""
 
 import sys
 import tempfile
@@ -28,7 +31,10 @@ STEPS_A_CHARACTER = 2_000
 
 
 def steps_of(text: str) -> int:
-    """Count the lines of Python that reading a text takes, whatever comes of it."""
+    """Count the lines of Python that reading a text takes.
+
+    What comes of it does not matter.
+    """
     count = 0
 
     def trace(_frame: FrameType, event: str, _argument: Any) -> Any:
@@ -48,7 +54,10 @@ def steps_of(text: str) -> int:
 
 
 def load_file(text: str) -> None:
-    """Read a text as a study file, the value of one option among others."""
+    """Read a text as a study file.
+
+    It is the value of one option among others.
+    """
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", errors="replace") as file:
         file.write(f"name: odd\noptions: {{x: 1}}\nsetup: {text}\n")
         file.flush()

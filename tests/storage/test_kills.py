@@ -15,8 +15,8 @@ from kdsearch.storage import (
     open_database,
 )
 
-TRIALS = 12
-EPOCHS = 3
+TRIALS = 12  # by hand: work for several drivers, at most three trials at once
+EPOCHS = 3  # the fewest with a first, a middle and a last
 DRIVER = Path(__file__).parent / "kill_driver.py"
 PAIRS = {"complete": "COMPLETE", "failed": "FAIL"}
 
@@ -41,7 +41,10 @@ def test_a_killed_driver_loses_nothing(url: str, tmp_path: Path, mode: str, seed
 
 
 def assert_whole(database: Database, name: str, logged: list[int]) -> None:
-    """Each trial is finished once, as the log has it, and Optuna's half says the same."""
+    """Each trial is finished once, as the log has it.
+
+    Optuna's half says the same.
+    """
     (study,) = [study for study in list_studies(database) if study.name == name]
     assert (study.state, study.progress.finished, study.driver) == ("finished", TRIALS, None)
     assert (study.progress.running, study.progress.waiting) == (0, 0)

@@ -43,7 +43,10 @@ def open_sqlite(tmp_path: Path) -> Iterator[Callable[[str], Database]]:
 
 
 def fill(database: Database, spec: StudySpec) -> StudyRecord:
-    """Make a study with a trial in each state, a retry, a hand-made trial, notes and a teacher."""
+    """Make a study with a trial in each state.
+
+    It has a retry, a hand-made trial, notes and a teacher too.
+    """
     record = StudyRecord.open(database, spec)
     record.save_teacher(TEACHER)
     point = {"objective.temperature": 1 / 3 + 1, "optimizer.lr": 0.1}
@@ -71,7 +74,7 @@ def fill(database: Database, spec: StudySpec) -> StudyRecord:
 
 
 def content(database: Database) -> dict[str, Any]:
-    """Return all that is stored, but for the ids that a database gives."""
+    """Return all that is stored, without a database's own ids."""
     rows: dict[str, Any] = {}
     with database.read() as connection:
         for table in Table.metadata.sorted_tables:

@@ -161,7 +161,10 @@ class BestAnswer(Shown):
     luck: tuple[str, ...] = ("initialisation",)
 
     def of_study(self, study: StudySummary) -> "BestAnswer":
-        """Return the answers with how their study is, and which setups it stopped early."""
+        """Return the answers with their study's state.
+
+        It includes which setups the study stopped early.
+        """
         reasons = stopped_in(study)
         setups = [_as_stopped(found, reasons.get(setup_key(found.setup))) for found in self.setups]
         return replace(self, setups=setups, state=study.state, state_reason=study.why, widened=study.widened)
@@ -188,7 +191,10 @@ class BestAnswer(Shown):
 
 
 def _as_stopped(found: SetupAnswer, stopped: str | None) -> SetupAnswer:
-    """Return an answer with why its setup was stopped, which is why there is none if there is none."""
+    """Return an answer with the reason why its setup was stopped.
+
+    Where there is no answer of a setup that was set aside, that is why.
+    """
     is_aside = stopped is not None and stopped.startswith(SET_ASIDE)
     return replace(found, stopped=stopped, reason=stopped if found.reason and is_aside else found.reason)
 
@@ -206,7 +212,9 @@ def best(
     slots: float = 1.0,
     seed: int = 0,
 ) -> BestAnswer:
-    """Return the best temperature per setup, or per combination of levels of some factors.
+    """Return the best temperature of each setup.
+
+    `by` asks for one per combination of levels of some factors.
 
     Args:
         spec: The study's spec.
@@ -329,7 +337,7 @@ class _Judge:
         return SetupAnswer(**known, warnings=tuple(warnings))
 
     def _moving_note(self, setup: int, params: Params) -> str | None:
-        """Return in words what T stands for where it moves within a training."""
+        """Return what T stands for where it moves within a training."""
         space, path = self._response.space, "objective.temperature_ratio"
         ratio = params.get(path, level_of(self._response.spec, space.setups[setup], path))
         is_number = isinstance(ratio, int | float) and ratio > 0  # a column of a file may hold anything
@@ -414,7 +422,10 @@ def _plain(value: Any) -> Any:
 
 
 def lost_by_defaults(profile: TemperatureProfile, level: float) -> dict[str, tuple[float, Interval]]:
-    """Return what common temperatures lose against the recommended one, by their names, with intervals."""
+    """Return what common temperatures lose against the recommended one.
+
+    They are by name, with intervals.
+    """
     lost = {f"{default:g}": profile.lost_at(default, level) for default in COMMON_DEFAULTS}
     return {name: found for name, found in lost.items() if found is not None}
 
@@ -433,7 +444,10 @@ _APART = (
 
 
 def _borrowed(alone: AloneAnswer | None, interval: Interval) -> str | None:
-    """Return in words that an answer is surer than the setup's own trials; None where it hardly is."""
+    """Return a sentence where an answer leans on other setups.
+
+    It is then surer than the setup's own trials are. None where it hardly is.
+    """
     if alone is None:
         return None
     here, there = (math.log(high / low) for low, high in (interval, alone.interval))

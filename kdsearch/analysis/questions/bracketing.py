@@ -1,4 +1,4 @@
-"""Whether other tuned parameters were tried on both sides of the values that are recommended.
+"""Whether the recommended other parameters were tried on both sides.
 
 Temperature acts as a hidden learning rate. Where all trials have one rate, what the temperature does at a
 better one is not known, however often each temperature was repeated.
@@ -16,9 +16,10 @@ from kdsearch.analysis.response.fitted import Response
 
 @dataclass(frozen=True)
 class Untried:
-    """A parameter whose recommended value has no trial of the setup's on one side or on both.
+    """A parameter that a setup's trials tried on one side alone.
 
-    `below` and `above` are the outermost values that were tried, each None where its side was.
+    Sides are those of its recommended value; it may lack both. `below` and `above` are the outermost values
+    that were tried, each None where its side was.
     """
 
     path: str
@@ -36,10 +37,10 @@ class Untried:
 
 
 def untried_sides(response: Response, setup: int, nodes: IntArray) -> Iterator[Untried]:
-    """Yield which recommended values, temperature's aside, a setup's trials have on one side alone.
+    """Yield recommended values that a setup's trials have not bracketed.
 
-    Where trials lie in the outer tenth of a range nothing more can be asked for on that side, unless all
-    have the same value.
+    Temperature's is left aside. Where trials lie in the outer tenth of a range nothing more can be asked for
+    on that side, unless all have the same value.
 
     Args:
         response: The study's response.

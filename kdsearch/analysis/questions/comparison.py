@@ -1,4 +1,4 @@
-"""Does the best temperature depend on a factor, and does that cost anything?"""
+"""Whether the best temperature depends on a factor, and what that costs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ FREE_COST = 0.001
 
 @dataclass(frozen=True)
 class LevelAnswer:
-    """The best temperature at one level of the factor, averaged over the other factors."""
+    """The best temperature at one level, averaged over other factors."""
 
     level: Any
     temperature: float
@@ -58,9 +58,10 @@ class Shift:
 
 @dataclass(frozen=True, repr=False)
 class Comparison(Shown):
-    """Whether the best temperature depends on a factor; `reason` tells why that can't be said.
+    """Whether the best temperature depends on a factor.
 
-    `probability` is that at least one pair of levels really differs; `statement` says it in words.
+    `reason` tells why that can't be said. `probability` is that at least one pair of levels really differs;
+    `statement` says it in words.
     """
 
     study: str
@@ -117,7 +118,10 @@ def compare(
 
 
 def _matched(response: Response, factor: str, groups: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Return the setups of each combination of the other factors that can be answered at every level."""
+    """Return the groups of setups that differ in the factor alone.
+
+    There is one for each combination of the other factors whose setups can be answered at every level.
+    """
     setups = response.space.setups
     by_others: dict[tuple[str, ...], list[int]] = {}
     for s in (s for members in groups for s in members):
@@ -166,7 +170,10 @@ def _shift(
 
 
 def cost_of_one_temperature(profiles: Sequence[TemperatureProfile]) -> FloatArray:
-    """Return each draw's mean loss [Q] where all levels take the one temperature that suits them best."""
+    """Return each draw's mean loss [Q] under one temperature for all levels.
+
+    It is the temperature that suits them best together.
+    """
     shared = reduce(np.intersect1d, [profile.temperatures for profile in profiles])
     if not len(shared):
         return np.full(len(profiles[0].draws), np.inf)
@@ -175,7 +182,10 @@ def cost_of_one_temperature(profiles: Sequence[TemperatureProfile]) -> FloatArra
 
 
 def _family_intervals(shifts: FloatArray, level: float) -> list[Interval]:
-    """Return an interval for each pair's shifts [pairs, Q] that all hold together with a probability."""
+    """Return intervals of the pairs' shifts that all hold together.
+
+    The shifts are [pairs, Q]; `level` is the probability that all hold.
+    """
     middle = np.median(shifts, axis=1, keepdims=True)
     scale = np.maximum(shifts.std(axis=1, keepdims=True), 1e-9)
     reach = np.quantile(np.abs((shifts - middle) / scale).max(axis=0), level)

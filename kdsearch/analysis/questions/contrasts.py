@@ -87,7 +87,10 @@ def _by_level(response: Response, claim: Claim, answered: Sequence[int]) -> list
 
 
 def tuned_profiles(response: Response, contrast: Contrast) -> list[TemperatureProfile]:
-    """Return each group's profile with the other parameters at their best for each temperature and setup."""
+    """Return each group's profile with its other parameters tuned.
+
+    They are at their best for each temperature and setup.
+    """
     nodes = response.shared_temperatures(contrast.members)
     return [_of_group(response, group, nodes) for group in contrast.groups]
 
@@ -115,7 +118,7 @@ def alone_profiles(response: Response, contrast: Contrast) -> list[TemperaturePr
 
 
 def common_profiles(response: Response, contrast: Contrast) -> list[TemperatureProfile] | None:
-    """Return each group's profile with the other parameters at one place for all setups and temperatures.
+    """Return each group's profile with other parameters at a common place.
 
     It is the place, as a share of each setup's own ranges, with the highest mean accuracy of all compared
     setups over the temperatures. None where nothing else is tuned, or no place is in every setup's ranges.
@@ -133,7 +136,10 @@ def common_profiles(response: Response, contrast: Contrast) -> list[TemperatureP
 
 
 def _common_place(response: Response, contrast: Contrast) -> IntArray | None:
-    """Return the nodes of the other parameters [P - 1] that suit all compared setups best on average."""
+    """Return the best common nodes of the other parameters [P - 1].
+
+    They suit all compared setups best on average.
+    """
     if not response.tunes_others:
         return None
     members = contrast.members

@@ -20,7 +20,7 @@ ENOUGH_TO_DECIDE = 12
 """So many complete trials a setup needs before its doubt is believed: a model of few trials is too sure."""
 
 _LARGE = 2.5
-"""A large loss is so many times the target: half a point where the target is 0.2 points."""
+"""A large loss in targets: half a point, the tolerance, where the target is 0.2 points."""
 
 _CHANCE_OF_LARGE = 0.05
 """By hand, the usual one in twenty; the benchmark of calibration measures what decided answers lose."""
@@ -29,7 +29,7 @@ _CHANCE_ALONE = 0.1
 """The setup alone knows less: what it may take for a large loss is twice as likely."""
 
 _EARLIER_REGRET = 1.5
-"""One pack earlier the same temperature was expected to lose at most so many times the target."""
+"""In targets, by hand: one pack earlier less was known, so the same temperature may look a little worse."""
 
 
 def what_is_missing(
@@ -71,7 +71,10 @@ def gaps_of(response: Response, setup: int, profile: TemperatureProfile) -> list
 
 
 def tuned_trials(response: Response, setup: int) -> tuple[int, ...]:
-    """Return how many complete trials at tuned values each quarter of the range of temperatures has."""
+    """Return the count of tuned complete trials per quarter of temperatures.
+
+    Quarters are of the setup's range; a trial is tuned where its other parameters are good.
+    """
     count = count_tuned(_places(response, setup), response.draws[setup].mean, _tried(response, setup))
     return tuple(count.tolist())
 

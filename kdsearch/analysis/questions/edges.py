@@ -29,9 +29,10 @@ _SLIGHT_GAIN = 0.001
 
 @dataclass(frozen=True)
 class Edge:
-    """An end of a logarithmic range where a setup's best value probably lies.
+    """An end of a range where the best value probably lies.
 
-    `is_widened` tells whether `search.widen` asks for that range.
+    The range is logarithmic, and the value the best of one setup. `is_widened` tells whether `search.widen`
+    asks for that range.
     """
 
     path: str

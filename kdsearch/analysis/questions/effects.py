@@ -20,7 +20,9 @@ _SAME_RATIO = 1.25
 
 @dataclass(frozen=True)
 class TemperatureEffect:
-    """How much the best of a setup's temperatures is expected to gain over the worst.
+    """How much a setup's best temperature gains over its worst.
+
+    Both are those of the expected accuracy.
 
     Attributes:
         best: The temperature with the highest expected accuracy.
@@ -65,7 +67,9 @@ def tuning_note(
     level: float,
     tolerance: float,
 ) -> str | None:
-    """Return in words where temperature's effect at common parameters is another than at their best.
+    """Return a note where tuning makes a part of temperature's effect.
+
+    The effect at common parameters is then another than at their best.
 
     Args:
         tuned: Accuracy with the other parameters at their best for each temperature.

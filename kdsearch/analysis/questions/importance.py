@@ -33,7 +33,10 @@ _N_PAIR_POINTS = 32
 
 @dataclass(frozen=True)
 class Effect:
-    """The share of the variation, in [0, 1], of one path, or of a pair beyond its two."""
+    """The share of the variation, in [0, 1], of one path.
+
+    Of a pair it is the share beyond those of its two.
+    """
 
     paths: tuple[str, ...]
     share: float
@@ -104,7 +107,10 @@ def _varies(response: Response, setup: int) -> bool:
 
 
 def _are_equal(response: Response, setups: Sequence[int]) -> bool:
-    """Return whether all trials of some setups have one accuracy; if so, no factor explains anything."""
+    """Return whether all trials of some setups have one accuracy.
+
+    No factor explains anything then.
+    """
     return len({a for s in setups for a in response.tallies[s].complete.val_accuracy.tolist()}) < 2
 
 
@@ -119,7 +125,10 @@ def _tuned_effects(response: Response, members: Sequence[int], level: float) -> 
 
 
 def _shares_within(response: Response, setup: int, groups: Sequence[tuple[int, ...]]) -> FloatArray:
-    """Return the share of each group of axes [groups, Q] in one setup's variation."""
+    """Return each group of axes' share in one setup's variation.
+
+    The shares are [groups, Q].
+    """
     allowed = [np.flatnonzero(response.space.allowed(setup, c)) for c in range(len(response.space.axes))]
     points = even_points(_N_POINTS, np.full(len(allowed), 0.5))
     nodes = np.column_stack(
@@ -137,7 +146,10 @@ def _shares_within(response: Response, setup: int, groups: Sequence[tuple[int, .
 def _conditional_means(
     response: Response, setup: int, group: tuple[int, ...], allowed: Sequence[IntArray], nodes: IntArray
 ) -> FloatArray:
-    """Return the mean over the other axes [Q, levels] at each combination of levels of a group of axes."""
+    """Return the mean over the other axes [Q, levels].
+
+    There is one at each combination of levels of a group of axes.
+    """
     levels = [_spread(allowed[c], _N_LEVELS) for c in group]
     combined = np.stack(np.meshgrid(*levels, indexing="ij"), axis=-1).reshape(-1, len(group))
     others = nodes if len(group) == 1 else nodes[:_N_PAIR_POINTS]
@@ -152,7 +164,7 @@ def _values(response: Response, setup: int, nodes: IntArray) -> FloatArray:
 
 
 def _spread(nodes: IntArray, count: int) -> IntArray:
-    """Return about so many of the nodes, in the middle of equal parts."""
+    """Return about `count` nodes, in the middle of equal parts."""
     count = min(count, len(nodes))
     chosen: IntArray = nodes[((np.arange(count) + 0.5) / count * len(nodes)).astype(int)]
     return chosen

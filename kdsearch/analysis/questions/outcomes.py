@@ -48,13 +48,19 @@ class TemperatureBand:
 
 
 def temperature_of(trial: TrialRow) -> float | None:
-    """Return a trial's temperature, or None where it was neither tuned nor a factor."""
+    """Return a trial's temperature, else None.
+
+    None means that it was neither tuned nor a factor.
+    """
     value = trial.params.get(TEMPERATURE, trial.setup.get(TEMPERATURE))
     return None if value is None else float(value)
 
 
 def belongs_to(trial: TrialRow, setup: Setup) -> bool:
-    """Return whether a trial has all the levels of a setup, which may name only some factors."""
+    """Return whether a trial has all the levels of a setup.
+
+    The setup may name only some factors.
+    """
     return all(trial.setup.get(path) == level for path, level in setup.items())
 
 
@@ -72,7 +78,10 @@ class Outcomes:
         return Outcomes(self.kind[which], self.temperature[which], self.audited[which], self.came_back[which])
 
     def bands(self, span: tuple[float, float], *, n_bands: int = 6) -> list[TemperatureBand]:
-        """Return the outcomes over equal steps of log temperature within a span."""
+        """Return the outcomes over equal steps of log temperature.
+
+        They are those of `temperature_bands`, with the same reason for six.
+        """
         edges = _band_edges(span, n_bands)
         ended = self.take((self.kind >= 0) & ~np.isnan(self.temperature))
         counts = np.zeros((len(edges) - 1, len(_COUNTED)), dtype=int)
@@ -103,12 +112,12 @@ def outcomes_of(trials: Trials) -> Outcomes:
 def temperature_bands(
     trials: Trials, span: tuple[float, float], *, n_bands: int = 6
 ) -> list[TemperatureBand]:
-    """Return how the finished trials ended, over equal steps of log temperature within a span.
+    """Return how finished trials ended, in equal steps of log temperature.
 
     Args:
         trials: The study's trials.
         span: The lowest and the highest temperature.
-        n_bands: How many bands, of equal width in log T.
+        n_bands: How many bands, of equal width in log T; by hand: in more, few have trials enough.
     """
     return outcomes_of(trials).bands(span, n_bands=n_bands)
 
@@ -125,7 +134,10 @@ def outcome(trial: TrialRow) -> str:
 
 
 def temperature_span(trials: Trials, spec: StudySpec) -> tuple[float, float]:
-    """Return the lowest and the highest temperature that the spec allows or a trial had."""
+    """Return the lowest and the highest temperature allowed or tried.
+
+    What the spec allows counts, and what any trial had.
+    """
     ranges = [spec.dimensions(setup).get(TEMPERATURE) for setup in spec.setups()]
     had = _temperatures(columns_of(trials))
     values = had[~np.isnan(had)].tolist()

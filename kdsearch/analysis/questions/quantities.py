@@ -1,4 +1,4 @@
-"""The quantities that claims are about, computed from draws of accuracy over temperature.
+"""The quantities that claims are about, from draws of accuracy.
 
 Each is a number for each draw on a scale on which 0 means no effect: the log of a ratio of temperatures, or a
 fraction of accuracy. `docs/claims.md` has the formulas.
@@ -37,7 +37,10 @@ class Effects:
         return float(np.median((self.low + self.high) / 2))
 
     def interval(self, probability: float) -> tuple[float, float]:
-        """Return what holds the effect with a probability, whichever bound is nearer to the truth."""
+        """Return what holds the effect with a probability.
+
+        It does so whichever bound is nearer to the truth.
+        """
         out = (1 - probability) / 2
         return float(np.quantile(self.low, out)), float(np.quantile(self.high, 1 - out))
 
@@ -70,7 +73,10 @@ def _best_temperature(_: Claim, profiles: Profiles) -> Effects:
 
 
 def _shared_temperature(_: Claim, profiles: Profiles) -> Effects:
-    """What one temperature costs; at least what it costs the temperatures that are recommended."""
+    """What one temperature for all costs.
+
+    It is at least what it costs the temperatures that are recommended.
+    """
     high = cost_of_one_temperature(profiles)
     own = [p.regret[:, p.best] for p in profiles]
     return Effects(np.maximum(high - np.mean(own, axis=0), 0.0), high)
@@ -85,7 +91,10 @@ def _spread(_: Claim, profiles: Profiles) -> Effects:
 
 
 def _spread_of(profile: TemperatureProfile) -> Effects:
-    """The spread of one level; at least that between the mean curve's best and worst temperature."""
+    """The spread of accuracy over temperature at one level.
+
+    It is at least that between the mean curve's best and worst temperature.
+    """
     mean = profile.draws.mean(axis=0)
     fixed = profile.draws[:, mean.argmax()] - profile.draws[:, mean.argmin()]
     return Effects(np.maximum(fixed, 0.0), np.ptp(profile.draws, axis=1))

@@ -40,9 +40,10 @@ class Source:
 
 @dataclass(frozen=True)
 class LossCurve:
-    """What each temperature loses against the recommended one, with ends that hold that with a probability.
+    """What each temperature loses against the recommended one.
 
-    All four have one value for each temperature [U]; losses are fractions of accuracy, below 0 for a gain.
+    `low` and `high` hold that with a probability. All four have one value for each temperature [U]; losses
+    are fractions of accuracy, below 0 for a gain.
     """
 
     temperatures: tuple[float, ...]
@@ -167,7 +168,10 @@ def _as_run(studies: Sequence[EarlierStudy], levels: Mapping[str, Any]) -> dict[
 
 
 def _likest(studies: Sequence[EarlierStudy], levels: Mapping[str, Any]) -> EarlierStudy:
-    """Return the study with the fewest factors left open, then with most of the asked levels, then trials."""
+    """Return the study that fits the asked levels best.
+
+    It has the fewest factors left open, then most of the asked levels, then most trials.
+    """
 
     def rank(study: EarlierStudy) -> tuple[int, int, int]:
         has = [_has(study.spec, path, value) for path, value in levels.items()]
@@ -187,10 +191,10 @@ def _open_factors(spec: StudySpec, levels: Mapping[str, Any]) -> list[str]:
 
 
 def _target(base: StudySpec, levels: Mapping[str, Any]) -> StudySpec:
-    """Return the spec of a study of the asked setup alone, all else as in `base`.
+    """Return the spec of a study of the asked setup alone.
 
-    A range that depends on a level that `base` does not have is replaced by one that it has: the model needs
-    its shares alone.
+    All else is as in `base`. A range that depends on a level that `base` does not have is replaced by one
+    that it has: the model needs its shares alone.
     """
     for path in levels:
         if path == TEMPERATURE or path in base.tune:
@@ -216,7 +220,10 @@ def _range_at(dimension: ByFactor, level: Any) -> dict[str, Any]:
 def _split(
     target: StudySpec, base: EarlierStudy, studies: Sequence[EarlierStudy]
 ) -> tuple[list[TrialRow], list[EarlierStudy]]:
-    """Return the trials of the asked setup itself, if it was run in `base`, and the studies without them."""
+    """Return the asked setup's own trials, and the studies without them.
+
+    It has some where it was run in `base`.
+    """
 
     def is_asked(row: TrialRow) -> bool:
         paths = [path for path in target.setup if path != TEMPERATURE]
@@ -271,7 +278,7 @@ def _range_is_known(base: StudySpec, setup: Setup, path: str) -> bool:
 
 
 def _sources(response: Response, studies: Sequence[EarlierStudy]) -> list[Source]:
-    """Return the setups that were run, the likest to the asked one first."""
+    """Return the setups that were run, likest to the asked one first."""
     found: dict[int, Source] = {}
     for n, study in enumerate(studies, start=1):
         for row in study.trials:

@@ -11,7 +11,7 @@ REGIONS = 4
 """Quarters of the range of log temperature: finer ones would ask for more trials than studies have."""
 
 TUNED_POINTS = 0.7
-"""A trial whose other parameters cost more than this tells less of its temperature than of them."""
+"""By hand: a trial whose other parameters cost more tells less of its temperature than of them."""
 
 USUAL_TEMPERATURE = 4.0
 """What people copy from papers; an answer is held against it wherever it may be chosen."""
@@ -35,19 +35,25 @@ class Gap:
 
 
 def regions_of(positions: FloatArray) -> IntArray:
-    """Return in which quarter of the range each position in [0, 1] lies."""
+    """Return the quarter of the range of each position in [0, 1]."""
     return np.minimum((np.asarray(positions) * REGIONS).astype(np.intp), REGIONS - 1)
 
 
 def tuned_temperatures(mean: FloatArray, tried: Tried) -> IntArray:
-    """Return the temperature of each trial whose other parameters are held good at it; see `find_gaps`."""
+    """Return the temperature of each tuned trial.
+
+    Its other parameters are held good at that temperature; see `find_gaps`.
+    """
     temperature, other = np.asarray(tried, dtype=np.intp).reshape(-1, 2).T
     costs = mean.max(axis=1)[temperature] - mean[temperature, other]
     return np.asarray(temperature[costs <= TUNED_POINTS])
 
 
 def count_tuned(places: FloatArray, mean: FloatArray, tried: Tried) -> IntArray:
-    """Return how many trials at tuned values each quarter of the range has [4]; see `find_gaps`."""
+    """Return how many tuned trials each quarter of the range has [4].
+
+    See `find_gaps` for what tuned means.
+    """
     return np.bincount(regions_of(places[tuned_temperatures(mean, tried)]), minlength=REGIONS)
 
 

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class RunsAnswer(Shown):
-    """The best temperature of every setup of some runs; `read` tells how they were read.
+    """The best temperature of every setup of some runs.
 
-    `notes` hold for all setups; `curves` and `trials` are what a figure shows.
+    `read` tells how they were read. `notes` hold for all setups; `curves` and `trials` are what a figure
+    shows.
     """
 
     answer: BestAnswer
@@ -35,11 +36,14 @@ class RunsAnswer(Shown):
     trials: list[TrialRow]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the document of `kdsearch best --format json`, with how the runs were read."""
+        """Return the document of `kdsearch best --format json`.
+
+        How the runs were read is in it.
+        """
         return {**self.answer.to_dict(), "notes": list(self.notes), "read": dict(self.read)}
 
     def table(self) -> "Table":
-        """Return the answers as a table, with what to know of them as notes."""
+        """Return the answers as a table, with notes."""
         table = self.answer.table()
         return replace(table, notes=[*(("all", note) for note in self.notes), *table.notes])
 
@@ -103,10 +107,11 @@ def best_of_optuna(
     level: float = LEVEL,
     tolerance: float = TOLERANCE,
 ) -> BestAnswer:
-    """Return the best temperature per setup of a plain Optuna study's trials, whatever sampled them.
+    """Return the best temperature per setup of a plain Optuna study.
 
-    Parameters that are neither the temperature nor in `setup` are tuned: at their best for each temperature.
-    One that exists under some setups alone, such as `lr_sgd`, is so inside them.
+    Any sampler may have chosen its trials. Parameters that are neither the temperature nor in `setup` are
+    tuned: at their best for each temperature. One that exists under some setups alone, such as `lr_sgd`, is
+    so inside them.
 
     Args:
         study: The study; it maximises an accuracy, else `points` is needed.
@@ -146,7 +151,10 @@ def _one_temperature(runs: Runs, setup: Setup) -> float | None:
 
 
 def _with_doubts(runs: Runs, found: SetupAnswer) -> SetupAnswer:
-    """Return an answer with what its runs leave open, and parameters under their own columns' names."""
+    """Return an answer with what its runs leave open.
+
+    Its parameters get their own columns' names.
+    """
     alone = _one_temperature(runs, found.setup)
     if alone is not None:
         reason = f"all of its {found.trials} runs have T = {alone:g}: at least two temperatures are needed."
@@ -169,6 +177,9 @@ def _few_seeds(complete: Sequence[TrialRow]) -> list[str]:
 
 
 def _shared_notes(answers: Sequence[SetupAnswer]) -> list[str]:
-    """Return the warnings that all setups have that are answered, where these are several."""
+    """Return the warnings that all answered setups share.
+
+    A single one shares none.
+    """
     told = [answer.warnings for answer in answers if answer.reason is None]
     return [note for note in told[0] if all(note in other for other in told)] if len(told) > 1 else []

@@ -1,7 +1,8 @@
-"""Is a claim confirmed, reversed, without an effect that matters, or not resolved?
+"""Whether a claim is confirmed, reversed, without effect, or not resolved.
 
-The draws of the response say how probable each of these is. That alone is too sure: a verdict also has to
-stand on each setup's own trials, and must not be one of the learning rate.
+Without effect means without one that matters. The draws of the response say how probable each of these is.
+That alone is too sure: a verdict also has to stand on each setup's own trials, and must not be one of the
+learning rate.
 """
 
 import hashlib
@@ -40,10 +41,10 @@ _ALONE = 0.8
 """The setups' own trials must give the ruling at least this: they know less, but must not speak against."""
 
 _POWER_AT = 2.0
-"""Power is told for an effect of so many times the smallest that matters."""
+"""The effect that power is told for, in least effects, by hand: at 1 more trials would add no power."""
 
 _HOPELESS = 10.0
-"""More than so many times the trials that were run is no forecast but a guess."""
+"""By hand: more than so many times the trials that were run is no forecast but a guess."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def verdict_on(response: Response, claim: Claim, *, slots: float = 1.0) -> Verdi
 
 @dataclass(frozen=True)
 class _Shares:
-    """The probabilities of a large effect, of a reversed one, and of a small one."""
+    """The probabilities of a large, a reversed and a small effect."""
 
     toward: float
     against: float
@@ -197,7 +198,7 @@ def _certainties(claim: Claim, shares: _Shares) -> dict[Ruling, float]:
 
 
 def _leading(claim: Claim, shares: _Shares) -> Ruling:
-    """Return which ruling has the probability that the claim asks for, if one has."""
+    """Return the ruling that has the claim's probability, if any."""
     certain = _certainties(claim, shares)
     ruling = max(certain, key=lambda ruling: certain[ruling])
     return ruling if certain[ruling] >= claim.probability else "not resolved"
@@ -255,7 +256,10 @@ def _few_trials(response: Response, contrast: Contrast) -> Iterator[str]:
 
 
 def _other_sign(claim: Claim, effects: Effects, common: Effects | None) -> Iterator[str]:
-    """Yield that an effect that matters turns around where the rates are not retuned."""
+    """Yield a reason where the effect turns around without retuned rates.
+
+    It must be an effect that matters.
+    """
     if common is None:
         return
     tuned, kept = effects.median, common.median
@@ -316,10 +320,11 @@ def _interval(claim: Claim, effects: Effects) -> Interval:
 
 
 def _power(claim: Claim, effects: Effects, times: float) -> float | None:
-    """Return the chance to confirm an effect of twice the least with so many times the trials.
+    """Return the chance to confirm twice the least effect.
 
-    The doubt is taken to fall with the root of the trials, and an estimate to be off by as much as is
-    doubted. Of a claim of none it is the chance to confirm it where there is truly no effect.
+    `times` multiplies the trials. The doubt is taken to fall with the root of the trials, and an estimate to
+    be off by as much as is doubted. Of a claim of none it is the chance to confirm it where there is truly no
+    effect.
     """
     low, high = effects.interval(2 * claim.probability - 1)
     least, needed = least_effect(claim), float(_NORMAL.inv_cdf(claim.probability))
@@ -332,7 +337,7 @@ def _power(claim: Claim, effects: Effects, times: float) -> float | None:
 
 
 def _left_of_budget(response: Response) -> float:
-    """Return the study's budget as a multiple of the trials that were run, at least 1."""
+    """Return the study's budget over the trials that ran, at least 1."""
     run = sum(len(tally.complete) + tally.pruned for tally in response.tallies)
     return max(1.0, response.spec.search.trials / max(run, 1))
 
@@ -357,7 +362,10 @@ def _with_forecast(
 
 
 def _times_the_trials(claim: Claim, effects: Effects) -> float:
-    """Return how many times the trials make the doubt so small that the effect, as it looks, is certain."""
+    """Return how many times the trials would make the effect certain.
+
+    The doubt is then so small that the effect, as it looks, is certain.
+    """
     middle, least = effects.median, least_effect(claim)
     low, high = effects.interval(2 * claim.probability - 1)
     below, above = middle - low, high - middle

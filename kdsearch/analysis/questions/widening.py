@@ -10,7 +10,7 @@ from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.spec.widening import Widening, level_of_range, may_widen, widen_range
 
 ENOUGH_TO_WIDEN = 8
-"""So many complete trials of a setup it takes before its best values are believed to lie at an end."""
+"""Complete trials of a setup, by hand: with fewer it may be luck that its best values are at an end."""
 
 _MOST_NAMES = 3
 """More make the sentence unreadable."""
@@ -18,10 +18,10 @@ _MOST_NAMES = 3
 
 @one_blas_thread
 def find_widenings(response: Response, done: Sequence[Widening]) -> list[Widening]:
-    """Return the ranges that `search.widen` lets be widened, each at most once and at one end.
+    """Return the ranges that `search.widen` lets be widened now.
 
-    A range is one for all setups, or for those of a level: one of them decides, once it has trials near that
-    end. What the model only expects there is no reason.
+    Each is widened at most once and at one end. A range is one for all setups, or for those of a level: one
+    of them decides, once it has trials near that end. What the model only expects there is no reason.
 
     Args:
         response: The study's response, under its ranges as they are now.
@@ -52,7 +52,10 @@ def find_widenings(response: Response, done: Sequence[Widening]) -> list[Widenin
 
 
 def _was_tried(response: Response, setup: int, edge: Edge) -> bool:
-    """Return whether a complete trial lies in the range's outer tenth at an edge."""
+    """Return whether a complete trial is near the end at an edge.
+
+    Near is the outer tenth of the range.
+    """
     index = next(i for i, axis in enumerate(response.space.axes) if axis.path == edge.path)
     positions = response.space.axes[index].positions
     tried = positions[response.tallies[setup].complete.nodes[:, index]]

@@ -108,7 +108,10 @@ class Findings:
 
 @dataclass(frozen=True)
 class FigureSection:
-    """One figure of a page, its numbers as a table where they matter, and notes as (name, sentence)."""
+    """One figure of a page, with its numbers as a table.
+
+    There is a table where the numbers matter; notes are (name, sentence).
+    """
 
     figure: Figure
     table: Table | None = None
@@ -168,7 +171,7 @@ def learning_sample(setups: Sequence[Setup], trials: Sequence[TrialRow]) -> list
 
 
 def figure_sections(findings: Findings) -> list[FigureSection]:
-    """Return the figures of a study, the response of accuracy to temperature first."""
+    """Return the figures of a study, the response to temperature first."""
     answer, trials, setups = findings.answer, findings.trials, findings.setups
     span = temperature_span(trials, findings.spec)
     bands = temperature_bands(trials, span)
@@ -192,7 +195,10 @@ def figure_sections(findings: Findings) -> list[FigureSection]:
 
 
 def summary(findings: Findings) -> list[str]:
-    """Return in a few sentences what was found, what was searched, over what, on which budget."""
+    """Return a few sentences about what was searched and found.
+
+    They name the setups and the budget too.
+    """
     spec, setups = findings.spec, len(findings.setups)
     owed = f"each of {setups} setups" if setups > 1 else "this setup"
     return [
@@ -227,7 +233,10 @@ def reading(answer: BestAnswer) -> list[str]:
 
 
 def _coupling(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
-    """Return what is known of each factor's effect on the best temperature, as (factor, sentence)."""
+    """Return each factor's effect on the best temperature as a sentence.
+
+    Pairs are (factor, sentence).
+    """
     return [(found.factor, found.statement or found.reason or "") for found in comparisons]
 
 
@@ -250,7 +259,10 @@ def _runs(database: Database, study: str) -> list[dict[str, Any]]:
 
 
 def _evenly(items: Sequence[_Item], most: int) -> list[_Item]:
-    """Return at most so many of the items, evenly spread, the first and the last among them."""
+    """Return at most `most` items, evenly spread.
+
+    The first and the last are among them.
+    """
     if len(items) <= most:
         return list(items)
     return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]

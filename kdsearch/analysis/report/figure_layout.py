@@ -21,10 +21,10 @@ CONFIG = {
     "toImageButtonOptions": {"format": "svg"},
 }
 
-_LEGEND, _BOTTOM, _AXIS, _LINE = 44, 56, 48, 16
-_SHAPES = ((1, 1, 380), (4, 2, 260), (12, 3, 210))
-_MANY = (4, 180)
-_PAGE_CHARACTERS = 130
+_LEGEND, _BOTTOM, _AXIS, _LINE = 44, 56, 48, 16  # pixels that plotly needs for these, by eye
+_SHAPES = ((1, 1, 380), (4, 2, 260), (12, 3, 210))  # at most so many panels: columns, pixels of height
+_MANY = (4, 180)  # of more panels; by hand, since in more columns their titles do not fit
+_PAGE_CHARACTERS = 130  # of titles in a page's width, by eye: those of panels side by side share it
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,10 @@ class Grid:
         return self._gap / (self.height - self.top - _BOTTOM)
 
     def cell(self, index: int) -> dict[str, int]:
-        """Return the row and column of a panel, counted from 1 as plotly does."""
+        """Return the row and column of a panel, counted from 1.
+
+        So plotly counts them.
+        """
         return {"row": index // self.columns + 1, "col": index % self.columns + 1}
 
     def share_accuracies(self, figure: go.Figure) -> None:
@@ -72,7 +75,10 @@ class Grid:
             figure.update_yaxes(matches="y", **self.cell(index))
 
     def name_axes(self, figure: go.Figure, *, x: str, y: str) -> None:
-        """Name the vertical axis of the first column and the lowest horizontal axis of each."""
+        """Name the axes at the left and the lower border.
+
+        They are the vertical axis of the first column and the lowest horizontal axis of each.
+        """
         for index in range(self.count):
             if index % self.columns == 0:
                 figure.update_yaxes(title_text=y, **self.cell(index))
@@ -100,7 +106,7 @@ def blank_figure(*, height: int) -> go.Figure:
 
 
 def grid_figure(grid: Grid, titles: Sequence[str]) -> go.Figure:
-    """Return an empty figure with one titled panel for each cell of a grid."""
+    """Return an empty figure with a titled panel for each cell."""
     figure = make_subplots(
         rows=grid.rows,
         cols=grid.columns,

@@ -20,7 +20,7 @@ _LATEX = {
 
 
 def text_of(table: Table, width: int | None = None) -> str:
-    """Return a table as text of a width that breaks no number and no word.
+    """Return a table as text that breaks no number and no word.
 
     Columns of little worth are left out where there is no room for them, and named below the table. Where
     there is none for those that a row can't do without, each row becomes a few lines of its own.
@@ -180,7 +180,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _dashed(cell: str) -> str:
-    """Return a cell whose ranges have an en dash, as print sets them."""
+    """Return a cell with an en dash in its ranges."""
     low, to, high = cell.partition(" to ")
     is_range = to and low[:1].isdigit() and high[:1].isdigit()
     return f"{low}–{high}" if is_range else cell

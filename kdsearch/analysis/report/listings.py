@@ -37,7 +37,10 @@ def studies_table(studies: Sequence[StudySummary]) -> Table:
 
 
 def trials_table(trials: Sequence[TrialRow]) -> Table:
-    """Return the list of trials, the setup and the parameters in a column each."""
+    """Return the trials as a table.
+
+    Each factor of the setup and each parameter has a column.
+    """
     factors = list(dict.fromkeys(path for trial in trials for path in trial.setup))
     tuned = [p for p in dict.fromkeys(path for trial in trials for path in trial.params) if p not in factors]
     is_told = any(trial.reason for trial in trials)

@@ -20,7 +20,10 @@ _LEAST_SPREAD = 0.005
 
 @dataclass(frozen=True)
 class Point:
-    """A trial in a panel; `text` is what a reader learns of it, in lines."""
+    """A trial in a panel.
+
+    `text` is what a reader learns of it, in lines.
+    """
 
     temperature: float
     accuracy: float
@@ -80,7 +83,10 @@ def _points(curve: ResponseCurve, trials: Sequence[TrialRow]) -> list[Point]:
 
 
 def _point(trial: TrialRow) -> Point | None:
-    """Return a trial that ended with an accuracy at a temperature, as a point."""
+    """Return a trial as a point, if it has one.
+
+    It must have ended with an accuracy, at a temperature.
+    """
     temperature, accuracy = temperature_of(trial), trial.val_accuracy
     has_ended = trial.state in ("complete", "pruned", "failed")
     if not has_ended or temperature is None or accuracy is None or not math.isfinite(accuracy):
@@ -104,10 +110,10 @@ def trial_text(trial: TrialRow) -> tuple[str, ...]:
 def accuracy_window(
     accuracies: Sequence[float], mean: Sequence[float], high: Sequence[float]
 ) -> tuple[float, float]:
-    """Return the accuracies to show, so that failed and terrible trials don't flatten the curve.
+    """Return the accuracies to show.
 
-    The whole mean curve is shown, with room for the better half of the trials, unless these would
-    press the curve into less than 40 percent of the height.
+    Failed and terrible trials must not flatten the curve. The whole mean curve is shown, with room for the
+    better half of the trials, unless these would press the curve into less than 40 percent of the height.
 
     Args:
         accuracies: The trials'; some, unless there is a curve.
@@ -133,7 +139,10 @@ def temperature_ticks(low: float, high: float) -> list[float]:
 
 
 def _alike(windows: list[tuple[float, float] | None]) -> list[tuple[float, float]]:
-    """Return one window for all where that costs no panel much of its height; None is an empty panel."""
+    """Return one window for all panels, where that costs little height.
+
+    None is an empty panel.
+    """
     known = [window for window in windows if window is not None] or [(0.0, 1.0)]
     around = min(low for low, _ in known), max(high for _, high in known)
     typical = float(np.median([high - low for low, high in known]))

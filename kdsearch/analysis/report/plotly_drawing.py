@@ -20,8 +20,8 @@ from kdsearch.analysis.report.figure_layout import (
 )
 from kdsearch.analysis.report.figures.document import Axis, Figure, Key, Look, Part, Series
 
-_ROW_PIXELS = 30
-_CHARACTER_PIXELS = 6.4
+_ROW_PIXELS = 30  # by hand: two lines of small text fit into a row
+_CHARACTER_PIXELS = 6.4  # the mean width of a character of 11 pixels
 _MOST_WORDS = 44
 """Characters in a line beside a row; more would leave no room for it."""
 
@@ -268,7 +268,10 @@ def _error(series: Series, color: str) -> dict[str, Any]:
 
 
 def _hover(figure: Figure, text: str) -> str:
-    """Return what hovering shows; `{x}` and `{y}` stand for the values in the units of the axes."""
+    """Return what hovering shows.
+
+    `{x}` and `{y}` stand for the values in the units of the axes.
+    """
     name = "T" if figure.x.name == "temperature" else escape(figure.x.name)
     x = f"{name} %{{x{_VALUES[figure.x.unit]}}}"
     y = f"%{{y{_VALUES[figure.y.unit if figure.y else '']}}}"

@@ -31,7 +31,10 @@ def plot_response(
 
 
 def plot_best_temperatures(answer: BestAnswer, span: tuple[float, float]) -> go.Figure:
-    """Draw each setup's best temperature, interval and near-optimal range within the span searched."""
+    """Draw each setup's best temperature, interval and near-optimal range.
+
+    The axis is the span that was searched.
+    """
     return plotly_of(best_temperatures_figure(answer, span))
 
 
@@ -56,10 +59,16 @@ def plot_learning_curves(
 
 
 def plot_outcomes(bands: Sequence[TemperatureBand]) -> go.Figure:
-    """Draw how many trials were completed, pruned and lost in each range of temperatures."""
+    """Draw how trials ended in each range of temperatures.
+
+    They were completed, pruned or lost.
+    """
     return plotly_of(outcomes_figure(bands))
 
 
 def plot_progress(setups: Sequence[Setup], trials: Sequence[TrialRow]) -> go.Figure:
-    """Draw the best validation accuracy seen so far in each setup, over the trial numbers."""
+    """Draw the best validation accuracy so far in each setup.
+
+    It is drawn over the trial numbers.
+    """
     return plotly_of(progress_figure(setups, trials))

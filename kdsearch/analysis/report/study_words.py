@@ -9,7 +9,10 @@ from kdsearch.spec.study import NO_TRAINER, TrainingSpec
 
 
 def training_sentence(spec: StudySpec) -> str:
-    """Return what learns from what; of an own trainer what it is given."""
+    """Return what learns from what.
+
+    Of an own trainer it is what the trainer is given.
+    """
     if spec.trainer == "distill":
         return (
             f"{_levels(spec, 'student.arch')} learns from {_levels(spec, 'teacher.arch')} on "

@@ -53,7 +53,7 @@ class Heading:
         text: The heading.
         title: What the column means; a page shows it on hovering.
         kind: Numbers stand to the right, words to the left, and prose may be broken between its words.
-        worth: Where there is no room for all columns, those of the least worth are left out.
+        worth: Where there is no room for all columns, those of the least worth are left out; 5 is the middle.
     """
 
     text: str
@@ -74,7 +74,7 @@ class Table:
 
 
 def answer_table(answer: BestAnswer) -> Table:
-    """Return the answers as a table, with what to know of each setup as notes."""
+    """Return the answers as a table, with notes on each setup."""
     factors = list(answer.setups[0].setup) if answer.setups else []
     columns = [*_factor_columns(factors), *_belief_columns(answer), *_count_columns(answer)]
     return Table(
@@ -105,7 +105,10 @@ def forecast_table(found: BestAnswer | Forecast) -> Table:
 
 
 def effect_table(answer: BestAnswer) -> Table:
-    """Return temperature's effect with the other parameters retuned for each temperature, and kept."""
+    """Return temperature's effect with the other parameters retuned, and kept.
+
+    Retuned means at their best for each temperature.
+    """
     defaults = list(dict.fromkeys(t for found in answer.setups for t in found.regret_of or ()))
     ways = {
         "retuned": "the other tuned parameters at their best for each temperature",
@@ -209,7 +212,10 @@ def sources_table(sources: Sequence[Source]) -> Table:
 
 
 def answer_lines(answer: BestAnswer, *, most: int) -> list[str]:
-    """Return the first answers in a line each, and how many more there are."""
+    """Return the first answers in a line each.
+
+    A last line says how many more there are.
+    """
     names = setup_names([found.setup for found in answer.setups])
     lines = [
         f"{name}: {temperature_text(found.temperature)} ({_temperatures(found.interval)})"
@@ -221,7 +227,9 @@ def answer_lines(answer: BestAnswer, *, most: int) -> list[str]:
 
 
 def outcome_table(bands: Sequence[TemperatureBand], answer: BestAnswer) -> Table:
-    """Return how the trials of each range of temperatures ended, in the whole study and in each setup.
+    """Return how trials ended in each range of temperatures.
+
+    There is a row for the whole study and for each setup.
 
     Args:
         bands: Those of the whole study.

@@ -28,7 +28,7 @@ _CLAIMED = {
 
 
 def verdict_table(answer: VerdictAnswer) -> Table:
-    """Return the verdicts as a table, with what to know of each as notes."""
+    """Return the verdicts as a table, with notes on each."""
     document = answer.to_dict()
     rows = [verdict_cells(n, found) for n, found in enumerate(document["verdicts"], start=1)]
     notes = [("claims", _written(document)), *_numbered(document)]
@@ -53,7 +53,7 @@ def verdict_cells(number: int, found: Mapping[str, Any]) -> list[str]:
 
 
 def _written(document: Mapping[str, Any]) -> str:
-    """Return when the claims were written, and how many were weighed, in sentences."""
+    """Return when the claims were written, and how many were weighed."""
     if not document["verdicts"]:
         return (
             f"The study {document['study']} has no claims. Write `claims:` into the study file before it "
@@ -64,7 +64,10 @@ def _written(document: Mapping[str, Any]) -> str:
 
 
 def _how_many(verdicts: Sequence[Mapping[str, Any]]) -> str:
-    """Return what it means for all claims together that each is weighed by itself."""
+    """Return a warning that each claim is weighed by itself.
+
+    It says what that means for all of them together.
+    """
     wrong = sum(1 - found["claim"]["probability"] for found in verdicts)
     if len(verdicts) == 1:
         return ""

@@ -22,7 +22,9 @@ _FIT_CELLS = 64
 
 
 def fit_alone(shared: Fit, observations: Observations, setup: int) -> Fit | None:
-    """Return the model of a setup's own trials, in which it is number 0; None where they are too few.
+    """Return the model of one setup's own trials.
+
+    In it the setup is number 0. None where its trials are too few.
 
     Args:
         shared: The model of all setups: where its hyper-parameters are, those of one begin.
@@ -51,7 +53,10 @@ def _only(shared: Fit, observations: Observations, setup: int) -> tuple[Kernel, 
 
 
 def _start(kernel: Kernel, shared: Fit, setup: int) -> FloatArray:
-    """Return the hyper-parameters of all setups' model that a setup alone has too: those come first."""
+    """Return where the fit of one setup alone begins.
+
+    It takes the hyper-parameters of all setups' model that such a model has too: those come first.
+    """
     start = shared.theta[: kernel.layout.size].copy()
     start[kernel.layout.noise] = np.log(shared.kernel.noise(shared.theta)[setup])
     return np.asarray(np.clip(start, *np.array(kernel.bounds()).T))

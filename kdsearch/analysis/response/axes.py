@@ -77,7 +77,7 @@ class Axis:
         return np.asarray(among[np.where(is_above, above, above - 1)])
 
     def value(self, dimension: Range | Choices, node: int) -> Any:
-        """Return the value of the setup's range that is nearest to a node."""
+        """Return the value of a setup's range that is nearest a node."""
         if self.choices:
             return self.choices[node]
         position = float(self.positions[node])
@@ -113,7 +113,10 @@ def temperature_axis(path: str, dimensions: Sequence[Range | Choices], n_nodes: 
 
 
 def parameter_axis(path: str, dimensions: Sequence[Range | Choices], n_nodes: int) -> Axis:
-    """Return the axis of any other parameter, scaled within each setup's own range."""
+    """Return the axis of a parameter other than temperature.
+
+    It is scaled within each setup's own range.
+    """
     if all(isinstance(dimension, Choices) for dimension in dimensions):
         choices = tuple(dict.fromkeys(c for d in dimensions if isinstance(d, Choices) for c in d.choices))
         return Axis(path, np.arange(len(choices), dtype=float), continuous=False, choices=choices)

@@ -23,7 +23,7 @@ _N_SEARCHED = 1024
 def candidates(
     space: ResponseSpace, setup: int, mean: Surfaces, evidence: Evidence, rng: np.random.Generator
 ) -> IntArray:
-    """Return the other parameters' nodes [C, P - 1] to seek the best among.
+    """Return nodes [C, P - 1] of the other parameters to search.
 
     All combinations where they are few; else some that are spread evenly, and those that the mean surface
     likes best at some temperature, out of many more and all that were tried.
@@ -52,9 +52,10 @@ def candidates(
 
 
 def even_points(count: int, shift: FloatArray) -> FloatArray:
-    """Return points [count, D] that fill the unit cube evenly, started from a shift [D].
+    """Return points [count, D] that fill the unit cube evenly.
 
-    Multiples of the generalised golden ratio, modulo 1 (Roberts, 2018, extremelearning.com.au).
+    They start from a shift [D]. Multiples of the generalised golden ratio, modulo 1 (Roberts, 2018,
+    extremelearning.com.au).
     """
     ratio = 2.0
     for _ in range(50):
@@ -70,7 +71,7 @@ def product_nodes(temperature_nodes: IntArray, others: IntArray) -> IntArray:
 
 
 def nearest_places(temperature_nodes: IntArray, others: IntArray, nodes: IntArray) -> IntArray:
-    """Return which temperature and which of the others [N, 2] are nearest to trials' nodes.
+    """Return the nearest temperature and other [N, 2] of each trial.
 
     Each distinct node is looked at once: trials are many, nodes few.
 

@@ -48,7 +48,9 @@ trained students, where true regret was 1.3 to 1.7 times the stated one without 
 
 @dataclass(frozen=True)
 class SetupDraws:
-    """Draws of one setup's surface over all its temperatures and the candidates of the other parameters.
+    """Draws of one setup's surface over its temperatures and the candidates.
+
+    The candidates are values of the other parameters.
 
     Attributes:
         temperature_nodes: The setup's nodes on the temperature axis [U].
@@ -70,11 +72,14 @@ class SetupDraws:
         return replace(self, profile=self.profile + by[: len(self.profile)])
 
     def nearest(self, nodes: IntArray) -> IntArray:
-        """Return which temperature and which candidate [N, 2] are nearest to trials' nodes [N, P]."""
+        """Return the nearest temperature and candidate [N, 2] to nodes [N, P]."""
         return nearest_places(self.temperature_nodes, self.candidates, nodes)
 
     def nodes_at(self, temperature: int) -> IntArray:
-        """Return the nodes of what is best, and known to be, at the n-th temperature."""
+        """Return the nodes of the best at the n-th temperature.
+
+        Of what is as good, it is what is better known.
+        """
         cautious = self.mean[temperature] - _CAUTION * self.sd[temperature]
         best = self.candidates[cautious.argmax()]
         return np.concatenate([[self.temperature_nodes[temperature]], best]).astype(np.intp)
@@ -95,7 +100,10 @@ class Observed:
         return len(self.earlier) > 0 or bool((self.own.setup != setup).any())
 
     def a_pack_earlier(self, size: int) -> "Observed":
-        """Return it without the latest `size` observations of each setup, under another seed."""
+        """Return it without each setup's latest `size` observations.
+
+        Its seed is another.
+        """
         last = [np.flatnonzero(self.own.setup == s)[-size:] for s in np.unique(self.own.setup)]
         kept = np.setdiff1d(np.arange(len(self.own)), np.concatenate(last)) if last else np.arange(0)
         return replace(self, own=self.own.take(kept), seed=self.seed + 1)
@@ -103,7 +111,10 @@ class Observed:
 
 @dataclass(frozen=True)
 class Apart:
-    """What is believed of a setup by its own trials alone; in it the setup is number 0."""
+    """What a setup's own trials alone say of it.
+
+    In it the setup is number 0.
+    """
 
     evidence: Evidence
     surfaces: list[Surfaces]
@@ -111,10 +122,11 @@ class Apart:
 
 @dataclass(frozen=True)
 class Response:
-    """What a study's trials say about accuracy, for every setup; `draws` is empty without trials.
+    """What a study's trials say about accuracy, for every setup.
 
-    `observed` is what it was fitted on, `found` the model of it, `surfaces` are draws of what that believes.
-    `apart` has the setups that this model contradicts: they are answered by their own trials alone.
+    `draws` is empty without trials. `observed` is what it was fitted on, `found` the model of it, `surfaces`
+    are draws of what that believes. `apart` has the setups that this model contradicts: they are answered by
+    their own trials alone.
     """
 
     spec: StudySpec
@@ -140,7 +152,10 @@ class Response:
 
     @cached_property
     def likeness(self) -> FloatArray:
-        """The expected share of temperature's effect that each two setups have in common [S, S]."""
+        """The share of temperature's effect that setups have in common [S, S].
+
+        It is an expectation for each two setups.
+        """
         if self.found is None:
             return np.eye(len(self.space.setups))
         shared = np.array(self.found.kernel.tables(self.found.theta).sharing[0].matrix)
@@ -157,11 +172,17 @@ class Response:
         return _respond(self.spec, self.space, earlier, _FEWER_HYPERPARAMETER_DRAWS, start=start)
 
     def at(self, setup: int, nodes: IntArray) -> FloatArray:
-        """Return draws of the accuracy [Q, N], as fractions, at nodes [N, P] of one setup."""
+        """Return draws of accuracy [Q, N] at one setup's nodes [N, P].
+
+        They are fractions.
+        """
         return self._to_accuracy(self.drawn(setup, nodes), setup)
 
     def drawn(self, setup: int, nodes: IntArray, n_surfaces: int | None = None) -> FloatArray:
-        """Return draws [Q, N], in points, at nodes [N, P] of one setup. `n_surfaces` takes the first ones."""
+        """Return draws [Q, N] at nodes [N, P] of one setup.
+
+        They are in the model's points. `n_surfaces` takes the first ones.
+        """
         if (own := self.apart.get(setup)) is not None:
             return drawn_at(own.surfaces[:n_surfaces], 0, nodes)
         return drawn_at(self.surfaces[:n_surfaces], setup, nodes)
@@ -177,7 +198,10 @@ class Response:
         return len(self.space.axes) > 1
 
     def profile(self, members: Sequence[int]) -> TemperatureProfile:
-        """Return the profile of one setup, or the mean over several where all allow a temperature."""
+        """Return the profile of one setup, or the mean of several.
+
+        A mean is over the temperatures that all of them allow.
+        """
         nodes = self.shared_temperatures(members)
         own = ((s, self.draws[s]) for s in members)
         return self._mean_profile(
@@ -211,7 +235,10 @@ class Response:
         return self._mean_profile(draws.temperature_nodes, [curve])
 
     def profile_at_common(self, members: Sequence[int], temperature: float) -> TemperatureProfile:
-        """Return the profile where each setup's other parameters stay as recommended for one temperature."""
+        """Return the profile with other parameters recommended for one temperature.
+
+        Each setup keeps its own.
+        """
         nodes = self.shared_temperatures(members)
         kept = [self.recommended_nodes(s, temperature)[None, 1:] for s in members]
         return self._mean_profile(
@@ -229,12 +256,15 @@ class Response:
         return np.flatnonzero(np.logical_and.reduce(allowed))
 
     def recommended_nodes(self, setup: int, temperature: float) -> IntArray:
-        """Return the node on each axis of what is best, and known to be, at a temperature of the setup."""
+        """Return the best node on each axis at a setup's temperature.
+
+        Of what is as good, it is what is better known.
+        """
         own = self.space.temperatures()[self.draws[setup].temperature_nodes]
         return self.draws[setup].nodes_at(int(np.abs(np.log(own / temperature)).argmin()))
 
     def best_nodes(self, setup: int, temperature_node: int) -> IntArray:
-        """Return the other parameters' nodes [Q, P - 1] that each draw likes best."""
+        """Return each draw's best nodes [Q, P - 1] of other parameters."""
         others = self.draws[setup].candidates
         nodes = product_nodes(np.array([temperature_node]), others)
         return np.asarray(others[self.drawn(setup, nodes).argmax(axis=1)])
@@ -264,7 +294,7 @@ class Response:
 
 
 def _without_effect(spec: StudySpec, setup: Setup) -> str | None:
-    """Return why no temperature can be best in a setup, or None where one may be."""
+    """Return why temperature has no effect in a setup, else None."""
     if not spec.has_engine_words:
         return None
     name, alpha = (level_of(spec, setup, f"objective.{leaf}") for leaf in ("name", "alpha"))
@@ -276,12 +306,13 @@ def _without_effect(spec: StudySpec, setup: Setup) -> str | None:
 
 @dataclass(frozen=True)
 class ResponseCurve:
-    """Accuracy over temperature in one setup, with the other parameters at their best for each.
+    """Accuracy over temperature in one setup.
 
-    `mean`, `low` and `high` are expected accuracies and a credible band; `at_common` is what is expected
-    where the other parameters stay as recommended for the best temperature, so that the two tell how much of
-    temperature's effect is one of tuning; it is empty where nothing else is tuned. All are empty where the
-    setup has too few trials to say. `points` are the observed (temperature, accuracy) of the complete trials.
+    The other parameters are at their best for each temperature. `mean`, `low` and `high` are expected
+    accuracies and a credible band; `at_common` is what is expected where the other parameters stay as
+    recommended for the best temperature, so that the two tell how much of temperature's effect is one of
+    tuning; it is empty where nothing else is tuned. All are empty where the setup has too few trials to say.
+    `points` are the observed (temperature, accuracy) of the complete trials.
     """
 
     setup: Setup
@@ -333,7 +364,9 @@ def _curve(response: Response, setup: int, level: float) -> ResponseCurve:
 def fit_response(
     spec: StudySpec, trials: Trials, *, earlier: Sequence[EarlierStudy] = (), seed: int = 0
 ) -> Response:
-    """Return the response that the trials tell, the same for the same trials and seed.
+    """Return the response to temperature that a study's trials show.
+
+    It is the same for the same trials and seed.
 
     Args:
         spec: The study's spec.
@@ -379,7 +412,10 @@ def _respond(
 
 
 def _has_own(observed: Observed, setup: int) -> bool:
-    """Return whether a setup is the study's own, beside others, with enough trials."""
+    """Return whether a setup has enough trials of its own.
+
+    It must be of the study itself, and have others beside it.
+    """
     enough = setup < len(observed.tallies) and observed.tallies[setup].complete.n_places >= ENOUGH_POINTS
     return enough and observed.is_beside_others(setup)
 
@@ -391,7 +427,9 @@ def _apart(found: Fit, observed: Observed, setup: int, n_thetas: int) -> Apart:
 
 
 def draw_all(found: Fit, n_thetas: int, rng: np.random.Generator) -> list[Surfaces]:
-    """Return draws of all setups' surfaces under each of some draws of the hyper-parameters.
+    """Return draws of all setups' surfaces.
+
+    There are some under each of a few draws of the hyper-parameters.
 
     Args:
         found: The fitted model.

@@ -58,7 +58,7 @@ _CLOSE = 1e-6
 
 @dataclass(frozen=True)
 class Fit:
-    """Hyper-parameters, the sample of the evidence that they were fitted on, and all the evidence, pooled.
+    """Hyper-parameters, the sample they were fitted on, and all evidence pooled.
 
     `contradicted` are the setups of whose own trials the model of all setups takes too many for accidents.
     """
@@ -82,10 +82,11 @@ def fit(
     start: FloatArray | None = None,
     n_cells: int = _FIT_CELLS,
 ) -> Fit:
-    """Return the most probable hyper-parameters and the evidence, with what is too low doubted.
+    """Return the most probable hyper-parameters, and the evidence.
 
-    At most `n_cells` observations, the newest and an even sample of the older ones of each setup, decide the
-    hyper-parameters. All of them enter the evidence, as at most about 700 cells.
+    Evidence that is too low gets doubted. At most `n_cells` observations, the newest and an even sample of
+    the older ones of each setup, decide the hyper-parameters. All of them enter the evidence, as at most
+    about 700 cells.
 
     Args:
         kernel: The covariance of the study.
@@ -132,7 +133,7 @@ def _sample(observations: Observations, n_setups: int, n_cells: int) -> IntArray
 
 
 def _most_probable(kernel: Kernel, plain: Evidence, theta: FloatArray) -> tuple[FloatArray, Evidence]:
-    """Return the most probable hyper-parameters and the doubted evidence that they were fitted on.
+    """Return the most probable hyper-parameters and their evidence, doubted.
 
     They are fitted again where they raise other doubts; those of the last fit stay.
     """
@@ -157,10 +158,10 @@ def _most_probable(kernel: Kernel, plain: Evidence, theta: FloatArray) -> tuple[
 
 
 def _doubted(kernel: Kernel, theta: FloatArray, plain: Evidence, evidence: Evidence) -> Evidence:
-    """Return the plain evidence with more variance for what lies below the others' prediction.
+    """Return evidence with more variance for what is surprisingly low.
 
-    The residuals' scale is their median deviation, not the fitted noise: a few broken trials inflate that
-    one and would hide behind it.
+    It is compared with the prediction from the others. The residuals' scale is their median deviation, not
+    the fitted noise: a few broken trials inflate that one and would hide behind it.
     """
     if len(plain) < _ENOUGH_FOR_OUTLIERS:
         return plain
@@ -173,7 +174,10 @@ def _doubted(kernel: Kernel, theta: FloatArray, plain: Evidence, evidence: Evide
 
 
 def _doubted_unseen(kernel: Kernel, theta: FloatArray, sample: Evidence, unseen: Evidence) -> FloatArray:
-    """Return noise multiples for what was not in the sample, by what the sample believes of its places."""
+    """Return noise multiples for evidence outside the sample.
+
+    They follow from what the sample believes of its places.
+    """
     process = Process(kernel, theta, sample)
     first, place = distinct_rows([unseen.setup, *unseen.nodes.T])
     mean, belief = process.believe_each(unseen.setup[first], unseen.nodes[first])
@@ -250,7 +254,10 @@ def hyperparameter_draws(found: Fit, n_draws: int, rng: np.random.Generator) -> 
 
 
 def _hessian(posterior: Posterior, theta: FloatArray, free: IntArray, step: float = 1e-3) -> FloatArray:
-    """Return the curvature among the free hyper-parameters, by differences of the gradient."""
+    """Return the curvature among the free hyper-parameters, by differences of the gradient.
+
+    The step is small beside the priors' spread of about 1, and large beside rounding.
+    """
     centre = posterior.value_and_gradient(theta)[1][free]
     rows = []
     for index in free:

@@ -14,10 +14,11 @@ from kdsearch.storage import Trials
 
 @one_blas_thread
 def seed_noise(spec: StudySpec, trials: Trials, setup: Setup) -> float | None:
-    """Return the standard deviation of a setup's accuracy over seeds, as a fraction.
+    """Return the standard deviation of a setup's accuracy over seeds.
 
-    The model learns it from replicates and from what no smooth response explains. None where fewer than
-    `ENOUGH_POINTS` of its trials are complete. Setups that differ in their temperature alone share one noise.
+    It is a fraction. The model learns it from replicates and from what no smooth response explains. None
+    where fewer than `ENOUGH_POINTS` of its trials are complete. Setups that differ in their temperature alone
+    share one noise.
     """
     space = ResponseSpace(spec)
     observations, tallies = observe(spec, space, trials)

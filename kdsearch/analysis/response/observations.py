@@ -22,7 +22,7 @@ _COLLAPSED_BELOW = 20.0  # so far below the top no seed's luck brings a trial th
 _COLLAPSED_VARIANCE = 4.0  # a collapse says that the place is bad, not how bad
 _COLLAPSED_SHARE = 0.25  # of the trials around; a lone one among sound ones is an accident
 _DEEPEST = 80.0  # below the top: where students end that learned nothing
-_AROUND = 0.1  # of an axis
+_AROUND = 0.1  # of an axis, by hand: trials this near share the place that is bad
 _LENGTH = "training.epochs"
 _LARGEST_KEY = 2**62
 """What still fits into the 64 bits of an integer."""
@@ -79,7 +79,10 @@ class Observations:
 
     @property
     def at_least(self) -> FloatArray:
-        """The points that each trial had reached when it was stopped [N], else NaN."""
+        """The points that each trial reached before it was stopped [N].
+
+        NaN for others.
+        """
         return np.full(len(self), np.nan) if self.reached is None else self.reached
 
     def take(self, which: IntArray) -> "Observations":
@@ -94,7 +97,7 @@ class Observations:
 def observe(
     spec: StudySpec, space: ResponseSpace, trials: Trials, study: int = 0
 ) -> tuple[Observations, list[Tally]]:
-    """Return what the trials say, by number, and a tally of each setup.
+    """Return the trials' observations by number, and each setup's tally.
 
     A trial competes where it is complete and trained for as many epochs as were asked for. Of trials that
     diverged or were stopped as hopeless it is known that they end below the others, and above what they had
@@ -265,7 +268,7 @@ class Evidence:
 
 
 def without_floor(below: FloatArray) -> FloatArray:
-    """Return how far below a top values lie, in points, the soft floor undone."""
+    """Return distances below a top in points, the soft floor undone."""
     deep = SOFT_FLOOR * (1 + np.expm1(np.maximum(below / SOFT_FLOOR - 1, 0)))
     return np.where(below > SOFT_FLOOR, deep, below)
 
@@ -304,13 +307,16 @@ def weigh(observations: Observations, n_setups: int) -> Evidence:
 
 
 def _soft(below: FloatArray) -> FloatArray:
-    """Return what the soft floor makes of how far values lie below a top, in points."""
+    """Return distances below a top in points, under the soft floor."""
     deep = SOFT_FLOOR * (1 + np.log1p(np.maximum(below / SOFT_FLOOR - 1, 0)))
     return np.where(below > SOFT_FLOOR, deep, below)
 
 
 def _lines(observations: Observations, tops: FloatArray) -> FloatArray:
-    """Return the points under which each setup's hopeless trials would have ended [S]."""
+    """Return where each setup's hopeless trials would have ended [S].
+
+    They would have ended below these points.
+    """
     lines = tops - _STOPPED_BELOW
     for s in np.unique(observations.setup):
         points = observations.points[(observations.setup == s) & ~np.isnan(observations.points)]
@@ -348,9 +354,10 @@ def _tops(observations: Observations, n_setups: int) -> FloatArray:
 
 
 def pool(evidence: Evidence, steps: Sequence[int]) -> Evidence:
-    """Return the evidence with one cell for all observations at the same nodes.
+    """Return the evidence with one cell for each place.
 
-    Exact: what the replicates say about the noise is kept in `n_spare` and `spread`.
+    A place is a setup's nodes. Exact: what the replicates say about the noise is kept in `n_spare` and
+    `spread`.
 
     Args:
         evidence: Cells as `weigh` returns them, outliers already down-weighted.
@@ -383,9 +390,10 @@ def cells_of(evidence: Evidence, steps: Sequence[int]) -> list[IntArray]:
 
 
 def distinct_rows(columns: Sequence[IntArray]) -> tuple[IntArray, IntArray]:
-    """Return where each distinct row comes first, in the rows' order, and which of these each row is.
+    """Return each distinct row's first index, and each row's group.
 
-    Like `np.unique(axis=0)`, but rows become single numbers first: with many rows that is ten times faster.
+    Distinct rows come in sorted order. Like `np.unique(axis=0)`, but rows become single numbers first: with
+    many rows that is ten times faster.
 
     Args:
         columns: Counts from 0 [N], the most significant first.

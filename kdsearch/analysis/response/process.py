@@ -52,7 +52,7 @@ class Posterior:
         return self._value(theta, factor), pull - 0.5 * self._slopes(theta, tables, gain, mains, joint)
 
     def _covariance(self, tables: Tables) -> tuple[FloatArray, list[FloatArray], FloatArray]:
-        """Return the evidence's covariance with noise, and the parts that are not yet shared."""
+        """Return the evidence's covariance with noise, and its unshared parts."""
         mains = [
             scale * table.take(pairs)
             for scale, (table, _), pairs in zip(tables.main_scale, tables.main, self._nodes, strict=True)
@@ -89,7 +89,10 @@ class Posterior:
         mains: Sequence[FloatArray],
         joint: FloatArray,
     ) -> FloatArray:
-        """Return the sum of gain times d covariance / d theta, for each hyper-parameter."""
+        """Return the gradient for each hyper-parameter.
+
+        It is the sum of gain times d covariance / d theta.
+        """
         at, slopes = self._kernel.layout, np.zeros_like(theta)
         slopes[at.offset] = (gain * tables.offset.take(self._setups)).sum()
         for index, (main, sharing) in enumerate(zip(mains, tables.sharing, strict=True)):
@@ -170,7 +173,10 @@ class Process:
         return np.asarray(product)
 
     def solve(self, values: FloatArray) -> FloatArray:
-        """Return the inverse of the evidence's covariance times values [N] or [N, Q]."""
+        """Return the inverse covariance of the evidence times values.
+
+        The values are [N] or [N, Q].
+        """
         return np.asarray(scipy.linalg.lapack.dpotrs(self._factor, values, lower=1)[0]).reshape(values.shape)
 
     def believe(self, setup: IntArray, nodes: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -194,12 +200,12 @@ class Process:
         return mean, np.maximum(prior - explained, 1e-12)
 
     def leave_one_out(self) -> tuple[FloatArray, FloatArray]:
-        """Return each cell's residual when it is left out, and the variance of its prediction."""
+        """Return each cell's residual when left out, and its prediction's variance."""
         root = scipy.linalg.solve_triangular(self._factor, np.eye(len(self.evidence)), lower=True)
         precision = np.einsum("ij,ij->j", root, root)
         return self.alpha / precision, 1 / precision
 
 
 def _pairs(values: IntArray, size: int) -> IntArray:
-    """Return where the table entry of each two values lies in a flattened [size, size] table."""
+    """Return each two values' place in a flattened [size, size] table."""
     return values[:, None] * size + values

@@ -29,7 +29,9 @@ def select_setups(setups: Sequence[Setup], where: Mapping[str, Any] | None) -> l
 def group_setups(
     setups: Sequence[Setup], chosen: Sequence[int], by: Sequence[str] | None
 ) -> list[tuple[Setup, list[int]]]:
-    """Return the chosen setups grouped by their levels of some factors; each alone where `by` is None.
+    """Return the chosen setups, grouped by their levels of some factors.
+
+    Each is alone where `by` is None.
 
     Raises:
         RequestError: A factor does not belong to the study.

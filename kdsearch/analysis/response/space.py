@@ -51,10 +51,11 @@ class Site:
 
 
 class ResponseSpace:
-    """The setups and the axes of a study's model, and the way from trials to nodes and back.
+    """The setups and axes of a study's model.
 
-    `setups` are those that are owed an answer. `distances` [S, S, F] say how far the levels of each
-    factor lie apart: 1 for different ones, a share of the ranks where levels are numbers.
+    It leads from trials to nodes and back. `setups` are those that are owed an answer. `distances` [S, S, F]
+    say how far the levels of each factor lie apart: 1 for different ones, a share of the ranks where levels
+    are numbers.
 
     The setups of earlier studies follow in the model, on the spec's axes. What is a factor anywhere is one
     everywhere, with the level that a study fixes; all else in which two studies differ is one more factor.
@@ -79,9 +80,9 @@ class ResponseSpace:
         return Site(setup, index, dimensions, allowed, {} if is_own else fixed)
 
     def site(self, setup: Setup, study: int = 0) -> Site | None:
-        """Return the site of a trial's setup, in the n-th earlier study where asked.
+        """Return the site of a trial's setup.
 
-        None where that study's spec has no such setup.
+        `study` asks for it in the n-th earlier study. None where that study's spec has no such setup.
         """
         found = self._site_of.get((study, _labels(setup)))
         return None if found is None else self.sites[found]
@@ -123,7 +124,10 @@ class ResponseSpace:
         return np.asarray(np.logical_or.reduce(masks))
 
     def values(self, site: Site, nodes: Sequence[int]) -> Params:
-        """Return the values at a node of each axis, temperature included, in the setup's own units."""
+        """Return the values at a node of each axis.
+
+        They include temperature, and are in the setup's own units.
+        """
         pairs = zip(self.axes, nodes, strict=True)
         return {axis.path: axis.value(site.dimensions[axis.path], int(node)) for axis, node in pairs}
 
@@ -179,7 +183,7 @@ def _any_temperature(spec: StudySpec, ranges: Sequence[Range | Choices]) -> Rang
 
 
 def level_of(spec: StudySpec, setup: Setup, path: str) -> Any:
-    """Return a study's value at a dotted path in one of its setups; None where it has none."""
+    """Return a setup's value at a dotted path, else None."""
     if path in setup:
         return setup[path]
     try:
@@ -202,7 +206,10 @@ def _labels(setup: Setup) -> Labels:
 
 
 def _setup_distances(studies: Sequence[StudySpec], owed: Sequence[tuple[int, Setup]]) -> FloatArray:
-    """Return how far each two setups lie apart by each factor, and by their study [S, S, F]."""
+    """Return how far each two setups are apart [S, S, F].
+
+    F counts the factors by which they differ, and their study.
+    """
     tuned = studies[0].tune
     paths = dict.fromkeys(path for study in studies for path in study.setup if path not in tuned)
     paths.pop(TEMPERATURE, None)

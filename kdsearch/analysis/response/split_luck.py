@@ -24,10 +24,10 @@ _FEWEST, _MOST = 20, 20_000
 """Fewer images are no validation part; with more their luck is under 0.05 points."""
 
 _ENOUGH_VALUES = 5
-"""So many distinct accuracies it takes to tell of how many images they are shares."""
+"""By hand: fewer distinct accuracies are shares of many numbers of images."""
 
 _TYPICAL = 0.75
-"""The quantile of a setup's accuracies that stands for a tuned student."""
+"""The quantile of a setup's accuracies that stands for a tuned student, by hand: most are less tuned."""
 
 _MOST_VALUES = 48
 """By hand: more do not narrow it down any further."""

@@ -30,7 +30,10 @@ _MAX_TABLE = 5000
 
 
 class JointFeatures:
-    """Features whose products give the joint term's correlation, very nearly, with exact variances."""
+    """Features whose products are very nearly the joint term's correlation.
+
+    Their variances are exact.
+    """
 
     def __init__(self, tables: Tables) -> None:
         roots = [_leading_roots(table) for table, _ in tables.joint]
@@ -67,7 +70,7 @@ class Surfaces:
     features: JointFeatures | None
 
     def at(self, setup: int, nodes: IntArray) -> FloatArray:
-        """Return the surfaces' values [Q, N] at nodes [N, P] of one setup."""
+        """Return the values [Q, N] at nodes [N, P] of one setup."""
         total = self.offset[:, setup, None] + sum(
             main[:, setup, column] for main, column in zip(self.main, nodes.T, strict=True)
         )
@@ -122,7 +125,10 @@ def _prior_draws(
 def _moved(
     process: Process, features: JointFeatures | None, prior: Surfaces | None, gain: FloatArray
 ) -> Surfaces:
-    """Return the prior surfaces, or none, moved by the evidence's gain [N, Q]."""
+    """Return the prior surfaces moved by the evidence's gain [N, Q].
+
+    Without a prior they are what the gain alone moves.
+    """
     tables, setup, nodes = process.tables, process.evidence.setup, process.evidence.nodes
     n_setups = process.kernel.n_setups
     by_setup = _gather(gain, setup, n_setups)
@@ -146,7 +152,7 @@ def _moved(
 
 
 def _gather(gain: FloatArray, places: IntArray, n_places: int) -> FloatArray:
-    """Return the sum of the gains [N, Q] at each place [n_places, Q]."""
+    """Return the sums of gains [N, Q] by place [n_places, Q]."""
     total = np.zeros((n_places, gain.shape[1]))
     np.add.at(total, places, gain)
     return total
@@ -157,7 +163,10 @@ def _root(matrix: FloatArray) -> FloatArray:
 
 
 def _leading_roots(correlation: FloatArray) -> FloatArray:
-    """Return the leading eigenvectors, scaled so that their outer products sum to the correlation."""
+    """Return the leading eigenvectors of a correlation, scaled.
+
+    Their outer products sum to the correlation.
+    """
     values, vectors = np.linalg.eigh(correlation)
     leading = np.argsort(-values)[:_MAX_PER_AXIS]
     return np.asarray(vectors[:, leading] * np.sqrt(np.maximum(values[leading], 0)))

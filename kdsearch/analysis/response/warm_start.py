@@ -46,7 +46,10 @@ def load_warm_start(database: Database, spec: StudySpec) -> list[EarlierStudy]:
 
 
 def load_prior(database: Database, spec: StudySpec) -> list[EarlierStudy]:
-    """Return the studies that a spec's `search.warm_start` names, as far as the database has them."""
+    """Return the studies that a spec's `search.warm_start` names.
+
+    Those that the database does not have are left out.
+    """
     if not spec.search.warm_start:
         return []
     known = {study.name for study in list_studies(database)}
@@ -91,9 +94,10 @@ def _thinned(observations: Observations, most: int) -> Observations:
 
 
 def joined(own: Observations, earlier: Sequence[Observations]) -> Observations:
-    """Return a study's observations with those of earlier ones, each moved to the same mean accuracy.
+    """Return a study's observations with those of earlier studies.
 
-    Only the shape of the response is to carry over: on other data, accuracies lie elsewhere.
+    Each earlier one is moved to the same mean accuracy. Only the shape of the response is to carry over: on
+    other data, accuracies lie elsewhere.
     """
     parts = [part for part in (own, *earlier) if len(part)]
     if not earlier or not parts:

@@ -74,7 +74,10 @@ def remove_optuna(storage: "RDBStorage", uid: str) -> None:
 
 
 def _renamed(attributes: Mapping[str, Any], names: Mapping[int, int]) -> dict[str, Any]:
-    """Return a study's attributes with the trials that they belong to named otherwise."""
+    """Return a study's attributes under its trials' new numbers.
+
+    Some of Optuna's attributes have the number of a trial in their name.
+    """
 
     def rename(found: re.Match[str]) -> str:
         return f"{found[1]}{names.get(int(found[2]), -1)}{found[3]}"

@@ -44,7 +44,10 @@ def new_frozen_trial(space: OptunaSpace, trial: NewTrial, state: TrialState) -> 
 
 
 def stored_frozen_trial(space: OptunaSpace, trial: StoredTrial, curve: Mapping[int, float]) -> "FrozenTrial":
-    """Return a trial of our tables as Optuna has it, with these points of its curve."""
+    """Return a trial of our tables as Optuna has it.
+
+    `curve` gives the accuracies to add, by epoch.
+    """
     from optuna.trial import FrozenTrial
 
     points = dict(curve)

@@ -29,7 +29,10 @@ _Result = TypeVar("_Result")
 
 
 class OptunaMirror:
-    """Writes a study's trials through Optuna, under the same numbers as in `kd_trial`."""
+    """Writes a study's trials through Optuna.
+
+    They have the same numbers as in `kd_trial`.
+    """
 
     def __init__(
         self, database: Database, spec: StudySpec, uid: str, sampler: "BaseSampler | None" = None
@@ -81,7 +84,9 @@ class OptunaMirror:
         return self._trials(State.WAITING)
 
     def point_of(self, trial: "FrozenTrial") -> Point:
-        """Return the setup and the parameters of a trial, or of what was enqueued by hand.
+        """Return the setup and the parameters of one of Optuna's trials.
+
+        What was enqueued by hand for it counts too.
 
         Raises:
             ValueError: They are not complete; the message says what is missing.
@@ -89,7 +94,10 @@ class OptunaMirror:
         return self._space.decode({**trial.system_attrs.get("fixed_params", {}), **trial.params})
 
     def complete_params(self, number: int, point: Point) -> None:
-        """Give a trial that was enqueued by hand its parameters, as values that were chosen."""
+        """Give a trial that was enqueued by hand its parameters.
+
+        They are recorded as if a sampler had chosen them.
+        """
         distributions = self._space.distributions(point[0])
         values = self._space.encode(*point)
 

@@ -45,7 +45,7 @@ class TrialQuery:
         reason: Only those whose reason holds this text.
         order: By what they are sorted; trials without a value come last.
         descending: From high to low.
-        limit: At most so many.
+        limit: At most so many; the default is one page of the explorer.
         offset: So many are left out before.
     """
 
@@ -60,7 +60,7 @@ class TrialQuery:
 
 @dataclass(frozen=True)
 class TrialPage:
-    """Some trials in the asked order, and how many there are in all."""
+    """Some trials in the asked order, and the count of all."""
 
     trials: list[TrialRow]
     total: int
@@ -92,7 +92,10 @@ class LossReason:
 
 @dataclass(frozen=True)
 class RunningPack:
-    """Trials of one setup that are trained together now; `epochs` are those of the one that is farthest."""
+    """Trials of one setup that are trained together now.
+
+    `epochs` are those of the trial that is farthest.
+    """
 
     pack: str
     setup: Setup
@@ -101,7 +104,10 @@ class RunningPack:
 
 
 def load_name(database: Database, uid: str) -> str | None:
-    """Return the name of the study with a uid, which no renaming changes; None where there is none."""
+    """Return the name of the study with a uid, else None.
+
+    Renaming changes no uid.
+    """
     with database.read() as connection:
         return connection.scalar(select(StudyTable.name).where(StudyTable.uid == uid))
 
@@ -168,7 +174,7 @@ def load_loss_reasons(database: Database, study: str) -> list[LossReason]:
 
 
 def load_running_packs(database: Database, study: str) -> list[RunningPack]:
-    """Return the packs that are in training, at most a hundred of them.
+    """Return the packs that are in training, at most a hundred.
 
     Raises:
         RequestError: There is no such study.

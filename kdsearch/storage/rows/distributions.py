@@ -80,7 +80,9 @@ class OptunaSpace:
 
 
 def within_range(spec: StudySpec, setup: Setup, params: Params) -> Params:
-    """Return a setup's parameters as plain numbers, with what rounding put over an edge put back.
+    """Return a setup's parameters as plain numbers inside their ranges.
+
+    What rounding put over an edge is put back.
 
     Args:
         spec: The study's spec.
@@ -107,7 +109,7 @@ def _within(path: str, dimension: Range | Choices, value: Any) -> Any:
 
 
 def _kind(dimension: Range | Choices) -> str:
-    """Return what Optuna wants to be the same of all distributions under one name."""
+    """Return what all of Optuna's distributions of one name must share."""
     if isinstance(dimension, Choices):
         return level_label(list(dimension.choices))
     return (

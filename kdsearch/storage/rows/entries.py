@@ -60,7 +60,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class StoredTrial:
-    """What is needed of a trial to run it, or to record it in Optuna."""
+    """What is needed to run a trial or record it in Optuna."""
 
     number: int
     setup: Setup
@@ -98,5 +98,5 @@ class StoredTrial:
 
 
 def attribute_of(trial: NewTrial | StoredTrial) -> dict[str, Any]:
-    """Return what Optuna's parameters don't tell of a trial, and a token of its own."""
+    """Return what Optuna's parameters lack of a trial, and a new token."""
     return {**{name: getattr(trial, name) for name in _ATTRIBUTE}, "token": uuid.uuid4().hex}

@@ -28,7 +28,7 @@ EXPIRY_S = 30.0
 """Ten missed heartbeats: a driver that a disk or a network holds up for some seconds keeps its study."""
 
 _JUMP_S = 30.0
-"""So much more or less of the database's time than of ours means that its clock was set, or we slept."""
+"""As long as a lease lives: where the two clocks differ by more, one was set or this machine slept."""
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,9 @@ class Lease:
         return self._loss is not None
 
     def check_held(self) -> None:
-        """Raise what ended the lease, if the last heartbeat or writing found it ended.
+        """Raise what ended the lease, if something did.
+
+        The last heartbeat or writing has found it.
 
         Raises:
             LiveDriverError: Another driver has the study.

@@ -15,7 +15,7 @@ from kdsearch.storage.rows.read import Hours
 from kdsearch.storage.sql.database import database_now
 from kdsearch.storage.sql.tables import PackTable, StudyTable, table_of
 
-_HOUR_S = 3600.0
+_HOUR_S = 3600.0  # seconds in an hour
 
 TEACHER = "teacher"
 """How the name of a teacher's training begins."""
@@ -60,20 +60,26 @@ def shift_running(connection: Connection, study: str, seconds: float) -> None:
 
 
 def count_time(connection: Connection, study: str, seconds: float) -> None:
-    """Count so much more time in which a study of this name is run."""
+    """Add seconds to the time that a study was run."""
     named = update(StudyTable).where(StudyTable.name == study)
     connection.execute(named.values(seconds=StudyTable.seconds + seconds))
 
 
 def close_packs(connection: Connection, study: str) -> None:
-    """End the packs of a study's dead driver where they were last counted."""
+    """End the packs that a study's dead driver left running.
+
+    Their seconds stay as they were last counted.
+    """
     named = select(StudyTable.id).where(StudyTable.name == study).scalar_subquery()
     running = (PackTable.study_id == named) & PackTable.running
     connection.execute(update(PackTable).where(running).values(running=False))
 
 
 def read_hours(connection: Connection, study: int | None = None) -> dict[int, Hours]:
-    """Return what studies took so far by their id, of every study or of one."""
+    """Return by study id what each study took so far.
+
+    `study` asks for one alone.
+    """
     held = (func.sum(held * PackTable.seconds) for held in (PackTable.cpus, PackTable.gpus))
     cpu, gpu = (func.coalesce(seconds, 0.0) for seconds in held)
     query = select(StudyTable.id, cpu, gpu, StudyTable.seconds).outerjoin(PackTable).group_by(StudyTable.id)
@@ -92,7 +98,10 @@ def read_slots(connection: Connection, study: int) -> float:
 
 
 def time_covered(packs: Iterable[tuple[datetime, float]]) -> float:
-    """Return for how many seconds at least one pack ran, of when each began, in order, and its seconds."""
+    """Return for how many seconds at least one pack ran.
+
+    `packs` are the start and the seconds of each, in the order of starts.
+    """
     covered, until = timedelta(), None
     for begin, seconds in packs:
         end = begin + timedelta(seconds=seconds)

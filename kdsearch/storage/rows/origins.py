@@ -16,13 +16,19 @@ from kdsearch.storage.sql.tables import StudyTable, TrialTable
 
 @dataclass(frozen=True)
 class Origin:
-    """The package versions, and the git commit of the folder that the study was launched from."""
+    """The code that a study was launched with.
+
+    It is the package versions, and the git commit of the folder it was launched from.
+    """
 
     versions: Mapping[str, str]
     git_commit: str | None
 
     def differences(self, folder: Path) -> list[str]:
-        """Return in words what is otherwise in this environment and in a folder."""
+        """Return in words what has changed here since.
+
+        `folder` is the one whose git commit is compared.
+        """
         here = package_versions()
         found = [
             f"{package} was {self.versions.get(package, 'absent')}, is {here.get(package, 'absent')}"
@@ -38,7 +44,9 @@ class Origin:
 
 
 def load_origin(database: Database, study: str, number: int) -> Origin:
-    """Return what the driver that ran a trial was, by the times of both.
+    """Return the origin of the driver that ran a trial.
+
+    It is the last driver that began before the trial did.
 
     Raises:
         RequestError: There is no such study, or no such trial in it.

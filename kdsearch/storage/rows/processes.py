@@ -5,7 +5,10 @@ from pathlib import Path
 
 
 def process_mark(pid: int | None = None) -> str:
-    """Return a text that no other process of any machine, container or boot has."""
+    """Return a text that no other process has.
+
+    It differs between machines, containers and boots too.
+    """
     number = os.getpid() if pid is None else pid
     return f"{_namespace()}:{number}:{_start_ticks(number)}"
 
@@ -39,7 +42,10 @@ def _start_ticks(pid: int) -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process of this machine runs, or ended and waits to be reaped."""
+    """Return whether a process of this machine exists.
+
+    One that ended and waits to be reaped counts.
+    """
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):  # the latter for what is no process's number

@@ -9,7 +9,7 @@ PACKAGES = ("kdsearch-hpo", "torch", "torchvision", "optuna", "ray", "numpy", "s
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide a result."""
+    """Return the versions of Python and the packages that decide results."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -105,7 +105,7 @@ def load_spec_of(database: Database, study: str) -> StudySpec:
 
 
 def load_hours(database: Database, study: str) -> Hours:
-    """Return for how long a study was run so far, and the CPU-hours and GPU-hours of its packs.
+    """Return how long a study ran, and its packs' CPU-hours and GPU-hours.
 
     Raises:
         RequestError: There is no such study.
@@ -146,9 +146,9 @@ def load_columns(database: Database, study: str) -> TrialColumns:
 
 
 def load_mark(database: Database, study: str) -> Hashable:
-    """Return what differs once a trial or a range of the study has changed, without reading its trials.
+    """Return what differs once a study's trials or ranges have changed.
 
-    None where there is no such study.
+    No trial is read for it. None where there is no such study.
     """
     ended = func.max(TrialTable.finished)
     states = select(TrialTable.state, func.count(), func.sum(TrialTable.epochs), ended)
@@ -163,7 +163,9 @@ def load_mark(database: Database, study: str) -> Hashable:
 
 
 def load_epochs(database: Database, study: str, numbers: Sequence[int] | None = None) -> list[EpochRow]:
-    """Return what a study's trials, or some of them, reported; by number and epoch.
+    """Return what trials of a study reported, by number and epoch.
+
+    `numbers` asks for some alone.
 
     Raises:
         RequestError: There is no such study.
@@ -173,7 +175,9 @@ def load_epochs(database: Database, study: str, numbers: Sequence[int] | None = 
 
 
 def load_teachers(database: Database, study: str | None = None) -> list[TeacherRow]:
-    """Return the trained teachers, of one study or of all, the oldest first.
+    """Return the trained teachers, the oldest first.
+
+    `study` asks for those of one study.
 
     Raises:
         RequestError: There is no such study.
@@ -265,7 +269,10 @@ def _stopped(connection: Connection, only: int | None) -> dict[int, list[Stopped
 
 
 def _counts(connection: Connection, study: int | None = None) -> dict[int, dict[str, int]]:
-    """Return the trials by state (diverged beside failed) of every study, or of one."""
+    """Return how many trials are in each state, by study id.
+
+    Diverged ones are counted apart from failed ones.
+    """
     by_state = select(TrialTable.study_id, TrialTable.state, func.count())
     if study is not None:
         by_state = by_state.where(TrialTable.study_id == study)

@@ -62,7 +62,10 @@ class TrialRow:
 
 
 def setup_keys(trials: Iterable[TrialRow]) -> dict[int, str]:
-    """Return the key of each trial's setup, by the identity of its mapping: one setup's trials share it."""
+    """Return the key of each trial's setup, by its mapping's identity.
+
+    Trials of one setup share one mapping.
+    """
     setups = {id(trial.setup): trial.setup for trial in trials}
     return {identity: setup_key(setup) for identity, setup in setups.items()}
 
@@ -89,7 +92,10 @@ class EpochRow:
 
 @dataclass(frozen=True)
 class Progress:
-    """How many trials of a study are in each state; `failed` is without those that diverged."""
+    """How many trials of a study are in each state.
+
+    `failed` is without those that diverged.
+    """
 
     target: int
     complete: int = 0
@@ -145,7 +151,10 @@ def _hours_text(hours: float) -> str:
 
 @dataclass(frozen=True)
 class Driver:
-    """The process that runs a study; `heartbeat` is when it was last heard of."""
+    """The process that runs a study.
+
+    `heartbeat` is when it was last heard of.
+    """
 
     host: str
     pid: int
@@ -208,7 +217,10 @@ class StudySummary:
 
     @property
     def why(self) -> str | None:
-        """Why the study is in its state, and how many setups were stopped early, for people."""
+        """Why the study is in its state, for people.
+
+        How many setups were stopped early or set aside is part of it.
+        """
         n_aside = len(self.set_aside)
         n_early = len(self.stopped) - n_aside
         early = f"{n_early} of {self.setups} setups were stopped early" if n_early else None
@@ -241,7 +253,10 @@ class StudySummary:
 
 @dataclass(frozen=True)
 class TeacherRow:
-    """One trained teacher recipe; `entropy` is its mean entropy in nats by temperature."""
+    """One trained teacher recipe.
+
+    `entropy` is its mean entropy in nats by temperature.
+    """
 
     digest: str
     recipe: dict[str, Any]

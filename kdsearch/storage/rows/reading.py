@@ -17,7 +17,7 @@ from kdsearch.storage.rows.read import TrialRow, TrialState
 from kdsearch.storage.sql.tables import SetupTable, TrialTable
 
 NUMBERS_AT_ONCE = 500
-"""So many numbers a query names."""
+"""How many trials a query names, by hand: half of the 999 values that older SQLite takes."""
 
 _MOST_ACCURACY = 10.0
 """Accuracies are fractions; a score of another kind may lie a little outside of 0 to 1, never far."""
@@ -101,7 +101,10 @@ def _read(
     which: Sequence[ColumnElement[bool]],
     setups: Mapping[int, Setup],
 ) -> list[Sequence[Any]]:
-    """Return columns of a study's trials by name, setups and parameters as mappings."""
+    """Return columns of a study's trials, by name.
+
+    Setups and parameters are mappings.
+    """
     query = select(*map(_column, names)).where(TrialTable.study_id == study, *which)
     with closing(connection.execute(query.order_by(TrialTable.number))) as found, _uncollected():
         # The driver's own tuples: to make SQLAlchemy's rows of them takes as long again as to fetch them.

@@ -128,7 +128,7 @@ def check_name(name: str) -> None:
 
 
 def differences(asked: StudySpec, stored: StudySpec) -> list[str]:
-    """Return what a spec asks for otherwise than a study has it, where that may not change."""
+    """Return what a spec changes that may not change in a study."""
     before, after = _leaves(spec_document(stored)), _leaves(spec_document(asked))
     return [
         _difference(path, before.get(path), after.get(path))
@@ -159,7 +159,7 @@ def _has_grown(before: Mapping[str, Any], after: Mapping[str, Any], path: str) -
 
 
 def _is_of_new_level(asked: StudySpec, stored: StudySpec, path: str) -> bool:
-    """Return whether a path lies in the range of a level that a factor did not have before."""
+    """Return whether a path belongs to the range of a new level."""
     for name, dimension in asked.tune.items():
         if isinstance(dimension, ByFactor):
             known = {level_label(level) for level in stored.setup.get(dimension.by, ())}

@@ -15,7 +15,7 @@ _NAMED = frozenset({"digest", "recipe", "path", "entropy", *_NUMBERS})
 
 
 def save_teacher(connection: Connection, study: int, teacher: Mapping[str, Any]) -> None:
-    """Record a trained teacher, told in plain values, and that a study uses it.
+    """Record a trained teacher, and that a study uses it.
 
     `digest`, `recipe` and `path` are needed; what has no column of its own is kept in `details`. A
     teacher that is recorded already gets the new values: it may lie elsewhere now.

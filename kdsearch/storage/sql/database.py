@@ -57,7 +57,7 @@ class Database:
 
     @property
     def is_read_only(self) -> bool:
-        """Whether it is a SQLite file that could only be opened to be read."""
+        """Whether it is a SQLite file that opens for reading alone."""
         return self.engine.url != self.url
 
     @property
@@ -85,7 +85,9 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Give a connection whose writes all hold at the end, or none where the block raises.
+        """Give a connection whose writes all hold at the end.
+
+        None holds where the block raises.
 
         Raises:
             RunError: The SQLite file was deleted or replaced since the first writing.
@@ -152,7 +154,7 @@ def _dispose(engine: Engine, others: list[Engine]) -> None:
 
 
 def open_database(url: str, *, create: bool = False) -> Database:
-    """Open the database of a URL, its tables as this kdsearch knows them.
+    """Open the database of a URL, and check its tables.
 
     Args:
         url: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`.
@@ -178,7 +180,9 @@ def open_database(url: str, *, create: bool = False) -> Database:
 
 
 def connect_database(url: str, *, create: bool = False) -> Database:
-    """Connect to the database of a URL, whatever its tables; `schema_status` tells about them.
+    """Connect to the database of a URL, whatever its tables.
+
+    `schema_status` says what they are.
 
     Raises:
         RequestError: As for `open_database`, but for the tables.
@@ -245,7 +249,7 @@ def _private_copy(url: URL, path: Path, log: Path) -> Database | None:
 
 
 def engine_options(url: URL) -> dict[str, Any]:
-    """Return the options that every engine on this database takes, ours and Optuna's."""
+    """Return the options of every engine here, ours and Optuna's."""
     pool = {"pool_size": KEPT_CONNECTIONS, "max_overflow": MOST_CONNECTIONS - KEPT_CONNECTIONS}
     if url.get_backend_name() == "sqlite":
         return {
@@ -370,7 +374,10 @@ def _begin(connection: Connection) -> None:
 
 
 def _prepare_file(database: Database) -> None:
-    """Let readers and the writer of a SQLite file work side by side; the file remembers it."""
+    """Let readers of a SQLite file work beside its writer.
+
+    The file remembers it.
+    """
     if database.url.get_backend_name() != "sqlite":
         return
     with database.engine.connect() as connection:

@@ -8,9 +8,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from kdsearch.errors import KDSearchError, RequestError, RunError
 
-_SQLITE_READ_ONLY, _SQLITE_FULL = 8, 13
-_SQLITE_DAMAGED = (11, 26)
-_NO_RIGHT, _READ_ONLY, _DISK_FULL, _TOO_MANY = "42501", "25006", "53100", "53300"
+_SQLITE_READ_ONLY, _SQLITE_FULL = 8, 13  # SQLite's result codes READONLY and FULL
+_SQLITE_DAMAGED = (11, 26)  # CORRUPT and NOTADB
+_NO_RIGHT, _READ_ONLY, _DISK_FULL, _TOO_MANY = "42501", "25006", "53100", "53300"  # PostgreSQL's SQLSTATEs
 
 _RIGHT = "Ask its owner for the right, or name another user with --storage."
 _WRITE = "Only reading commands work on it. Ask its owner to let you write, or name another with --storage."
@@ -78,7 +78,10 @@ def _of_file(error: OSError) -> KDSearchError:
 
 
 def is_read_only(error: DBAPIError) -> bool:
-    """Tell whether SQLite failed because it may not write beside its file, or the file itself."""
+    """Return whether SQLite failed because it may not write.
+
+    Its file may be read-only, or the folder that it writes in beside the file.
+    """
     return _sqlite_code(error) in (_SQLITE_READ_ONLY, 14)
 
 
@@ -93,6 +96,6 @@ def _sql_state(error: DBAPIError) -> str | None:
 
 
 def first_line(error: Any) -> str:
-    """Return the first line of what an error says, or its kind where it says nothing."""
+    """Return the first line of an error's text, else its kind."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(".")

@@ -15,7 +15,9 @@ _MOUNTS = Path("/proc/mounts")
 
 
 def network_filesystem(path: Path, mounts: Path = _MOUNTS) -> str | None:
-    """Return the kind of the network file system that holds a path, or None where it is local.
+    """Return the kind of network file system that holds a path.
+
+    None where the path is local.
 
     Args:
         path: An absolute path; it need not exist.

@@ -43,7 +43,10 @@ def with_retries(operation: Callable[[], _Result], *, limit_s: float = RETRY_LIM
 
 
 def _passing(error: BaseException) -> str | None:
-    """Return what is wrong with the database where that may pass (Optuna wraps SQLAlchemy's errors)."""
+    """Return what is wrong with the database, if it may pass.
+
+    Optuna wraps SQLAlchemy's errors, so causes are looked at too.
+    """
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, DBAPIError) and (

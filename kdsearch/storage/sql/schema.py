@@ -19,7 +19,10 @@ SchemaState: TypeAlias = Literal["empty", "current", "older", "newer"]
 
 @dataclass(frozen=True)
 class SchemaStatus:
-    """The revision that a database is at (None without our tables), and this kdsearch's own."""
+    """The schema's revision of a database, and this kdsearch's own.
+
+    `revision` is None without our tables.
+    """
 
     state: SchemaState
     revision: str | None
@@ -48,7 +51,10 @@ def read_schema(connection: Connection) -> SchemaStatus:
 
 
 def check_schema(status: SchemaStatus, name: str) -> None:
-    """Refuse a database whose tables this kdsearch can't use; `name` is the database's."""
+    """Refuse a database whose tables this kdsearch can't use.
+
+    `name` is the database's.
+    """
     if status.state == "empty":
         raise RequestError(f"The database {name} holds no kdsearch studies. Launch one first.")
     if status.state == "older":

@@ -180,7 +180,10 @@ class EpochTable(Table):
 
 
 class PackTable(Table):
-    """What a pack, or a teacher's training, held and for how many seconds; `running`: it still holds it."""
+    """What a pack held, and for how many seconds.
+
+    A teacher's training counts as one. While `running`, it still holds it.
+    """
 
     __tablename__ = "kd_pack"
 

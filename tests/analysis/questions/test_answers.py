@@ -1,4 +1,4 @@
-"""Answers against simulated truths, and what is said where there is no answer."""
+"""Answers against simulated truths, and words where there is none."""
 
 import json
 from collections.abc import Sequence
@@ -37,7 +37,10 @@ def answers(study: SimulatedStudy) -> list[SetupAnswer]:
 def trials_of(
     spec: StudySpec, accuracy: Any, n: int = 24, noise: float = 0.002, seed: int = 0
 ) -> list[TrialRow]:
-    """Return n trials for each setup, spread over the ranges; `accuracy(setup, params, units)` is the truth."""
+    """Return n trials for each setup, spread over the ranges.
+
+    `accuracy(setup, params, units)` is the truth.
+    """
     rng = np.random.default_rng(seed)
     rows: list[TrialRow] = []
     for setup in spec.setups():
@@ -328,7 +331,7 @@ def test_the_curve_at_common_parameters_lies_below_the_tuned_one():
 
 
 def test_an_answer_says_what_its_temperature_stands_for_where_it_moves() -> None:
-    """Each level of the ratio has its own best temperature, whatever the others'."""
+    """Each level of the ratio has its own best temperature."""
     best_at = {0.25: 0.2, 1: 0.5, 4: 0.8}
     spec = load_spec(
         {

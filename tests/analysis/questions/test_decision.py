@@ -37,7 +37,10 @@ def trials(
 
 
 def spread(n: int) -> list[tuple[float, float]]:
-    """Return places that run through the range of temperatures, rates on both sides of the middle."""
+    """Return places that run through the range of temperatures.
+
+    Their rates are on both sides of the middle.
+    """
     return [((k * 0.382) % 1.0, 0.35 + 0.3 * ((k * 0.618) % 1.0)) for k in range(n)]
 
 
@@ -84,7 +87,10 @@ def test_a_range_that_was_never_tried_at_a_tuned_rate_decides_nothing():
 
 @pytest.mark.parametrize(("place", "rate"), [(0.35, 0.0487), (0.95, 0.75)])
 def test_one_learning_rate_for_all_trials_decides_nothing(place: float, rate: float):
-    """What temperature does at other rates is unknown, however often each temperature was repeated."""
+    """What temperature does at other rates is unknown.
+
+    That is so however often each temperature was repeated.
+    """
     spec = a_study()
     at_one = [((k % 8 + 0.5) / 8, place) for k in range(24)]
     found = answers(spec, trials(spec, [at_one] * 4, [peak(0.4)] * 4))

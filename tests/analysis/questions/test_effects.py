@@ -1,4 +1,7 @@
-"""Temperature's effect, retuned and not, on truths in which the learning rate does a known part of it."""
+"""Temperature's effect, retuned and not, against known truths.
+
+In them the learning rate does a known part of it.
+"""
 
 import json
 from collections.abc import Callable

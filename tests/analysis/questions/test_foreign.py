@@ -14,8 +14,8 @@ from kdsearch.runs import Asked, read_table, runs_of
 from kdsearch.spec import TEMPERATURE, load_spec
 from kdsearch.storage import TrialRow
 
-TRUTH = {"sgd": 6.0, "adamw": 2.5}
-RATES = {"sgd": 0.1, "adamw": 0.001}
+TRUTH = {"sgd": 6.0, "adamw": 2.5}  # best temperatures, none of them the usual 4
+RATES = {"sgd": 0.1, "adamw": 0.001}  # usual rates of each, so that no range fits both
 
 
 @pytest.fixture(scope="module")

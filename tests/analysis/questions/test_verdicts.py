@@ -90,7 +90,10 @@ def spec():
 
 @pytest.fixture(scope="module")
 def trials(spec) -> list[TrialRow]:
-    """Under sgd T = 3 is best, under adamw T = 15, which is also a point better; the depths are the same."""
+    """Return trials whose best temperature is 3 or 15.
+
+    Under sgd it is 3, under adamw 15, which is also a point better; the depths are the same.
+    """
     rng = np.random.default_rng(0)
     rows = []
     for setup, best, top in zip(spec.setups(), (3.0, 15.0), (0.90, 0.91), strict=True):
@@ -148,7 +151,10 @@ def test_few_trials_resolve_nothing_and_say_what_would(spec, trials) -> None:
 
 
 def test_an_effect_that_turns_around_at_a_common_rate_is_not_resolved(spec) -> None:
-    """At its own rate adamw is half a point better; at the rate that suits both it is 0.4 points worse."""
+    """At its own rate adamw is half a point better.
+
+    At the rate that suits both it is 0.4 points worse.
+    """
     rng = np.random.default_rng(1)
     rows = []
     for setup, steep, place, top in zip(spec.setups(), (0.3, 0.12), (0.25, 0.75), (0.9, 0.905), strict=True):

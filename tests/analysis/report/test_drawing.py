@@ -1,4 +1,4 @@
-"""What the figures of pages and reports show is what the answers say."""
+"""Figures of pages and reports show what the answers say."""
 
 import math
 import re
@@ -20,7 +20,7 @@ from kdsearch.analysis.report.panels import Point
 
 
 def temperature_at(svg: str, x: float) -> float:
-    """Return the temperature at a place, read off the axis that is drawn."""
+    """Return the temperature at a place, read off the drawn axis."""
     ticks = re.findall(r'<text x="([\d.]+)" y="[\d.]+" class="mid">([\d.]+)</text>', svg)
     (x1, t1), (x2, t2) = [(float(place), math.log(float(value))) for place, value in (ticks[0], ticks[-1])]
     return math.exp(t1 + (x - x1) / (x2 - x1) * (t2 - t1))

@@ -1,4 +1,7 @@
-"""The answer in words says what is decided and what T = 4 costs, and no more than is known."""
+"""The answer in words says no more than is known.
+
+It says what is decided and what T = 4 costs.
+"""
 
 from kdsearch.analysis import BestAnswer, SetupAnswer
 from kdsearch.analysis.questions.forecast import SetupForecast

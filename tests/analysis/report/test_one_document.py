@@ -1,4 +1,7 @@
-"""What page, report, plotly and JSON show of any study are the same numbers: those of `best --format json`."""
+"""Page, report, plotly and JSON show the same numbers.
+
+They are those of `best --format json`, for any study.
+"""
 
 import json
 import math
@@ -115,7 +118,10 @@ def test_every_face_of_a_random_study_shows_the_same_numbers(n_setups, per_setup
 
 
 def check_document(card, row, setup):
-    """Figures as data say what `best --format json` says, to the last digit, and nothing where it has none."""
+    """Figures as data say what `best --format json` says.
+
+    They say it to the last digit, and nothing where it has none.
+    """
     near = [[s["low"][0], s["high"][0]] for part in (card, row) for s in of_look(part["series"], "near")]
     assert near == ([setup["near_optimal"]] * 2 if setup["near_optimal"] else [])
     best = of_look(card["series"], "best") + of_look(row["series"], "point")
@@ -174,7 +180,10 @@ def check_svg(svg, part, setup):
 
 
 def check_strip(strip, axis, setup):
-    """A row has its dot and its line where the temperatures are, between margins of 3%."""
+    """A row's dot and line are where the temperatures are.
+
+    They are between margins of 3%.
+    """
     line = r'<line x1="([\d.]+)%" x2="([\d.]+)%" y1="11" y2="11" class="mean"/><circle cx="([\d.]+)%"'
     marks = [tuple(map(float, places)) for places in re.findall(line, strip)]
     known = [(*setup["interval"], setup["temperature"])] if setup["interval"] else []

@@ -1,4 +1,7 @@
-"""Recommendation, interval, near-optimal range, flatness and cost of defaults never contradict each other."""
+"""The parts of an answer never contradict each other.
+
+They are the recommendation, the interval, the near-optimal range, flatness and the cost of defaults.
+"""
 
 from pathlib import Path
 
@@ -118,7 +121,10 @@ def test_at_the_ceiling_any_temperature_will_do():
 
 
 def test_other_draws_give_the_same_answer():
-    """A share of what is expected to be lost may change with the seed of the draws, never the answer."""
+    """The seed of the draws changes no answer.
+
+    A share of what is expected to be lost may change with it.
+    """
     spec, rows = a_study("peak", 3, 20, listed=False)
     regrets = [
         [a.forecast.regret for a in best(spec, rows, seed=seed).setups if a.forecast] for seed in range(4)

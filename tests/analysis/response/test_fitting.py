@@ -1,4 +1,7 @@
-"""Hyper-parameters are most probable for the evidence they come with, and broken trials don't decide."""
+"""Hyper-parameters are most probable for the evidence they come with.
+
+Broken trials don't decide.
+"""
 
 import numpy as np
 import pytest

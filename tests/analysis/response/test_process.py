@@ -63,7 +63,10 @@ def matern(distance: float, length: float) -> float:
 
 
 def written_out(kernel: Kernel, theta: np.ndarray, a: tuple, b: tuple) -> float:
-    """The covariance of two (setup, nodes), term by term, for two numeric axes and a choice."""
+    """Return the covariance of two (setup, nodes), term by term.
+
+    It is for two numeric axes and a choice.
+    """
     at, distances = kernel.layout, kernel.distances[a[0], b[0]]
     same = float(a[0] == b[0])
     total = math.exp(theta[at.offset]) * math.exp(-0.5 * (distances > 0).sum())

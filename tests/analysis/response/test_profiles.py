@@ -11,7 +11,10 @@ STEP = LOG[1] - LOG[0]
 
 
 def profile_of(best: np.ndarray) -> TemperatureProfile:
-    """Return draws whose best temperatures, in logs, are the grid's nearest to these."""
+    """Return draws with these best temperatures, in logs.
+
+    Each is moved to the nearest one of the grid.
+    """
     nearest = np.abs(best[:, None] - LOG).argmin(axis=1)
     return TemperatureProfile(TEMPERATURES, np.eye(len(LOG))[nearest], float(STEP / 2))
 
@@ -70,7 +73,10 @@ def test_of_temperatures_that_alone_can_be_chosen_it_has_the_fewest_that_hold_en
 
 
 def test_the_told_interval_is_moved_out_and_holds_the_recommended_temperature():
-    """A share of the range is added where any temperature can be chosen; never beyond its ends."""
+    """A share of the range is added, never beyond its ends.
+
+    It is added where any temperature can be chosen.
+    """
     temperatures = np.exp(np.linspace(0, np.log(40), 41))
     draws = np.full((100, 41), 0.8)
     draws[np.arange(100), np.repeat([20, 22], 50)] = 0.9

@@ -1,4 +1,7 @@
-"""Trials land on nodes and come back as values of their setup's own ranges."""
+"""Trials land on nodes and come back as values.
+
+The values are of their setup's own ranges.
+"""
 
 import math
 from typing import Any
@@ -65,7 +68,7 @@ def test_a_conditional_range_is_scaled_by_itself_and_temperature_by_all():
 
 
 def nearest(low: float, high: float, n_nodes: int, log: bool, value: Any) -> int | None:
-    """Return the node nearest to a value, by a search through all of them."""
+    """Return the node nearest to a value, by trying all."""
     if isinstance(value, bool) or not isinstance(value, int | float) or (log and value <= 0):
         return None
     ends = (math.log(low), math.log(high), math.log(value)) if log else (low, high, value)

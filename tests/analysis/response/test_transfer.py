@@ -31,7 +31,10 @@ MakeTrials = Callable[..., list[TrialRow]]
 
 
 def earlier_study(study: SimulatedStudy, *, misleads: bool, n_trials: int = 48) -> EarlierStudy:
-    """Return a study of half the length, whose best temperatures are the same or lie far away."""
+    """Return a study of half the length.
+
+    Its best temperatures are the same or lie far away.
+    """
     document = {**spec_document(study.spec), "name": "earlier", "training": {"epochs": 10}}
     document["search"]["seed"] += 1000  # luck of its own
     spec = load_spec(document)

@@ -17,7 +17,7 @@ def colour_arrays():
 
 
 class Pictures:
-    """A map-style data set of PIL images without a list of its labels."""
+    """A map-style data set of PIL images without labels' list."""
 
     def __init__(self, images, mode="RGB"):
         self.images = [Image.fromarray(image).convert(mode) for image in images]

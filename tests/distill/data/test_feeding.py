@@ -10,8 +10,8 @@ import torch
 
 from kdsearch.distill.data.feeding import fed, moved
 
-SHAPE = (4, 1, 2, 2)
-SIZES = (4, 4, 3, 4, 1, 4, 4, 2, 4)
+SHAPE = (4, 1, 2, 2)  # of a full batch; tiny, since only the order of events is tested
+SIZES = (4, 4, 3, 4, 1, 4, 4, 2, 4)  # of batches; smaller ones come between full ones
 
 
 class Moment:
@@ -28,7 +28,10 @@ class Moment:
 
 
 class LateDevice:
-    """Two queues, of copies and of computing, whose work is done only when somebody waits for it."""
+    """Two queues whose work is done only when somebody waits.
+
+    One is of copies, one of computing.
+    """
 
     def __init__(self) -> None:
         self.computing = self.copying = Moment([], lambda: None)
@@ -59,7 +62,10 @@ class LateDevice:
         event.come()
 
     def compute(self, number: int, work: Callable[[], None]) -> None:
-        """Take up work like a kernel; note how far the host is ahead of it."""
+        """Take up work like a kernel.
+
+        It notes how far the host is ahead of it.
+        """
 
         def done() -> None:
             work()

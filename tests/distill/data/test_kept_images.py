@@ -57,7 +57,10 @@ WAYS = {
 
 @pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
-    """The ways in which a large set is held; memory is taken without a look at what is free."""
+    """Return a way in which a large set is held.
+
+    Memory is taken without a look at what is free.
+    """
     monkeypatch.setattr(images_module, "memory_for_images", WAYS[request.param])
     return request.param
 

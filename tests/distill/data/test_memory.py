@@ -8,12 +8,15 @@ import torch
 from kdsearch.distill.data import memory
 from kdsearch.distill.data.memory import Memory, host_memory, room_on
 
-GIB = 2**30
+GIB = 2**30  # bytes
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """A machine of 64 GiB, 40 of them free, as the kernel tells of it."""
+    """Give a machine of 64 GiB, 40 of them free.
+
+    The kernel's files tell of it.
+    """
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/meminfo").write_text(
         f"MemTotal: {64 * 2**20} kB\nMemFree: 1 kB\nMemAvailable: {40 * 2**20} kB\nHugePages_Total: 0\n"

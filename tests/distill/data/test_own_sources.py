@@ -17,7 +17,7 @@ from kdsearch.distill.data.images import StreamedImages
 from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Dataset
 
-N, N_TRAIN, STEP = 80, 60, 60
+N, N_TRAIN, STEP = 80, 60, 60  # images are few, and shades of classes do not overlap
 LABELS = np.arange(N) % 4
 CHW = (np.random.default_rng(0).integers(0, STEP, (N, 3, 6, 6)) + LABELS[:, None, None, None] * STEP).astype(
     np.uint8
@@ -56,7 +56,10 @@ def picture(image, mode="RGB"):
 
 
 def transformed():
-    """Raw images and labels are kept beside items that are inverted, with half as many classes."""
+    """Return items that differ from the raw images beside them.
+
+    Images are inverted, and there are half as many classes as the raw labels have.
+    """
 
     def part(start, stop):
         kept = {"data": HWC[start:stop], "targets": LABELS[start:stop].tolist()}

@@ -1,7 +1,7 @@
-"""Every torchvision data set is read from tiny files in its own format.
+"""Every torchvision data set is read from tiny files.
 
-Each image has one shade, which tells its class and the part that it was written for, so that images,
-labels and splits are checked against each other.
+They are in the set's own format. Each image has one shade, which tells its class and the part that it was
+written for, so that images, labels and splits are checked against each other.
 """
 
 import bz2
@@ -22,7 +22,7 @@ from kdsearch.errors import RequestError
 from kdsearch.spec.catalogue import TORCHVISION_DATASETS
 from kdsearch.spec.sections import Dataset
 
-N_CLASSES, N_EACH = 2, 4
+N_CLASSES, N_EACH = 2, 4  # the fewest from which splits still have both classes
 LABELS = np.repeat(np.arange(N_CLASSES), N_EACH)
 PARTS = ("train", "val", "test")
 

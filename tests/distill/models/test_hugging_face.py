@@ -1,4 +1,7 @@
-"""Networks of transformers, as the library itself makes and saves them; nothing is fetched."""
+"""Networks of transformers, as the library makes and saves them.
+
+Nothing is fetched.
+"""
 
 import json
 
@@ -18,7 +21,7 @@ from kdsearch.errors import RequestError
 from kdsearch.spec import TrainingSpec
 
 transformers = pytest.importorskip("transformers")
-N_CLASSES, LENGTH, WORDS = 3, 7, 30
+N_CLASSES, LENGTH, WORDS = 3, 7, 30  # small, and unlike each other, so that no axis passes for another
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 DISTIL = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
 
@@ -49,7 +52,10 @@ def config(kind, num_labels=N_CLASSES, **values):
 
 
 def saved(folder, network, **values):
-    """Save a network of a class that transformers names, made from a configuration; return it."""
+    """Save a network of transformers, and return it.
+
+    Its class is named, and made from a configuration.
+    """
     kind = "".join(network.partition("For")[0]).removesuffix("Model")
     torch.manual_seed(1)
     model = getattr(transformers, network)(config(kind, **values)).eval()
@@ -269,7 +275,10 @@ def test_a_folder_that_changes_is_another_teacher(bert, tmp_path):
 
 
 def test_a_model_of_the_hub_is_taken_as_it_was_fetched(bert, tmp_path, monkeypatch):
-    """From the Hub's cache as its client lays it down; another name, or revision, is not there."""
+    """The Hub's cache is read as its client lays it down.
+
+    Another name, or revision, is not there.
+    """
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))

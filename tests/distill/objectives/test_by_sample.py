@@ -1,4 +1,7 @@
-"""The rules that need no search, against NumPy and SciPy written out by hand."""
+"""The rules that need no search, against formulas by hand.
+
+They are written out in NumPy and SciPy.
+"""
 
 import json
 from pathlib import Path
@@ -34,7 +37,10 @@ def by_hand(name, logits, value):
 
 
 def kd_by_hand(student, teacher, temperatures):
-    """Return the mean over examples of T² KL, each at its own temperature."""
+    """Return the mean over examples of T² KL.
+
+    Each example has its own temperature.
+    """
     rows = zip(student, teacher, temperatures, strict=True)
     return np.mean([t**2 * entropy(softmax(b / t), softmax(a / t)) for a, b, t in rows])
 

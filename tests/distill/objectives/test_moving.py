@@ -1,4 +1,7 @@
-"""Temperatures that move, against their formulas by hand and a loop of a user's own."""
+"""Temperatures that move, against their formulas by hand.
+
+They are also compared with a loop of a user's own.
+"""
 
 import math
 
@@ -15,7 +18,7 @@ from kdsearch.spec import TrainingSpec
 from kdsearch.spec.catalogue import TEMPERATURE_SHAPES
 from kdsearch.spec.sections import Objective
 
-EPOCHS = 5
+EPOCHS = 5  # odd, so that one epoch is the middle
 ENDS = {"geometric": (2.0, 18.0), "linear": (2.0, 18.0), "cosine": (18.0, 2.0), "step": (2.0, 18.0)}
 WAYS = {
     "geometric": [2, 2 * math.sqrt(3), 6, 6 * math.sqrt(3), 18],

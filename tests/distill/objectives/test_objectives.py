@@ -28,7 +28,7 @@ NAMED = {
     "nkd target": ("nkd.cls_kd.target_only", {"gamma": 0}),
 }
 SETS = list(REFERENCE["values"])
-TEMPERATURES = [1, 2, 4, 10, 40]
+TEMPERATURES = [1, 2, 4, 10, 40]  # the usual range, with both of its ends
 ALL_NAMES = [*OBJECTIVES, "logit_standardization"]
 
 
@@ -73,7 +73,10 @@ def test_alignment_is_the_reference(part, key, logit_set, temperature):
     [("KD_ours(Jin-Ying)", lambda z: z), ("MLKD(sunshangquan, LOGIT_STAND=True)", standardized)],
 )
 def test_the_parts_of_mlkd_make_up_the_published_loss(code, on):
-    """The published loss masks half of each weak term and mixes weak and strong views."""
+    """The published loss masks half of each weak term.
+
+    It mixes weak and strong views.
+    """
     reference = REFERENCE["mlkd_full"]
     sides = ("student_weak", "teacher_weak", "student_strong", "teacher_strong")
     sw, tw, ss, ts = (torch.tensor(reference[side], dtype=torch.float64)[None] for side in sides)

@@ -7,11 +7,14 @@ from kdsearch.distill.optim.schedules import schedule, schedule_of
 from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Training
 
-STEPS = 40
+STEPS = 40  # half and three quarters of it are whole steps
 
 
 def torch_factors(make, steps=STEPS):
-    """Return the learning rates that a torch scheduler gives at each step, for a peak of 1."""
+    """Return a torch scheduler's learning rates, for a peak of 1.
+
+    There is one for each step.
+    """
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = make(optimizer)
     factors = []

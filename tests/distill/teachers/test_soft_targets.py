@@ -18,7 +18,7 @@ from kdsearch.distill.teachers.soft_targets import (
 )
 from kdsearch.spec import TrainingSpec
 
-N, C = 40, 10
+N, C = 40, 10  # unlike each other, so that no axis passes for another
 KEY = TargetsKey("t" * 64, "v" * 64, 0, (N, C))
 FILE_BYTES = N * C * 2 + N * 4 + 32  # and a digest
 

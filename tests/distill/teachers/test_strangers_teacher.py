@@ -13,13 +13,16 @@ from kdsearch.errors import SpecError
 from kdsearch.spec import TrainingSpec, load_spec
 from kdsearch.spec.sections import Augment
 
-SIZE, CROP = 64, 0.95
+SIZE, CROP = 64, 0.95  # a crop unlike the usual 0.875
 COLOURS = np.array([[150, 90, 60], [90, 110, 170], [70, 140, 60]])
-SIZES = ((80, 104), (128, 96), (70, 70))
+SIZES = ((80, 104), (128, 96), (70, 70))  # wide, high and square; all larger than the crop
 
 
 def photograph(generator, label):
-    """A texture of its class's colour, direction and scale, with noise, of one of several sizes."""
+    """Return a noisy texture that shows its class.
+
+    Colour, direction and scale are the class's; its size is one of several.
+    """
     height, width = SIZES[generator.integers(len(SIZES))]
     y, x = np.mgrid[:height, :width]
     wave = np.sin(0.1 * (1 + label) * (x * np.cos(label) + y * np.sin(label)) + generator.uniform(0, 6))
@@ -46,7 +49,10 @@ def photographs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def script(photographs):
-    """Train a network as an ordinary script does; return its file, its test predictions and accuracy."""
+    """Train a network as an ordinary script does.
+
+    What it returns are its file, its test predictions and its accuracy.
+    """
     import timm
     from timm.data import create_transform
     from torchvision.datasets import ImageFolder

@@ -61,7 +61,10 @@ print(json.dumps(found))
 def train(
     artifacts: Path, size: int, room: int = 0, student: str = "mlp_1024_2048"
 ) -> "subprocess.CompletedProcess[str]":
-    """Train a pack in a process of its own, which may take at most so many more bytes of address space."""
+    """Train a pack in a process of its own.
+
+    It may take at most `room` more bytes of address space.
+    """
     command = [sys.executable, "-c", CHILD, str(artifacts), str(size), str(room), student]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 

@@ -1,9 +1,9 @@
-"""An independent loop of torch's own parts against `train_pack`, over what a spec can say of a training.
+"""An independent loop of torch's own parts against `train_pack`.
 
-The loop shares with the engine what is drawn (the split, the batches' order, initial weights, the masks of
-dropout and the views that augment) and computes all else itself: pixels, losses, gradients, clipping,
-schedules, optimizers and measurements. The teacher's logits are computed as they are needed, since stored
-ones are rounded to 16 bits.
+They are compared over what a spec can say of a training. The loop shares with the engine what is drawn (the
+split, the batches' order, initial weights, the masks of dropout and the views that augment) and computes all
+else itself: pixels, losses, gradients, clipping, schedules, optimizers and measurements. The teacher's logits
+are computed as they are needed, since stored ones are rounded to 16 bits.
 """
 
 import math
@@ -29,11 +29,14 @@ CPU = torch.device("cpu")
 # that to 7e-6 at most. Of mistakes, a weight decay off by a tenth moves it by 2e-4, a clip norm off by a
 # hundredth by 7e-4, a schedule that is a step late by 1e-2.
 TOLERANCE = 3e-5
-N_CLASSES = 4
+N_CLASSES = 4  # two rows of 8 pixels for each
 
 
 def images_of_classes():
-    """Give 8 × 8 images whose class is where they are bright, with noise: 64 to train on, 32 to test."""
+    """Give 8 × 8 images whose class is where they are bright.
+
+    They have noise; 112 are to train and validate on, 32 to test.
+    """
     rng = np.random.default_rng(0)
     labels = np.arange(144) % N_CLASSES
     pixels = rng.integers(0, 160, (144, 8, 8), dtype=np.uint8)
@@ -43,7 +46,10 @@ def images_of_classes():
 
 
 class Dropping(nn.Module):
-    """A user's network with dropout at two places of one module, and BatchNorm."""
+    """A user's network with two places of dropout, and BatchNorm.
+
+    Both are of one module.
+    """
 
     def __init__(self, num_classes, in_channels):
         super().__init__()
@@ -98,7 +104,10 @@ def dkd(student, teacher, labels, at, options):
 
 
 def dist(student, teacher, labels, at, options):
-    """One less Pearson's correlation, over the classes of each example and the examples of each class."""
+    """Return one less Pearson's correlation.
+
+    It is taken over the classes of each example and the examples of each class.
+    """
     own, other = probabilities(student, at), probabilities(teacher, at)
 
     def unlike(a, b):
@@ -109,7 +118,10 @@ def dist(student, teacher, labels, at, options):
 
 
 def nkd(student, teacher, labels, at, options):
-    """Cross-entropy on the target, and on the other classes as they stand among each other."""
+    """Return cross-entropy on the target and among the others.
+
+    The other classes count as they are among each other.
+    """
     total = 0.0
     for own, other, label in zip(student, teacher, labels, strict=True):
         rest = torch.arange(len(own)) != label
@@ -199,7 +211,10 @@ class Plain:
 
 
 def batches_of(asked, place, epoch):
-    """Yield images, labels, partners' labels and shares; without views to draw, from the pixels themselves."""
+    """Yield images, labels, partners' labels and shares.
+
+    Without views to draw they are from the pixels themselves.
+    """
     data, training = place.data, asked.training
     if asked.augment != type(asked.augment)():
         for batch in place.views.batches(training.view_seed, epoch, training.batch_size):

@@ -8,7 +8,7 @@ from kdsearch.distill.training.loss import PackLoss
 from kdsearch.distill.views.batches import Batch, Chunk
 from kdsearch.spec.sections import Objective
 
-K, B, C = 3, 6, 4
+K, B, C = 3, 6, 4  # unlike each other, so that no axis passes for another
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(K, B, C, generator=GENERATOR, dtype=torch.float64)
 TEACHER = torch.randn(B, C, generator=GENERATOR, dtype=torch.float64)

@@ -77,7 +77,10 @@ class Dropping(nn.Module):
 
 
 class Asking(nn.Module):
-    """A network that reads a value on its way, which no recording allows."""
+    """A network that reads a value on its way.
+
+    No recording allows that.
+    """
 
     def __init__(self, num_classes, in_channels, image_size):
         super().__init__()
@@ -88,7 +91,10 @@ class Asking(nn.Module):
 
 
 class Counting(nn.Module):
-    """A network that counts in Python, which a recording would repeat as it was."""
+    """A network that counts in Python.
+
+    A recording would repeat the count as it was.
+    """
 
     def __init__(self, num_classes, in_channels, image_size):
         super().__init__()
@@ -118,7 +124,7 @@ def tape(monkeypatch):
 
 
 def trained(spec, artifacts, way, **more):
-    """Return each member's result, and its losses epoch by epoch, as they come."""
+    """Return each member's result, and its losses by epoch."""
     curves = {member["number"]: [] for member in MEMBERS}
 
     def report(epoch, metrics):
@@ -217,7 +223,10 @@ def own_optimizer(groups):
 
 
 def test_a_foreign_network_that_a_recording_would_change_is_looped(artifacts, tape):
-    """In the first steps its plain and its streamed twin count alike; only a replay shows it."""
+    """In the first steps its plain and streamed twins count alike.
+
+    Only a replay shows the difference.
+    """
     model = Counting(10, 1, 8)
     images = torch.randn(4, 1, 8, 8)
     plan = PackPlan(Precision(CPU), seeds=(1, 2))
@@ -257,7 +266,10 @@ def test_forms_that_come_seldom_are_never_recorded(tape):
 
 
 class BrokenOff(Tape):
-    """A recorder whose end adds an error of its own to what went wrong, as CUDA's does."""
+    """A recorder whose end adds an error of its own.
+
+    CUDA's does so where something else went wrong.
+    """
 
     def record(self, call):
         try:

@@ -23,7 +23,10 @@ TOLERANCE = 3e-5  # as tests/distill/training/test_own_loop.py has it, where its
 
 
 def texts(n=144, n_train=112, length=LENGTH):
-    """Give texts of 2 to 6 words, of which the class's own is one; what stands behind padding is noise."""
+    """Give texts of 2 to 6 words, one the class's own.
+
+    What is behind padding is noise.
+    """
     rng = np.random.default_rng(0)
     labels = np.arange(n) % 3
     ids = rng.integers(5, WORDS, (n, length))
@@ -35,7 +38,10 @@ def texts(n=144, n_train=112, length=LENGTH):
 
 
 class Averaging(nn.Module):
-    """The mean of the words' vectors, padding left out, then a hidden layer."""
+    """The mean of the words' vectors, then a hidden layer.
+
+    Padding is left out.
+    """
 
     def __init__(self, num_classes, vocab_size, max_length, width=8):
         super().__init__()
@@ -74,7 +80,10 @@ def artifacts(tmp_path_factory):
 
 
 def plain_loop(asked, seed, artifacts):
-    """Train one student by torch's own parts, on what the factory gives; return each epoch's losses."""
+    """Train one student by torch's own parts.
+
+    It learns from what the factory gives; each epoch's losses are returned.
+    """
     place, training = split_views_of(asked, CPU), asked.training
     data = place.data
     student = initial_student(asked, seed, data=data, artifacts=artifacts, device=CPU)
@@ -114,7 +123,10 @@ def plain_loop(asked, seed, artifacts):
 
 
 def plainly(model, ids, mask):
-    """Call a network's own forward pass, past all that the engine has put around it."""
+    """Call a network's own forward pass.
+
+    It goes past all that the engine has put around it.
+    """
     return type(model).forward(model, ids, attention_mask=mask)
 
 
@@ -138,7 +150,7 @@ def test_a_pack_on_texts_trains_as_the_plain_loop(artifacts):
 
 
 def test_stored_logits_teach_texts_as_live_ones_do(artifacts):
-    """The student learns from the store what it learns from the teacher, but for 16 bits."""
+    """The student learns the same from stored logits, but for 16 bits."""
     losses = [
         train_pack(spec(), [{"seed": 0}], artifacts=artifacts, device="cpu", **cap)[0].metrics["train_loss"]
         for cap in ({}, {"soft_target_cap_bytes": 0})

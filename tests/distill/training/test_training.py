@@ -66,7 +66,10 @@ def assert_same(found, expected, tolerance=0.0):
 
 
 class Reports:
-    """A report that remembers what it was told, stops members, and fails when asked to."""
+    """A report that remembers what it was told.
+
+    It stops members, and fails when asked to.
+    """
 
     def __init__(self, stop=None, fail_at=None):
         self.told = []

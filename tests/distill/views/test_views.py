@@ -13,13 +13,13 @@ from kdsearch.distill.data.images import StreamedImages
 from kdsearch.distill.views.batches import Views
 from kdsearch.spec.sections import Augment, Dataset
 
-N, SIZE = 24, 7
+N, SIZE = 24, 7  # an odd size has a middle pixel, which flips leave where it is
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (N, 3, SIZE, SIZE), dtype=np.uint8)
 LABELS = RNG.integers(0, 5, N)
-MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)  # channels differ, so that none passes for another
 EVERYTHING = Augment(crop_padding=2, flip=True, cutout=3, color_jitter=0.4, mixup=0.3, cutmix=0.8)
-WORD = 2**32 - 1
+WORD = 2**32 - 1  # 32 bits, as on a GPU
 
 # The twin below is written sample by sample in plain Python, from the definitions alone.
 

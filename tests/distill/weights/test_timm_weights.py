@@ -1,4 +1,7 @@
-"""Weights of timm, from a cache of its hub that holds what `timm` itself saved."""
+"""Weights of timm, from a cache of its hub.
+
+The cache holds what `timm` itself saved.
+"""
 
 import pytest
 import torch
@@ -25,7 +28,10 @@ def cache(tmp_path, monkeypatch):
 
 
 def publish(cache, arch, tag):
-    """Put weights into the cache as the hub's client lays them down; return their network."""
+    """Put weights into the cache as the hub's client does.
+
+    Their network is returned.
+    """
     from safetensors.torch import save_file
 
     torch.manual_seed(7)

@@ -1,4 +1,7 @@
-"""What kdsearch takes from Ray's inside is there, does what it is taken for, and can be done without."""
+"""What kdsearch takes from Ray's inside is there.
+
+It does what it is taken for, and can be done without.
+"""
 
 import os
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,7 @@
-"""Relative paths of users mean the folder of the launch, in whatever folder their code is run."""
+"""Relative paths of users mean the folder of the launch.
+
+They do so in whatever folder the users' code is run.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,7 +36,10 @@ def spec_of(**sections: Any) -> TrainingSpec:
 
 @pytest.fixture
 def launch_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a user's files; the process is elsewhere, where files of the same names say otherwise."""
+    """Give a folder with a user's files.
+
+    The process is elsewhere, where files of the same names say otherwise.
+    """
     (tmp_path / "launch").mkdir()
     (tmp_path / "worker").mkdir()
     for folder, value in ((tmp_path / "launch", 200), (tmp_path / "worker", 20)):

@@ -66,7 +66,10 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def age(database: Database, seconds: float) -> None:
-    """Let the heartbeat be so old, and its process be one of another machine."""
+    """Make the heartbeat `seconds` old.
+
+    Its process becomes one of another machine.
+    """
     past = datetime.now(UTC) - timedelta(seconds=seconds)
     with database.write() as connection:
         values = {"past": past if connection.dialect.name == "postgresql" else past.replace(tzinfo=None)}

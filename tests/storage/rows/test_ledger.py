@@ -1,4 +1,7 @@
-"""The hours that packs take, by the database's clock, and what a crash leaves of them."""
+"""The hours that packs take, by the database's clock.
+
+What a crash leaves of them is tested too.
+"""
 
 import time
 from collections.abc import Callable

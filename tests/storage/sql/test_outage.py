@@ -34,7 +34,10 @@ def run_packs(record: StudyRecord, spec: StudySpec, count: int) -> None:
 
 @contextmanager
 def restarting(server: Any, times: int) -> Iterator[threading.Thread]:
-    """Stop the server and start it again while the block runs, some times; give the thread that does it."""
+    """Restart the server some times while the block runs.
+
+    The thread that does it is given.
+    """
 
     def restart() -> None:
         for _ in range(times):
@@ -89,7 +92,10 @@ ELSEWHERE = ("uid", "versions", "seconds")
 
 
 def everything_that_is_written(database: Database, spec: StudySpec) -> list[list[Any]]:
-    """Do each kind of writing once; return our tables' rows without their moments."""
+    """Do each kind of writing once; return our tables' rows.
+
+    Their moments are left out.
+    """
     record = StudyRecord.open(database, spec)
     point = {"objective.temperature": 2.0, "optimizer.lr": 0.1}
     record.start(spec.setups()[0], [point] * 4, "p1")

@@ -9,5 +9,8 @@ __all__ = ["Card", "Drawing", "Strip", "draw"]
 
 
 def draw(figure: Figure) -> Drawing:
-    """Draw a figure as cards with a plot each, or as rows with a strip each."""
+    """Draw a figure as cards or as rows.
+
+    A card has a plot, a row has a strip.
+    """
     return draw_cards(figure) if figure.layout == "cards" else draw_rows(figure)

@@ -10,7 +10,7 @@ from kdsearch.analysis.report.drawing.frame import Frame, frame_of, shape_of
 from kdsearch.analysis.report.drawing.svg import group, line_path, tag
 from kdsearch.analysis.report.figures.document import Figure, Look, Part, Series
 
-_DIAMOND = 6.0
+_DIAMOND = 6.0  # pixels from its centre to a corner, by hand: larger than the dot of a trial
 _Marks = list[Markup]
 
 

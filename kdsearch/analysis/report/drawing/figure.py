@@ -10,7 +10,10 @@ from kdsearch.analysis.report.figures.document import Key
 
 @dataclass(frozen=True)
 class Card:
-    """One plot under its title; `label` says in words what is to be seen."""
+    """One plot under its title.
+
+    `label` says in words what is to be seen.
+    """
 
     title: str
     subtitle: str

@@ -10,9 +10,9 @@ from kdsearch.analysis.report.drawing.svg import group, tag
 from kdsearch.analysis.report.figures.document import Axis, Figure, Part
 from kdsearch.analysis.report.figures.ticks import ticks_of
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 10.0, 10.0, 34.0
-_SHAPES = ((1, 1, 520.0, 250.0), (4, 2, 500.0, 250.0))
-_MANY = (3, 340.0, 205.0)
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 10.0, 10.0, 34.0  # pixels, by hand: ticks and names fit into them
+_SHAPES = ((1, 1, 520.0, 250.0), (4, 2, 500.0, 250.0))  # at most so many cards: columns, width, height
+_MANY = (3, 340.0, 205.0)  # of more cards; by hand, so that a row of cards fills a page of about 1,000 pixels
 _NARROW = 400.0
 """In a card of less width there is room for four ticks, not for six."""
 
@@ -61,7 +61,10 @@ class Frame:
         return [self.x.place(x) for x in xs], [self.y.place(y) for y in ys]
 
     def svg(self, marks: Sequence[str], label: str) -> Markup:
-        """Return the plot with its axes; `label` says in words what it shows."""
+        """Return the plot with its axes.
+
+        `label` says in words what it shows.
+        """
         content = [self._grid(), *marks, self._name()]
         box = f"0 0 {self.width:g} {self.height:g}"
         return tag("svg", *content, class_="chart", viewBox=box, role="img", aria_label=label)
@@ -84,7 +87,10 @@ class Frame:
 
 
 def shape_of(count: int) -> tuple[int, float, float]:
-    """Return for a number of cards how many stand side by side, and the width and height of each."""
+    """Return how many cards are side by side, and their size.
+
+    It is the width and the height of each, for a number of cards.
+    """
     fitting = ((columns, width, height) for most, columns, width, height in _SHAPES if count <= most)
     return next(fitting, _MANY)
 

@@ -10,9 +10,9 @@ from kdsearch.analysis.report.drawing.svg import group, share, tag
 from kdsearch.analysis.report.figures.document import Figure, Look, Part, Series
 from kdsearch.analysis.report.figures.ticks import ticks_of
 
-_HEIGHT = 22
-_MIDDLE = 11
-_MARGIN = 0.03
+_HEIGHT = 22  # pixels, by hand: a line of text beside it is as high
+_MIDDLE = 11  # half the height
+_MARGIN = 0.03  # of the width, by hand: a dot at an end of the axis is not cut
 _LEAST = 0.003
 """A range of less width could not be seen."""
 

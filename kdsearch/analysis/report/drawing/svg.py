@@ -7,7 +7,9 @@ from markupsafe import Markup, escape
 
 
 def tag(name: str, *content: str, **attributes: Any) -> Markup:
-    """Return an element; `_` in an attribute's name is `-`, a trailing one is dropped.
+    """Return an element of a drawing.
+
+    `_` in an attribute's name is `-`, a trailing one is dropped.
 
     Args:
         name: The element's.

@@ -73,7 +73,10 @@ def response_figure(
 
 
 def best_temperatures_figure(answer: BestAnswer, span: tuple[float, float]) -> Figure:
-    """Return each setup's best temperature, interval and near-optimal range within the span searched."""
+    """Return each setup's best temperature, interval and near-optimal range.
+
+    The axis is the span that was searched.
+    """
     setups = [found.setup for found in answer.setups]
     axis = temperature_axis(*span)
     rows = zip(setup_names(setups), setup_colors(setups), answer.setups, strict=True)
@@ -95,7 +98,10 @@ def best_temperatures_figure(answer: BestAnswer, span: tuple[float, float]) -> F
 
 
 def comparison_figure(comparisons: Sequence[Comparison]) -> Figure:
-    """Return how the best temperature moves between levels, a row for each pair."""
+    """Return how the best temperature moves between levels.
+
+    There is a row for each pair.
+    """
     rows = [row for found in comparisons for row in _comparison_rows(found)]
     reach = _reach(rows)
     level = f"{comparisons[0].level:.0%}" if comparisons else ""
@@ -134,7 +140,10 @@ def temperature_axis(low: float, high: float) -> Axis:
 
 
 def usual_series(axis: Axis) -> list[Series]:
-    """Return the line at the usual T = 4, where the axis has it."""
+    """Return the line at the usual temperature, if the axis has it.
+
+    The usual one is T = 4.
+    """
     if not axis.low <= USUAL_TEMPERATURE <= axis.high:
         return []
     return [Series("usual", f"T = {_USUAL}", x=(USUAL_TEMPERATURE,))]
@@ -270,7 +279,7 @@ def _comparison_row(found: Comparison, pair: Shift) -> Part:
 
 
 def _reach(rows: Sequence[Part]) -> float:
-    """Return the ratio to which the axis reaches on both sides of 1."""
+    """Return the ratio that the axis reaches on both sides of 1."""
     ends = [end for row in rows for series in row.series for end in (*series.low, *series.high)]
     return max([_LEAST_RATIO, *(max(end, 1 / end) for end in ends)])
 

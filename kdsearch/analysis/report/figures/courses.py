@@ -20,7 +20,9 @@ def learning_figure(
     accuracies: Mapping[int, _Curve],
     bands: Sequence[TemperatureBand],
 ) -> Figure:
-    """Return validation accuracy over epochs, a part for each setup, coloured by temperature.
+    """Return validation accuracy over epochs, a part for each setup.
+
+    Its lines are coloured by temperature.
 
     Args:
         setups: The setups to draw.
@@ -64,7 +66,10 @@ def trial_figure(trial: TrialRow, curve: _Curve) -> Figure:
 
 
 def progress_figure(setups: Sequence[Setup], trials: Sequence[TrialRow]) -> Figure:
-    """Return the best validation accuracy seen so far in each setup, over the trial numbers."""
+    """Return the best validation accuracy so far in each setup.
+
+    It is drawn over the trial numbers.
+    """
     courses = [best_so_far([t for t in trials if belongs_to(t, setup)]) for setup in setups]
     seen = [accuracy for _, best in courses for accuracy in best] or [0.0, 1.0]
     margin = 0.05 * max(max(seen) - min(seen), 0.02)
@@ -84,7 +89,7 @@ def progress_figure(setups: Sequence[Setup], trials: Sequence[TrialRow]) -> Figu
 
 
 def best_so_far(trials: Sequence[TrialRow]) -> tuple[list[int], list[float]]:
-    """Return the numbers of the trials that were the best so far, and their accuracies."""
+    """Return numbers and accuracies of trials that were the best yet."""
     numbers: list[int] = []
     best: list[float] = []
     for trial in sorted(trials, key=lambda t: t.number):

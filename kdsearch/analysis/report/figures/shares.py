@@ -32,7 +32,10 @@ def importance_figure(found: Importance) -> Figure:
 
 
 def outcomes_figure(bands: Sequence[TemperatureBand]) -> Figure:
-    """Return how many trials were completed, pruned and lost in each range of temperatures."""
+    """Return how trials ended in each range of temperatures.
+
+    They were completed, pruned or lost.
+    """
     most = max((band.finished for band in bands), default=0) or 1
     kinds = [kind for kind in _KINDS if kind == "complete" or any(getattr(band, kind) for band in bands)]
     caption = "Trials by temperature. Where many were lost, the curve rests on the few that were not."

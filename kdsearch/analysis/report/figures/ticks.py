@@ -5,12 +5,15 @@ import math
 from kdsearch.analysis.report.figures.document import Axis
 from kdsearch.analysis.report.panels import temperature_ticks
 
-_STEPS = (1, 2, 2.5, 5, 10)
+_STEPS = (1, 2, 2.5, 5, 10)  # what people count in, times a power of ten
 _WHOLE = ("epochs", "trials")
 
 
 def ticks_of(axis: Axis, most: int = 6) -> list[tuple[float, str]]:
-    """Return the ticks of an axis as (value, text). A linear one has at most so many."""
+    """Return the ticks of an axis as (value, text).
+
+    A linear one has at most `most` steps: six labels fit beside one another in a card.
+    """
     if axis.scale == "log":
         return [(value, tick_text(axis, value)) for value in temperature_ticks(axis.low, axis.high)]
     steps = round_steps(axis.low, axis.high, most)
@@ -18,7 +21,7 @@ def ticks_of(axis: Axis, most: int = 6) -> list[tuple[float, str]]:
 
 
 def tick_text(axis: Axis, value: float) -> str:
-    """Return a value as a tick says it, with as many digits as it needs."""
+    """Return a value with as many digits as a tick needs."""
     if axis.unit in ("fraction", "points"):
         shown = f"{round(100 * value, 2) + 0.0:g}"  # no -0
         return f"{shown}%" if axis.unit == "fraction" else shown.replace("-", "−")
@@ -26,7 +29,7 @@ def tick_text(axis: Axis, value: float) -> str:
 
 
 def round_steps(low: float, high: float, most: int = 6) -> list[float]:
-    """Return at most so many round numbers inside a range."""
+    """Return round numbers inside a range, at most `most` steps."""
     if high <= low:
         return [low]
     rough = (high - low) / most

@@ -50,7 +50,10 @@ def what_if_figure(found: Recommendation) -> Figure | None:
 
 
 def sources_figure(found: Recommendation) -> Figure | None:
-    """Return how much the likest setups that were run have in common with the asked one."""
+    """Return how much the likest setups share with the asked one.
+
+    Only setups that were run are shown.
+    """
     sources = found.sources[:_MOST_SOURCES]
     names = setup_names([source.setup for source in sources])
     rows = []

@@ -1,4 +1,7 @@
-"""Add why a study is in its state, and why a setup gets no more trials."""
+"""Add why a study is in its state.
+
+It also adds why a setup gets no more trials.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,7 @@
-"""Add how long drivers have run a study; of before, its packs tell how long at least."""
+"""Add how long drivers have run a study.
+
+For the time before, the packs say how long at least.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
