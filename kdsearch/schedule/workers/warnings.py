@@ -13,7 +13,10 @@ _log = logging.getLogger(__name__)
 
 
 class HeldWarnings(logging.Handler):
-    """Keeps the warnings of this process until they are taken, each text once."""
+    """Keeps this process's warnings until they are taken.
+
+    Each text is kept once.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
