@@ -15,7 +15,10 @@ FAILED, WRONG_REQUEST, LIVE_DRIVER, INTERRUPTED = 1, 2, 3, 130
 
 
 class _ReaderGoneError(Exception):
-    """The reader of our output has seen enough, as in `kdsearch trials STUDY | head`."""
+    """Raised when the reader of our output has gone.
+
+    So it is with `kdsearch trials STUDY | head`.
+    """
 
 
 class _Commands(click.Group):
