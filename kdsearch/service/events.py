@@ -110,7 +110,7 @@ class Events:
     def _seldom(self, study: str, news: Callable[[], Awaitable[tuple[dict[str, Any], bool]]]) -> _News:
         """Return the same news, looked for in full less often.
 
-        That is when a trial has changed, and every few seconds.
+        A full look is taken when a trial has changed, and every few seconds.
 
         Args:
             study: The study.

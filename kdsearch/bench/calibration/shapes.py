@@ -194,7 +194,10 @@ class ShapeWorld(World):
             self._spreads[key] = float(drawn.uniform(0.3, 0.7))
 
     def accuracy(self, setup: Setup, u: Points, v: Points) -> Points:
-        """Return the expected accuracy in points at positions of temperature and learning rate."""
+        """Return the expected accuracy at positions of temperature and learning rate.
+
+        It is in points.
+        """
         key = setup_key(setup)
         curve = self._curves[key]
         from_best = v - self._rate_at(setup, u)

@@ -21,7 +21,7 @@ ENOUGH = 8
 
 
 def targets_of(summaries: Sequence[Summary], n_setups: int = 12) -> list[Target]:
-    """Return every target that the studies say something about, and whether it is met."""
+    """Return each target the studies can judge, and whether it is met."""
     found: list[Target] = []
     for part, kind in dict.fromkeys((s.part, s.kind) for s in summaries):
         own = [s for s in summaries if (s.part, s.kind) == (part, kind)]
@@ -164,9 +164,10 @@ def _of_tables(summaries: Sequence[Summary]) -> Iterator[Target]:
 
 
 def saved_trials(own: Sequence[Summary]) -> float | None:
-    """Return which share of the best rival's trials ours needs less to lose as little as it does at the end.
+    """Return the share of trials saved against the best rival.
 
-    Between the numbers of trials that were asked, the loss is taken to fall evenly; None without rivals.
+    Ours needs so much less of them to lose as little as that rival does at the end. Between the numbers of
+    trials that were asked, the loss is taken to fall evenly; None without rivals.
     """
     ours = sorted((s for s in own if s.search == OURS), key=lambda s: s.trials)
     if not ours:

@@ -21,7 +21,9 @@ _SPREAD = 40.0  # grey levels: what a patch's deviation becomes, so that light a
 
 
 def patches(dataset: Dataset) -> tuple[Patches, Patches]:
-    """Return grey patches for training and for tests, cut from separate areas of each photograph.
+    """Return grey patches of photographs for training and for tests.
+
+    They are cut from separate areas of each photograph.
 
     Args:
         dataset: `root` is the folder of the photographs; None stands for the installed scikit-image's.

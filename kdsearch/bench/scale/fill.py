@@ -1,4 +1,7 @@
-"""A simulated study of very many trials, written into a database in bulk instead of trained."""
+"""A simulated study of very many trials, written in bulk.
+
+None of them is trained.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence

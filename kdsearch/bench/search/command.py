@@ -1,8 +1,9 @@
-"""How many trials it takes to know every setup's best temperature, and whether the intervals hold.
+"""How many trials every setup's best temperature takes to find.
 
-Simulated studies with a known truth go through the samplers and the answers that ship; only the training is
-computed instead of run. Regret is the accuracy, in points, that the recommended temperature truly loses
-against the best one, both with the other parameters at their best.
+It is also checked whether the intervals hold. Simulated studies with a known truth go through the samplers
+and the answers that ship; only the training is computed instead of run. Regret is the accuracy, in points,
+that the recommended temperature truly loses against the best one, both with the other parameters at their
+best.
 """
 
 from collections.abc import Sequence

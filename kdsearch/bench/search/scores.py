@@ -1,4 +1,7 @@
-"""How good the answers to a simulated study are, each against its setup's truth."""
+"""How good answers to a simulated study are, against the truth.
+
+Each is held against its setup's.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the search is to reach, and whether the simulated studies show it.
+"""The search's targets, and whether simulated studies show they are met.
 
 Trials that it takes to a regret are the first number of them from which on the mean regret stays below it,
 among the numbers that were asked. The bounds on what is said of flat curves are a reading of `where it is
@@ -28,7 +28,10 @@ _OPTUNA = ("tpe", "gp", "tpe joint", "gp joint")
 
 @dataclass(frozen=True)
 class Target:
-    """A target in one condition; `met` is None where the studies can't decide it."""
+    """A target in one condition.
+
+    `met` is None where the studies can't decide it.
+    """
 
     name: str
     where: str
@@ -43,7 +46,10 @@ class Target:
 
 @dataclass(frozen=True)
 class _Reached:
-    """Up to which number of trials a regret was looked for, and where it was found; None: not until then."""
+    """After how many trials a regret was reached.
+
+    `trials` is None where it was not until `last`, the most that were looked at.
+    """
 
     sampler: str
     trials: int | None
@@ -84,7 +90,10 @@ def _in_condition(condition: Condition, own: Sequence[Summary]) -> Iterator[Targ
 
 
 def _reached(rising: Sequence[Summary]) -> _Reached:
-    """Return from which number of trials on the mean regret of all answers stays below the target."""
+    """Return from how many trials on the regret stays below target.
+
+    It is the mean regret of all answers.
+    """
     good = [s.regret.value < REGRET and (s.answered_by == "best trial" or not s.silent) for s in rising]
     first = next((k for k in range(len(good)) if all(good[k:])), None)
     at = rising[-1 if first is None else first]

@@ -1,4 +1,7 @@
-"""How long a pack and the answers take with so many trials on record, in CPU seconds."""
+"""How long a pack and the answers take, in CPU seconds.
+
+It depends on the number of trials on record.
+"""
 
 import time
 from collections.abc import Callable
@@ -33,7 +36,10 @@ class Times:
 
 
 def times_of(n_trials: int, *, levels: tuple[int, ...] = (2, 3, 2), seed: int = 0) -> Times:
-    """Return the times with `n_trials` randomly placed trials of a simulated study on record."""
+    """Return the times with `n_trials` simulated trials on record.
+
+    The trials are randomly placed.
+    """
     study = simulated_study("shared", seed, levels=levels, pack=PACK, n_trials=n_trials + 2 * PACK)
     _fill(study, n_trials)
     proposer = build_proposer(study.spec)

@@ -43,7 +43,10 @@ def spending_of(command: Sequence[str]) -> Spending:
 
 
 def _look(root: psutil.Process, seen: dict[psutil.Process, float]) -> None:
-    """Note the CPU time so far of a process, of those below it, and of those that were below it once."""
+    """Note the CPU time of a process and its descendants.
+
+    Those that were below it once are among them.
+    """
     try:
         below = root.children(recursive=True)
     except psutil.NoSuchProcess:
