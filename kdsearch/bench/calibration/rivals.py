@@ -12,8 +12,8 @@ from kdsearch.spec import TEMPERATURE, Params, Setup, setup_key
 from kdsearch.storage import TrialRow
 
 OURS = "profile"
-_N_TEMPERATURES = 8
-_N_RATES = 5
+_N_TEMPERATURES = 8  # by hand: more would leave a budget no replicates; `order` is of as many
+_N_RATES = 5  # by hand: with the temperatures a grid of 40 trials a setup
 
 
 class PlannedProposer:

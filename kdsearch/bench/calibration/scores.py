@@ -13,8 +13,8 @@ TOLERANCE = 0.5
 _FLAT = 0.5
 _NOT_FLAT = 1.0
 """Points that the worst temperature of a flat curve loses at most, of any other at least."""
-_DEFAULT = 4.0
-_ROUNDING = 1e-6
+_DEFAULT = 4.0  # the usual temperature of the literature, which answers are held against
+_ROUNDING = 1e-6  # points: keeps a loss that equals the bound from failing by rounding
 _TRUTH_IS_SURE = 0.02
 """Points: a standard error of the truth below which its draws say nothing more."""
 

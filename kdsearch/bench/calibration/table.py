@@ -15,7 +15,7 @@ from kdsearch.errors import RequestError
 from kdsearch.spec import TEMPERATURE, Params, Range, Setup, StudySpec, load_stored_spec, spec_document
 
 LR = "optimizer.lr"
-_VERSION = 1
+_VERSION = 1  # of the file; changes with its arrays
 _MISSING = 65535  # the count that stands for a student that diverged
 
 

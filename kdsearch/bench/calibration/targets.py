@@ -10,12 +10,12 @@ from kdsearch.bench.calibration.summaries import Summary
 from kdsearch.bench.search.summaries import Mean
 from kdsearch.bench.search.targets import Target
 
-KEPT = (0.85, 0.98)
-RATIO = 1.5
-LEAST_RATIO = 0.5
-FAR, OVER = 0.05, 0.1
-FLAT_SAID, FLAT_WRONG = 0.9, 0.05
-SAVED = 0.25
+KEPT = (0.85, 0.98)  # around the 90% that the intervals state
+RATIO = 1.5  # of stated to true loss, either way; by hand
+LEAST_RATIO = 0.5  # for a single kind of shapes, whose mean has to hold `RATIO`; by hand
+FAR, OVER = 0.05, 0.1  # of the decided: may lose more than 0.5, than 0.2 points; by hand
+FLAT_SAID, FLAT_WRONG = 0.9, 0.05  # at least, of flat curves; at most, of others; by hand
+SAVED = 0.25  # of the best rival's trials; by hand: less is hardly worth a sampler
 ENOUGH = 8
 """From so many trials a setup on the answers have to hold."""
 

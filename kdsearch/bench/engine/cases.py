@@ -8,8 +8,8 @@ from torch import nn
 from kdsearch.bench.engine.images import PATTERNED
 from kdsearch.spec import TrainingSpec
 
-BATCH_SIZE = 128
-PACK_SIZES = (1, 4, 8, 16)
+BATCH_SIZE = 128  # usual for images of this size
+PACK_SIZES = (1, 4, 8, 16)  # one alone, usual sizes, and a large one; by hand
 _CIFAR_SHAPED = f"{__name__}:cifar_shaped"
 
 

@@ -13,7 +13,7 @@ from kdsearch.distill.devices import release_memory
 from kdsearch.distill.execution import WARM_UP_CALLS, Way
 from kdsearch.errors import KDSearchError
 
-_LEAST_ROUNDS = 3
+_LEAST_ROUNDS = 3  # the fewest whose median drops one that was disturbed
 _TURN_S = 0.1  # the least length of a turn
 _HOPELESS = 2.5  # a way this much slower than its pack's fastest is measured once
 _MOST_CHARACTERS = 300  # of an error

@@ -17,7 +17,7 @@ from kdsearch.bench.faults.study import Driver, FaultStudy, MissedError
 
 _START_S = 8.0
 """About how long a launch takes until its first trial: moments of the start are drawn from it."""
-_SLOWEST_S = 20.0
+_SLOWEST_S = 20.0  # by hand: a very busy machine may hold Ray's start up as long
 _DAEMONS = ("raylet", "gcs_server")
 
 

@@ -18,7 +18,7 @@ from kdsearch.errors import RunError
 
 _CABLE = "kd0"
 _ADDRESSES = ("10.213.77.1", "10.213.77.2")
-_PATIENCE_S = 10.0
+_PATIENCE_S = 10.0  # a namespace takes milliseconds; a loaded machine must not fail
 _USER = ("--user", "--map-root-user")
 
 

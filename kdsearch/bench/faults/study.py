@@ -25,11 +25,11 @@ from kdsearch.bench.faults.reading import Reading, TrialLine, read_study
 from kdsearch.bench.faults.trainer import OPEN, at_gate
 
 NAME, TRIALS, EPOCHS, PACK = "faults", 8, 4, 2
-DISTILLED_EPOCHS = 30
+DISTILLED_EPOCHS = 30  # by hand: long enough to be met in the middle of a pack
 STANDSTILL_S = 600.0
 """So long nothing may go on, by the database and the log: a slow machine is no fault."""
-_LOOK_S = 0.05
-_READ_S = 0.5
+_LOOK_S = 0.05  # between looks: short beside the moments that are waited for
+_READ_S = 0.5  # between reads of the database, which take its lock
 _MARK = "KDSEARCH_FAULT_ROUND"
 _WAITING = {
     "trainer": "kdsearch.bench.faults.trainer:train",

@@ -28,7 +28,7 @@ _QUICK_TO_MISS = {  # Ray gives a silent node up within 8 seconds, not a minute
     "RAY_health_check_failure_threshold": "5",
 }
 _MONITOR_ROOM = 0.08  # of the node's memory, above what is used now
-_TURNED = 8
+_TURNED = 8  # bytes, by hand: damage in several places of a file
 
 Files = Callable[[Path], Iterator[Path]]
 

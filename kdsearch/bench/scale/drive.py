@@ -20,7 +20,7 @@ from kdsearch.storage import Database, list_studies, open_database
 from kdsearch.storage.sql.tables import PackTable
 
 NAME = "driven"
-SAMPLE_S = 2.0
+SAMPLE_S = 2.0  # fine beside a study of minutes, and takes little CPU time itself
 TRAINER = "kdsearch.bench.scale.trainer"
 _WORKER_NEEDS = ("ray.tune", "kdsearch.schedule.workers.trainable", TRAINER)
 

@@ -22,8 +22,8 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # has no stubs of its own
 
-_MOST_WAITING = 1024
-_MESSAGE_BYTES = 2**20
+_MOST_WAITING = 1024  # by hand: far more than the workers that ask at once
+_MESSAGE_BYTES = 2**20  # of one read; longer wishes take several
 # Asks for a process that runs a script in this one's folder and environment, with its output.
 _ASK = """
 import json, os, socket, sys

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from kdsearch.spec import TEMPERATURE
 from kdsearch.trial import Metrics, PackReport, Trial
 
-_BEST_TEMPERATURE, _BEST_RATE = 6.0, 0.1
+_BEST_TEMPERATURE, _BEST_RATE = 6.0, 0.1  # inside the ranges, so that there is something to find
 
 
 def train(trials: Sequence[Trial], report: PackReport) -> list[Metrics]:

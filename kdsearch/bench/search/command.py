@@ -21,7 +21,7 @@ from kdsearch.bench.search.summaries import summaries_of, table
 from kdsearch.bench.search.targets import targets_of
 from kdsearch.bench.search.times import times_of
 
-TIMED = (100, 500, 2000)
+TIMED = (100, 500, 2000)  # trials on record: a small, a large and a very large study
 
 
 @click.command("search")

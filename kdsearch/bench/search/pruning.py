@@ -29,10 +29,10 @@ from kdsearch.trial import Trial
 
 SAMPLERS = ("profile", "random", "qmc")
 _LR = "optimizer.lr"
-_CHANCE = 0.05
+_CHANCE = 0.05  # accuracy of a student that learned nothing, as with 20 classes
 _SPEEDS = (8.0, 2.5)  # of the rise over a training, at the lowest and the highest temperature
-_WIGGLE = 0.003
-_TO_NAN = 0.5
+_WIGGLE = 0.003  # by hand: about the sampling error of 14,000 images at 85%
+_TO_NAN = 0.5  # of the diverged, by hand; the others fall to chance
 _LATEST = 0.75  # of the training: when the last of the late students begin to rise
 _LATE_PER_RANGE = 2.2  # how much later, as a share of the training, over a whole range of rates
 _BEST_RATE_DECADES = -0.5  # from the default: a third of the range diverges

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from kdsearch.bench.search.summaries import Condition, Mean, Summary
 from kdsearch.bench.search.times import Times
 
-REGRET = 0.2
-SHARE_OF_RIVAL = 1 / 3
-LATER_THAN_GRID = 1.25
-MOST_WITH_FAILURES = 100
-COVERAGE = (0.85, 0.97)
-COVERED_FROM = 5
-NEAR_AT, NEAR_FOUND = 16, 0.5
-FLAT_SAID, FLAT_WRONG = 0.9, 0.05
-ASK_S = 1.0
+REGRET = 0.2  # points: a loss that hardly matters; by hand
+SHARE_OF_RIVAL = 1 / 3  # of Optuna's trials; by hand
+LATER_THAN_GRID = 1.25  # of the trials of a grid at a good learning rate; by hand
+MOST_WITH_FAILURES = 100  # trials by which failures must not keep it from `REGRET`; by hand
+COVERAGE = (0.85, 0.97)  # around the 90% that the intervals state
+COVERED_FROM = 5  # trials a setup from which on `COVERAGE` has to hold; by hand
+NEAR_AT, NEAR_FOUND = 16, 0.5  # trials a setup, and the share of the range to be found by then; by hand
+FLAT_SAID, FLAT_WRONG = 0.9, 0.05  # at least, of flat curves; at most, of others; by hand
+ASK_S = 1.0  # CPU seconds for a pack: short beside the training of one
 
 _OURS, _GRID = "profile", "grid at default"
 _OPTUNA = ("tpe", "gp", "tpe joint", "gp joint")

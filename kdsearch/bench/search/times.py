@@ -13,7 +13,7 @@ from kdsearch.analysis import best
 from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.search import build_proposer
 
-PACK = 8
+PACK = 8  # the size that the target of `ASK_S` is stated for
 
 
 @dataclass(frozen=True)

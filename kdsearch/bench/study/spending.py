@@ -9,7 +9,7 @@ import psutil  # type: ignore[import-untyped]  # has no stubs of its own
 
 from kdsearch.errors import RunError
 
-SAMPLE_S = 0.2
+SAMPLE_S = 0.2  # short: what a process takes after the last look at it is missed
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from kdsearch.spec import Claim, setup_key
 SHAPES = ("symmetric", "steep below", "steep above", "cusp", "two humps", "plateau")
 FACTOR = "training.epochs"
 _FACTORS: dict[str, list[Any]] = {"optimizer.name": ["sgd", "adamw"], FACTOR: [10, 30]}
-_SIGNS = (1, -1, 0)
+_SIGNS = (1, -1, 0)  # a claim is true, opposite to the truth, or of no difference
 _SHIFT, _STEEPER, _BETTER = 0.4, 0.6, 1.5
 """How far apart the two lengths are: in shares of log T, in the log of their depths, and in points."""
 
