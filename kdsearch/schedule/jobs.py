@@ -24,7 +24,7 @@ POLL_S = 1.0
 
 START_S = 20.0
 """A job that lacks its folder or its command has died by then; who detaches waits no longer for it."""
-MOST_CHARACTERS = 600
+MOST_CHARACTERS = 600  # by hand, of a cluster's answer: some lines of a terminal
 
 
 @dataclass(frozen=True)

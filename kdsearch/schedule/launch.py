@@ -29,7 +29,7 @@ Ending: TypeAlias = Literal["finished", "stopped", "interrupted"]
 _log = logging.getLogger(__name__)
 
 _BY_SIGNAL = "its driver was interrupted, by Ctrl-C or a signal"
-_MOST_CHARACTERS = 1000
+_MOST_CHARACTERS = 1000  # by hand, of a reason kept with the study: errors name their cause early
 
 
 class Watch(Protocol):

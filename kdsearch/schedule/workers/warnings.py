@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from textwrap import shorten
 
-_MOST_CHARACTERS = 1000
+_MOST_CHARACTERS = 1000  # by hand, of one warning: all of them go through Ray to the driver
 _MOST_WARNINGS = 20
 """Of one worker's pack: what warns in every epoch says nothing new."""
 
