@@ -46,7 +46,7 @@ class Case:
 class Result:
     """The scores of a study's answers by the number of trials.
 
-    There is one for each setup.
+    Each number of trials has one score for each setup.
     """
 
     case: Case
@@ -87,7 +87,7 @@ def run_case(case: Case) -> Result:
 
 
 def judged(world: World) -> tuple[Score, ...]:
-    """Return the scores of the answers to a study as is."""
+    """Return the scores of a study's answers at this moment."""
     default = world.spec.objective.temperature
     found = best(world.spec, world.rows, tolerance=TOLERANCE / 100)
     return tuple(score(answer, world.truth(answer.setup), default) for answer in found.setups)

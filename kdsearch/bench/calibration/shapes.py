@@ -194,9 +194,9 @@ class ShapeWorld(World):
             self._spreads[key] = float(drawn.uniform(0.3, 0.7))
 
     def accuracy(self, setup: Setup, u: Points, v: Points) -> Points:
-        """Return the expected accuracy at positions of temperature and learning rate.
+        """Return expected accuracy in points for temperatures and learning rates.
 
-        It is in points.
+        Both are given as positions on the setup's ranges.
         """
         key = setup_key(setup)
         curve = self._curves[key]

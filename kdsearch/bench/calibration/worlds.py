@@ -32,9 +32,9 @@ class Truth:
 
     @property
     def losses(self) -> Float64[np.ndarray, " U"]:
-        """What each temperature is expected to lose against the best.
+        """What each temperature is expected to lose, in points.
 
-        It is in points.
+        The loss is against the best temperature.
         """
         return np.asarray(self.profile.max() - self.profile)
 

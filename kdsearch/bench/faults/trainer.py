@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kdsearch.trial import Metrics, Trial
 
-_STEP_BYTES = 64 * 2**20  # by hand: 3 GB a second, in steps far below the monitor's room
+_STEP_BYTES = 64 * 2**20  # by hand: up to 3 GB a second, in steps far below the monitor's room
 _LOOK_S = 0.02  # between looks: the gate should cost a trial no time that counts
 
 ONCE, OPEN = "once", "open"

@@ -1,6 +1,6 @@
 """How good answers to a simulated study are, against the truth.
 
-Each is held against its setup's.
+Each is held against its setup's truth.
 """
 
 from collections.abc import Iterator
