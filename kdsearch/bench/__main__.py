@@ -23,7 +23,10 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """Loads a command's module only when that command is asked for, or its help."""
+    """Loads a command's module only when it is asked for.
+
+    Its help asks for it, too.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the commands' names."""

@@ -1,4 +1,7 @@
-"""Many studies, each a line of a file once it is judged, so that an interrupted benchmark resumes."""
+"""Runs many studies and keeps each in a file.
+
+A study is a line there once it is judged, so that an interrupted benchmark resumes.
+"""
 
 import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -36,7 +39,9 @@ def results_of(
     jobs: int,
     out: Path | None,
 ) -> list[AnyResult]:
-    """Return the results of a file and of the cases that it lacks, which are run and added to it.
+    """Return the file's results and those of the cases it lacks.
+
+    The missing ones are run and added to the file.
 
     Args:
         cases: The studies.

@@ -26,7 +26,10 @@ SENTENCES = {
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
 def serve(storage: str, host: str, port: int) -> None:
-    """Serve the explorer at /, JSON under /kdsearch/v1/ and the Optuna dashboard at /dashboard."""
+    """Serve the explorer, its JSON and the Optuna dashboard.
+
+    They are at /, /kdsearch/v1/ and /dashboard.
+    """
     from kdsearch.service import run
 
     run(storage, host=host, port=port, announce=click.echo)
@@ -38,7 +41,10 @@ def serve(storage: str, host: str, port: int) -> None:
     "--allow-launch", is_flag=True, help="Let the agent launch and stop studies, and run their code."
 )
 def mcp(storage: str, allow_launch: bool) -> None:
-    """Answer an agent's questions by the Model Context Protocol, over stdin and stdout; changes nothing."""
+    """Answer an agent's questions by the Model Context Protocol.
+
+    It talks over stdin and stdout and changes nothing.
+    """
     from kdsearch.cli.agents import build_server
 
     build_server(storage, allow_launch=allow_launch).run()

@@ -120,7 +120,9 @@ class Questions:
         level: float = LEVEL,
         tolerance: float = TOLERANCE,
     ) -> Answer:
-        """Tell the best temperature per setup of a study, with its interval and whether it is decided.
+        """Return the best temperature of each setup of a study.
+
+        Each comes with its interval and whether it is decided.
 
         Args:
             study: The study's name.
@@ -142,7 +144,9 @@ class Questions:
         where: dict[str, str | int | float | bool] | None = None,
         level: float = LEVEL,
     ) -> Answer:
-        """Tell whether the best temperature of a study depends on a factor, and how sure that is.
+        """Return whether a study's best temperature depends on a factor.
+
+        It also says how sure that is.
 
         Args:
             study: The study's name.
@@ -178,7 +182,9 @@ class Questions:
         regret: float | None = None,
         where: dict[str, str | int | float | bool] | None = None,
     ) -> Answer:
-        """Tell which setups of a study are decided, and about how many more trials the others need.
+        """Return which setups of a study are decided.
+
+        For the others it says about how many more trials they need.
 
         Args:
             study: The study's name.
@@ -200,7 +206,9 @@ class Questions:
         studies: list[str] | None = None,
         level: float = LEVEL,
     ) -> Answer:
-        """Tell the temperature for a setup that need not have been run, from the studies that were.
+        """Recommend a temperature for a setup that need not have been run.
+
+        It is drawn from the studies that were.
 
         Args:
             setup: Values by dotted path, such as {"optimizer.name": "sgd", "training.epochs": 40}.
@@ -266,7 +274,9 @@ class Questions:
         )
 
     def launch(self, spec: str, overrides: list[str] | None = None) -> Answer:
-        """Launch a study, or go on with it, as a process of its own that outlives this server.
+        """Launch a study, or resume it, in a process of its own.
+
+        The process outlives this server.
 
         Args:
             spec: The study file's path.
@@ -296,7 +306,7 @@ class Questions:
         return bounded(f"{checked.name} has ended: it was finished before.", [], log=str(log))
 
     def stop(self, study: str) -> Answer:
-        """Ask the live driver of a study to finish its running packs and stop.
+        """Ask a study's live driver to finish its running packs and stop.
 
         Args:
             study: The study's name.

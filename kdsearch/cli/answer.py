@@ -22,7 +22,10 @@ def names(_context: click.Context, _parameter: click.Parameter, text: str | None
 
 
 def runs_options(function: F) -> F:
-    """Add the options that say which runs, and which of their columns is what; they arrive as keywords."""
+    """Add the options that choose runs and name their columns.
+
+    They arrive as keywords.
+    """
     options: list[Callable[[F], F]] = [
         click.argument("file", required=False, type=click.Path(path_type=Path)),
         click.option(

@@ -132,7 +132,10 @@ def compare(
 def recommend(
     setup: dict[str, Any], studies: tuple[str, ...], level: float, storage: str, output: str
 ) -> None:
-    """Tell the temperature for a setup that was not run yet, from all that was."""
+    """Recommend a temperature for a setup that was not run yet.
+
+    It is drawn from all setups that were.
+    """
     from kdsearch.api import recommend as recommend_for
     from kdsearch.cli.formats import print_as
     from kdsearch.cli.tables import print_recommendation
@@ -155,7 +158,10 @@ def recommend(
 def forecast(
     study: str, regret: float | None, where: dict[str, Any] | None, storage: str, output: str
 ) -> None:
-    """Tell which setups are decided, and about how many more trials the others need."""
+    """Report which setups are decided.
+
+    For the others it says about how many more trials they need.
+    """
     from kdsearch.api import open_study
     from kdsearch.cli.formats import print_as
     from kdsearch.cli.tables import print_forecast

@@ -61,7 +61,10 @@ def _of_study(context: click.Context, read: "Callable[[StudySpec], list[str]]") 
 
 
 def _of_database(context: click.Context, read: "Callable[[Database], list[str]]") -> list[str]:
-    """Return what is read of the database that the words so far name; nothing where that fails."""
+    """Return what is read of the database that the words name.
+
+    Nothing where that fails.
+    """
     from kdsearch.api import storage_url
     from kdsearch.storage import open_database
 

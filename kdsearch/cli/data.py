@@ -30,7 +30,10 @@ _MOST_CLASSES = 30
 )
 @format_option
 def data(spec: Path, overrides: tuple[str, ...], sheet: Path | None, output: str) -> None:
-    """Show what is read of the data of the study in the file SPEC: counts, statistics, warnings."""
+    """Show the data that the study in the file SPEC reads.
+
+    These are counts, statistics and warnings.
+    """
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise RequestError(f"`--sheet` must name a PNG file, got {str(sheet)!r}. Example: --sheet sheet.png.")
     study = load_spec(spec, overrides=overrides)
@@ -117,7 +120,7 @@ def _samples_of(report: "DataReport") -> str:
 
 
 def _streamed(report: "DataReport") -> str:
-    """Return in words where images are that are too many for `load_dataset` to hold."""
+    """Return in words where images are kept that `load_dataset` cannot hold."""
     size = math.prod(report.shape) * sum(map(sum, report.counts.values()))
     return (
         f"streamed ({size / 1e9:,.2f} GB: kept decoded where two thirds of a GPU's memory stay free, or half "

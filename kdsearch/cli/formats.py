@@ -36,7 +36,7 @@ def print_document(
     rows: Callable[[], Sequence[dict[str, Any]]],
     show: Callable[[], None],
 ) -> None:
-    """Print a document for the terminal, as JSON, or its rows as CSV.
+    """Print a document for the terminal, as JSON or as CSV.
 
     Args:
         output: The format.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def import_(
     storage: str, name: str | None, trainer: str | None, spec: Path | None, file: Path | None, **asked: Any
 ) -> None:
-    """Read a study that `kdsearch export` wrote, a file of runs, or an Optuna study.
+    """Import an exported study, a file of runs, or an Optuna study.
 
     FILE is the folder of an export, or a file as `kdsearch answer` reads it. Of runs a minimal study file is
     written, too. All is read and checked before anything is written.
@@ -89,7 +89,10 @@ def _import_runs(
 
 
 def _joined(database: Any, found: "ImportedStudy") -> tuple["ImportedStudy", int, bool]:
-    """Return the study as part of the one of its name, that one's trials, and whether it grew."""
+    """Return the study joined to a stored one of its name.
+
+    With it come the number of trials stored and whether the study's space grew.
+    """
     from kdsearch.runs.study import joined_study
     from kdsearch.storage import list_studies, load_spec_of, load_trials
 

@@ -47,7 +47,10 @@ def launch(
     detach: bool,
     output: str,
 ) -> None:
-    """Run the study in the file SPEC to its budget, or go on with it where it stopped."""
+    """Run the study in the file SPEC to its budget.
+
+    One that was interrupted resumes where it stopped.
+    """
     from kdsearch.storage import parse_url
 
     texts = [*overrides, *([f"search.trials={trials}"] if trials else [])]
@@ -154,7 +157,10 @@ def _tell_answer(study: "Study") -> None:
 
 
 def _program() -> str:
-    """Return how this program is called from here, whether its environment is active or not."""
+    """Return the command that calls this program from here.
+
+    It works whether the environment is active or not.
+    """
     called = Path(sys.argv[0])
     if shutil.which("kdsearch") or called.name != "kdsearch":
         return "kdsearch"
@@ -189,7 +195,7 @@ def _show(plan: dict[str, Any]) -> None:
 
 
 def _plan(spec: StudySpec, unknown: list[str]) -> dict[str, Any]:
-    """Return the size of the work, its teachers, and what is not known of it."""
+    """Return the size of the work, its teachers, and what is unknown."""
     from kdsearch.schedule.teachers import teacher_documents
 
     return {
@@ -220,7 +226,7 @@ def size_of_work(spec: StudySpec) -> dict[str, Any]:
 
 
 def _work(spec: StudySpec, engine: "Preflight") -> dict[str, Any]:
-    """Return what packs of each kind take, and about how long the study."""
+    """Return what packs of each kind take, and the study's hours."""
     from kdsearch.distill.devices import chosen_device
     from kdsearch.schedule.preflight import costs
 

@@ -11,11 +11,14 @@ import click
 from kdsearch.cli import administer, answer, ask, data, import_, launch, verdict
 from kdsearch.errors import LiveDriverError, RequestError
 
-FAILED, WRONG_REQUEST, LIVE_DRIVER, INTERRUPTED = 1, 2, 3, 130
+FAILED, WRONG_REQUEST, LIVE_DRIVER, INTERRUPTED = 1, 2, 3, 130  # exit codes; 130 is a shell's for SIGINT
 
 
 class _ReaderGoneError(Exception):
-    """The reader of our output has seen enough, as in `kdsearch trials STUDY | head`."""
+    """Raised when the reader of our output has gone.
+
+    So it is with `kdsearch trials STUDY | head`.
+    """
 
 
 class _Commands(click.Group):

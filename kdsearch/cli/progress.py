@@ -141,7 +141,7 @@ class Display:
 
 
 def discard(stream: TextIO) -> None:
-    """Let what is written to a stream of this process from now on go nowhere."""
+    """Discard whatever this process writes to a stream from now on."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

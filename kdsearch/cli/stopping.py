@@ -14,11 +14,12 @@ _END = b"\0"
 
 
 class InterruptEcho:
-    """Calls back once when the first SIGINT or SIGTERM comes while a block lasts, whoever handles it.
+    """Calls back once at the first SIGINT or SIGTERM.
 
-    Ray and Tune put handlers of their own in place of ours while a study runs, and an interrupted call may
-    not return for seconds. Python writes each signal's number to a pipe before any handler runs; a thread
-    reads it. In other threads than the main one signals are their owner's.
+    It works while a block lasts, whoever handles the signal. Ray and Tune put handlers of their own in place
+    of ours while a study runs, and an interrupted call may not return for seconds. Python writes each
+    signal's number to a pipe before any handler runs; a thread reads it. In other threads than the main one
+    signals are their owner's.
 
     Args:
         told: Called in another thread.

@@ -54,7 +54,7 @@ def say(text: str = "") -> None:
 
 
 def _broken(text: str, width: int) -> list[str]:
-    """Return a text in lines that break no word, and no number from its unit."""
+    """Return text as lines that keep words and numbers with units whole."""
     held = _NUMBER_WITH_UNIT.sub("\N{NO-BREAK SPACE}", text)
     lines = textwrap.wrap(
         held, max(width, 1), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
@@ -109,7 +109,7 @@ def _with_slots(hours: float, slots: float) -> str:
 
 
 def _print_audit(answer: BestAnswer) -> None:
-    """Print how often the pruner was wrong about the trials that it let run on."""
+    """Print how often the pruner was wrong about audited trials."""
     bands = [band for found in answer.setups for band in found.outcomes]
     if text := audit_text(sum(band.audited for band in bands), sum(band.came_back for band in bands)):
         say(text)

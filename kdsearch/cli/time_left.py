@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 
 
 class TimeLeft:
-    """Foretells when the first of some budgets is spent, by the pace so far.
+    """Estimates when the first of several budgets is spent.
+
+    It goes by the pace so far.
 
     Args:
         clock: Returns the time in seconds.

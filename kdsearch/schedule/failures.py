@@ -13,7 +13,7 @@ FIRST_FAILURES = 4
 MAX_FAILURES = 10
 """So many trials, and more than finished, are too many; of the last setup, whose end is the study's, too."""
 
-_MOST_CHARACTERS = 1000
+_MOST_CHARACTERS = 1000  # by hand, of a reason: a traceback must not fill the screen
 
 
 class Failures:

@@ -24,12 +24,15 @@ POLL_S = 1.0
 
 START_S = 20.0
 """A job that lacks its folder or its command has died by then; who detaches waits no longer for it."""
-MOST_CHARACTERS = 600
+MOST_CHARACTERS = 600  # by hand, of a cluster's answer: some lines of a terminal
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A study's job on a cluster; `is_new` where it was submitted just now."""
+    """A study's job on a cluster.
+
+    `is_new` where this call submitted it.
+    """
 
     job: str
     is_new: bool
@@ -98,7 +101,10 @@ def submit_study(
 
 
 def log_command(job: str, address: str) -> str:
-    """Return the command that shows a job's log, as it works in the user's shell."""
+    """Return the shell command that shows a job's log.
+
+    It sets `RAY_AUTH_MODE` where the cluster asks for a token.
+    """
     mode = "RAY_AUTH_MODE=token " if os.environ.get("RAY_AUTH_MODE", "").lower() == "token" else ""
     return f"{mode}ray job logs --follow {job} --address {address}"
 
@@ -114,7 +120,7 @@ def _refuse_password(storage: str) -> None:
 
 
 def _await_start(client: "JobSubmissionClient", job: str, study: str, storage: str) -> None:
-    """Wait a moment for a job to begin, and note why where it died instead."""
+    """Wait a moment for a job to begin; note why it failed."""
     from ray.job_submission import JobStatus
 
     deadline = time.monotonic() + START_S

@@ -29,7 +29,7 @@ Ending: TypeAlias = Literal["finished", "stopped", "interrupted"]
 _log = logging.getLogger(__name__)
 
 _BY_SIGNAL = "its driver was interrupted, by Ctrl-C or a signal"
-_MOST_CHARACTERS = 1000
+_MOST_CHARACTERS = 1000  # by hand, of a reason kept with the study: errors name their cause early
 
 
 class Watch(Protocol):
@@ -39,7 +39,10 @@ class Watch(Protocol):
         """Take what the driver does now, in a few words."""
 
     def update(self, rows: Callable[[], list[TrialRow]], hours: Callable[[], Hours]) -> None:
-        """Called when something may have changed; `rows` and `hours` read the trials and their hours."""
+        """Called when something may have changed.
+
+        `rows` and `hours` read the trials and their hours.
+        """
 
 
 class Unwatched:
@@ -60,7 +63,7 @@ def launch_study(
     takeover: bool = False,
     watch: Watch | None = None,
 ) -> Ending:
-    """Run a study to its budget, or go on with an interrupted one.
+    """Run a study to its budget, or resume an interrupted one.
 
     Args:
         spec: The checked spec.
@@ -126,7 +129,10 @@ def _connect(address: str | None, watch: Watch) -> AbstractContextManager["Clust
 
 @contextmanager
 def _failed_start_noted(spec: StudySpec, storage: str) -> Iterator[None]:
-    """Note in the database why a study that was submitted to a cluster could not be started there."""
+    """Note in the database why a study could not be started.
+
+    Whoever submitted it to a cluster does not see its errors.
+    """
     try:
         yield
     except LiveDriverError:
@@ -199,7 +205,7 @@ def _drive(
 
 
 def _tune(run: "StudyRun", lease: Lease, spec: StudySpec, artifacts: Place, cluster: "Cluster") -> None:
-    """Let Ray Tune run packs until the study is finished, stopped or interrupted."""
+    """Run packs under Ray Tune until the study finishes or stops."""
     # Nobody reads Tune's own files and tables; the database and our display replace them.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"

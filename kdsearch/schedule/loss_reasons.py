@@ -66,9 +66,10 @@ def reason_of(error: BaseException, node: str | None = None) -> str:
 
 
 def _is_lost(node: str | None) -> bool:
-    """Return whether a node is gone, of which Ray hears only after some missed heartbeats.
+    """Return whether a node is gone.
 
-    A worker that has not told its node yet was on one that does not answer, if there is one.
+    Ray itself hears of it only after some missed heartbeats. A worker that has not told its node yet was on
+    one that does not answer, if there is one.
     """
     try:
         known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own lack

@@ -46,7 +46,7 @@ class Found:
 
 
 def preflight(spec: StudySpec, address: str | None, *, engine: bool = True) -> Found:
-    """Check all that a study names, as far as it can be known before it starts.
+    """Check what a study names, as far as possible before it starts.
 
     Modules are imported, functions called on nothing, data read, networks built and loaded. On a cluster,
     whose nodes may have what this machine lacks, networks and weights are left to them; data are told apart
@@ -93,9 +93,10 @@ def preflight(spec: StudySpec, address: str | None, *, engine: bool = True) -> F
 
 
 def costs(spec: StudySpec, checks: "Preflight") -> dict[str, Any] | None:
-    """Return about how many hours a study takes on this machine's CPUs, and what memory its data take.
+    """Return about how many hours a study takes on this machine's CPUs.
 
-    A few steps of a pack are measured, of each network where that takes long. None where packs ask for GPUs.
+    The memory of its data comes with it, in bytes. A few steps of a pack are measured, of each network where
+    that takes long. None where packs ask for GPUs.
     """
     if spec.resources.gpus:
         return None
@@ -123,9 +124,10 @@ def costs(spec: StudySpec, checks: "Preflight") -> dict[str, Any] | None:
 
 
 def data_fingerprints(spec: StudySpec) -> dict[str, str]:
-    """Return what the data sets of a study hold, as digests, by their names and roots.
+    """Return digests of what a study's data sets hold.
 
-    Those whose name decides them have none; those of an own trainer are its affair.
+    They are by the data sets' names and roots. Those whose name decides them have none; those of an own
+    trainer are its affair.
     """
     if spec.trainer != "distill":
         return {}
@@ -198,14 +200,20 @@ def artifacts_of(spec: StudySpec) -> Place:
 
 
 def import_from_working_directory() -> None:
-    """Let a user's modules be found, here and (Ray sends `sys.path` along) on the workers."""
+    """Let a user's modules be found, here and on the workers.
+
+    The working directory is added to `sys.path`, which Ray sends along.
+    """
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
 
 
 def _unknown(spec: StudySpec) -> tuple[str, ...]:
-    """Return what is fetched or trained first, and so seen only when the study runs."""
+    """Return what can be seen only when the study runs.
+
+    It is fetched or trained first.
+    """
     found: dict[str, None] = {}
     for setup in spec.setups():
         training = spec.resolve(setup, {})
@@ -217,7 +225,10 @@ def _unknown(spec: StudySpec) -> tuple[str, ...]:
 
 
 def _kinds(spec: StudySpec) -> Iterator[tuple[TrainingSpec, tuple[float, ...]]]:
-    """Yield the trainings that differ in what is checked, of each setup and choice, with temperatures."""
+    """Yield the trainings that differ in what is checked, with their temperatures.
+
+    Each setup is varied by each choice of its parameters.
+    """
     seen: set[str] = set()
     for setup in spec.setups():
         temperatures = _temperatures(spec, setup)
@@ -233,7 +244,10 @@ def _kinds(spec: StudySpec) -> Iterator[tuple[TrainingSpec, tuple[float, ...]]]:
 
 
 def _temperatures(spec: StudySpec, setup: Setup) -> tuple[float, ...]:
-    """Return a range's ends and middle of temperature, or all of its choices."""
+    """Return the ends and middle of a temperature range, or its choices.
+
+    The usual temperatures where only one is given.
+    """
     dimension = spec.dimensions(setup).get(TEMPERATURE)
     if isinstance(dimension, Range):
         return (dimension.low, float(dimension.from_unit(0.5)), dimension.high)
@@ -278,7 +292,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _check_program(trainer: CommandTrainer) -> None:
-    """Check that a command's program is there, and the script that Python is to run."""
+    """Check that a command's program exists, and a Python script it names."""
     words = trainer.words
     places = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     if "{" not in words[0] and shutil.which(words[0], path=places) is None:

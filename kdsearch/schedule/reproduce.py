@@ -175,15 +175,15 @@ def _train_again(
 
 
 def _training_of(spec: StudySpec, row: TrialRow) -> TrainingSpec:
-    """Return how the trial was trained, under the luck that its pack drew."""
+    """Return how the trial was trained, with the values its pack drew."""
     return spec.resolve(row.setup, row.params, row.draw)
 
 
 def _ends_beside(row: TrialRow, neighbours: Sequence[TrialRow]) -> list[float]:
-    """Return after which epochs the students ended that were fused with this one; copies take their places.
+    """Return the epochs after which the students fused with this one ended.
 
-    The order of sums depends on how many students a computation holds, not on which. Of a pack that was
-    divided nobody knows who was where: its copies stay to the end.
+    Copies take their places. The order of sums depends on how many students a computation holds, not on
+    which. Of a pack that was divided nobody knows who was where: its copies stay to the end.
     """
     if row.executor != "fused" or row.pack_size is None:
         return []

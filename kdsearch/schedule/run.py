@@ -44,7 +44,7 @@ class StudyRun:
 
     @property
     def finished(self) -> bool:
-        """Whether the budget is spent, or a stop was asked for, and nothing runs."""
+        """Whether nothing runs, and the budget is spent or a stop asked."""
         nothing_more = self._room() == 0 or self._hours_spent is not None or self._decided
         return not self._open and (nothing_more or self.stopping)
 
@@ -70,7 +70,10 @@ class StudyRun:
         self._watch()
 
     def next_pack(self) -> Pack | None:
-        """Return the next pack, or None while the budget is spent but for what still runs."""
+        """Return the next pack, or None where none may start.
+
+        None may once the rest of the budget is running, and after a stop.
+        """
         self._check_lease()
         self._check_failures()
         self._check_hours()

@@ -17,10 +17,11 @@ _AGAIN_S = 0.05
 
 
 class EndingSignals:
-    """Lets SIGTERM and SIGHUP stop a study cleanly while a block lasts, as SIGINT does.
+    """Lets SIGTERM and SIGHUP stop a study as cleanly as SIGINT.
 
-    Only the first one counts: `timeout` and Slurm send it to the process and to its group. SIGHUP stays
-    ignored under `nohup`. In other threads than the main one signals are their owner's.
+    It does so while a block lasts. Only the first one counts: `timeout` and Slurm send it to the process and
+    to its group. SIGHUP stays ignored under `nohup`. In other threads than the main one signals are their
+    owner's.
 
     A handler runs wherever the main thread is. In a destructor or in a callback of the garbage collector
     Python drops what it raises, with a note to `sys.unraisablehook`: it is raised once more then.
@@ -49,7 +50,10 @@ class EndingSignals:
             signal.signal(number, before)
 
     def take_again(self) -> None:
-        """Take the signals back from Ray, whose libraries have their own handlers once it has started."""
+        """Take the signals back from Ray.
+
+        Its libraries have their own handlers once it has started.
+        """
         for number in self._before:
             signal.signal(number, self._interrupt)
 

@@ -94,7 +94,10 @@ def _failure(error: RayError) -> KDSearchError:
 
 
 def teacher_documents(spec: StudySpec) -> list[dict[str, Any]]:
-    """Return the training documents whose teachers the setups need, on each split, each teacher once."""
+    """Return the training documents of all teachers that the setups need.
+
+    Each teacher is there once for each split.
+    """
     unique: dict[str, dict[str, Any]] = {}
     for training in _distilling(spec):
         document = training.model_dump(mode="json")
@@ -114,7 +117,10 @@ def _distilling(spec: StudySpec) -> Iterator[TrainingSpec]:
 
 
 def _known(document: dict[str, Any], artifacts: Place) -> dict[str, Any] | None:
-    """Return the record of a teacher that is here already, without a worker that first imports torch."""
+    """Return the record of a teacher that is already stored.
+
+    No worker is started for it, which would first import torch.
+    """
     try:
         known = find_record(store_at(artifacts), _digest(document))
     except KDSearchError:  # the task says what is wrong, or finds the files on its own node
@@ -136,7 +142,10 @@ def _short_name(document: dict[str, Any]) -> str:
 def _train(
     document: dict[str, Any], artifacts: str, folder: str
 ) -> Iterator[tuple[dict[str, Any], list[str]]]:
-    """Yield nothing as a sign that the training begins, then the teacher's record; each with warnings."""
+    """Yield once when the training begins, then the teacher's record.
+
+    Each comes with its warnings; the first record is empty.
+    """
     yield {}, []
     enter_launch_folder(folder, document)
     from kdsearch.distill.teachers.made import ensure_teacher

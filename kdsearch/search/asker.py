@@ -75,7 +75,10 @@ class PackAsker:
         self._aside: dict[str, str] = {}
 
     def set_aside(self, reasons: Mapping[str, str]) -> None:
-        """Ask for no more trials of setups, by their keys, for the reasons given; not of any other."""
+        """Ask for no more trials of the given setups.
+
+        A call replaces the setups of the call before; `reasons` are by the setups' keys.
+        """
         self._aside = dict(reasons)
         self._record.stop_setups(self._closed)
 
@@ -104,7 +107,7 @@ class PackAsker:
         return self._floored(Pack(name, started, given_up=self._given_up(started, alike)), alike)
 
     def _judge(self, rows: Sequence[TrialRow]) -> None:
-        """Widen ranges and decide setups as the trials say, if there are enough new ones to say it."""
+        """Widen ranges and decide setups where enough new trials say so."""
         n_complete = sum(row.state == "complete" for row in rows)
         if not self._is_due(n_complete):
             return
@@ -147,7 +150,10 @@ class PackAsker:
         ]
 
     def _floored(self, pack: Pack, alike: Sequence[TrialRow]) -> Pack:
-        """Return the pack with the floors that follow from the latest trials of the same setup and length."""
+        """Return the pack with the floors that its pruner sets.
+
+        They follow from the latest trials of the same setup and length.
+        """
         search, training = self._spec.search, pack.trials[0].spec.training
         if search.pruner not in FLOORED:
             return pack

@@ -54,7 +54,7 @@ def trials_of(setup: Setup, trials: Sequence[TrialRow]) -> Sequence[TrialRow]:
 
 
 def covering_order(setups: Sequence[Setup]) -> list[Setup]:
-    """Return the setups in an order whose every beginning differs as far as it can."""
+    """Return the setups so that every beginning of the list differs most."""
     labels = np.array([[level_label(level) for level in setup.values()] for setup in setups])
     differing = (labels[:, None] != labels).sum(axis=-1).astype(float)
     chosen = [0]
@@ -68,7 +68,10 @@ def covering_order(setups: Sequence[Setup]) -> list[Setup]:
 def in_doubt_first(
     setups: Sequence[Setup], counts: Mapping[str, int], doubts: Mapping[str, float], size: int
 ) -> Setup:
-    """Return the setup whose expected regret is largest for the root of its trials.
+    """Return the setup with the largest expected regret for its trials.
+
+    Each regret is divided by the root of the setup's trials and a few more. A setup with far too few trials
+    comes first; one with far too many is left out.
 
     Args:
         setups: Those that may be served.

@@ -47,11 +47,17 @@ class SetupBelief:
         return float((self.profile.max(axis=1) - best).mean())
 
     def nodes(self, temperature: int, other: int) -> tuple[int, ...]:
-        """Return the node on each axis at the n-th temperature and the m-th of the others."""
+        """Return the nodes, one an axis, of a temperature and others.
+
+        `temperature` and `other` are indices into `temperatures` and `others`.
+        """
         return (int(self.temperatures[temperature]), *(int(node) for node in self.others[other]))
 
     def nearest(self, tried: Sequence[Sequence[int]]) -> IntArray:
-        """Return which temperature and which of the others [N, 2] are nearest to the nodes of N trials."""
+        """Return the nearest temperature and others of N trials, as indices.
+
+        The shape is [N, 2]: an index into `temperatures`, and one into `others`.
+        """
         nodes = np.array(tried, dtype=np.intp).reshape(-1, 1 + self.others.shape[1])
         return nearest_places(self.temperatures, self.others, nodes)
 

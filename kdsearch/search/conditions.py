@@ -28,7 +28,7 @@ class Conditions:
 
 
 def conditions_of(trials: Iterable[FrozenTrial], setup: Sequence[str]) -> Conditions:
-    """Return what exists under some of the setups that were run, and not under others.
+    """Return the parameters that exist under only some of the setups run.
 
     A parameter exists under a setup where all of its trials have it, from one distribution.
 

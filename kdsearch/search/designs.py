@@ -32,10 +32,10 @@ def sobol_design(seed: int, index: int, n_parameters: int) -> Sequence[float]:
 
 
 def grid_design(n_points: int) -> Design:
-    """Return a grid of at most `n_points`, finest in temperature, visited in a seeded order.
+    """Return a grid of at most `n_points`, finest in temperature.
 
-    With one other parameter, 24 points are 12 temperatures by 2 values and 48 are 12 by 4; a trial
-    beyond the last point replicates the first.
+    Its cells are visited in an order drawn from the seed. With one other parameter, 24 points are 12
+    temperatures by 2 values and 48 are 12 by 4; a trial beyond the last point replicates the first.
     """
 
     def design(seed: int, index: int, n_parameters: int) -> Sequence[float]:
@@ -60,7 +60,7 @@ DESIGNS = ("random", "qmc", "grid")
 
 
 class DesignProposer:
-    """Proposes the next points of a design in the setup that has the fewest trials."""
+    """Proposes a design's next points, for the setup with the fewest trials."""
 
     def __init__(self, spec: StudySpec, design: Design) -> None:
         self._spec = spec

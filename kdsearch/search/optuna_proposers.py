@@ -34,7 +34,10 @@ SAMPLERS: dict[str, MakeSampler] = {
 
 
 class OptunaProposer:
-    """Proposes what an Optuna sampler would, in the setup that has the fewest trials."""
+    """Proposes what an Optuna sampler would, one setup at a time.
+
+    The setup with the fewest trials is served next.
+    """
 
     def __init__(self, spec: StudySpec, make_sampler: MakeSampler) -> None:
         self._spec = spec
@@ -77,7 +80,10 @@ def _frozen(trials: Sequence[TrialRow], space: dict[str, BaseDistribution]) -> I
 
 
 def _fits(params: dict[str, Any], space: dict[str, BaseDistribution]) -> bool:
-    """Return whether a trial, maybe enqueued by hand, has a value in each range."""
+    """Return whether a trial has a value within each range.
+
+    One that was enqueued by hand may not.
+    """
     if params.keys() != space.keys():
         return False
     return all(_contains(space[path], value) for path, value in params.items())

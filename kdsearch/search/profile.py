@@ -95,7 +95,11 @@ class ProfileProposer:
         return Proposal(setup, [self._params(site, nodes) for nodes in pack])
 
     def _challenged(self, belief: SetupBelief, tried: Sequence[Sequence[int]]) -> list[int]:
-        """Return which temperatures an answer that is nearly decided has to be held against, maybe none."""
+        """Return the temperatures that still need trials to check an answer.
+
+        There are none until the answer is nearly decided; a temperature is there once for each trial that it
+        lacks.
+        """
         target = POINTS * target_of(self._spec)
         if len(tried) < ENOUGH_TO_CHALLENGE or belief.regret > _NEARLY * target:
             return []
@@ -114,7 +118,10 @@ class ProfileProposer:
     def _believe(
         self, observations: Observations, known: Observations, rng: np.random.Generator
     ) -> tuple[Fit, list[Surfaces]]:
-        """Return the model and draws of what it believes, hyper-parameters fitted anew at every 15% more."""
+        """Return the fitted model and draws of what it believes.
+
+        The hyper-parameters are fitted anew with every 15% more trials.
+        """
         n_fitted = min(1, len(observations))
         while n_fitted * _REFIT_GROWTH + 1 <= len(observations):
             n_fitted = int(n_fitted * _REFIT_GROWTH) + 1
@@ -141,7 +148,7 @@ class ProfileProposer:
         return {key: float((best[key] >= top[key] - NEAR_POINTS).mean()) for key in beliefs}
 
     def _tried(self, site: Site, trials: Sequence[TrialRow]) -> list[tuple[int, ...]]:
-        """Return the nodes of a setup's trials that are measured, run or wait."""
+        """Return the nodes of a setup's complete, running and waiting trials."""
         asked = ("complete", "running", "waiting")
         own = [trial.params for trial in trials_of(site.setup, trials) if trial.state in asked]
         return [nodes for params in own if (nodes := self._space.locate(site, params)) is not None]
@@ -152,7 +159,10 @@ class ProfileProposer:
 
 
 def _while_running(doubts: Mapping[str, float], trials: Sequence[TrialRow]) -> dict[str, float]:
-    """Return each setup's doubt, less where trials that still run will tell more of it."""
+    """Return each setup's doubt, less where trials still run.
+
+    Their results will lower it, so others may be served meanwhile.
+    """
     asked = count_by_setup(trials)
     done = count_by_setup([trial for trial in trials if trial.state not in ("running", "waiting")])
     return {

@@ -92,7 +92,7 @@ class ProfileSampler(BaseSampler):
         study: "Study",
         trial: FrozenTrial,  # noqa: ARG002 - Optuna's signature
     ) -> dict[str, BaseDistribution]:
-        """Return the given space, or what the trials so far have in common.
+        """Return the given space, or what the trials have in common.
 
         Raises:
             RequestError: No trial has a parameter that `setup` names, or `temperature` is nearly one's name.
@@ -136,11 +136,14 @@ class ProfileSampler(BaseSampler):
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
     def reseed_rng(self) -> None:
-        """Let a copy of the sampler in another process draw its own random values."""
+        """Let a copy in another process draw its own random values."""
         self._random.reseed_rng()
 
     def _check_names(self, study: "Study") -> None:
-        """Refuse misspelt names, which would leave the search random, once trials tell the right ones."""
+        """Refuse misspelt names, once trials report the right ones.
+
+        A misspelt name would leave the search random.
+        """
         if self._names_are_known:
             return
         ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
@@ -191,7 +194,7 @@ class ProfileSampler(BaseSampler):
 
 
 def _scale(values: Sequence[float], point: float | None) -> tuple[float, float]:
-    """Return what is taken for an accuracy of 0, and for one percentage point."""
+    """Return the value taken as accuracy 0, and one percentage point's size."""
     if point is not None:
         return 0.0, point
     if not values:
@@ -201,7 +204,7 @@ def _scale(values: Sequence[float], point: float | None) -> tuple[float, float]:
 
 
 def _values(trial: FrozenTrial, space: Space) -> dict[str, Any]:
-    """Return a trial's values, those included that were asked or enqueued and not suggested yet."""
+    """Return a trial's values, with those only asked or enqueued so far."""
     if trial.state.is_finished():
         return trial.params
     asked = json.loads(trial.system_attrs.get(_ASKED, "{}"))

@@ -10,7 +10,7 @@ from kdsearch.storage import TrialRow
 
 @dataclass(frozen=True)
 class Proposal:
-    """One setup, and the parameters of the trials that should be run in it next."""
+    """One setup, and the parameters of its next trials."""
 
     setup: Setup
     params: Sequence[Params]

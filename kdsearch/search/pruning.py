@@ -82,7 +82,7 @@ def first_judged(training: Training) -> int:
 
 
 def hopeless_floors(curves: Sequence[Curve], epochs: int, first: int = 1) -> Floors:
-    """Return the floors under which not even the fastest rise ever seen would be enough.
+    """Return floors from which even the fastest known rise falls short.
 
     At epoch e the floor is `line_of(curves) - best_rises(curves)[epochs - e]`: the line, less the most that
     any trial of the setup gained in as many epochs as are left, whenever that was.
@@ -106,9 +106,9 @@ def line_of(curves: Sequence[Curve], epochs: int) -> float | None:
 
 
 def best_rises(curves: Sequence[Curve], epochs: int) -> NDArray[np.float64]:
-    """Return the most that any trial gained within 0, 1, … epochs [epochs + 1].
+    """Return the most that any trial gained within 0, 1, … epochs.
 
-    Before its first epoch a trial has the lowest accuracy that any trial ever had.
+    The shape is [epochs + 1]. Before its first epoch a trial has the lowest accuracy that any trial ever had.
     """
     level = np.full((len(curves), epochs + 1), np.nan)
     for own, curve in zip(level, curves, strict=True):
@@ -137,13 +137,16 @@ def _picked(seed: int, block: int) -> int:
 
 
 def audit_reason(epoch: int, accuracy: float, line: float) -> str:
-    """Return what is recorded of a trial that the rule would have stopped after an epoch."""
+    """Return the text recorded of a trial the rule would have stopped.
+
+    `epoch` is the one after which it would have been.
+    """
     kind, side = (CAME_BACK, "above") if accuracy >= line else (AUDITED, "under")
     return f"{kind}: hopeless at epoch {epoch}, ended {side} {100 * line:.1f}%"
 
 
 def median_floors(curves: Sequence[Curve], epochs: int) -> Floors:
-    """Return the median of all trials at the same epoch, after a warm-up.
+    """Return the median of all trials at each epoch after a warm-up.
 
     The rule of Golovin et al. (2017), section 3.2.2, on accuracies as they are and not on running means.
 
@@ -187,7 +190,7 @@ def under_floor(floors: Floors, epoch: int, metrics: Metrics) -> bool:
 
 
 class FloorWatch:
-    """Applies a pack's floors, and remembers which of the audited trials they would have stopped.
+    """Applies a pack's floors, and notes which audited trials they would stop.
 
     Args:
         floors: Accuracies by epoch.
@@ -210,7 +213,10 @@ class FloorWatch:
         return is_under
 
     def audit_of(self, number: int, accuracy: float) -> str | None:
-        """Return what is recorded of a complete trial that would have been stopped."""
+        """Return the text recorded of a complete trial that crossed a floor.
+
+        None where it crossed none.
+        """
         if number not in self._crossed:
             return None
         return audit_reason(self._crossed[number], accuracy, self._line)

@@ -76,7 +76,10 @@ def _next_region(count: IntArray, weight: FloatArray, rng: np.random.Generator) 
 
 
 def _weights(belief: SetupBelief, region: IntArray) -> FloatArray:
-    """Return each region's share of trials, by its chance of nearly the best."""
+    """Return each region's weight by its chance of nearly the best.
+
+    Regions get trials in proportion; one with little chance keeps a least weight.
+    """
     top = belief.profile.max(axis=1)
     weight = np.zeros(REGIONS)
     for number in np.unique(region):

@@ -16,7 +16,7 @@ LEVEL = 0.05
 
 
 def outranked(asked: Sequence[Params], trials: Sequence[TrialRow]) -> list[bool]:
-    """Return for each asked point whether its replicates so far lose against the best point's.
+    """Return for each asked point whether its replicates lose against the best's.
 
     The best point is the one with the highest mean accuracy; both need three replicates. They are compared by
     Wilcoxon's rank-sum test (1945), one-sided, at 5%: seeds are each trial's own, so nothing is paired.

@@ -27,7 +27,7 @@ _NO_CONDITIONS = Conditions()
 
 
 class UnitSpace:
-    """The model's view of an Optuna space, and the way there and back.
+    """The model's view of an Optuna space, with conversion both ways.
 
     The parameter called `temperature` is the one whose profile is learned; where the space has none, the
     model looks for the best of all parameters alike. Parameters named by `setup` are conditions: each
@@ -71,7 +71,7 @@ class UnitSpace:
         return load_spec({"name": "optuna", "setup": factors, "tune": tune, "search": {"seed": seed}})
 
     def _slots(self, roles: Mapping[str, str]) -> dict[str, str]:
-        """Return which parameter each of the model's shared ones stands for under a setup."""
+        """Return a setup's parameter for each shared one of the model."""
         slots = {}
         for name, role in roles.items():
             if name in self._conditional:
@@ -158,7 +158,10 @@ def _model_unit(temperature: Any) -> float:
 
 
 def _listed(distribution: BaseDistribution) -> list[Any] | None:
-    """Return the values of a distribution that has at most 41, in their order, else None."""
+    """Return the ordered values of choices or of a short range.
+
+    None for a range without steps or with more than 41 values.
+    """
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
     assert isinstance(distribution, FloatDistribution | IntDistribution)  # noqa: S101 - Optuna has no other
@@ -172,7 +175,10 @@ def _listed(distribution: BaseDistribution) -> list[Any] | None:
 
 
 def _unit(distribution: BaseDistribution, value: Any) -> float:
-    """Return a value's place from 0 to 1 on its distribution's own scale."""
+    """Return a value's place from 0 to 1 on its distribution's scale.
+
+    The scale is logarithmic where the distribution is.
+    """
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices.index(value) / (len(distribution.choices) - 1)
     assert isinstance(distribution, FloatDistribution | IntDistribution)  # noqa: S101 - Optuna has no other

@@ -33,10 +33,11 @@ _STYLE = (Path(__file__).parent / "static" / "dashboard.css").read_text()
 
 
 class Dashboard:
-    """An ASGI app that starts the dashboard when the database has Optuna's tables.
+    """An ASGI app that starts the dashboard on a database of Optuna's.
 
-    Its storage is a cached one: finished trials are read once, not at every refresh. What it answers about
-    our studies gets our notes and figures on the way out: none of them is written to the database.
+    It waits until the database has Optuna's tables. Its storage is a cached one: finished trials are read
+    once, not at every refresh. What it answers about our studies gets our notes and figures on the way out:
+    none of them is written to the database.
     """
 
     def __init__(self, reader: DatabaseReader) -> None:
@@ -62,7 +63,10 @@ class Dashboard:
         await answer(asked, receive, send)
 
     def address_of(self, study: str) -> str:
-        """Return the address of a study in the dashboard, or the dashboard's own."""
+        """Return the address of a study in the dashboard.
+
+        It is the dashboard's own where the study is not there.
+        """
         try:
             self._start()
             return f"{_ADDRESS}/studies/{self._storage.get_study_id_from_name(study)}"
@@ -70,7 +74,10 @@ class Dashboard:
             return _ADDRESS
 
     async def _noted(self, answer: Response) -> Response:
-        """Return what the dashboard answers about a study, with our notes where the study is ours."""
+        """Return the dashboard's answer about a study, with our notes added.
+
+        Answers about studies that are not ours stay as they are.
+        """
         if answer.status_code != 200 or len(answer.body) > _MOST_BYTES:
             return answer
         document = await run_in_threadpool(json.loads, bytes(answer.body))
@@ -123,7 +130,7 @@ def _unanswered(error: Exception) -> StudyNote:
 
 
 def _styled(page: Response) -> Response:
-    """Return a page of the dashboard that hides what can't be done here."""
+    """Return a dashboard page without the controls that can't work here."""
     body = bytes(page.body).replace(b"</head>", f"<style>{_STYLE}</style></head>".encode(), 1)
     return changed(body, page.status_code, page.headers)
 

@@ -75,7 +75,10 @@ class Documents:
         return JSONResponse(found.to_dict())
 
     async def forecast(self, request: Request) -> JSONResponse:
-        """Tell which setups are decided, and about how many more trials the others need."""
+        """Answer which setups are decided.
+
+        The others come with about how many more trials they need.
+        """
         name, asked = await self._question(request, "/studies/{name}/forecast")
         found = await self._reader.forecast(name, where=asked.where, regret=asked.regret)
         return JSONResponse(found.to_dict())
@@ -86,7 +89,10 @@ class Documents:
         return JSONResponse((await self._reader.verdict(name)).to_dict())
 
     async def recommend(self, request: Request) -> JSONResponse:
-        """Answer for a setup that need not have been run, from what was."""
+        """Answer for a setup that may not have been run.
+
+        The answer comes from the setups that were.
+        """
         asked = read_question(request.query_params, ADDRESSES["/recommend"].parameters)
         if asked.setup is None:
             raise RequestError("`set` is missing: a value of the setup, as PATH=VALUE.")
@@ -130,7 +136,7 @@ class Documents:
         return JSONResponse([teacher.to_dict() for teacher in self._reader.teachers()])
 
     async def _question(self, request: Request, path: str) -> tuple[str, Question]:
-        """Return the study that is asked about, which exists, and what is asked."""
+        """Return the name of an existing study, and what is asked."""
         allowed = ADDRESSES[path].parameters
         asked = read_question(request.query_params, allowed)  # first: it takes no database
         study = await run_in_threadpool(self._reader.study, _name(request))

@@ -108,7 +108,9 @@ class Events:
         return mark
 
     def _seldom(self, study: str, news: Callable[[], Awaitable[tuple[dict[str, Any], bool]]]) -> _News:
-        """Return the same news, looked for in full only when a trial has changed, or at times.
+        """Return the same news, looked for in full less often.
+
+        A full look is taken when a trial has changed, and every few seconds.
 
         Args:
             study: The study.

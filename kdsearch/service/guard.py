@@ -26,7 +26,7 @@ _SECURITY_HEADERS = {
 
 
 class Guard:
-    """Refuses what would write, what was sent to another host's name, and what has no token.
+    """Refuses requests that write, name another host, or lack the token.
 
     Args:
         app: What the accepted requests go to.

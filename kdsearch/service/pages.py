@@ -136,7 +136,7 @@ class Pages:
         return _page("what_if.html", study=study, factors=_factors(spec), events=events, mark=mark, **context)
 
     async def recommended(self, name: str, setup: Mapping[str, Any], patience_s: float = 0.0) -> Latest:
-        """Return the last answer for a setup that need not have been run."""
+        """Return the last answer for a setup that may be new."""
         return await self._reader.latest("what_if", name, patience_s=patience_s, setup=setup)
 
     async def spec(self, request: Request) -> HTMLResponse:
@@ -151,13 +151,19 @@ class Pages:
         return _page("spec.html", study=study, teachers=own, spec=text)
 
     async def dashboard(self, request: Request) -> RedirectResponse:
-        """Lead to a study in the Optuna dashboard, whose libraries take seconds to load."""
+        """Redirect to a study in the Optuna dashboard.
+
+        It is found only now, since the dashboard's libraries take seconds to load.
+        """
         name = _name(request)
         await run_in_threadpool(self._reader.study, name)
         return RedirectResponse(await run_in_threadpool(self._dashboard.address_of, name))
 
     async def _lines(self, study: str, patience_s: float) -> list[str]:
-        """Return a study's answer in a few lines, or why there is none: it must not hide the others."""
+        """Return a study's answer in a few lines.
+
+        Where there is none, they say why: one study's error must not hide the others.
+        """
         asked = Question()
         options = {"level": asked.level, "tolerance": asked.tolerance}
         try:
@@ -209,7 +215,7 @@ def _name(request: Request) -> str:
 
 
 def _factors(spec: StudySpec) -> dict[str, list[str]]:
-    """Return the labels of each factor's levels, for the factors that have several."""
+    """Return the labels of the levels of factors that have several."""
     return {path: [*map(level_label, levels)] for path, levels in spec.setup.items() if len(levels) > 1}
 
 

@@ -68,7 +68,7 @@ def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
 
 
 def check_names(query: QueryParams, allowed: Collection[str]) -> None:
-    """Raise RequestError where a query has a parameter that this address does not take."""
+    """Raise RequestError for a parameter that this address does not take."""
     for name in query:
         if name not in allowed:
             known = f"Known: {', '.join(sorted(allowed))}." if allowed else "There is none here."

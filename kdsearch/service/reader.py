@@ -50,7 +50,7 @@ FIRST_ANSWER_S = 1.0
 
 @dataclass(frozen=True)
 class Latest:
-    """How a study is, and the last answer to a question about it.
+    """A study's state, and the last answer to a question about it.
 
     Attributes:
         study: How it is now.
@@ -72,9 +72,9 @@ class Latest:
 
 
 class DatabaseReader:
-    """Reads a database that may appear, grow or be replaced while the service runs; never writes.
+    """Reads a database that may appear, grow or be replaced meanwhile.
 
-    An answer is kept, and computed again only when a trial has changed.
+    It never writes. An answer is kept, and computed again only when a trial has changed.
     """
 
     def __init__(self, storage_url: str, answers: Answers) -> None:
@@ -210,7 +210,9 @@ class DatabaseReader:
         return answer
 
     async def latest(self, kind: str, name: str, *, patience_s: float = 0.0, **asked: Any) -> Latest:
-        """Return how a study is now, and the last answer to a question. It waits for no new one.
+        """Return a study's state and the last answer to a question.
+
+        It waits for no new one.
 
         Args:
             kind: The name of a function in `computing.KINDS`.
@@ -226,7 +228,7 @@ class DatabaseReader:
         return Latest(study, kept, is_current=kept is not None and kept.evidence == now)
 
     async def _ask(self, kind: str, name: str, **asked: Any) -> tuple[StudySummary, Any]:
-        """Return how a study is now, and the answer to a question about it.
+        """Return a study's state and the answer to a question.
 
         Raises:
             HTTPException: There is no study of this name (404).

@@ -12,7 +12,7 @@ _OF_THE_BODY = (
 
 
 async def whole_answer(app: ASGIApp, scope: Scope, receive: Receive) -> Response:
-    """Return an app's answer to a request, without what is true of its body alone.
+    """Return an app's answer, without headers that fit only its body.
 
     Args:
         app: The app.

@@ -34,7 +34,7 @@ def run(
     Args:
         storage_url: The database's URL; it need not exist yet.
         host: The address to listen on.
-        port: The port; 0 for any free one.
+        port: The port, by custom 8080; 0 for any free one.
         announce: Is told the service's address once it listens.
 
     Raises:

@@ -1,1 +1,4 @@
-"""Whether answers hold on shapes from outside, on really trained students and on the quickstart."""
+"""Checks of answers against truths that they were not built on.
+
+These are shapes from outside, really trained students, and the quickstart.
+"""

@@ -44,7 +44,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """The scores of a study's answers, one for each setup, by the number of trials."""
+    """The scores of a study's answers by the number of trials.
+
+    Each number of trials has one score for each setup.
+    """
 
     case: Case
     answers: dict[int, tuple[Score, ...]]
@@ -84,7 +87,7 @@ def run_case(case: Case) -> Result:
 
 
 def judged(world: World) -> tuple[Score, ...]:
-    """Return the scores of the answers to a study as it is now."""
+    """Return the scores of a study's answers at this moment."""
     default = world.spec.objective.temperature
     found = best(world.spec, world.rows, tolerance=TOLERANCE / 100)
     return tuple(score(answer, world.truth(answer.setup), default) for answer in found.setups)

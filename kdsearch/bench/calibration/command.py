@@ -21,6 +21,7 @@ from kdsearch.bench.campaigns import results_of
 from kdsearch.bench.options import jobs_option, results_option
 
 _QUICKSTART = "quickstart"
+# Numbers of trials at which studies are answered, by hand: from an early look to the budget.
 _CHECKPOINTS: dict[str, tuple[int, ...]] = {
     "shapes": (96, 144, 192),
     "tables": (64, 96, 144, 192, 288),

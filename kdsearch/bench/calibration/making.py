@@ -19,7 +19,10 @@ _SEED = 10**9  # far from a study's own seeds
 
 
 class Progress:
-    """Packs that were trained, each a line of a file beside the table's own; more seeds go on from it."""
+    """The packs trained so far, a line of a file each.
+
+    The file is beside the table's own; a table with more seeds resumes from it.
+    """
 
     def __init__(self, path: Path, spec: StudySpec, axes: Axes) -> None:
         document = json.dumps([spec_document(spec), axes.temperatures, axes.rates])
@@ -45,7 +48,10 @@ class Progress:
         self._lines = {(line["setup"], line["rate"], line["seed"]): line for line in found}
 
     def missing(self) -> list[tuple[int, int, int]]:
-        """Return setup, rate and seed of the packs that are still to be trained, seed after seed."""
+        """Return setup, rate and seed of the packs still to train.
+
+        All packs of a seed come before those of the next.
+        """
         n_setups, n_rates = len(self._axes.rates), len(self._axes.rates[0])
         wanted = product(range(self._axes.n_seeds), range(n_setups), range(n_rates))
         return [(s, rate, seed) for seed, s, rate in wanted if (s, rate, seed) not in self._lines]

@@ -12,19 +12,25 @@ from kdsearch.spec import TEMPERATURE, Params, Setup, setup_key
 from kdsearch.storage import TrialRow
 
 OURS = "profile"
-_N_TEMPERATURES = 8
-_N_RATES = 5
+_N_TEMPERATURES = 8  # by hand: more would leave a budget no replicates; `order` is of as many
+_N_RATES = 5  # by hand: with the temperatures a grid of 40 trials a setup
 
 
 class PlannedProposer:
-    """Serves the setups in turn, each from a list of parameter sets that was made before any trial."""
+    """Serves the setups in turn, each from a plan made beforehand.
+
+    A plan is a list of parameter sets that no trial changes.
+    """
 
     def __init__(self, world: World, plan: Callable[[Setup], list[Params]]) -> None:
         self._spec = world.spec
         self._plans = {setup_key(setup): plan(setup) for setup in world.spec.setups()}
 
     def propose(self, trials: Sequence[TrialRow], size: int, decided: Collection[str] = ()) -> Proposal:
-        """Return what comes next in the plan of the setup with the fewest trials; plans repeat."""
+        """Return the next entries of a setup's plan; plans repeat.
+
+        The setup is the one with the fewest trials.
+        """
         setup = next_setup(self._spec, trials, decided)
         plan = self._plans[setup_key(setup)]
         first = len(trials_of(setup, trials))
@@ -32,7 +38,10 @@ class PlannedProposer:
 
 
 def grid_at_rate(world: World) -> Proposer:
-    """Return a grid of temperatures at one sensible learning rate, which nobody has to find."""
+    """Return a grid of temperatures at one sensible learning rate.
+
+    The rate is given: the search for it costs this rival nothing.
+    """
 
     def plan(setup: Setup) -> list[Params]:
         units = (np.arange(_N_TEMPERATURES) + 0.5) / _N_TEMPERATURES

@@ -13,8 +13,8 @@ TOLERANCE = 0.5
 _FLAT = 0.5
 _NOT_FLAT = 1.0
 """Points that the worst temperature of a flat curve loses at most, of any other at least."""
-_DEFAULT = 4.0
-_ROUNDING = 1e-6
+_DEFAULT = 4.0  # the usual temperature of the literature, which answers are held against
+_ROUNDING = 1e-6  # points: keeps a loss that equals the bound from failing by rounding
 _TRUTH_IS_SURE = 0.02
 """Points: a standard error of the truth below which its draws say nothing more."""
 
@@ -96,7 +96,10 @@ def _points(fraction: float | None) -> float | None:
 
 
 def _share_within(truth: Truth, interval: tuple[float, float], allowed: float) -> float:
-    """Return in which share of the truth's draws the interval holds a temperature as good as allowed."""
+    """Return the share of the truth's draws that the interval satisfies.
+
+    It satisfies one where it holds a temperature that loses at most `allowed` points.
+    """
     low, high = interval
     between = (truth.temperatures > low) & (truth.temperatures < high)
     draws = truth.draws if truth.error > _TRUTH_IS_SURE else truth.profile[None]
@@ -108,7 +111,10 @@ def _share_within(truth: Truth, interval: tuple[float, float], allowed: float) -
 
 
 def _widened(truth: Truth, interval: tuple[float, float]) -> tuple[float, float]:
-    """Return the interval with half a step of the truth's grid on both sides."""
+    """Return the interval with half a grid step added on both sides.
+
+    The grid is the truth's.
+    """
     half = float(np.sqrt(truth.temperatures[1] / truth.temperatures[0]))
     return interval[0] / half, interval[1] * half
 

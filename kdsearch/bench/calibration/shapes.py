@@ -26,7 +26,7 @@ _FACTORS: dict[str, list[Any]] = {
     "teacher.finetune.epochs": [2, 10, 50],
     "training.epochs": [10, 30],
 }
-_N_TRUTH = 401
+_N_TRUTH = 401  # temperatures of the truth, so many that its grid adds no error that counts
 _COUPLING = 0.25  # by so much of its range falls the best learning rate from the lowest T to the highest
 _SLOW = (6.0, 0.3)  # points lost far below the best rate, and over which share of the range
 _CLIFF = (40.0, 0.3, 0.1)  # points lost above it: how many, from how far above, over which share
@@ -194,7 +194,10 @@ class ShapeWorld(World):
             self._spreads[key] = float(drawn.uniform(0.3, 0.7))
 
     def accuracy(self, setup: Setup, u: Points, v: Points) -> Points:
-        """Return the expected accuracy in points at positions of temperature and learning rate."""
+        """Return expected accuracy in points for temperatures and learning rates.
+
+        Both are given as positions on the setup's ranges.
+        """
         key = setup_key(setup)
         curve = self._curves[key]
         from_best = v - self._rate_at(setup, u)

@@ -22,7 +22,9 @@ HEADER = _COLUMNS.format(
 
 @dataclass(frozen=True)
 class Summary:
-    """All answers to the studies of a kind that one search made, after so many trials.
+    """The answers to studies of one kind that one search made.
+
+    All are taken after the same number of trials.
 
     Attributes:
         part: What they are studies of.
@@ -146,7 +148,10 @@ def _summary(
 
 
 def share_of(studies: Sequence[Sequence[bool]]) -> Mean | None:
-    """Return a share of all cases and its standard error over studies, which differ in how many they have."""
+    """Return a share of all cases and its standard error.
+
+    The error is over studies, which differ in their number of cases.
+    """
     counts = np.array([len(own) for own in studies], dtype=float)
     if not counts.sum():
         return None
@@ -160,7 +165,7 @@ def share_of(studies: Sequence[Sequence[bool]]) -> Mean | None:
 
 
 def table(summaries: Sequence[Summary]) -> list[str]:
-    """Return the summaries as the lines of a table, one part after the other."""
+    """Return the summaries as lines of a table, part by part."""
     lines: list[str] = []
     for part in dict.fromkeys(summary.part for summary in summaries):
         own = [summary for summary in summaries if summary.part == part]

@@ -15,7 +15,7 @@ from kdsearch.errors import RequestError
 from kdsearch.spec import TEMPERATURE, Params, Range, Setup, StudySpec, load_stored_spec, spec_document
 
 LR = "optimizer.lr"
-_VERSION = 1
+_VERSION = 1  # of the file; changes with its arrays
 _MISSING = 65535  # the count that stands for a student that diverged
 
 
@@ -35,7 +35,7 @@ class Axes:
 
     @classmethod
     def of(cls, spec: StudySpec, shape: tuple[int, int, int]) -> "Axes":
-        """Spread temperatures, learning rates and seeds over the ranges that a study tunes.
+        """Spread temperatures, rates and seeds over the ranges a study tunes.
 
         Raises:
             RequestError: The study tunes something else.
@@ -135,7 +135,10 @@ class Table:
 
 
 def last_of(curves: Float64[np.ndarray, "*B E"]) -> Float64[np.ndarray, "*B"]:
-    """Return the last epoch of each curve, NaN where it diverged before its setup's last epoch."""
+    """Return the last epoch of each curve.
+
+    It is NaN where the curve diverged before its setup's last epoch.
+    """
     lengths = (~np.isnan(curves)).sum(-1)
     asked = lengths.reshape(lengths.shape[0], -1).max(1).reshape(-1, *[1] * (lengths.ndim - 1))
     last = np.take_along_axis(curves, np.maximum(lengths - 1, 0)[..., None], -1)[..., 0]

@@ -21,13 +21,19 @@ def shipped() -> list[str]:
 
 @cache
 def table_of(place: str) -> Table:
-    """Return a table by its name, or by its path where it does not ship."""
+    """Return a table by its name, or another by its path.
+
+    A name is that of a table that ships.
+    """
     return Table.load(FOLDER / f"{place}.npz" if place in shipped() else Path(place))
 
 
 @cache
 def truth_of(place: str, setup: int, seeds: tuple[int, ...]) -> Truth:
-    """Return the truth of a table's setup by some of its seeds, from validation and test images."""
+    """Return the truth of a table's setup by some of its seeds.
+
+    It is of validation and test images together.
+    """
     table = table_of(place)
     n_validation, n_test = table.sizes
     validation, test = (one[setup][:, :, list(seeds)] for one in (table.validation, table.test))
@@ -36,7 +42,9 @@ def truth_of(place: str, setup: int, seeds: tuple[int, ...]) -> Truth:
 
 
 class TableWorld(World):
-    """Looks up each trial as a student of the nearest cell that has one left; none is seen twice.
+    """Looks up trials among a table's students, each used once.
+
+    A trial gets a student of the nearest cell that has one left.
 
     Args:
         place: The table's name or path.
@@ -63,7 +71,10 @@ class TableWorld(World):
         return self._index[setup_key(setup)]
 
     def outcome(self, setup: Setup, params: Params) -> tuple[Params, int, float | None]:
-        """Return a student of the nearest cell that has one left, with what it was trained with."""
+        """Return a student of the nearest cell that has one left.
+
+        With its accuracy come the parameters and the seed that it was trained with.
+        """
         s = self.index(setup)
         u, v = (self.dimension(path, setup).to_unit(params[path]) for path in (TEMPERATURE, LR))
         left = self._left[s]
@@ -78,11 +89,17 @@ class TableWorld(World):
         return trained, seed, None if np.isnan(accuracy) else accuracy
 
     def truth(self, setup: Setup) -> Truth:
-        """Return the truth by the seeds that the search does not see, of validation and test images."""
+        """Return the truth by the seeds that the search does not see.
+
+        It is of validation and test images together.
+        """
         return truth_of(self.place, self.index(setup), self._hidden)
 
     def sensible(self, setup: Setup) -> Params:
-        """Return the rate that is best on average over temperatures and the setups of the same range."""
+        """Return the learning rate that is best on average.
+
+        The average is over temperatures and the setups that have the same range.
+        """
         rates = self.table.axes.rates
         own = rates[self.index(setup)]
         alike = [k for k, known in enumerate(rates) if known == own]

@@ -10,18 +10,18 @@ from kdsearch.bench.calibration.summaries import Summary
 from kdsearch.bench.search.summaries import Mean
 from kdsearch.bench.search.targets import Target
 
-KEPT = (0.85, 0.98)
-RATIO = 1.5
-LEAST_RATIO = 0.5
-FAR, OVER = 0.05, 0.1
-FLAT_SAID, FLAT_WRONG = 0.9, 0.05
-SAVED = 0.25
+KEPT = (0.85, 0.98)  # around the 90% that the intervals state
+RATIO = 1.5  # of stated to true loss, either way; by hand
+LEAST_RATIO = 0.5  # for a single kind of shapes, whose mean has to hold `RATIO`; by hand
+FAR, OVER = 0.05, 0.1  # of the decided: may lose more than 0.5, than 0.2 points; by hand
+FLAT_SAID, FLAT_WRONG = 0.9, 0.05  # at least, of flat curves; at most, of others; by hand
+SAVED = 0.25  # of the best rival's trials; by hand: less is hardly worth a sampler
 ENOUGH = 8
 """From so many trials a setup on the answers have to hold."""
 
 
 def targets_of(summaries: Sequence[Summary], n_setups: int = 12) -> list[Target]:
-    """Return every target that the studies say something about, and whether it is met."""
+    """Return each target the studies can judge, and whether it is met."""
     found: list[Target] = []
     for part, kind in dict.fromkeys((s.part, s.kind) for s in summaries):
         own = [s for s in summaries if (s.part, s.kind) == (part, kind)]
@@ -164,9 +164,10 @@ def _of_tables(summaries: Sequence[Summary]) -> Iterator[Target]:
 
 
 def saved_trials(own: Sequence[Summary]) -> float | None:
-    """Return which share of the best rival's trials ours needs less to lose as little as it does at the end.
+    """Return the share of trials saved against the best rival.
 
-    Between the numbers of trials that were asked, the loss is taken to fall evenly; None without rivals.
+    Ours needs so much less of them to lose as little as that rival does at the end. Between the numbers of
+    trials that were asked, the loss is taken to fall evenly; None without rivals.
     """
     ours = sorted((s for s in own if s.search == OURS), key=lambda s: s.trials)
     if not ours:

@@ -1,4 +1,4 @@
-"""A table's study, searched with students that are trained as they are asked for."""
+"""A table's study, with students trained as they are asked for."""
 
 from collections.abc import Sequence
 from pathlib import Path

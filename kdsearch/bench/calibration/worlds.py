@@ -32,12 +32,18 @@ class Truth:
 
     @property
     def losses(self) -> Float64[np.ndarray, " U"]:
-        """What each temperature is expected to lose against the best one, in points."""
+        """What each temperature is expected to lose, in points.
+
+        The loss is against the best temperature.
+        """
         return np.asarray(self.profile.max() - self.profile)
 
     @property
     def error(self) -> float:
-        """The standard error in points of what a temperature loses, on average over temperatures."""
+        """The standard error of what a temperature loses, in points.
+
+        It is averaged over temperatures.
+        """
         apart = self.draws - self.draws[:, [int(self.profile.argmax())]]
         return float(apart.std(axis=0).mean())
 
@@ -51,7 +57,10 @@ class Truth:
         return float(self.profile.max() - self.at(temperature))
 
     def inside(self, interval: tuple[float, float]) -> Float64[np.ndarray, " N"]:
-        """Return what the temperatures of an interval lose, its ends included, in points."""
+        """Return what an interval's temperatures lose, in points.
+
+        Its ends are included.
+        """
         low, high = interval
         between = self.temperatures[(self.temperatures > low) & (self.temperatures < high)]
         return np.array([self.loss(float(t)) for t in (low, *between, high)])
@@ -71,7 +80,10 @@ class World(ABC):
 
     @abstractmethod
     def outcome(self, setup: Setup, params: Params) -> tuple[Params, int, float | None]:
-        """Return what a trial was truly trained with, its seed, and its accuracy; None where it diverged."""
+        """Return a trial's true parameters, its seed, and its accuracy.
+
+        The accuracy is None where the student diverged.
+        """
 
     @abstractmethod
     def truth(self, setup: Setup) -> Truth:
@@ -79,7 +91,10 @@ class World(ABC):
 
     @abstractmethod
     def sensible(self, setup: Setup) -> Params:
-        """Return what a practitioner would give the parameters beside the temperature without a search."""
+        """Return what a practitioner would choose without a search.
+
+        It holds the parameters beside the temperature.
+        """
 
     def outcomes(self, setup: Setup, params: Sequence[Params]) -> Sequence[tuple[Params, int, float | None]]:
         """Return the `outcome` of each trial of a pack."""

@@ -8,16 +8,16 @@ from torch import nn
 from kdsearch.bench.engine.images import PATTERNED
 from kdsearch.spec import TrainingSpec
 
-BATCH_SIZE = 128
-PACK_SIZES = (1, 4, 8, 16)
+BATCH_SIZE = 128  # usual for images of this size
+PACK_SIZES = (1, 4, 8, 16)  # one alone, usual sizes, and a large one; by hand
 _CIFAR_SHAPED = f"{__name__}:cifar_shaped"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A student and its teacher on images of one kind, `train_size` of them in an epoch.
+    """A student and its teacher on images of one kind.
 
-    It is measured in packs of `sizes`.
+    An epoch has `train_size` of them. It is measured in packs of `sizes`.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Case:
     sizes: tuple[int, ...] = PACK_SIZES
 
     def spec(self) -> TrainingSpec:
-        """Return the case as a training of plain distillation, with an untrained teacher.
+        """Return the case as plain distillation from an untrained teacher.
 
         What a teacher has learned does not change how long it takes.
         """

@@ -1,4 +1,4 @@
-"""How fast the engine trains, against the plain loop and against the machine's limit.
+"""How fast the engine is, against plain training and the limit.
 
 All ways of a case take turns in one process, so that whatever else the machine does falls on all of
 them; figures are medians over the rounds. On a GPU, which is nobody else's, each way is measured alone, so
@@ -30,10 +30,11 @@ from kdsearch.errors import RequestError
 
 @dataclass(frozen=True)
 class Row:
-    """One way's cost in µs for each student and sample, and its students per second where plain has 1.
+    """What one way costs, and how fast it is against plain.
 
-    Of packs also their cost where the best way of that size has 1, and what a further member adds to
-    the peak of memory.
+    Costs are in µs for each student and sample; `speedup` is in students per second, where plain has 1. Of
+    packs also their cost where the best way of that size has 1, and what a further member adds to the peak of
+    memory.
     """
 
     case: str
@@ -79,7 +80,10 @@ def engine_command(
     output: str,
     out: Path | None,
 ) -> None:
-    """Compare our packs with a plain loop and with the student's forward and backward pass alone."""
+    """Compare our packs with a plain loop and with the limit.
+
+    The limit is the student's forward and backward pass alone.
+    """
     where = device_of(device)
     torch.set_num_threads(threads)
     known = CASES | GPU_CASES
@@ -118,7 +122,7 @@ def device_of(name: str) -> torch.device:
 def measure_case(
     case: Case, sizes: Sequence[int], rounds: int, device: torch.device, seconds: float = math.inf
 ) -> tuple[list[Row], list[Failure]]:
-    """Return the rows of one case, and on a GPU what failed there."""
+    """Return the rows of one case, and its failures on a GPU."""
     on_gpu = device.type == "cuda"
     with TemporaryDirectory() as folder:
         artifacts = Path(folder)
@@ -135,7 +139,10 @@ def measure_case(
 def _memory(
     case: Case, measured: Sequence[Measured], artifacts: Path, device: torch.device
 ) -> dict[Way | None, int]:
-    """Return what a further member takes in each way that was measured, in bytes."""
+    """Return the bytes that each way takes for one more member.
+
+    Only ways that were measured are there.
+    """
     found: dict[Way | None, int] = {}
     for way in {own.way: None for own in measured if own.way}:
         try:
@@ -150,7 +157,9 @@ def _memory(
 def rows_of(
     case: Case, measured: Sequence[Measured], memory: Mapping[Way | None, int], *, on_gpu: bool
 ) -> list[Row]:
-    """Return what was measured, in µs for each student and sample and relative to plain and limit.
+    """Return what was measured as rows.
+
+    Costs are in µs for each student and sample, and relative to plain and limit.
 
     Args:
         case: The case.
@@ -178,7 +187,10 @@ def rows_of(
 
 
 def _of_best(own: Measured, measured: Sequence[Measured], on_gpu: bool) -> float | None:
-    """Return a pack's cost, where the best given way of training a pack of its size has 1."""
+    """Return a pack's cost relative to the best way's.
+
+    That is the best given way of training a pack of the same size.
+    """
     if own.way is None:
         return None
     rivals = [
@@ -209,7 +221,10 @@ HEADER = (
 
 
 def row_line(row: Row) -> str:
-    """Return a row as a line of the table under `HEADER`; costs are for each student and sample."""
+    """Return a row as a line of the table under `HEADER`.
+
+    Costs are for each student and sample.
+    """
     speedup = "" if row.speedup is None else f"{row.speedup:.2f}"
     of_limit = "" if row.of_limit is None else f"{row.of_limit:.2f}"
     once = "" if row.rounds > 1 else "  (measured once)"

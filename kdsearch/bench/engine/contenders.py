@@ -65,13 +65,19 @@ class PackRunner:
         return self._training.choice.way
 
     def run_epoch(self) -> None:
-        """Train the pack for the first epoch, whose logits are stored after the first time."""
+        """Train the pack for the first epoch.
+
+        The teacher's logits are stored after the first time.
+        """
         with on_device(self._device):
             self._training.train_epoch(1)
 
 
 class ViewsAlone:
-    """What rendering new views costs, once for a whole pack; packs find theirs in memory here."""
+    """The cost of rendering new views, once for a whole pack.
+
+    Packs find theirs in memory here.
+    """
 
     def __init__(self, case: Case, device: torch.device) -> None:
         self._views = split_views_of(case.spec(), device).views
@@ -131,12 +137,18 @@ class Entry:
 
 
 def contenders_of(case: Case, sizes: Sequence[int], artifacts: Path, device: torch.device) -> list[Contender]:
-    """Return the plain loop, the limit in both layouts, views, and our packs: looped, fused and chosen."""
+    """Return the contenders, ready to run.
+
+    They are the plain loop, the limit in both layouts, views, and our packs: looped, fused and chosen.
+    """
     return [entry.enter() for entry in entries_of(case, sizes, artifacts, device)]
 
 
 def entries_of(case: Case, sizes: Sequence[int], artifacts: Path, device: torch.device) -> list[Entry]:
-    """Return what `contenders_of` does, not made yet; on a GPU with streams and the limit as a graph."""
+    """Return the contenders as entries that are not made yet.
+
+    On a GPU there are streams and the limit as a graph, too.
+    """
     spec = case.spec()
     data = split_views_of(spec, device).data
 

@@ -30,9 +30,10 @@ def member_bytes(case: Case, way: Way, artifacts: Path, device: torch.device) ->
 
 
 def peak_bytes(make: Callable[[], Runner], device: torch.device) -> int:
-    """Return the most that a runner's tensors take during an epoch; data that others hold don't count.
+    """Return the most that a runner's tensors take in an epoch.
 
-    On CUDA it is what the allocator measured, elsewhere every tensor's storage is followed.
+    Data that others hold don't count. On CUDA it is what the allocator measured, elsewhere every tensor's
+    storage is followed.
     """
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
@@ -49,7 +50,7 @@ def peak_bytes(make: Callable[[], Runner], device: torch.device) -> int:
 
 
 class _LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no annotation
-    """Counts the bytes of the storages that operators make, until they are freed."""
+    """Counts the bytes of live storages that operators made."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch has no annotation

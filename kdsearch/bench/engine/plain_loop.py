@@ -37,9 +37,10 @@ class PillowImages(Dataset[tuple[Tensor, int]]):
 
 
 class PlainLoop:
-    """One student, a DataLoader, PIL transforms, and the teacher's forward pass in every step.
+    """One student with a DataLoader, PIL transforms and a teacher.
 
-    On CUDA as the documentation would have it: workers that read ahead, pinned memory and bf16 autocast.
+    The teacher's forward pass is run in every step. On CUDA as the documentation would have it: workers that
+    read ahead, pinned memory and bf16 autocast.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from kdsearch.distill.devices import release_memory
 from kdsearch.distill.execution import WARM_UP_CALLS, Way
 from kdsearch.errors import KDSearchError
 
-_LEAST_ROUNDS = 3
+_LEAST_ROUNDS = 3  # the fewest whose median drops one that was disturbed
 _TURN_S = 0.1  # the least length of a turn
 _HOPELESS = 2.5  # a way this much slower than its pack's fastest is measured once
 _MOST_CHARACTERS = 300  # of an error
@@ -21,7 +21,9 @@ _MOST_CHARACTERS = 300  # of an error
 
 @dataclass(frozen=True)
 class Measured:
-    """The seconds that one way took for an epoch of one student, in each round.
+    """The seconds of one way in each round.
+
+    They are for an epoch of one student.
 
     Args:
         name: What was measured.
@@ -63,9 +65,10 @@ class Failure:
 def interleaved(
     contenders: Sequence[Contender], rounds: int, device: torch.device, seconds: float = math.inf
 ) -> list[Measured]:
-    """Run every contender in turn; the first epoch counts only for packs that are hopelessly slow.
+    """Run every contender in turn, round by round.
 
-    Where so many rounds would take longer than `seconds`, there are fewer, but three.
+    The first epoch counts only for packs that are hopelessly slow. Where so many rounds would take longer
+    than `seconds`, there are fewer, but three.
     """
     once = [Measured.of(contender, [_timed(contender, device)]) for contender in contenders]
     repeated = [
@@ -85,7 +88,10 @@ def interleaved(
 
 
 def _is_hopeless(own: Measured, others: Sequence[Measured]) -> bool:
-    """Return whether a pack took far longer than the fastest pack of its size."""
+    """Return whether a pack took far longer than its fastest rival.
+
+    Rivals are the packs of the same size.
+    """
     if own.way is None:
         return False
     rivals = [other.wall_s[0] for other in others if other.way and other.size == own.size]
@@ -95,10 +101,10 @@ def _is_hopeless(own: Measured, others: Sequence[Measured]) -> bool:
 def one_by_one(
     entries: Sequence[Entry], rounds: int, device: torch.device, seconds: float = math.inf
 ) -> tuple[list[Measured], list[Failure]]:
-    """Measure every way alone and free its memory; one that fails leaves the others.
+    """Measure every way alone and free its memory.
 
-    The first epoch does not count, nor those in which a pack's steps are recorded. A way has fewer rounds, at
-    least one, where they would take longer than its share of `seconds`.
+    A way that fails leaves the others. The first epoch does not count, nor those in which a pack's steps are
+    recorded. A way has fewer rounds, at least one, where they would take longer than its share of `seconds`.
     """
     found: list[Measured] = []
     failures: list[Failure] = []
@@ -128,7 +134,7 @@ def _alone(entry: Entry, rounds: int, device: torch.device, seconds: float) -> M
 
 
 def _timed(contender: Contender, device: torch.device) -> tuple[float, float]:
-    """Return the CPU and wall seconds of an epoch, divided by the number of students.
+    """Return the CPU and wall seconds of an epoch per student.
 
     A turn has as many epochs as it takes for the caches to be the contender's own.
     """

@@ -1,4 +1,4 @@
-"""What must hold of a study once its faults are over, whichever they were."""
+"""What must hold of a study after any fault."""
 
 import re
 from collections import Counter
@@ -41,7 +41,10 @@ def problems_of_study(found: Reading, trials: int, epochs: int, reason: str) -> 
 
 
 def _problems_of_lost(found: Reading, reason: str) -> Iterator[str]:
-    """Yield where a lost trial was not run again exactly once, with its parameters and seed."""
+    """Yield where a lost trial was not repeated exactly once.
+
+    Its parameters and its seed have to be the same.
+    """
     finished = found.finished.values()
     for name, seen in (
         ("seed", Counter(trial.seed for trial in finished)),
@@ -75,7 +78,7 @@ def _problems_of_mirror(found: Reading) -> Iterator[str]:
 
 
 def problems_of_change(before: Mapping[int, TrialLine], now: Reading) -> Iterator[str]:
-    """Yield which trials that had finished are lost or no longer what they were."""
+    """Yield the finished trials that are lost or have changed."""
     for number, trial in before.items():
         if now.finished.get(number) != trial:
             yield f"the finished trial {number} changed, or was lost"
@@ -99,7 +102,7 @@ def problems_of_numbers(found: Reading, right: Curves | None) -> Iterator[str]:
 
 
 def problems_of_files(artifacts: Path) -> Iterator[str]:
-    """Yield what is left of files that were being written, and of checkpoints."""
+    """Yield what is left of unfinished files and of checkpoints."""
     unfinished = (*artifacts.rglob("*.part"), *artifacts.glob("teachers/.*"))
     if left := [path.name for path in (*unfinished, *artifacts.glob("checkpoints/*"))]:
         yield f"left behind: {left}"

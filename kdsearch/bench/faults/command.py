@@ -1,4 +1,7 @@
-"""Rounds of faults of random kind and moment, each on a study of its own: what must hold holds after each."""
+"""Rounds of random faults, each on a study of its own.
+
+Kind and moment are drawn; what must hold is checked after each.
+"""
 
 import json
 import random
@@ -24,7 +27,10 @@ _VERDICTS = ("clean", "failed", "not done")
 
 @dataclass(frozen=True)
 class Round:
-    """One fault and what did not hold after it; `missed` is why it hit nobody, if it did not."""
+    """One fault and what did not hold after it.
+
+    `missed` says why it hit nobody, if it did not.
+    """
 
     number: int
     kind: str
@@ -42,7 +48,9 @@ class Round:
 
 
 def run_round(kind: str, seed: int, folder: Path, services: SharedServices, number: int = 0) -> Round:
-    """Launch a study in a folder, do a fault of a kind to it, and check it once it has ended.
+    """Run a study, do a fault to it, and check it.
+
+    It runs in the folder and is checked once it has ended.
 
     Args:
         kind: A key of `KINDS`.
@@ -138,7 +146,10 @@ def _line(found: Round) -> str:
 
 
 def _table(done: Sequence[Round]) -> str:
-    """Return how many rounds of each kind went how, and how long one took."""
+    """Return a table of the rounds' verdicts by kind of fault.
+
+    It also has the mean seconds of a round.
+    """
     lines = [f"{'kind':<12}{''.join(f'{verdict:>10}' for verdict in _VERDICTS)}{'s a round':>12}"]
     for kind in (*(kind for kind in KINDS if any(found.kind == kind for found in done)), "all"):
         own = [found for found in done if kind in (found.kind, "all")]

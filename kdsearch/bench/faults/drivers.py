@@ -17,7 +17,7 @@ from kdsearch.bench.faults.study import Driver, FaultStudy, MissedError
 
 _START_S = 8.0
 """About how long a launch takes until its first trial: moments of the start are drawn from it."""
-_SLOWEST_S = 20.0
+_SLOWEST_S = 20.0  # by hand: a very busy machine may hold Ray's start up as long
 _DAEMONS = ("raylet", "gcs_server")
 
 
@@ -35,7 +35,10 @@ def kill_driver(study: FaultStudy, luck: random.Random, _: SharedServices) -> in
 
 
 def end_driver(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
-    """Send SIGTERM to the driver, or to its group, while Ray starts or while it trains."""
+    """Send SIGTERM to the driver or its group.
+
+    It comes while Ray starts or while it trains.
+    """
     driver = study.start()
     if luck.random() < 0.5:
         study.until_at_gate(driver)
@@ -62,7 +65,10 @@ def end_driver(study: FaultStudy, luck: random.Random, _: SharedServices) -> int
 
 
 def stop_driver(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
-    """Stop the driver as a suspended machine does, let a second one take over, then wake the first."""
+    """Suspend the driver, let a second one take over, wake the first.
+
+    The first stops as it would where its machine is suspended.
+    """
     first = study.start()
     study.until_at_gate(first)
     _suspend(study, first)
@@ -83,7 +89,7 @@ def stop_driver(study: FaultStudy, luck: random.Random, _: SharedServices) -> in
 
 
 def _suspend(study: FaultStudy, driver: Driver) -> None:
-    """Stop a driver at a moment when it does not hold the database's lock."""
+    """Stop a driver while it does not hold the database's lock."""
     while driver.poll() is None:
         driver.send_signal(signal.SIGSTOP)
         with closing(sqlite3.connect(study.file, timeout=0, isolation_level=None)) as connection:
@@ -112,7 +118,10 @@ def close_log(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
 
 
 def take_database(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
-    """Delete the database under its driver, or put an earlier copy or an empty file in its place."""
+    """Delete or replace the database under its driver.
+
+    It is replaced by an earlier copy or by an empty file.
+    """
     driver = study.start()
     study.until_at_gate(driver)
     copy = study.folder / "copy.db"
@@ -137,7 +146,10 @@ def take_database(study: FaultStudy, luck: random.Random, _: SharedServices) -> 
 
 
 def restart_server(study: FaultStudy, luck: random.Random, services: SharedServices) -> int:
-    """Stop PostgreSQL under a running study, cleanly or as in a crash, and start it again later."""
+    """Stop PostgreSQL under a running study, and start it later.
+
+    It stops cleanly or as in a crash.
+    """
     driver = study.start()
     study.until_at_gate(driver)
     early = luck.random() < 0.5
@@ -152,7 +164,10 @@ def restart_server(study: FaultStudy, luck: random.Random, services: SharedServi
 
 
 def hinder_ray(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
-    """Kill a process of the Ray that starts, or hold it up for some seconds."""
+    """Kill or suspend a process of Ray while Ray starts.
+
+    A suspended one resumes after some seconds.
+    """
     driver = study.start()
     study.open_gate()
     name = luck.choice(_DAEMONS)

@@ -18,7 +18,7 @@ from kdsearch.errors import RunError
 
 _CABLE = "kd0"
 _ADDRESSES = ("10.213.77.1", "10.213.77.2")
-_PATIENCE_S = 10.0
+_PATIENCE_S = 10.0  # a namespace takes milliseconds; a loaded machine must not fail
 _USER = ("--user", "--map-root-user")
 
 
@@ -69,7 +69,9 @@ def networks_problem() -> str | None:
 
 @contextmanager
 def two_hosts() -> Iterator[tuple[Host, Host]]:
-    """Give two hosts that reach each other and nothing else, while a block lasts.
+    """Give two hosts that reach only each other.
+
+    They last for the block.
 
     Raises:
         RunError: This machine can't have them; `networks_problem` tells why.
@@ -88,7 +90,7 @@ def two_hosts() -> Iterator[tuple[Host, Host]]:
 
 @contextmanager
 def _host(address: str, shell: Sequence[str], more: Sequence[str]) -> Iterator[Host]:
-    """Give a host whose namespaces are held by a process that only waits."""
+    """Give a host whose namespaces are held by a waiting process."""
     command = [*shell, "unshare", *more, "--net", "sleep", "infinity"]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as holder:  # noqa: S603 - ours
         try:

@@ -1,4 +1,7 @@
-"""What a database holds of the study, read with SQL of its own: none of the code that wrote it is asked."""
+"""Reads what a database holds of the study.
+
+It is read with SQL of its own: none of the code that wrote it is asked.
+"""
 
 import json
 from collections.abc import Sequence
@@ -40,7 +43,10 @@ class TrialLine:
 
 @dataclass(frozen=True)
 class Reading:
-    """The study at one moment; `mirrored` has Optuna's state and value by number."""
+    """The study at one moment.
+
+    `mirrored` has Optuna's state and value by number.
+    """
 
     state: str
     reason: str | None

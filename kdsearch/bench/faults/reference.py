@@ -19,7 +19,9 @@ _CHOICES = "executors.json"
 
 
 class Reference:
-    """Trains packs of studies again, each once for all rounds; so is the teacher.
+    """Trains packs of studies again, each once for all rounds.
+
+    So it does with the teacher.
 
     Args:
         folder: An empty folder.
@@ -30,7 +32,9 @@ class Reference:
         self._known: dict[str, dict[int, dict[int, float | None]]] = {}
 
     def curves(self, found: Reading, document: Path, artifacts: Path) -> Curves:
-        """Return the validation accuracy by epoch of each trial that has finished, by its seed.
+        """Return each finished trial's validation accuracy by epoch.
+
+        The curves are by the trials' seeds.
 
         Args:
             found: The trials; those that trained in one pack do so again.
@@ -52,7 +56,10 @@ class Reference:
     def _known_or_trained(
         self, spec: "StudySpec", trials: list[TrialLine]
     ) -> dict[int, dict[int, float | None]]:
-        """Train a pack, unless a round before had one of the same trials, trained in the same way."""
+        """Return a pack's curves, trained unless a round before trained it.
+
+        That one had the same trials, trained in the same way.
+        """
         choices = self._folder / _CHOICES
         way = choices.read_text() if choices.exists() else ""
         asked = [(trial.seed, trial.params, trial.setup) for trial in trials]

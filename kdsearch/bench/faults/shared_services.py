@@ -27,7 +27,7 @@ NODE_OPTIONS = ("--num-gpus=0", "--object-store-memory=134217728", "--disable-us
 """Of `ray start`: a node that takes little of the machine."""
 SLOTS = 2
 """How many packs of one CPU the shared cluster runs at once."""
-_LOOK_S = 0.1
+_LOOK_S = 0.1  # between looks: short beside a server's start and end
 _TRIES = 5  # what was killed may write for a moment
 
 

@@ -1,4 +1,4 @@
-"""A study of seconds that faults are done to, launched as a user would."""
+"""A study of seconds for faults, launched as a user would."""
 
 import json
 import os
@@ -25,11 +25,11 @@ from kdsearch.bench.faults.reading import Reading, TrialLine, read_study
 from kdsearch.bench.faults.trainer import OPEN, at_gate
 
 NAME, TRIALS, EPOCHS, PACK = "faults", 8, 4, 2
-DISTILLED_EPOCHS = 30
+DISTILLED_EPOCHS = 30  # by hand: long enough to be met in the middle of a pack
 STANDSTILL_S = 600.0
 """So long nothing may go on, by the database and the log: a slow machine is no fault."""
-_LOOK_S = 0.05
-_READ_S = 0.5
+_LOOK_S = 0.05  # between looks: short beside the moments that are waited for
+_READ_S = 0.5  # between reads of the database, which take its lock
 _MARK = "KDSEARCH_FAULT_ROUND"
 _WAITING = {
     "trainer": "kdsearch.bench.faults.trainer:train",
@@ -47,7 +47,10 @@ Driver = subprocess.Popen[bytes]
 
 
 class MissedError(Exception):
-    """A fault hit nobody, for a reason in words; `code` is the driver's exit code."""
+    """Raised where a fault hit nobody, with the reason.
+
+    `code` is the driver's exit code.
+    """
 
     def __init__(self, reason: str, code: int) -> None:
         super().__init__(reason)
@@ -55,7 +58,9 @@ class MissedError(Exception):
 
 
 class FaultStudy:
-    """The study in a folder of its own, and what was found wrong with it so far.
+    """A study in a folder of its own.
+
+    `wrong` has what was found wrong with it so far.
 
     Args:
         folder: An empty folder.
@@ -115,7 +120,9 @@ class FaultStudy:
         out: IO[bytes] | int | None = None,
         errors: IO[bytes] | int | None = None,
     ) -> Driver:
-        """Launch and return the driver's process, the first of a group of its own.
+        """Launch and return the driver's process.
+
+        It is the first of a process group of its own.
 
         Args:
             more: Options of the command.
@@ -168,7 +175,7 @@ class FaultStudy:
         return False
 
     def until_at_gate(self, driver: Driver, processes: int = 1) -> list[int]:
-        """Wait until so many processes wait at the gate at once, and return them.
+        """Return the processes at the gate once enough wait at once.
 
         Raises:
             MissedError: The study ended before.
@@ -178,11 +185,11 @@ class FaultStudy:
         return self._alive_at_gate()
 
     def open_gate(self) -> None:
-        """Let what waits at the gate go on, and whatever comes later pass."""
+        """Open the gate to those waiting and to all that come later."""
         (self.folder / OPEN).touch()
 
     def expect(self, what: str, code: int, *right: int) -> None:
-        """Note it where a driver ended with another exit code than it should."""
+        """Note a driver that ended with a wrong exit code."""
         if code not in right:
             self.wrong.append(f"{what}: exit code {code}: {self._last_words()}")
 
@@ -205,7 +212,10 @@ class FaultStudy:
         return found
 
     def processes(self) -> list[psutil.Process]:
-        """Return the processes of the study's drivers and of their Ray, and the workers of another Ray."""
+        """Return the processes of the study's drivers and of their Ray.
+
+        Workers of a Ray that the study joined are among them.
+        """
         own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
         return [
             process for process in psutil.process_iter() if process.pid not in own and self._is_own(process)
@@ -257,7 +267,10 @@ class FaultStudy:
         return words
 
     def _is_own(self, process: psutil.Process) -> bool:
-        """Return whether a process has this study's mark, or works in its folder."""
+        """Return whether a process has the study's mark or its folder.
+
+        The folder is its working directory then.
+        """
         try:
             if process.status() == psutil.STATUS_ZOMBIE:
                 return False

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from kdsearch.trial import Metrics, Trial
 
-_STEP_BYTES = 64 * 2**20
-_LOOK_S = 0.02
+_STEP_BYTES = 64 * 2**20  # by hand: up to 3 GB a second, in steps far below the monitor's room
+_LOOK_S = 0.02  # between looks: the gate should cost a trial no time that counts
 
 ONCE, OPEN = "once", "open"
 """Files in the folder `options.folder`: the fault has happened, the gate is open."""
@@ -41,12 +41,12 @@ def train(trial: Trial, report: Callable[[int, Metrics], bool]) -> Metrics:
 
 
 def accuracy_at(temperature: float, epoch: int) -> float:
-    """Return the validation accuracy that a trial of this temperature reports after an epoch."""
+    """Return the validation accuracy of a temperature after an epoch."""
     return 0.9 - 0.05 * math.log(temperature / 6) ** 2 - 0.3 / epoch
 
 
 def wait_at_gate(folder: Path) -> None:
-    """Leave this process's mark at the gate and wait until it is open."""
+    """Leave this process's mark at the gate until it opens."""
     if (folder / OPEN).exists():
         return
     mark = folder / f"at-gate-{os.getpid()}"
@@ -57,7 +57,10 @@ def wait_at_gate(folder: Path) -> None:
 
 
 def at_gate(folder: Path) -> list[int]:
-    """Return the processes that have come to the gate and wait there, dead ones included."""
+    """Return the ids of the processes at the gate.
+
+    Dead ones are included.
+    """
     return [int(mark.name.rpartition("-")[2]) for mark in folder.glob("at-gate-*")]
 
 
@@ -99,7 +102,10 @@ def _outgrow_limit(accuracy: float) -> float:
 
 
 def _outgrow_node(accuracy: float) -> float:
-    """Take memory until Ray's monitor ends the worker, or a minute has passed."""
+    """Take memory until Ray's monitor ends the worker.
+
+    After a minute it gives up.
+    """
     taken = []
     end = time.monotonic() + 60
     while time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""Faults of workers, of their nodes and of the files that they share."""
+"""Faults of workers, of nodes and of shared files."""
 
 import os
 import random
@@ -28,7 +28,7 @@ _QUICK_TO_MISS = {  # Ray gives a silent node up within 8 seconds, not a minute
     "RAY_health_check_failure_threshold": "5",
 }
 _MONITOR_ROOM = 0.08  # of the node's memory, above what is used now
-_TURNED = 8
+_TURNED = 8  # bytes, by hand: damage in several places of a file
 
 Files = Callable[[Path], Iterator[Path]]
 
@@ -52,7 +52,10 @@ def _after_once(study: FaultStudy, code: int) -> int:
 
 
 def kill_teacher(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
-    """Kill the process that trains the teacher, at a random moment of its life."""
+    """Kill the process that trains the teacher.
+
+    The moment is a random one of its life.
+    """
     driver = study.start()
     hit = study.until(driver, lambda: study.worker(_TEACHER) is not None)
     time.sleep(luck.uniform(0.0, 0.8))
@@ -73,7 +76,9 @@ def kill_pack(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
 
 
 def damage(files: Files, folder: str) -> Callable[[FaultStudy, random.Random, SharedServices], int]:
-    """Return a run that turns bits of files in the middle of a pack, and kills its worker or the driver.
+    """Return a run that damages files in the middle of a pack.
+
+    Bits are turned; then the pack's worker is killed, or the driver, too.
 
     Args:
         files: The files of a folder of artifacts.
@@ -110,7 +115,10 @@ def _lines(study: FaultStudy) -> list[str]:
 
 
 def _turn_bits(file: Path, luck: random.Random) -> bytes:
-    """Turn a bit of some bytes of a file, as a disk may; return what it holds then."""
+    """Turn a bit in some bytes of a file, as disks may.
+
+    Returns what the file then holds.
+    """
     content = bytearray(file.read_bytes())
     for place in luck.sample(range(len(content)), min(_TURNED, len(content))):
         content[place] ^= 1 << luck.randrange(8)
@@ -119,9 +127,10 @@ def _turn_bits(file: Path, luck: random.Random) -> bytes:
 
 
 def _suspended_pack(study: FaultStudy, driver: Driver, luck: random.Random) -> psutil.Process:
-    """Stop a worker in the middle of its pack, which has left a checkpoint then and has not reported its end.
+    """Suspend and return a worker in the middle of its pack.
 
-    It is one that trains alone. Some packs at the beginning are let go.
+    The pack has left a checkpoint by then and has not reported its end. It is one that trains alone. Some
+    packs at the beginning are let go.
     """
     skipped = luck.randrange(3)
     found: list[psutil.Process] = []
@@ -151,7 +160,10 @@ def _checkpoints(study: FaultStudy) -> list[Path]:
 
 
 def lose_node(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
-    """Kill the raylet of one of two nodes while a pack trains on each."""
+    """Kill the raylet of one of two nodes.
+
+    A pack trains on each of them then.
+    """
     with _two_nodes() as (address, raylet):
         driver = study.start("--address", address)
         study.until_at_gate(driver, 2)
@@ -175,7 +187,10 @@ def _two_nodes() -> Iterator[tuple[str, int]]:
 
 
 def cut_off(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
-    """Take one of two hosts off the network while a pack trains on each."""
+    """Cut one of two hosts off the network.
+
+    A pack trains on each of them then.
+    """
     with two_hosts() as (head, other), TemporaryDirectory(prefix="kdn-") as folder:
         address = f"{head.address}:6379"
         first = ("--head", "--port=6379", "--include-dashboard=false", f"--temp-dir={folder}")
@@ -190,7 +205,10 @@ def cut_off(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
 
 
 def _after_loss(study: FaultStudy, driver: Driver) -> int:
-    """Open the gate once the loss of a node is in the database: its worker may outlive it for a moment."""
+    """Open the gate once the database has the loss of a node.
+
+    The node's worker may outlive it for a moment. Returns the driver's exit code.
+    """
     study.until(driver, lambda: (found := study.read()) is not None and found.count("failed") > 0)
     study.open_gate()
     return study.wait(driver)

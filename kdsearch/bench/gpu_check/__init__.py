@@ -1,1 +1,1 @@
-"""Whether a GPU trains what it should, and as fast as it should."""
+"""Checks whether a GPU trains correctly and fast enough."""

@@ -1,4 +1,4 @@
-"""One command that tells whether a GPU trains what it should, and as fast as it should.
+"""One command that checks a GPU's results and its speed.
 
 Each part prints as it goes, and what fails in it is one line among the others.
 """
@@ -53,9 +53,10 @@ class Found:
 @format_option
 @click.option("--out", type=click.Path(path_type=Path), help="Write the JSON document to a file as well.")
 def gpu_check_command(parts: Sequence[str], device: str, small: bool, output: str, out: Path | None) -> None:
-    """Check packs against students alone on a GPU, its speed against targets, and a whole study.
+    """Check a GPU's packs, its speed and a whole study.
 
-    The exit code is 1 where a pack and its students alone differ.
+    Packs are held against students alone, the speed against targets. The exit code is 1 where a pack and its
+    students alone differ.
     """
     where = device_of(device)
     if where.type != "cuda" and not small:

@@ -106,7 +106,10 @@ class EqualityCheck:
         train: Callable[[], Students],
         train_beside: Callable[[], Students],
     ) -> Comparison:
-        """Return how far one training is from another; where one of them fails, why."""
+        """Return how far one training differs from another.
+
+        Where one of them fails, it says why.
+        """
         start = time.perf_counter()
         found, told = None, list[str]()
         failed: Comparison | None = None
@@ -138,7 +141,10 @@ class EqualityCheck:
         return found
 
     def _pack(self, case: Case, way: Way) -> Students:
-        """Train all members together, from a checkpoint where the case asks for it."""
+        """Train all members together, resumed where the case asks for it.
+
+        It resumes from a checkpoint.
+        """
         spec = case.spec(small=self._small, eager=False)
         report = Report(case)
         if not case.resumes:
@@ -171,7 +177,10 @@ class EqualityCheck:
 
 
 class Report:
-    """Remembers every epoch, stops whom the case stops, and interrupts a pack in an epoch."""
+    """Keeps every epoch, stops members, and may interrupt a pack.
+
+    The case says which members stop when.
+    """
 
     def __init__(self, case: Case, fail_at: int | None = None) -> None:
         self.curves: dict[tuple[int, int], Metrics] = {}
@@ -199,7 +208,9 @@ def students_of(results: Sequence[TrialResult], report: Report) -> Students:
 
 
 def largest_difference(found: Students, expected: Students, *, losses_alone: bool) -> tuple[float, str]:
-    """Return the largest relative difference, and where it is; infinite where students ended otherwise.
+    """Return the largest relative difference, and where it is.
+
+    It is infinite where students ended otherwise.
 
     Args:
         found: The students that are judged.
@@ -241,7 +252,10 @@ def exact_arithmetic() -> Iterator[None]:
 
 @contextmanager
 def heard(lines: list[str]) -> Iterator[None]:
-    """Add to a list what the package logs, such as why a step could not be recorded."""
+    """Add to a list what the package logs.
+
+    A reason why a step could not be recorded is among it.
+    """
     logger = logging.getLogger("kdsearch")
     handler, level = _Lines(lines), logger.level
     logger.addHandler(handler)

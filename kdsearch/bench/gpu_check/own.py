@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_WIDTH, _SHARE = 8, 0.3
+_WIDTH, _SHARE = 8, 0.3  # channels, few for speed; of dropout, so that random streams matter
 
 
 def squared_softened(

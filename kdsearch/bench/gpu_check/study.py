@@ -1,4 +1,7 @@
-"""A whole study by `kdsearch launch`, in a process of its own, with the start of Ray and its teacher."""
+"""A whole study by `kdsearch launch` in its own process.
+
+The start of Ray and its teacher are part of it.
+"""
 
 import json
 import os
@@ -47,7 +50,9 @@ _SMALL: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class StudyTimes:
-    """Where a study's wall time went, in seconds, and what its trials ran on.
+    """Where a study's wall time went, and its trials' devices.
+
+    Times are in seconds.
 
     Args:
         wall_s: From the command's start to its end.
@@ -78,7 +83,9 @@ class StudyTimes:
 
 
 def study_times(device: str, *, small: bool) -> StudyTimes:
-    """Run the study and return where its time went; nothing of it is left.
+    """Run the study and return where its time went.
+
+    Nothing of it is left.
 
     Args:
         device: cpu keeps it from GPUs; else it takes what is there, as any study does.
@@ -121,7 +128,10 @@ def _launch(words: list[str], folder: Path, environment: Mapping[str, str]) -> N
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a launch and its Ray, as a user would; it is killed where it does not end."""
+    """End a launch and its Ray, as a user would.
+
+    It is killed where it does not end.
+    """
     process.terminate()
     try:
         process.wait(_PATIENCE_S)
@@ -134,7 +144,10 @@ def _last_words(log: Path) -> str:
 
 
 def _read(database: Path, started: datetime, ended: datetime) -> StudyTimes:
-    """Return what the database tells of a study that ran from one time to another."""
+    """Return a study's times and ways, read from its database.
+
+    `started` and `ended` are those of the command.
+    """
     with sqlite3.connect(database) as connection:
         held = connection.execute("select name, started, seconds from kd_pack").fetchall()
         trials = connection.execute(
@@ -161,5 +174,8 @@ def _read(database: Path, started: datetime, ended: datetime) -> StudyTimes:
 
 
 def _seconds(text: str, since: datetime) -> float:
-    """Return how long after another a time of the database is; SQLite keeps UTC without a zone."""
+    """Return the seconds from `since` to a time of the database.
+
+    SQLite keeps UTC without a zone.
+    """
     return (datetime.fromisoformat(text).replace(tzinfo=UTC) - since).total_seconds()

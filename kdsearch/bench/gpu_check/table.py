@@ -80,7 +80,10 @@ def _measured(case: Case, device: torch.device, rounds: int) -> tuple[list[Row],
 
 
 def _counts(entry: Entry, case: Case, device: torch.device) -> bool:
-    """Return whether a way is among those that a goal needs, or the one that should be chosen."""
+    """Return whether a way is needed for the goals.
+
+    Those are the limit, plain, the chosen way, and the one that should be chosen.
+    """
     is_limit = entry.name.startswith("limit") and (device.type == "cpu" or entry.name.endswith("graph"))
     return (
         is_limit

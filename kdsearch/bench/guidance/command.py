@@ -15,6 +15,9 @@ _folder = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--studies", type=_folder, default=Path("studies/paper"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("docs/guidance.md"))
 def guidance_command(results: Path, studies: Path, out: Path) -> None:
-    """Compute where to start, how wide to search and what T = 4 costs, from the results of studies."""
+    """Compute guidance on temperatures from the results of studies.
+
+    It says where to start, how wide to search and what T = 4 costs.
+    """
     out.write_text(guidance_page(evidence_in(results, studies)), encoding="utf-8")
     click.echo(f"Wrote {out}.")

@@ -18,7 +18,10 @@ _TRIALS, _VERDICTS = "-trials.csv", "-verdicts.csv"
 
 @dataclass(frozen=True)
 class Ruled:
-    """A claim of a study and the verdict on it; the effect and its interval are those of the verdict."""
+    """A claim of a study and the verdict on it.
+
+    The effect and its interval are those of the verdict.
+    """
 
     says: str
     quantity: str
@@ -87,7 +90,10 @@ def _evidence(file: Path, study: Path) -> Evidence:
 
 
 def _in_terms_of(spec: StudySpec, trial: TrialRow, file: Path) -> TrialRow:
-    """Return a trial with the levels of the study file, of which a table has the texts."""
+    """Return a trial with the levels of the study file.
+
+    A table has only their texts.
+    """
     setup = {}
     for path, levels in spec.setup.items():
         read = trial.setup[path]

@@ -93,7 +93,7 @@ def _of_intervals(pairs: Sequence[tuple[Evidence, SetupAnswer]]) -> str:
 
 
 def _leaves_out(own: Evidence, found: SetupAnswer) -> bool:
-    """Return whether an interval is narrower than the range in which a setup was searched."""
+    """Return whether an interval is narrower than the searched range."""
     dimension = own.spec.dimensions(found.setup).get(TEMPERATURE)
     if found.interval is None or not isinstance(dimension, Range):
         return found.interval is not None

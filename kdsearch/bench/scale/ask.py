@@ -49,7 +49,7 @@ def ask_commands(study: str, storage: str) -> Iterator[Asked]:
 
 
 def ask_pages(study: str, storage: str) -> Iterator[Asked]:
-    """Ask for the service's pages, each as the first one of a service that has just begun to listen."""
+    """Ask for the service's pages, each of a service just started."""
     with open_database(storage) as database:
         number = load_optuna_study(database, study)._study_id
     pages = {
@@ -72,7 +72,9 @@ def ask_pages(study: str, storage: str) -> Iterator[Asked]:
 
 
 def run(question: str, command: Sequence[str], storage: str) -> Asked:
-    """Run a module with arguments over a database and return what it took, its start included.
+    """Run a module over a database and return what it took.
+
+    Its start is included.
 
     Raises:
         RunError: It failed.
@@ -117,7 +119,7 @@ def _peak_mib(process: int) -> float:
 
 
 def _propose(study: str, storage: str) -> None:
-    """Choose the next pack, as a driver does that goes on with the study."""
+    """Choose the next pack, as a driver that resumes would."""
     with open_database(storage) as database:
         spec, trials = load_spec_of(database, study), load_trials(database, study)
     build_proposer(spec).propose(trials, spec.search.pack)

@@ -73,7 +73,7 @@ def scale_command(
 
 
 def ask(storage: str, trials: int, epochs: int, *, pages: bool) -> list[Asked]:
-    """Fill a database with a study of so many trials, and ask for it in every way."""
+    """Fill a database with a large study and query it every way."""
     start = time.perf_counter()
     with open_database(storage, create=True) as database:
         study = fill_study(database, trials, epochs).name
@@ -84,7 +84,10 @@ def ask(storage: str, trials: int, epochs: int, *, pages: bool) -> list[Asked]:
 
 @contextmanager
 def _storage(name: str) -> Iterator[tuple[str, Path]]:
-    """Give the URL of an empty database, and a folder, both gone afterwards."""
+    """Give the URL of an empty database, and a folder.
+
+    Both are removed afterwards.
+    """
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="kdsearch-scale-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -20,14 +20,16 @@ from kdsearch.storage import Database, list_studies, open_database
 from kdsearch.storage.sql.tables import PackTable
 
 NAME = "driven"
-SAMPLE_S = 2.0
+SAMPLE_S = 2.0  # fine beside a study of minutes, and takes little CPU time itself
 TRAINER = "kdsearch.bench.scale.trainer"
 _WORKER_NEEDS = ("ray.tune", "kdsearch.schedule.workers.trainable", TRAINER)
 
 
 @dataclass(frozen=True)
 class Moment:
-    """How far the study was so many seconds after its launch, and what its driver had taken by then.
+    """A study's progress and its driver's use at one moment.
+
+    `seconds` is since the launch, `cpu_s` what the driver has taken since.
 
     `packs` are those whose worker has begun and that have not ended.
     """
@@ -81,7 +83,9 @@ class Driven:
 
 
 def drive(load: Load, storage: str, folder: Path) -> Driven:
-    """Launch the study in a process of its own, watch it to its end, and return what it took.
+    """Launch the study, watch it to its end, return its cost.
+
+    It runs in a process of its own.
 
     Args:
         load: What is to be done.
@@ -152,7 +156,10 @@ def _document(load: Load, folder: Path) -> dict[str, object]:
 
 
 def _watch(driver: psutil.Popen, database: Database) -> Iterator[Moment]:
-    """Yield moments of the study, from before its first trial to the end of its last one or of the driver."""
+    """Yield moments of the study until it or its driver ends.
+
+    The first is before its first trial.
+    """
     start = time.monotonic()
     moment = Moment(seconds=0.0, finished=0, packs=0, cpu_s=0.0, rss_mib=0.0)
     yield moment
@@ -177,7 +184,7 @@ def _running_packs(database: Database) -> int:
 
 
 def _taken(driver: psutil.Popen) -> tuple[float, float]:
-    """Return the CPU seconds that the driver has taken and the MiB that it holds."""
+    """Return the driver's CPU seconds and the MiB it holds."""
     times = driver.cpu_times()
     return times.user + times.system, driver.memory_info().rss / 2**20
 

@@ -1,4 +1,7 @@
-"""A simulated study of very many trials, written into a database in bulk instead of trained."""
+"""A simulated study of very many trials, written in bulk.
+
+None of them is trained.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,9 +23,9 @@ from kdsearch.storage.mirror.store import open_optuna_storage
 from kdsearch.storage.rows.distributions import OptunaSpace
 from kdsearch.storage.sql.tables import EpochTable, PackTable, StudyTable, TrialTable, table_of
 
-PACK = 8
-_ROWS_AT_ONCE = 5000
-_SECONDS = 30.0
+PACK = 8  # by hand: it only sets how many packs there are, and their seconds
+_ROWS_AT_ONCE = 5000  # by hand: bounds the memory of an insert
+_SECONDS = 30.0  # of a trial: any plausible length, as nothing is trained
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 

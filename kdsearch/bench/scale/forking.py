@@ -1,4 +1,4 @@
-"""Python processes that are forked from one that has imported what they need, and share its memory.
+"""Forks Python processes from one with their imports, whose memory they share.
 
 So many more of Ray's workers fit on a machine, at a tenth of their time to start. This module is the process
 that forks; it is run by `forking_python`, and takes who asks it over a socket.
@@ -22,8 +22,8 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # has no stubs of its own
 
-_MOST_WAITING = 1024
-_MESSAGE_BYTES = 2**20
+_MOST_WAITING = 1024  # by hand: far more than the workers that ask at once
+_MESSAGE_BYTES = 2**20  # of one read; longer wishes take several
 # Asks for a process that runs a script in this one's folder and environment, with its output.
 _ASK = """
 import json, os, socket, sys
@@ -38,7 +38,9 @@ with socket.socket(socket.AF_UNIX) as template:
 
 @contextmanager
 def forking_python(folder: Path, modules: Sequence[str]) -> Iterator[str]:
-    """Give a command that runs a script as `python` does, though it does not wait for its end.
+    """Give a command that runs a script as `python` does.
+
+    It does not wait for the script's end.
 
     Args:
         folder: Where the command's script and its socket go; a short path.
@@ -58,7 +60,7 @@ def forking_python(folder: Path, modules: Sequence[str]) -> Iterator[str]:
 
 
 def serve(address: str, modules: Sequence[str]) -> None:
-    """Fork a process for each that asks, until the standard input is closed."""
+    """Fork a process for each request, until standard input is closed."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
     is_ready = False
     with socket.socket(socket.AF_UNIX) as listening:

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from kdsearch.spec import TEMPERATURE
 from kdsearch.trial import Metrics, PackReport, Trial
 
-_BEST_TEMPERATURE, _BEST_RATE = 6.0, 0.1
+_BEST_TEMPERATURE, _BEST_RATE = 6.0, 0.1  # inside the ranges, so that there is something to find
 
 
 def train(trials: Sequence[Trial], report: PackReport) -> list[Metrics]:
-    """Wait `options.seconds` in all and report accuracies that follow from temperature, rate and seed."""
+    """Wait `options.seconds` in all and report computed accuracies.
+
+    They follow from temperature, rate and seed.
+    """
     n_epochs = trials[0].epochs
     finals = [_accuracy(trial) for trial in trials]
     for epoch in range(1, n_epochs + 1):

@@ -1,1 +1,1 @@
-"""How good samplers, pruners and answers are, on studies whose truth is known."""
+"""How good samplers, pruners and answers are, against known truths."""

@@ -17,13 +17,19 @@ _SETUP = "setup"
 
 
 def silence_optuna() -> None:
-    """Let Optuna tell neither of its studies and trials nor that a sampler is experimental or slow."""
+    """Silence what Optuna logs and warns of.
+
+    That is its studies and trials, and samplers that are experimental or slow.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 
 
 class JointProposer:
-    """An Optuna sampler that sees all setups at once, as Ray Tune with Optuna would: trials one by one."""
+    """An Optuna sampler that sees all setups at once.
+
+    Trials are asked for one by one, as Ray Tune with Optuna would.
+    """
 
     def __init__(self, spec: StudySpec, sampler: BaseSampler) -> None:
         self._spec = spec
@@ -61,7 +67,10 @@ class GridProposer:
         self._units = (np.arange(n_temperatures) + 0.5) / n_temperatures
 
     def propose(self, trials: Sequence[TrialRow], size: int, decided: Collection[str] = ()) -> Proposal:
-        """Return the next temperatures of the setup with the fewest trials, in an order that spreads them."""
+        """Return the next temperatures of the setup with fewest trials.
+
+        Their order spreads them over the range.
+        """
         setup = next_setup(self._spec, trials, decided)
         first = len(trials_of(setup, trials))
         order = _spread(len(self._units))
@@ -78,7 +87,10 @@ class GridProposer:
 
 
 def _spread(count: int) -> list[int]:
-    """Return 0 … count - 1 in an order whose every beginning covers the range: by reversed bits."""
+    """Return 0 … count - 1 in an order spread evenly.
+
+    Every beginning covers the range: the order is by reversed bits.
+    """
     n_bits = max(1, (count - 1).bit_length())
     return sorted(range(count), key=lambda index: f"{index:0{n_bits}b}"[::-1])
 

@@ -128,7 +128,9 @@ def _searched(study: SimulatedStudy, case: Case) -> Iterator[tuple[int, list[Tri
 
 
 def launched(study: SimulatedStudy) -> list[TrialRow]:
-    """Run a study by `kdsearch launch`, Ray and a database included, and return its trials by number.
+    """Run a study by `kdsearch launch` and return its trials.
+
+    Ray and a database are included; trials are by number.
 
     Raises:
         RequestError: The launch failed.
@@ -150,7 +152,10 @@ def launched(study: SimulatedStudy) -> list[TrialRow]:
 
 
 def first_evidence(rows: Sequence[TrialRow], n_trials: int) -> list[TrialRow]:
-    """Return the trials of a study up to the one with which so many count: lost workers do not."""
+    """Return a study's first trials until `n_trials` of them count.
+
+    Trials of lost workers do not.
+    """
     counts = 0
     for index, row in enumerate(rows):
         counts += is_evidence(row)

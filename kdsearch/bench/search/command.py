@@ -1,8 +1,9 @@
-"""How many trials it takes to know every setup's best temperature, and whether the intervals hold.
+"""How many trials every setup's best temperature takes to find.
 
-Simulated studies with a known truth go through the samplers and the answers that ship; only the training is
-computed instead of run. Regret is the accuracy, in points, that the recommended temperature truly loses
-against the best one, both with the other parameters at their best.
+It is also checked whether the intervals hold. Simulated studies with a known truth go through the samplers
+and the answers that ship; only the training is computed instead of run. Regret is the accuracy, in points,
+that the recommended temperature truly loses against the best one, both with the other parameters at their
+best.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from kdsearch.bench.search.summaries import summaries_of, table
 from kdsearch.bench.search.targets import targets_of
 from kdsearch.bench.search.times import times_of
 
-TIMED = (100, 500, 2000)
+TIMED = (100, 500, 2000)  # trials on record: a small, a large and a very large study
 
 
 @click.command("search")

@@ -29,10 +29,10 @@ from kdsearch.trial import Trial
 
 SAMPLERS = ("profile", "random", "qmc")
 _LR = "optimizer.lr"
-_CHANCE = 0.05
+_CHANCE = 0.05  # accuracy of a student that learned nothing, as with 20 classes
 _SPEEDS = (8.0, 2.5)  # of the rise over a training, at the lowest and the highest temperature
-_WIGGLE = 0.003
-_TO_NAN = 0.5
+_WIGGLE = 0.003  # by hand: about the sampling error of 14,000 images at 85%
+_TO_NAN = 0.5  # of the diverged, by hand; the others fall to chance
 _LATEST = 0.75  # of the training: when the last of the late students begin to rise
 _LATE_PER_RANGE = 2.2  # how much later, as a share of the training, over a whole range of rates
 _BEST_RATE_DECADES = -0.5  # from the default: a third of the range diverges
@@ -84,7 +84,10 @@ class CurvedStudy(SimulatedRecord):
         return row, {**curve, trial.epochs: row.val_accuracy or 0.0}
 
     def _diverged(self, trial: Trial, row: TrialRow) -> tuple[TrialRow, Curve]:
-        """Return a trial that ends in NaN, or falls to chance, in the first half of its training."""
+        """Return a trial that diverges in its training's first half.
+
+        It ends in NaN, or falls to chance.
+        """
         start = int(self._rng.integers(1, trial.epochs // 2 + 1))
         unit = np.array(self.study.position(trial.setup, float(trial.params[TEMPERATURE])))
         curve = self._curve(trial, float(self.study.truth(trial.setup).profile(unit)) / 100)
@@ -106,7 +109,10 @@ class CurvedStudy(SimulatedRecord):
         return replace(row, state="pruned", reason=reason, epochs=epoch)
 
     def _begins(self, trial: Trial, unit: float) -> float:
-        """Return when a student begins to rise, as a share of its training: late where its rate is high."""
+        """Return when a student begins to rise, as a share of training.
+
+        It is late where its learning rate is high.
+        """
         rates = self.study.spec.dimensions(trial.setup)[_LR]
         assert isinstance(rates, Range)  # noqa: S101 - the benchmark's specs tune ranges
         above = rates.to_unit(float(trial.params[_LR])) - self.study.truth(trial.setup).lr_at(unit)
@@ -160,7 +166,10 @@ class PrunerScore:
 def score_pruner(
     pruner: str, n_trials: int, seeds: Sequence[int], *, sampler: str = "profile", pack: int = 4
 ) -> PrunerScore:
-    """Return a pruner's score on simulated studies of 12 setups, one for each seed."""
+    """Return a pruner's score on simulated studies, one for each seed.
+
+    A study has 12 setups.
+    """
     studies = [_score_study(_trained(pruner, sampler, n_trials, seed, pack)) for seed in seeds]
 
     def mean(name: str) -> Mean:
@@ -218,7 +227,10 @@ def _best(study: SimulatedStudy, setup: Setup) -> float:
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="profile", show_default=True)
 @format_option
 def pruning_command(trials: int, studies: int, sampler: str, output: str) -> None:
-    """Measure what pruners do to the answers, where early accuracy favours low temperatures."""
+    """Measure what pruners do to the answers.
+
+    Early accuracy favours low temperatures here.
+    """
     scores = [score_pruner(pruner, trials, range(studies), sampler=sampler) for pruner in PRUNERS]
     if output == "json":
         click.echo(json.dumps([asdict(score) for score in scores]))

@@ -1,4 +1,7 @@
-"""How good the answers to a simulated study are, each against its setup's truth."""
+"""How good answers to a simulated study are, against the truth.
+
+Each is held against its setup's truth.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from kdsearch.analysis import SetupAnswer, best
 from kdsearch.bench.search.simulation import SimulatedStudy
 from kdsearch.spec import TEMPERATURE, Setup, setup_key
 
-TOLERANCE_POINTS = 0.5
+TOLERANCE_POINTS = 0.5  # as the answers' default tolerance
 _GRID = np.linspace(0.0, 1.0, 401)
 
 

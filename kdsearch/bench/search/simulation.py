@@ -21,9 +21,9 @@ LOST = "lost worker"
 
 _LR = "optimizer.lr"
 _DECAY = "optimizer.weight_decay"
-_PLATEAU = 0.15
-_COUPLING = 0.2
-_DIVERGES_ABOVE = 0.35
+_PLATEAU = 0.15  # half width, of the range: nearly a third of it is equally good
+_COUPLING = 0.2  # by hand: how far the best rate moves over the whole range of T
+_DIVERGES_ABOVE = 0.35  # of the range above the best rate; by hand
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,25 @@ class SetupTruth:
     lr_beyond: float = 0.0
 
     def profile(self, temperature: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the accuracy in points at positions of temperature, other parameters at their best."""
+        """Return the accuracy in points at positions of temperature.
+
+        Other parameters are at their best.
+        """
         apart = np.maximum(np.abs(temperature - self.best) - self.flat_top, 0) / self.width
         return np.asarray(self.top - self.depth * -np.expm1(-0.5 * apart**2))
 
     def lr_at(self, temperature: float) -> float:
-        """Return the position of the best learning rate at a position of temperature."""
+        """Return the best learning rate's position at a temperature's position."""
         inside = np.clip(self.best_lr + _COUPLING * (temperature - 0.5), 0.05, 0.95)
         return float(inside) + self.lr_beyond
 
 
 @dataclass
 class SimulatedStudy:
-    """A spec, the truth behind it, and trials that are drawn from that truth, each by its own seed."""
+    """A spec, its truth, and trials drawn from that truth.
+
+    Each trial is drawn by its own seed.
+    """
 
     spec: StudySpec
     truths: dict[str, SetupTruth]
@@ -70,7 +76,10 @@ class SimulatedStudy:
         return self.truths[setup_key(setup)]
 
     def run(self, setup: Setup, params: Params) -> TrialRow:
-        """Train one simulated student, with the seed that a record would give it, and keep its trial."""
+        """Train one simulated student and keep its trial.
+
+        It has the seed that a record would give it.
+        """
         number = len(self.rows)
         seed = trial_seed(self.spec.search.seed, number)
         accuracy, reason = self.outcome(setup, params, seed)
@@ -97,7 +106,10 @@ class SimulatedStudy:
         return self.rows
 
     def regret(self, setup: Setup, temperature: float) -> float:
-        """Return the accuracy in points that a temperature truly loses, other parameters at their best."""
+        """Return the accuracy in points that a temperature truly loses.
+
+        Other parameters are at their best.
+        """
         at = self.position(setup, temperature)
         return float(self.truth(setup).top - self.truth(setup).profile(np.array(at)))
 
@@ -107,7 +119,10 @@ class SimulatedStudy:
         return dimension.to_unit(temperature)  # type: ignore[union-attr]  # a range by construction
 
     def outcome(self, setup: Setup, params: Params, seed: int) -> tuple[float | None, str | None]:
-        """Return a trial's accuracy, as a fraction, or None and why it failed; the seed fixes its luck."""
+        """Return a trial's accuracy, or None and why it failed.
+
+        The accuracy is a fraction; the seed fixes its luck.
+        """
         rng = np.random.default_rng([self.spec.search.seed, seed])
         truth, dimensions = self.truth(setup), self.spec.dimensions(setup)
         units = {path: dimensions[path].to_unit(value) for path, value in params.items()}  # type: ignore[union-attr]
@@ -145,9 +160,10 @@ def simulated_study(
         scenario: What the truth is like; in `shared` and the last three the factors move the best
             temperature, each by a step of its own; in `unshared` every setup has a place of its own.
         seed: Fixes the truth and the noise.
-        levels: Number of levels of the factors optimizer, teacher finetuning and pretraining.
-        n_trials: The budget that the spec names.
-        pack: Trials in a pack.
+        levels: Number of levels of the factors optimizer, teacher finetuning and pretraining; by default
+            12 setups.
+        n_trials: The budget that the spec names; 96 are 8 trials for each of 12 setups.
+        pack: Trials in a pack; 4 by hand.
         sampler: The sampler that the spec names.
         lr_off: How many decades the best learning rate lies above the spec's default.
         lr_beyond: How far it lies further up, as a share of its range: beyond the range from about 0.5 on.

@@ -1,4 +1,4 @@
-"""Means over simulated studies, with their standard errors, and the table of them."""
+"""Means over simulated studies with standard errors, and their table."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,10 @@ HEADER = _COLUMNS.format(*_HEADINGS, "near", "flat", "wrong")
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over studies and its standard error, which one study does not have."""
+    """A mean over studies and its standard error.
+
+    One study alone has no error.
+    """
 
     value: float
     error: float | None
@@ -27,7 +30,10 @@ class Mean:
 
 @dataclass(frozen=True)
 class Condition:
-    """What studies have in common that are summarised together, but for the sampler."""
+    """What studies summarised together have in common.
+
+    Only their samplers may differ.
+    """
 
     scenario: str
     n_setups: int
@@ -95,7 +101,10 @@ class Summary:
 
 
 def summaries_of(results: Iterable[Result]) -> list[Summary]:
-    """Return a summary for each condition, sampler, way of answering and number of trials."""
+    """Return a summary for each group of answers.
+
+    A group is a condition, sampler, way of answering and number of trials.
+    """
     groups: dict[tuple[Condition, str, Answering, int], list[Sequence[SetupScore | None]]] = {}
     for result in results:
         for answered in result.answers:
@@ -146,7 +155,7 @@ def mean_over(studies: Sequence[Sequence[float]]) -> Mean | None:
 
 
 def table(summaries: Sequence[Summary]) -> list[str]:
-    """Return the summaries as the lines of a table, one part for each condition."""
+    """Return the summaries as a table, a part for each condition."""
     lines: list[str] = []
     for condition in dict.fromkeys(summary.condition for summary in summaries):
         own = [summary for summary in summaries if summary.condition == condition]

@@ -1,4 +1,4 @@
-"""What the search is to reach, and whether the simulated studies show it.
+"""The search's targets, and whether simulated studies show they are met.
 
 Trials that it takes to a regret are the first number of them from which on the mean regret stays below it,
 among the numbers that were asked. The bounds on what is said of flat curves are a reading of `where it is
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from kdsearch.bench.search.summaries import Condition, Mean, Summary
 from kdsearch.bench.search.times import Times
 
-REGRET = 0.2
-SHARE_OF_RIVAL = 1 / 3
-LATER_THAN_GRID = 1.25
-MOST_WITH_FAILURES = 100
-COVERAGE = (0.85, 0.97)
-COVERED_FROM = 5
-NEAR_AT, NEAR_FOUND = 16, 0.5
-FLAT_SAID, FLAT_WRONG = 0.9, 0.05
-ASK_S = 1.0
+REGRET = 0.2  # points: a loss that hardly matters; by hand
+SHARE_OF_RIVAL = 1 / 3  # of Optuna's trials; by hand
+LATER_THAN_GRID = 1.25  # of the trials of a grid at a good learning rate; by hand
+MOST_WITH_FAILURES = 100  # trials by which failures must not keep it from `REGRET`; by hand
+COVERAGE = (0.85, 0.97)  # around the 90% that the intervals state
+COVERED_FROM = 5  # trials a setup from which on `COVERAGE` has to hold; by hand
+NEAR_AT, NEAR_FOUND = 16, 0.5  # trials a setup, and the share of the range to be found by then; by hand
+FLAT_SAID, FLAT_WRONG = 0.9, 0.05  # at least, of flat curves; at most, of others; by hand
+ASK_S = 1.0  # CPU seconds for a pack: short beside the training of one
 
 _OURS, _GRID = "profile", "grid at default"
 _OPTUNA = ("tpe", "gp", "tpe joint", "gp joint")
@@ -28,7 +28,10 @@ _OPTUNA = ("tpe", "gp", "tpe joint", "gp joint")
 
 @dataclass(frozen=True)
 class Target:
-    """A target in one condition; `met` is None where the studies can't decide it."""
+    """A target in one condition.
+
+    `met` is None where the studies can't decide it.
+    """
 
     name: str
     where: str
@@ -43,7 +46,10 @@ class Target:
 
 @dataclass(frozen=True)
 class _Reached:
-    """Up to which number of trials a regret was looked for, and where it was found; None: not until then."""
+    """After how many trials a regret was reached.
+
+    `trials` is None where it was not until `last`, the most that were looked at.
+    """
 
     sampler: str
     trials: int | None
@@ -84,7 +90,10 @@ def _in_condition(condition: Condition, own: Sequence[Summary]) -> Iterator[Targ
 
 
 def _reached(rising: Sequence[Summary]) -> _Reached:
-    """Return from which number of trials on the mean regret of all answers stays below the target."""
+    """Return from how many trials on the regret stays below target.
+
+    It is the mean regret of all answers.
+    """
     good = [s.regret.value < REGRET and (s.answered_by == "best trial" or not s.silent) for s in rising]
     first = next((k for k in range(len(good)) if all(good[k:])), None)
     at = rising[-1 if first is None else first]

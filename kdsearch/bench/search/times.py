@@ -1,4 +1,7 @@
-"""How long a pack and the answers take with so many trials on record, in CPU seconds."""
+"""How long a pack and the answers take, in CPU seconds.
+
+It depends on the number of trials on record.
+"""
 
 import time
 from collections.abc import Callable
@@ -10,7 +13,7 @@ from kdsearch.analysis import best
 from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.search import build_proposer
 
-PACK = 8
+PACK = 8  # the size that the target of `ASK_S` is stated for
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,10 @@ class Times:
 
 
 def times_of(n_trials: int, *, levels: tuple[int, ...] = (2, 3, 2), seed: int = 0) -> Times:
-    """Return the times with `n_trials` randomly placed trials of a simulated study on record."""
+    """Return the times with `n_trials` simulated trials on record.
+
+    The trials are randomly placed.
+    """
     study = simulated_study("shared", seed, levels=levels, pack=PACK, n_trials=n_trials + 2 * PACK)
     _fill(study, n_trials)
     proposer = build_proposer(study.spec)

@@ -1,4 +1,7 @@
-"""A trainer that computes a simulated student's accuracy instead of training it, for a launched study."""
+"""A trainer that computes a simulated student's accuracy.
+
+Nothing is trained; it serves a launched study.
+"""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -10,7 +13,9 @@ from kdsearch.trial import Metrics, Trial
 
 
 def train(trial: Trial, report: Callable[[int, Metrics], bool]) -> Metrics:
-    """Return the accuracy that the truth behind the study gives a trial, with the noise of its seed.
+    """Return the accuracy that the study's truth gives a trial.
+
+    It has the noise of the trial's seed.
 
     Raises:
         RuntimeError: The student was lost, as in scenarios with failures.

@@ -1,7 +1,7 @@
-"""What `search.widen` does where the best learning rate lies beyond its range, and where it does not.
+"""What `search.widen` does for learning rates beyond a range.
 
-Simulated studies with a known truth go through the asking and the answers that ship; regret is the accuracy,
-in points, that the recommended temperature truly loses.
+It is measured where the best rate is inside, too. Simulated studies with a known truth go through the asking
+and the answers that ship; regret is the accuracy, in points, that the recommended temperature truly loses.
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def score_widening(
 @click.option("--studies", default=8, show_default=True, help="Simulated studies of each kind.")
 @click.option("--trials", default=96, show_default=True, help="Trials of each study, of 6 setups.")
 def widening_command(studies: int, trials: int) -> None:
-    """Measure `search.widen` where the best learning rate lies beyond its range, and inside."""
+    """Measure `search.widen` with best learning rates beyond and inside."""
     click.echo("scenario   best rate  widen  regret, points  warned  ranges widened")
     kinds: list[tuple[Scenario, float, bool]] = [("shared", BEYOND, False), ("shared", BEYOND, True)]
     kinds += [(scenario, 0.0, True) for scenario in SCENARIOS]

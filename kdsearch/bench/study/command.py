@@ -1,6 +1,7 @@
-"""How many trials a minute a study gets, against a plain Ray Tune and Optuna script on the same trials.
+"""A study's trials a minute, against plain Ray Tune and Optuna.
 
-Both run in processes of their own, in turns, the start of Ray included, with the teachers trained before.
+The plain script runs the same trials. Both run in processes of their own, in turns, the start of Ray
+included, with the teachers trained before.
 """
 
 import json

@@ -1,7 +1,8 @@
-"""What scheduling costs beside training, against plain Ray Tune and `OptunaSearch` on the same trials.
+"""What scheduling costs, against plain Ray Tune and `OptunaSearch`.
 
-The trials wait a fixed time and do no work. Each way runs in processes of its own, with few and with many
-trials: the difference is what a trial costs, the rest is the start of Ray and of the workers.
+Both run the same trials; the cost is what comes beside training. The trials wait a fixed time and do no work.
+Each way runs in processes of its own, with few and with many trials: the difference is what a trial costs,
+the rest is the start of Ray and of the workers.
 """
 
 import json
@@ -23,7 +24,10 @@ _OURS = {"trainer": "kdsearch.bench.study.waiting:train", "search.pruner": "none
 
 @dataclass(frozen=True)
 class Run:
-    """One run of one way with so many trials, and what it took beside waiting."""
+    """One run of one way, and what it took beside waiting.
+
+    `trials` is its number of trials.
+    """
 
     way: str
     trials: int
@@ -33,7 +37,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Overhead:
-    """What a way takes for each trial beside waiting, and for a study without any."""
+    """What a way takes beside waiting.
+
+    It is what each trial adds, and what a study takes without any.
+    """
 
     way: str
     trial_wall_s: float
@@ -86,7 +93,10 @@ def measured(way: str, spec: Path, trials: int, seconds: float) -> Run:
 
 
 def overhead_of(way: str, runs: list[Run]) -> Overhead:
-    """Return what a way's runs tell of one trial and of the start: the least squares through all of them."""
+    """Return what a trial and the start cost in a way.
+
+    They are the least squares through all of its runs.
+    """
     own = [run for run in runs if run.way == way]
     design = np.array([[1.0, run.trials] for run in own])
     taken = np.array([[run.wall_s, run.cpu_s] for run in own])

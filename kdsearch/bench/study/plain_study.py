@@ -1,6 +1,7 @@
-"""The study that a user scripts from the documentation of Ray Tune and Optuna: the baseline of `study`.
+"""The study that a user scripts from the documentation.
 
-One student a Ray trial. The teachers are trained beforehand; each trial has one thread.
+It is that of Ray Tune and Optuna, and the baseline of `study`. One student a Ray trial. The teachers are
+trained beforehand; each trial has one thread.
 """
 
 import sys

@@ -1,4 +1,7 @@
-"""A study as a user scripts it from the documentation of Ray Tune and Optuna, whatever is trained."""
+"""A study scripted with Ray Tune and Optuna, whatever is trained.
+
+It is as a user scripts it from their documentation.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +34,9 @@ class Space:
 
 
 def tune_plainly(train: Callable[[dict[str, Any]], None], spec: StudySpec, folder: Path) -> int:
-    """Run the spec's budget of trials, one student each, and return how many ended.
+    """Run the spec's budget of trials and return how many ended.
+
+    A trial has one student.
 
     Args:
         train: Trains one student at a point and reports `val_accuracy` after each epoch.

@@ -9,7 +9,7 @@ import psutil  # type: ignore[import-untyped]  # has no stubs of its own
 
 from kdsearch.errors import RunError
 
-SAMPLE_S = 0.2
+SAMPLE_S = 0.2  # short: what a process takes after the last look at it is missed
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,10 @@ def spending_of(command: Sequence[str]) -> Spending:
 
 
 def _look(root: psutil.Process, seen: dict[psutil.Process, float]) -> None:
-    """Note the CPU time so far of a process, of those below it, and of those that were below it once."""
+    """Note the CPU time of a process and its descendants.
+
+    Those that were below it once are among them.
+    """
     try:
         below = root.children(recursive=True)
     except psutil.NoSuchProcess:

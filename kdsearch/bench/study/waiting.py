@@ -15,7 +15,10 @@ from kdsearch.trial import Metrics, Trial
 
 
 def train(trial: Trial, report: Callable[[int, Metrics], bool]) -> Metrics:
-    """Wait `options.seconds` in all and report an accuracy that follows from the temperature."""
+    """Wait `options.seconds` in all and report a computed accuracy.
+
+    It follows from the temperature.
+    """
     last: Metrics = {}
     for epoch, last in _epochs(trial.params, trial.epochs, trial.spec.options):
         report(epoch, last)
@@ -23,7 +26,10 @@ def train(trial: Trial, report: Callable[[int, Metrics], bool]) -> Metrics:
 
 
 def wait_plainly(spec: StudySpec, folder: Path) -> int:
-    """Run the spec's trials by Ray Tune and Optuna alone and return how many ended."""
+    """Run the spec's trials by Ray Tune and Optuna alone.
+
+    Returns how many ended.
+    """
     from ray import tune
 
     from kdsearch.bench.study.plain_tune import tune_plainly

@@ -1,4 +1,4 @@
-"""One simulated study, its claims judged, and a line of a file of it."""
+"""One simulated study with its claims judged, as a file's line."""
 
 import json
 from dataclasses import asdict, dataclass

@@ -45,7 +45,10 @@ def verdicts_command(
 
 
 def table(judged: Sequence[Judged]) -> list[str]:
-    """Return how often each verdict was given, by quantity and truth, as lines."""
+    """Return how often each verdict was given, as lines.
+
+    The lines are by quantity and truth.
+    """
     lines = [_HEADER]
     for claim in claims():
         for truth in ("true", "opposite", "flat"):
@@ -65,7 +68,10 @@ def _line(quantity: str, truth: str, own: Sequence[Judged]) -> str:
 
 
 def targets_of(judged: Sequence[Judged]) -> list[Target]:
-    """Return the stated error rate beside what was measured, by quantity and over all."""
+    """Return the stated error rate beside the measured one.
+
+    There is one target for each quantity and one over all.
+    """
     return list(_targets(judged))
 
 

@@ -13,7 +13,7 @@ from kdsearch.spec import Claim, setup_key
 SHAPES = ("symmetric", "steep below", "steep above", "cusp", "two humps", "plateau")
 FACTOR = "training.epochs"
 _FACTORS: dict[str, list[Any]] = {"optimizer.name": ["sgd", "adamw"], FACTOR: [10, 30]}
-_SIGNS = (1, -1, 0)
+_SIGNS = (1, -1, 0)  # a claim is true, opposite to the truth, or of no difference
 _SHIFT, _STEEPER, _BETTER = 0.4, 0.6, 1.5
 """How far apart the two lengths are: in shares of log T, in the log of their depths, and in points."""
 
@@ -34,7 +34,9 @@ def claims() -> list[Claim]:
 
 
 class ClaimWorld(ShapeWorld):
-    """A study of one family of curves; three differences between its lengths have signs by its seed.
+    """A study of one family of curves with known differences.
+
+    Three differences between its lengths have signs by its seed.
 
     Args:
         family: One of `SHAPES`.
@@ -63,7 +65,10 @@ class ClaimWorld(ShapeWorld):
             self._tops[key] = top + side * better + drawn.normal(0, 0.2)
 
     def effect(self, claim: Claim) -> float:
-        """Return the true effect that a claim is about, on the scale of `effects_of`."""
+        """Return the true effect that a claim is about.
+
+        It is on the scale of `effects_of`.
+        """
         profiles = []
         for level in claim.levels:
             truths = [self.truth(setup) for setup in self.spec.setups() if setup[FACTOR] == level]
@@ -74,6 +79,9 @@ class ClaimWorld(ShapeWorld):
         return effects_of(claim, profiles).median
 
     def truly(self, claim: Claim) -> str:
-        """Return whether a claim is true, opposite to the truth, or of an effect that does not matter."""
+        """Return a claim's truth: "true", "opposite" or "flat".
+
+        A flat effect does not matter.
+        """
         effect, least = self.effect(claim), least_effect(claim)
         return "true" if effect > least else "opposite" if effect < -least else "flat"

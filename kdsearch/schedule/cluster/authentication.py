@@ -20,7 +20,9 @@ TIMEOUT_S = 5.0
 
 
 def agree_on_token(address: str) -> None:
-    """Set `RAY_AUTH_MODE` as the cluster at an address needs it, unless the user has set it.
+    """Set `RAY_AUTH_MODE` as the cluster at an address needs it.
+
+    What the user has set stays.
 
     Raises:
         RequestError: No cluster answers there, or it asks for a token that this user lacks.

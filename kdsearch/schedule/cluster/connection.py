@@ -36,7 +36,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a cluster offers; `scratch` is a folder on the driver's machine, gone after the study."""
+    """What a cluster offers to a study.
+
+    `scratch` is a folder on the driver's machine that is removed after the study.
+    """
 
     cpus: float
     gpus: float
@@ -57,7 +60,9 @@ class Cluster:
 
 @contextmanager
 def connect(address: str | None) -> Iterator[Cluster]:
-    """Join the cluster at an address, or start one for this study and stop it again.
+    """Join the cluster at an address, or start one.
+
+    One that was started for this study is stopped again.
 
     Raises:
         RequestError: There is no cluster at the address, or no folder for temporary files.
@@ -77,7 +82,7 @@ def connect(address: str | None) -> Iterator[Cluster]:
 
 
 def _start(folder: Path) -> None:
-    """Start a Ray of this machine alone, again where it took too long."""
+    """Start Ray on this machine alone; retry where that fails."""
     give_token()
     for attempt in range(1, _TRIES + 1):
         try:

@@ -65,11 +65,11 @@ def silent_progress() -> "list[Callback]":
 
 @contextmanager
 def apart_from_signals() -> "Iterator[list[subprocess.Popen[bytes]]]":
-    """Keep what ends the driver's process group from Ray's own processes, and Ray from taking SIGTERM.
+    """Keep signals to the driver's process group from Ray's processes.
 
-    Batch systems send SIGTERM to a whole group. Ray's processes, ended before the driver, would take it with
-    them; in sessions of their own they end with the driver even so, by the kernel's word. Gives the list of
-    those that Ray starts here.
+    Ray is also kept from handling SIGTERM itself. Batch systems send SIGTERM to a whole group. Ray's
+    processes, ended before the driver, would take it with them; in sessions of their own they end with the
+    driver even so, by the kernel's word. Gives the list of those that Ray starts here.
     """
     started: list[subprocess.Popen[bytes]] = []
     try:
@@ -142,7 +142,7 @@ def kept_on_loopback() -> AbstractContextManager[None]:
 
 
 def at_any_port() -> AbstractContextManager[None]:
-    """Let the agent of a node that is started here listen where there is room.
+    """Let a new node's agent listen at any free port.
 
     Ray gives it one fixed port and starts only after six attempts at it: 3 s more beside another Ray.
     """
@@ -155,7 +155,7 @@ def at_any_port() -> AbstractContextManager[None]:
 
 @contextmanager
 def without_bystanders() -> Iterator[None]:
-    """Start no process of Ray's that no study on this machine alone asks anything of.
+    """Start Ray without processes that no study on one machine needs.
 
     The driver would wait for the dashboard's, which runs without a dashboard, too: 4 s of CPU time in all.
     """
@@ -231,7 +231,10 @@ def ask_no_dead_worker(trial: "RayTrial") -> None:
 
 
 def error_of(trial: "RayTrial") -> BaseException | None:
-    """Return what ended a Ray trial that was lost, as Tune keeps it; None where it does not."""
+    """Return the error that ended a lost Ray trial.
+
+    It is None where Tune keeps none.
+    """
     from ray import cloudpickle
 
     with suppress(AttributeError, OSError):

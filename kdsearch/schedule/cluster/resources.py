@@ -43,7 +43,10 @@ def check_local_resources(spec: StudySpec) -> None:
 
 
 def local_gpus() -> int:
-    """Return how many NVIDIA GPUs this machine shows, without importing torch or Ray."""
+    """Return the number of NVIDIA GPUs that this machine shows.
+
+    Neither torch nor Ray is imported.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])

@@ -24,10 +24,10 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Give a folder that only this user can enter, while a block lasts.
+    """Give a folder that only this user can enter.
 
-    Those of drivers that were killed are removed first; never one of a driver that may live in another
-    container or on another host with the same TMPDIR.
+    It is removed when the block ends. Those of drivers that were killed are removed first; never one of a
+    driver that may live in another container or on another host with the same TMPDIR.
 
     Raises:
         RequestError: No folder for temporary files can be written.
@@ -48,7 +48,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def _temporary_folder() -> Path:
-    """Return TMPDIR, or a shorter folder where Ray's sockets would not fit below it."""
+    """Return TMPDIR, or a folder short enough for Ray's sockets."""
     try:
         wanted = tempfile.gettempdir()
     except FileNotFoundError as error:

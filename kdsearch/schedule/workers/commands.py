@@ -37,7 +37,7 @@ _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 
 
 def train_by_command(trainer: CommandTrainer) -> Callable[[Trial, Report], Metrics]:
-    """Return a trainer of one trial that calls a program and reads its results.
+    """Return a trainer that calls a program for each trial.
 
     A result is a line with a JSON object that has `val_accuracy`, on standard output or in the file that
     `KDSEARCH_RESULTS` names; with `epoch` it is one epoch's, and the last line is the trial's. An exit code

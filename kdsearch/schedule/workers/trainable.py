@@ -32,10 +32,10 @@ _STDERR = 2
 
 
 def run_pack(config: dict[str, Any], *, document: dict[str, Any], artifacts: str, folder: str) -> None:
-    """Train the pack of a Ray trial, in the folder of the launch, and report epochs and results.
+    """Train the pack of a Ray trial and report epochs and results.
 
-    A result that Tune carries has `epochs`, a list of `(epoch, {number: metrics})` since the last
-    one, `results`, the trials that ended, `warnings`, and the node's id.
+    The working directory is that of the launch. A result that Tune carries has `epochs`, a list of `(epoch,
+    {number: metrics})` since the last one, `results`, the trials that ended, `warnings`, and the node's id.
 
     Args:
         config: The pack as plain values.

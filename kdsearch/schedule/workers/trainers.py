@@ -41,8 +41,8 @@ def load_trainer(
         name: `distill`, `package.module:function` of a user, or a command. A function whose first parameter
             is called `trials` trains a whole pack, any other one trial, as a command does.
         artifacts: Where teachers, soft targets and checkpoints are kept.
-        checkpoint_interval_s: How often `distill` saves a pack in training; None: never, and it goes on
-            from none.
+        checkpoint_interval_s: How often `distill` saves a pack in training: at 30, by hand, a lost worker
+            costs half a minute. None: never, and it goes on from none.
         way: How `distill` trains the students of a pack side by side; None stands for the fastest.
 
     Raises:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from textwrap import shorten
 
-_MOST_CHARACTERS = 1000
+_MOST_CHARACTERS = 1000  # by hand, of one warning: all of them go through Ray to the driver
 _MOST_WARNINGS = 20
 """Of one worker's pack: what warns in every epoch says nothing new."""
 
@@ -13,7 +13,10 @@ _log = logging.getLogger(__name__)
 
 
 class HeldWarnings(logging.Handler):
-    """Keeps the warnings of this process until they are taken, each text once."""
+    """Keeps this process's warnings until they are taken.
+
+    Each text is kept once.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

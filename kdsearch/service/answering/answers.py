@@ -97,7 +97,7 @@ class Answers:
         self.n_computed = 0
 
     async def ask(self, task: Task, evidence: Hashable = None) -> Any:
-        """Return the kept answer if it is of this evidence, else one that is computed from now on.
+        """Return the kept answer of this evidence, or compute a new one.
 
         Args:
             task: The question.
@@ -117,7 +117,9 @@ class Answers:
         return await asyncio.shield(asyncio.wrap_future(future))
 
     async def latest(self, task: Task, evidence: Hashable, *, patience_s: float = 0.0) -> Kept | None:
-        """Return the last answer, of this evidence or of older, and see to it that it is renewed.
+        """Return the last answer, and renew it where it is outdated.
+
+        It may be of older evidence: nobody waits for the new one.
 
         Args:
             task: The question.

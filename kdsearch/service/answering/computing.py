@@ -70,7 +70,10 @@ class StudyAnswers:
 
 
 def evidence(database: Database, study: str) -> Hashable:
-    """Return what differs once an answer about a study may differ, without reading its trials."""
+    """Return a value that changes whenever a study's answers may change.
+
+    No trials are read for it.
+    """
     studies = (study, *load_spec_of(database, study).search.warm_start)
     now = load_study(database, study)
     told = now.state, now.why, now.driver and now.driver.pid
@@ -128,7 +131,10 @@ def _trials(database: Database, study: str) -> bytes:
 
 
 def _figures(database: Database, study: str, *, level: float, tolerance: float) -> dict[str, bytes]:
-    """Return each figure of the study's page as JSON, by its kind, in their order."""
+    """Return the JSON of each figure of the study's page.
+
+    They are by kind, in the page's order.
+    """
     sections = figure_sections(load_findings(database, study, level=level, tolerance=tolerance))
     return {section.figure.kind: _json(section.figure.to_dict()) for section in sections}
 

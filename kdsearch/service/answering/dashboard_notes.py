@@ -147,7 +147,7 @@ def _table_text(table: Table) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return text that Markdown shows as it is, but for what stands between backticks."""
+    """Return text that Markdown shows unchanged, but for code in backticks."""
     parts: Sequence[str] = _CODE.split(text)
     return "".join(
         part if _CODE.fullmatch(part) else _SPECIAL.sub(r"\\\1", part).replace("`", r"\`") for part in parts
