@@ -13,8 +13,8 @@ from kdsearch.distill.data.fingerprints import data_fingerprint
 from kdsearch.distill.data.images import Form, ImageDecoder, ImageFiles, StreamedImages, decoder_of
 from kdsearch.distill.data.labels import merge_labels
 from kdsearch.distill.data.remembered import remembered
-from kdsearch.distill.data.samples import Source
-from kdsearch.distill.data.sources import load_source
+from kdsearch.distill.data.sources.loading import load_source
+from kdsearch.distill.data.sources.samples import Source
 from kdsearch.distill.data.splits import split_indices
 from kdsearch.distill.data.tokens import TokenArray
 from kdsearch.distill.models.inputs import Inputs

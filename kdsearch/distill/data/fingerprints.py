@@ -11,10 +11,10 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from kdsearch.distill.data.image_folders import ImageFile, read_image_folder
 from kdsearch.distill.data.remembered import remembered
-from kdsearch.distill.data.roots import data_root
-from kdsearch.distill.data.torchvision_sets import TORCHVISION_PARTS
+from kdsearch.distill.data.sources.image_folders import ImageFile, read_image_folder
+from kdsearch.distill.data.sources.roots import data_root
+from kdsearch.distill.data.sources.torchvision_sets import TORCHVISION_PARTS
 from kdsearch.spec.catalogue import LIBRARIES
 from kdsearch.spec.sections import Dataset
 
@@ -112,7 +112,7 @@ def _content(file: ImageFile) -> str:
 
 
 def _of_factory(dataset: Dataset) -> str:
-    from kdsearch.distill.data.sources import load_source  # imports torch
+    from kdsearch.distill.data.sources.loading import load_source  # imports torch
 
     return load_source(dataset).fingerprint()
 

@@ -16,10 +16,10 @@ from PIL import UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from kdsearch.distill.data.decoding import Decoder, n_workers
-from kdsearch.distill.data.feeding import Writes, moved
-from kdsearch.distill.data.kept_images import KeptImages, memory_for_images
 from kdsearch.distill.data.pixels import Scale, is_deep, native_pixels, scale_of, scaled
+from kdsearch.distill.data.streaming.decoding import Decoder, n_workers
+from kdsearch.distill.data.streaming.feeding import Writes, moved
+from kdsearch.distill.data.streaming.kept_images import KeptImages, memory_for_images
 from kdsearch.errors import RequestError
 
 _DECODE_BATCH = 32  # by hand: one piece of a worker

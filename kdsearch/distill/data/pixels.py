@@ -10,7 +10,7 @@ from jaxtyping import Shaped, UInt8
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from kdsearch.distill.data.plain_arrays import plain_array
+from kdsearch.distill.data.sources.plain_arrays import plain_array
 from kdsearch.errors import RequestError
 
 _GREY = ("1", "L", "LA", "La")

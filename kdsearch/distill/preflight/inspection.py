@@ -11,10 +11,10 @@ from torch import Tensor
 
 from kdsearch.distill.data.dataset import ImageData, Split, load_dataset, measured_deviations
 from kdsearch.distill.data.fingerprints import data_fingerprint
-from kdsearch.distill.data.image_folders import read_image_folder
 from kdsearch.distill.data.images import Failure, StreamedImages
 from kdsearch.distill.data.remembered import remembered
-from kdsearch.distill.data.roots import data_root
+from kdsearch.distill.data.sources.image_folders import read_image_folder
+from kdsearch.distill.data.sources.roots import data_root
 from kdsearch.distill.preflight.contact_sheets import class_pictures
 from kdsearch.distill.teachers.recipes import pretraining_data
 from kdsearch.errors import RequestError

@@ -18,7 +18,7 @@ from kdsearch.artifacts.files import exclusive
 from kdsearch.artifacts.store import ArtifactStore, Place, store_at
 from kdsearch.distill.data.dataset import ImageData, Split, load_dataset
 from kdsearch.distill.data.fingerprints import data_fingerprint
-from kdsearch.distill.data.sources import load_source
+from kdsearch.distill.data.sources.loading import load_source
 from kdsearch.distill.devices import chosen_device, on_device
 from kdsearch.distill.models import layout_of
 from kdsearch.distill.models.batches_of_one import check_batch_size

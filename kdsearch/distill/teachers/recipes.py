@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kdsearch.distill.data.fingerprints import code_fingerprint, data_fingerprint
-from kdsearch.distill.data.roots import data_root
-from kdsearch.distill.data.torchvision_sets import TORCHVISION_PARTS
+from kdsearch.distill.data.sources.roots import data_root
+from kdsearch.distill.data.sources.torchvision_sets import TORCHVISION_PARTS
 from kdsearch.distill.teachers.setting_paths import Role, errors_about
 from kdsearch.errors import RequestError
 from kdsearch.spec import TrainingSpec

@@ -18,7 +18,7 @@ from torch import Tensor
 from kdsearch.artifacts.digests import DIGEST_BYTES, sealed, tell_damage, unsealed
 from kdsearch.artifacts.files import write_whole
 from kdsearch.distill.data.dataset import ImageData
-from kdsearch.distill.data.feeding import sent
+from kdsearch.distill.data.streaming.feeding import sent
 from kdsearch.spec import TrainingSpec
 
 StoredType: TypeAlias = Literal["float16", "float32"]

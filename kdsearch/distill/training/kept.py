@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from kdsearch.artifacts.store import Place, store_at
 from kdsearch.distill.data.dataset import ImageData, load_dataset
 from kdsearch.distill.data.fingerprints import data_fingerprint
-from kdsearch.distill.data.memory import memory_of
+from kdsearch.distill.data.streaming.memory import memory_of
 from kdsearch.distill.execution import Replayed, is_foreign, recorder_on
 from kdsearch.distill.models import layout_of
 from kdsearch.distill.teachers.made import TeacherRecipe, ensure_teacher, load_teacher, recipe_of

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from kdsearch.distill.data.dataset import Split
 from kdsearch.distill.data.images import StreamedImages
-from kdsearch.distill.data.kept_images import HostImages
-from kdsearch.distill.data.memory import memory_of, room_on
+from kdsearch.distill.data.streaming.kept_images import HostImages
+from kdsearch.distill.data.streaming.memory import memory_of, room_on
 from kdsearch.distill.data.tokens import TokenRows
 from kdsearch.distill.randomness import hash_key, hashed_order
 from kdsearch.distill.views.draws import Drawer, Draws, Stream

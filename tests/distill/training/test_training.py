@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kdsearch.distill import train_pack, train_trials
-from kdsearch.distill.data.memory import Memory
+from kdsearch.distill.data.streaming.memory import Memory
 from kdsearch.distill.execution import Choice, ChoiceMemory, LoopedPack
 from kdsearch.distill.training import kept as residents
 from kdsearch.distill.training import pack as pack_training

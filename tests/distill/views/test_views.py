@@ -231,7 +231,7 @@ def pictures():
 @pytest.mark.parametrize("n_workers", [0, 1, 2])
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_streamed_views_are_the_same_bits_as_those_in_memory(n_workers, device, monkeypatch):
-    monkeypatch.setattr("kdsearch.distill.data.decoding.n_workers", lambda: n_workers)
+    monkeypatch.setattr("kdsearch.distill.data.streaming.decoding.n_workers", lambda: n_workers)
     dataset = Dataset(name=f"{__name__}:pictures", validation_size=20)
     held, streamed = (load_dataset(dataset, memory_limit_bytes=limit) for limit in (2**30, 1))
     assert isinstance(streamed.train.images, StreamedImages)

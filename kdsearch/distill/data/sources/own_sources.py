@@ -13,7 +13,7 @@ from torch import Tensor
 from kdsearch.distill.data.fingerprints import code_fingerprint
 from kdsearch.distill.data.images import ImageArray, ImageFiles
 from kdsearch.distill.data.pixels import Scale, channels_first, native_pixels, native_values, scale_of, scaled
-from kdsearch.distill.data.samples import Source, as_labels, classes_of, kept_labels
+from kdsearch.distill.data.sources.samples import Source, as_labels, classes_of, kept_labels
 from kdsearch.distill.factories import load_factory, place_of
 from kdsearch.errors import KDSearchError, RequestError
 from kdsearch.spec.sections import Dataset

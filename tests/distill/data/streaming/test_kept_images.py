@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from kdsearch.distill.data import images as images_module
-from kdsearch.distill.data import kept_images
 from kdsearch.distill.data.dataset import load_dataset
-from kdsearch.distill.data.decoding import Decoder, n_workers
 from kdsearch.distill.data.images import StreamedImages
-from kdsearch.distill.data.kept_images import HostImages, KeptImages, memory_for_images
-from kdsearch.distill.data.memory import Memory
+from kdsearch.distill.data.streaming import kept_images
+from kdsearch.distill.data.streaming.decoding import Decoder, n_workers
+from kdsearch.distill.data.streaming.kept_images import HostImages, KeptImages, memory_for_images
+from kdsearch.distill.data.streaming.memory import Memory
 from kdsearch.distill.views.batches import Views, rendered_at_once
 from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Augment, Dataset
@@ -156,7 +156,7 @@ def test_memory_that_is_not_given_is_done_without(monkeypatch):
 
 
 def test_workers_are_a_gpus_share_of_the_cores_or_four(tmp_path, monkeypatch):
-    monkeypatch.setattr("kdsearch.distill.data.decoding._CPUS", 96)
+    monkeypatch.setattr("kdsearch.distill.data.streaming.decoding._CPUS", 96)
     assert n_workers(tmp_path) == 4
     for name in ("nvidia0", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
@@ -194,8 +194,8 @@ def processes(monkeypatch):
         start(self, loader)
 
     monkeypatch.setattr(torch.utils.data.dataloader._MultiProcessingDataLoaderIter, "__init__", counted)
-    monkeypatch.setattr("kdsearch.distill.data.decoding.n_workers", lambda: 2)
-    monkeypatch.setattr("kdsearch.distill.data.decoding._WORTH_WORKERS", 3)
+    monkeypatch.setattr("kdsearch.distill.data.streaming.decoding.n_workers", lambda: 2)
+    monkeypatch.setattr("kdsearch.distill.data.streaming.decoding._WORTH_WORKERS", 3)
     return started
 
 
@@ -220,7 +220,7 @@ def test_two_readers_at_once_do_not_mix(processes):
 
 @pytest.mark.parametrize(("shared", "workers"), [(100 * 2 * 2 * 4, 2), (100 * 2 * 2, 1), (300, 0)])
 def test_no_more_is_decoded_ahead_than_shared_memory_takes(processes, monkeypatch, shared, workers):
-    monkeypatch.setattr("kdsearch.distill.data.decoding.shared_memory_bytes", lambda: shared)
+    monkeypatch.setattr("kdsearch.distill.data.streaming.decoding.shared_memory_bytes", lambda: shared)
     decoder = Decoder(Numbers(), numbers_and_workers, 100)
     assert taken(decoder, [[*range(9)]])[0] == [[*range(9)]]
     assert processes == [workers] * (workers > 0)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdsearch.distill.data import memory
-from kdsearch.distill.data.memory import Memory, host_memory, room_on
+from kdsearch.distill.data.streaming import memory
+from kdsearch.distill.data.streaming.memory import Memory, host_memory, room_on
 
 GIB = 2**30  # bytes
 

@@ -7,8 +7,8 @@ import torchvision
 from PIL import Image
 
 from kdsearch.distill.data.images import Form
-from kdsearch.distill.data.sources import load_source
-from kdsearch.distill.data.torchvision_sets import TORCHVISION_PARTS
+from kdsearch.distill.data.sources.loading import load_source
+from kdsearch.distill.data.sources.torchvision_sets import TORCHVISION_PARTS
 from kdsearch.errors import RequestError
 from kdsearch.spec.catalogue import TORCHVISION_DATASETS
 from kdsearch.spec.sections import Dataset

@@ -46,7 +46,7 @@ def memory_of(device: torch.device) -> Memory:
     """Return a device's memory; a CPU's is the machine's."""
     if device.type != "cuda":
         return host_memory()
-    from kdsearch.distill.data.cuda import cuda_memory
+    from kdsearch.distill.data.streaming.cuda import cuda_memory
 
     return Memory(*cuda_memory(device))
 

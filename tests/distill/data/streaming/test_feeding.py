@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from kdsearch.distill.data.feeding import fed, moved
+from kdsearch.distill.data.streaming.feeding import fed, moved
 
 SHAPE = (4, 1, 2, 2)  # of a full batch; tiny, since only the order of events is tested
 SIZES = (4, 4, 3, 4, 1, 4, 4, 2, 4)  # of batches; smaller ones come between full ones

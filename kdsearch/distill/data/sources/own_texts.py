@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from kdsearch.distill.data.own_sources import called, check_labels
-from kdsearch.distill.data.plain_arrays import plain_array
-from kdsearch.distill.data.samples import Source, as_labels, classes_of
+from kdsearch.distill.data.sources.own_sources import called, check_labels
+from kdsearch.distill.data.sources.plain_arrays import plain_array
+from kdsearch.distill.data.sources.samples import Source, as_labels, classes_of
 from kdsearch.distill.data.tokens import TokenArray
 from kdsearch.distill.models.inputs import ROWS
 from kdsearch.errors import RequestError

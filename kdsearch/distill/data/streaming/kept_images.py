@@ -14,8 +14,8 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from kdsearch.artifacts.files import exclusive
-from kdsearch.distill.data.feeding import Writes, moved
-from kdsearch.distill.data.memory import room_on
+from kdsearch.distill.data.streaming.feeding import Writes, moved
+from kdsearch.distill.data.streaming.memory import room_on
 from kdsearch.distill.devices import is_out_of_memory
 
 _HOST = torch.device("cpu")

@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from kdsearch.distill.data.images import Failure, ImageArray, ImageFiles
-from kdsearch.distill.data.plain_arrays import plain_array
+from kdsearch.distill.data.sources.plain_arrays import plain_array
 from kdsearch.distill.data.tokens import TokenArray
 from kdsearch.errors import RequestError
 

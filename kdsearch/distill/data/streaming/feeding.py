@@ -46,7 +46,7 @@ def sent(values: Tensor, device: torch.device) -> Tensor:
     """Return a few host values on a device. The host does not wait for what the device computes."""
     if device.type != "cuda":
         return values.to(device)
-    from kdsearch.distill.data.cuda import pinned
+    from kdsearch.distill.data.streaming.cuda import pinned
 
     return pinned(values, device)
 
@@ -64,7 +64,7 @@ def moved(
         device: Where they go.
     """
     if device.type == "cuda":
-        from kdsearch.distill.data.cuda import CudaCopies
+        from kdsearch.distill.data.streaming.cuda import CudaCopies
 
         yield from fed(writes, shape, CudaCopies(device))
         return

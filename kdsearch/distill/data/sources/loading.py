@@ -13,14 +13,14 @@ from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
-from kdsearch.distill.data.image_folders import FolderPart, read_image_folder
 from kdsearch.distill.data.images import ImageArray, ImageFiles, Labelled
-from kdsearch.distill.data.own_sources import own_source
-from kdsearch.distill.data.own_texts import own_texts
 from kdsearch.distill.data.pixels import channels_first
-from kdsearch.distill.data.roots import data_root
-from kdsearch.distill.data.samples import Source, as_labels, classes_of, kept_labels
-from kdsearch.distill.data.torchvision_sets import TORCHVISION_PARTS
+from kdsearch.distill.data.sources.image_folders import FolderPart, read_image_folder
+from kdsearch.distill.data.sources.own_sources import own_source
+from kdsearch.distill.data.sources.own_texts import own_texts
+from kdsearch.distill.data.sources.roots import data_root
+from kdsearch.distill.data.sources.samples import Source, as_labels, classes_of, kept_labels
+from kdsearch.distill.data.sources.torchvision_sets import TORCHVISION_PARTS
 from kdsearch.errors import RequestError, RunError
 from kdsearch.spec.sections import Dataset
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from kdsearch.distill.data.memory import shared_memory_bytes
+from kdsearch.distill.data.streaming.memory import shared_memory_bytes
 
 Piece = TypeVar("Piece")
 

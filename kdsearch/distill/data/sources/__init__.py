@@ -1,0 +1,1 @@
+"""Where samples come from: named data sets, folders of images, users' factories."""
