@@ -1,5 +1,6 @@
 """`bench calibration` and `bench table`: tables stay what was trained, answers are judged by known truths."""
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from kdsearch.analysis import SetupAnswer
 from kdsearch.analysis.questions.forecast import SetupForecast
 from kdsearch.bench.__main__ import bench
 from kdsearch.bench.calibration.campaign import Case, Result, run_case
+from kdsearch.bench.calibration.published import published_losses
 from kdsearch.bench.calibration.rivals import grid_at_rate
 from kdsearch.bench.calibration.scores import Score, score
 from kdsearch.bench.calibration.shapes import FAMILIES, NOISES, ShapeWorld
@@ -104,6 +106,21 @@ def test_every_family_loses_points_where_its_truth_says(family: str) -> None:
     worst = [world.truth(setup).losses.max() for setup in world.spec.setups()]
     assert len(worst) == 12
     assert max(worst) < 0.5 if family == "flat" else max(worst) > 1.0
+
+
+def test_published_curves_go_through_the_means_of_the_published_runs() -> None:
+    with (Path(__file__).parents[2] / "studies" / "public_tables.csv").open() as file:
+        runs = list(csv.DictReader(file))
+    means: dict[str, dict[float, list[float]]] = {}
+    for run in runs:
+        own = means.setdefault(run["table"], {})
+        own.setdefault(float(run["temperature"]), []).append(float(run["accuracy_percent"]))
+    tables = [own for own in means.values() if len(own) > 2]
+    for losing, own in zip(published_losses().values(), tables, strict=True):
+        logs = np.log(sorted(own))
+        accuracies = np.array([np.mean(own[temperature]) for temperature in sorted(own)])
+        losses = losing((logs - logs[0]) / (logs[-1] - logs[0]))
+        assert losses == pytest.approx(accuracies.max() - accuracies, abs=0.01)
 
 
 def test_noise_of_shapes_is_what_it_is_called() -> None:

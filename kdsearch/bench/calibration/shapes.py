@@ -11,12 +11,11 @@ from itertools import count
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Float64
 
+from kdsearch.bench.calibration.published import Points, published_losses
 from kdsearch.bench.calibration.worlds import Truth, World
 from kdsearch.spec import TEMPERATURE, Params, Setup, load_spec, setup_key
 
-Points: TypeAlias = Float64[np.ndarray, "*U"]
 Noise: TypeAlias = Literal["constant", "heavy", "growing"]
 NOISES: tuple[Noise, ...] = ("constant", "heavy", "growing")
 
@@ -120,6 +119,11 @@ def _falls_at_once(u: Points, curve: Curve) -> Points:
     return curve.depth * _rise(u / (0.12 * curve.width))
 
 
+def _published(losing: Callable[[Points], Points]) -> Callable[[Points, Curve], Points]:
+    """Return a family whose setups all have one published curve."""
+    return lambda u, _: losing(u)
+
+
 FAMILIES: dict[str, Callable[[Points, Curve], Points]] = {
     "symmetric": _symmetric,
     "steep below": _steep_below,
@@ -133,6 +137,7 @@ FAMILIES: dict[str, Callable[[Points, Curve], Points]] = {
     "ceiling": _ceiling,
     "steep beside flat": _steep_beside_flat,
     "falls at once": _falls_at_once,
+    **{name: _published(losing) for name, losing in published_losses().items()},
 }
 _CEILING_TOP = 99.6  # so that the best temperatures of the ceiling's curves all reach 100
 
