@@ -81,20 +81,27 @@ class LearningRates:
     Args:
         optimizer: Has a group for each member.
         peaks: The members' largest rates.
-        device: Where rates are held as tensors, which a recorded step reads anew; None stands for numbers.
+        device: Where the members are trained.
+        is_recorded: Whether a recorded step is to read the rates anew. Then they are tensors, as on a GPU.
     """
 
     def __init__(
-        self, optimizer: PackOptimizer, peaks: Sequence[float], device: torch.device | None = None
+        self,
+        optimizer: PackOptimizer,
+        peaks: Sequence[float],
+        device: torch.device,
+        *,
+        is_recorded: bool = False,
     ) -> None:
         self._optimizer = optimizer
         self._peaks = list(peaks)
-        self._device = device if isinstance(optimizer, FusedOptimizer) else None
+        self._device = device
+        self._held = isinstance(optimizer, FusedOptimizer) and (is_recorded or device.type == "cuda")
         self._hold()
 
     def set(self, factor: float) -> None:
         """Set the rates of a step."""
-        if self._device is not None:
+        if self._held:
             self._rates.copy_(self._peaks_held * factor)
             return
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
@@ -106,7 +113,7 @@ class LearningRates:
         self._hold()
 
     def _hold(self) -> None:
-        if self._device is None:
+        if not self._held:
             return
         self._peaks_held = torch.tensor(self._peaks, dtype=torch.float64, device=self._device)
         # CUDA's fused kernels read float32; a CPU's take the number as precisely as it is given.

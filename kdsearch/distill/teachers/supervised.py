@@ -170,8 +170,7 @@ class _SupervisedStep:
         recorder: Recorder | None,
     ) -> None:
         device = next(model.parameters()).device
-        as_tensors = recorder is not None or device.type == "cuda"
-        self._rates = LearningRates(optimizer, [finetune.lr], device if as_tensors else None)
+        self._rates = LearningRates(optimizer, [finetune.lr], device, is_recorded=recorder is not None)
         train = partial(_trained, model, optimizer, layout, finetune.label_smoothing)
         self._train = Replayed(train, recorder)
 

@@ -172,7 +172,8 @@ class PackTraining:
         rates = LearningRates(
             self._optimizer,
             [m.spec.optimizer.lr for m in self._members],
-            self._device if recorder is not None or self._device.type == "cuda" else None,
+            self._device,
+            is_recorded=recorder is not None,
         )
         norms = [m.spec.training.clip_norm for m in self._members]
         return PackStep(self._pack, self._loss, self._optimizer, rates, norms, recorder)

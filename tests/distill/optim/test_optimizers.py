@@ -141,8 +141,9 @@ def test_the_schedule_scales_each_members_own_peak():
     pack = [weights(seed) for seed in (1, 2)]
     sections = [SECTIONS["sgd"], SECTIONS["sgd"].model_copy(update={"lr": 0.4})]
     optimizer = build_optimizer(pack, sections)
-    for device in (None, torch.device("cpu")):  # as numbers, and as tensors that a recording reads
-        rates = LearningRates(optimizer, [section.lr for section in sections], device)
+    for is_recorded in (False, True):  # as numbers, and as tensors that a recording reads
+        peaks = [section.lr for section in sections]
+        rates = LearningRates(optimizer, peaks, torch.device("cpu"), is_recorded=is_recorded)
         for factor in (0.25, 0.5):
             rates.set(factor)
             assert [float(group["lr"]) for group in optimizer.param_groups] == [0.05 * factor, 0.4 * factor]

@@ -40,7 +40,7 @@ def test_learned_gradients_are_fresh_in_every_step():
     learning = loss("ctkd")
     pack = FusedPack([build_model("mlp_5", 3, 1, image_size=4) for _ in range(2)], Precision(CPU))
     optimizer = build_optimizer(member_parameters(pack, learning), [Optimizer(lr=1e-9, momentum=0.0)] * 2)
-    step = PackStep(pack, learning, optimizer, LearningRates(optimizer, [0.0, 0.0]), [None, None])
+    step = PackStep(pack, learning, optimizer, LearningRates(optimizer, [0.0, 0.0], CPU), [None, None])
     gradients = []
     for _ in range(2):
         step(learning.on(BATCH, TEACHER, 5), 0, 1.0)
