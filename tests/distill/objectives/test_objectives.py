@@ -12,6 +12,7 @@ from kdsearch.distill.objectives import OBJECTIVES, objective, pack_term
 from kdsearch.distill.objectives.relational import batch_alignment, class_alignment
 from kdsearch.distill.objectives.softened import adversity, ctkd, kd, standardized
 from kdsearch.errors import RequestError
+from kdsearch.spec import catalogue
 
 REFERENCE = json.loads((Path(__file__).parent / "kd_reference_values.json").read_text())
 NAMED = {
@@ -30,6 +31,13 @@ NAMED = {
 SETS = list(REFERENCE["values"])
 TEMPERATURES = [1, 2, 4, 10, 40]  # the usual range, with both of its ends
 ALL_NAMES = [*OBJECTIVES, "logit_standardization"]
+
+
+def test_a_study_file_names_what_the_engine_has_and_each_option_of_it() -> None:
+    named = dict(catalogue.OBJECTIVES)
+    assert named.pop("logit_standardization") == ("base",)
+    options = {name: set(term.option_names()) for name, term in OBJECTIVES.items()}
+    assert {name: set(own) - set(catalogue.WORDS) for name, own in named.items()} == options
 
 
 def logits_of(name, dtype=torch.float64):
