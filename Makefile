@@ -56,7 +56,7 @@ check: lint
 # newer ones that they depend on may warn of what is deprecated: that is no fault of ours. torch and Ray are
 # large: they, and all else that is not named, come from .venv.
 lowest: $(LOWEST)/.ready
-	$(LOWEST)/bin/python -m pytest -W default::DeprecationWarning -m 'not (ray or gpu or slow or simulated)' $(LIGHT)
+	$(LOWEST)/bin/python -m pytest $(TWO) -W default::DeprecationWarning -m 'not (ray or gpu or slow or simulated)' $(LIGHT)
 
 $(LOWEST)/.ready: pyproject.toml .ci/lowest.py $(READY)
 	$(BIN)/python .ci/lowest.py pyproject.toml > .venv/lowest.txt
