@@ -70,9 +70,10 @@ class SetupAnswer:
         stopped: Why the search gives the setup no more trials; None where it does.
         regret_of: Expected accuracy that common temperatures in the range lose against the recommended one.
         regret_interval_of: Holds that loss with the asked probability; below 0 where they may gain.
-        flat: Whether temperature hardly matters: the whole range is near-optimal, or with a probability of
-            two thirds no temperature in it costs more than twice the tolerance. Never said of fewer than 12
-            trials: there it may be the other setups that are flat.
+        flat: Whether temperature hardly matters: of each temperature in the range it is 80% probable that it
+            costs at most twice the tolerance. Never said of fewer than 12 trials, where it may be the other
+            setups that are flat, nor where all trials have one value of another tuned parameter: at a better
+            one temperature may matter.
         alone: What the setup's own trials say without the other setups; None where nothing is shared, or they
             are too few.
         tuned_trials: Complete trials in each quarter of the range of temperatures whose other parameters cost
@@ -314,8 +315,8 @@ class _Judge:
             warnings.append(f"{silent} of {len(members)} setups have too few trials and are left out.")
         profile = self._response.profile(answered)
         known |= self._about_temperature(profile)
-        known["flat"] = known["trials"] >= ENOUGH_TO_DECIDE and profile.is_flat(self._level, self._tolerance)
         details = [self._at_the_recommendation(s, profile) for s in answered]
+        known["flat"] = self._is_flat(answered, known["trials"], profile, details)
         known |= self._about_accuracy(details)
         params = None if is_marginal else details[0].params
         if self._response.tunes_others:
@@ -335,6 +336,21 @@ class _Judge:
             warnings += map(str, untried_sides(self._response, answered[0], details[0].nodes))
             known["forecast"] = self._forecast(answered[0], profile, at_edge)
         return SetupAnswer(**known, warnings=tuple(warnings))
+
+    def _is_flat(
+        self,
+        members: Sequence[int],
+        n_trials: int,
+        profile: TemperatureProfile,
+        details: Sequence["_Recommendation"],
+    ) -> bool:
+        if n_trials < ENOUGH_TO_DECIDE or not profile.is_flat(self._tolerance):
+            return False
+        return not any(
+            side.is_only_value
+            for s, own in zip(members, details, strict=True)
+            for side in untried_sides(self._response, s, own.nodes)
+        )
 
     def _moving_note(self, setup: int, params: Params) -> str | None:
         """Return what T stands for where it moves within a training."""
@@ -432,8 +448,8 @@ def lost_by_defaults(profile: TemperatureProfile, level: float) -> dict[str, tup
 
 def _flat_note(tolerance: float) -> str:
     return (
-        "Temperature hardly matters here: with a probability of two thirds at least, none in the range costs "
-        f"more than {200 * tolerance:g} points."
+        f"Temperature hardly matters here: each one in the range costs at most {200 * tolerance:g} points, "
+        "with a probability of 80% at least."
     )
 
 

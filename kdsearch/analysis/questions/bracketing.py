@@ -26,8 +26,13 @@ class Untried:
     below: float | None
     above: float | None
 
+    @property
+    def is_only_value(self) -> bool:
+        """Whether neither side was tried: all trials have one value."""
+        return self.below is not None and self.above is not None
+
     def __str__(self) -> str:
-        if self.below is not None and self.above is not None:
+        if self.is_only_value:
             side = f"other than about {self.below:.3g}"
         else:
             side = f"below {self.below:.3g}" if self.above is None else f"above {self.above:.3g}"

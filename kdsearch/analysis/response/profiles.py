@@ -21,8 +21,9 @@ _MOVED_OUT = 0.03
 """Smooth draws put the best of a one-sided curve too far from its steep side: with this share of the range
 added, intervals kept their promise in 92 to 96% of such curves instead of 81 to 92%."""
 
-_FLAT = 2 / 3
-"""The probability from which a curve is called flat: a stricter one hardly ever finds truly flat ones."""
+_FLAT = 0.8
+"""How probable it must be of each temperature that it hardly matters. Chosen on 130 simulated studies: about
+nearly flat curves draws scatter 1.4 to 2 times as far as they err, so that it is wrong far less than 20%."""
 
 _LEAST_LOSS = 0.001
 """A tenth of a point is less than any two runs of a training differ by."""
@@ -217,17 +218,16 @@ class TemperatureProfile:
         low, high = np.quantile(own, [(1 - level) / 2, (1 + level) / 2])
         return float(own.mean()), (float(low), float(high))
 
-    def is_flat(self, level: float, tolerance: float) -> bool:
+    def is_flat(self, tolerance: float) -> bool:
         """Return whether temperature hardly matters.
 
-        That is: all of them are near-optimal, or with a probability of two thirds none costs more than twice
-        the tolerance. A draw's extremes differ by more than the truth's, so that truly flat curves would
-        hardly ever pass a stricter rule; those whose true range is four tolerances hardly ever pass this one.
+        That is: each temperature loses, with a probability of 80%, at most twice the tolerance against the
+        recommended one. A curve that is not flat has some temperature that loses more, and that one alone
+        has to be told: so no temperature need share its probability with others, as it would have to if
+        all were asked at once, whose extremes doubt alone moves apart.
         """
-        ends = float(self.temperatures[0]), float(self.temperatures[-1])
-        if len(self.temperatures) > 1 and self.near_optimal(level, tolerance) == ends:
-            return True
-        return bool((self.regret.max(axis=1) <= 2 * tolerance).mean() >= _FLAT)
+        lost = self.draws[:, [self.best]] - self.draws
+        return bool(((lost <= 2 * tolerance).mean(axis=0) >= _FLAT).all())
 
 
 def _interpolated(at: float, places: FloatArray, values: FloatArray) -> FloatArray:

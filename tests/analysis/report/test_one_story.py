@@ -3,6 +3,7 @@
 They are the recommendation, the interval, the near-optimal range, flatness and the cost of defaults.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,12 @@ def test_at_the_ceiling_any_temperature_will_do():
         assert answer.flat
         assert answer.interval is not None
         assert answer.interval[1] / answer.interval[0] > 10, "no temperature is singled out"
+
+
+def test_what_temperature_does_at_one_learning_rate_is_not_called_flat() -> None:
+    spec, rows = a_study("ceiling", 0, 20, listed=False)
+    rows = [replace(row, params={**row.params, LR: 0.1}) for row in rows]
+    assert not any(answer.flat for answer in best(spec, rows).setups)
 
 
 def test_other_draws_give_the_same_answer():

@@ -88,3 +88,25 @@ def test_the_told_interval_is_moved_out_and_holds_the_recommended_temperature():
     assert told[1] == pytest.approx(temperatures[30])
     ends = TemperatureProfile(temperatures, np.tile(np.linspace(1, 0, 41), (10, 1)), 0.5 * np.log(40) / 40)
     assert ends.interval(0.9)[0] == 1.0
+
+
+@pytest.mark.parametrize(("chance", "flat"), [(0.15, True), (0.25, False)])
+@pytest.mark.parametrize("loss", [0.02, 0.2])
+def test_a_curve_is_flat_where_each_temperature_alone_hardly_matters(
+    chance: float, loss: float, *, flat: bool
+) -> None:
+    """Which temperatures cost much may differ from draw to draw, so that nearly each draw has one."""
+    draws = np.full((1000, len(LOG)), 0.9)
+    for n in (0, 10, 30, 40):
+        draws[np.random.default_rng(n).permutation(1000)[: int(1000 * chance)], n] -= loss
+    profile = TemperatureProfile(TEMPERATURES, draws, float(STEP / 2))
+    assert profile.is_flat(0.005) == flat
+    assert profile.is_flat(loss)
+
+
+def test_one_temperature_that_surely_costs_more_than_twice_the_tolerance_is_not_flat() -> None:
+    for lost, flat in ((0.0099, True), (0.0101, False)):
+        curve = np.where(np.arange(len(LOG)) == 40, 0.9 - lost, 0.9)
+        assert (
+            TemperatureProfile(TEMPERATURES, np.tile(curve, (50, 1)), float(STEP / 2)).is_flat(0.005) == flat
+        )
