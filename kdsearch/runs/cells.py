@@ -1,6 +1,8 @@
 """What the cells of a table of runs mean: numbers, levels, accuracies."""
 
 import math
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,14 @@ from kdsearch.runs.asked import Unit
 from kdsearch.spec.bounds import LARGEST_WHOLE, shown
 
 _MISSING = frozenset({"", "none", "null", "na", "n/a", "-", "–"})
+LARGEST_TUNED = 1e100
+"""By hand: what is larger is no setting of a training, and its range overflows."""
+
+# A zero before or behind that a number loses; digits with another decimal mark than a point, or in groups; a
+# name that tells percentages.
+_PADDED = re.compile(r"^[+-]?0\d|\.\d*[1-9]0+$")
+_GROUPED = re.compile(r"[+-]?\d+(?:[,\s'’]\d+)+(?:[.,]\d*)?(?:[eE][+-]?\d+)?|[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+_PERCENT = re.compile(r"%|(?:^|[^a-z])(?:percent|percentage|pct|perc|prozent)(?:[^a-z]|$)")
 
 
 def is_missing(cell: Any) -> bool:
@@ -38,7 +48,47 @@ def levels_in(cells: Sequence[Any]) -> list[Any]:
         return [None if is_missing(cell) else _number(cell, whole=whole) for cell in cells]
     if all(isinstance(cell, bool) for cell in there):
         return [None if is_missing(cell) else cell for cell in cells]
-    return [None if is_missing(cell) else str(cell) for cell in cells]
+    return [None if is_missing(cell) else unicodedata.normalize("NFC", str(cell)) for cell in cells]
+
+
+def check_levels(column: str, cells: Sequence[Any], places: Sequence[str]) -> None:
+    """Refuse names that would be read as one number.
+
+    The versions 1.1 and 1.10 are such, or the classes 7 and 07.
+
+    Raises:
+        RequestError: The message has both names and the place of the second.
+    """
+    spelled: dict[Any, str] = {}
+    for level, cell, place in zip(levels_in(cells), cells, places, strict=True):
+        if not isinstance(cell, str) or isinstance(level, str) or level is None:
+            continue
+        first = spelled.setdefault(level, cell)
+        if first != cell and (_PADDED.search(first) or _PADDED.search(cell)):
+            raise RequestError(
+                f"`{column}` must write each level one way, got {shown(first)} and {shown(cell)} in {place}: "
+                "both are one number. Where they are names, begin each with a letter."
+            )
+
+
+def check_numbers(column: str, cells: Sequence[Any], places: Sequence[str]) -> None:
+    """Refuse numbers that would be read as texts, or overflow.
+
+    Raises:
+        RequestError: The message has the cell and its place.
+    """
+    for cell, place in zip(cells, places, strict=True):
+        number = number_in(cell)
+        if number is not None and math.isfinite(number) and abs(number) > LARGEST_TUNED:
+            raise RequestError(
+                f"`{column}` must be at most {LARGEST_TUNED:g} in size, got {number:g} in {place}. "
+                "Mend the file."
+            )
+        if isinstance(cell, str) and _GROUPED.fullmatch(cell.strip()):
+            raise RequestError(
+                f"`{column}` must be a number with a decimal point, got {shown(cell)} in {place}. "
+                "Write it so, or save the file with `;` between its cells."
+            )
 
 
 def _number(cell: Any, *, whole: bool) -> int | float:
@@ -76,8 +126,9 @@ def accuracies_in(column: str, cells: Sequence[Any], places: Sequence[str], unit
         for cell, place in zip(cells, places, strict=True)
     ]
     measured = [value for value in values if value is not None and math.isfinite(value)]
-    if any(marked) and unit == "auto":
-        unit = "percent"
+    if any(marked):
+        _refuse_some_marked(column, marked, values, places)
+        unit = "percent" if unit == "auto" else unit
     if unit == "auto":
         unit = _unit_of(column, measured)
     most = 100.0 if unit == "percent" else 1.0
@@ -91,6 +142,18 @@ def accuracies_in(column: str, cells: Sequence[Any], places: Sequence[str], unit
         None if value is None else (value / most if math.isfinite(value) else math.nan) for value in values
     ]
     return Accuracies(fractions, "percentages" if unit == "percent" else "fractions from 0 to 1")
+
+
+def _refuse_some_marked(
+    column: str, marked: Sequence[bool], values: Sequence[float | None], places: Sequence[str]
+) -> None:
+    """Refuse fractions beside numbers with a `%`."""
+    for has_sign, value, place in zip(marked, values, places, strict=True):
+        if not has_sign and value is not None and 0 < value <= 1:
+            raise RequestError(
+                f"`{column}` must be in one unit, got {value:g} in {place} beside {sum(marked)} with a %. "
+                "Write all as percentages."
+            )
 
 
 def _accuracy(column: str, cell: Any, place: str) -> float:
@@ -108,5 +171,10 @@ def _unit_of(column: str, measured: Sequence[float]) -> Unit:
         raise RequestError(
             f"`{column}` must be in one unit, got {len(measured) - above} values up to 1 and {above} above. "
             "Say --unit percent or --unit fraction, or mend the file."
+        )
+    if measured and not above and any(measured) and _PERCENT.search(column.strip().lower()):
+        raise RequestError(
+            f"`{column}` must be in the unit that its name tells, and no value is above 1. Say --unit "
+            "fraction or --unit percent."
         )
     return "percent" if above else "fraction"

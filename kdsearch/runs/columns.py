@@ -37,6 +37,10 @@ _MEASURED = re.compile(
     r".*(loss|acc|accuracy|top1|top5|error|f1|auc|precision|recall|entropy|agreement|time|seconds|duration|"
     r"runtime|memory|grad|norm|ece|nll|kl|score|miou|iou|bleu|rouge|perplexity)(_.*)?"
 )
+_LOWER_IS_BETTER = re.compile(
+    r"(.*_)?([a-z]*\d*(loss|losses|error|err)\d*|nll|perplexity|ppl|xent|mse|rmse|mae|ece|brier|wer|cer|"
+    r"cross_entropy|ce|kl|regret)(_.*)?"
+)
 _BOOKKEEPING = frozenset(
     {
         *(
@@ -70,6 +74,9 @@ _BOOKKEEPING = frozenset(
         *("description", "comment", "step", "lifecycle_stage", "user_id", "git_commit", "commit", "url"),
     }
 )
+_LENGTHS = frozenset({"epoch", "epochs", "n_epochs", "num_epochs", "max_epochs", "training_epochs"})
+"""How long a run was: a condition however many lengths there are."""
+
 _MOST_LEVELS = 12
 """By hand: a column with more distinct values is a measurement or a tuned number."""
 
@@ -190,7 +197,7 @@ def _one(
 
 def _metric(table: RunTable, asked: str | None, guessed: dict[str, str]) -> str:
     if asked is not None:
-        return _named(table, asked, "metric")
+        return _accuracy_named(table, asked)
     filled = _filled(table)
     validation = [c for c in filled if _VALIDATION.fullmatch(plain_name(c))]
     plain = [c for c in filled if _PLAIN.fullmatch(plain_name(c))]
@@ -202,6 +209,18 @@ def _metric(table: RunTable, asked: str | None, guessed: dict[str, str]) -> str:
         raise RequestError(f"`metric` must be named: by its usual names it {why}. Say --metric COLUMN.")
     guessed["metric"] = found[0]
     return found[0]
+
+
+def _accuracy_named(table: RunTable, asked: str) -> str:
+    """Return the metric's column that was asked for, unless its lowest value is the best."""
+    column = _named(table, asked, "metric")
+    name = plain_name(column)
+    if "acc" not in name and _LOWER_IS_BETTER.fullmatch(name):
+        raise RequestError(
+            f"`metric` must name accuracies, of which the highest is best, got {column!r}, by its name a "
+            "loss or an error. Name a column of accuracies; of error rates, write 1 - error as a column."
+        )
+    return column
 
 
 def _seed(table: RunTable, asked: str | None, setup: Sequence[str], guessed: dict[str, str]) -> str | None:
@@ -278,7 +297,8 @@ def _is_measured(column: str) -> bool:
 def _is_condition(table: RunTable, column: str, columns: Columns) -> bool:
     levels = levels_in(table.columns[column])
     distinct = set(levels)
-    if not 2 <= len(distinct) <= min(_MOST_LEVELS, max(2, len(levels) // 2)):
+    most = len(levels) if plain_name(column) in _LENGTHS else _MOST_LEVELS
+    if not 2 <= len(distinct) <= min(most, max(2, len(levels) // 2)):
         return False
     named = (*columns.setup, *columns.tuned, columns.temperature)
     return not any(_follows(levels, table.columns[other]) for other in named)

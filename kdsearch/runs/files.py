@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ _MOST_BYTES = 268_435_456
 
 _MOST_COLUMNS = 5_000
 """Exports with every setting and metric have some hundreds."""
+
+_COMMA_NUMBER = re.compile(r"[+-]?(?:\d+,\d*|,\d+)(?:[eE][+-]?\d+)?\s*%?")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+")
 
 csv.field_size_limit(16_777_216)
 
@@ -107,6 +111,8 @@ def _read_rows(source: str, text: str, delimiter: str) -> RunTable:
     except csv.Error as error:
         raise RequestError(f"`file` can't be read: {error} in line {reader.line_num} of {source}.") from error
     decimal = "," if delimiter == ";" else "."
+    if decimal == ",":
+        _refuse_thousands(source, rows, places)
     columns = {name: [_cell(row[at], decimal) for row in rows] for at, name in enumerate(header) if name}
     return RunTable(source, columns, places)
 
@@ -121,9 +127,21 @@ def _check_header(source: str, header: Sequence[str]) -> None:
         raise RequestError(f"`file` must begin with a line of column names, got an empty one in {source}.")
 
 
+def _refuse_thousands(source: str, rows: Sequence[Sequence[str]], places: Sequence[str]) -> None:
+    """Refuse `1.000` where other numbers have decimal commas: it may be one, or a thousand."""
+    cells = [(cell.strip(), place) for row, place in zip(rows, places, strict=True) for cell in row]
+    grouped = [(cell, place) for cell, place in cells if _THOUSANDS.fullmatch(cell)]
+    if grouped and any(_COMMA_NUMBER.fullmatch(cell) for cell, _ in cells):
+        cell, place = grouped[0]
+        raise RequestError(
+            f"`file` must have one decimal mark, got {cell} in {place} of {source}, beside decimal commas. "
+            "Write a thousand without a point, and one as 1 or 1,0."
+        )
+
+
 def _cell(text: str, decimal: str) -> str | None:
     text = text.strip()
-    if decimal == "," and text.count(",") == 1 and text.replace(",", "").lstrip("+-").isdigit():
+    if decimal == "," and _COMMA_NUMBER.fullmatch(text):
         text = text.replace(",", ".")
     return text or None
 

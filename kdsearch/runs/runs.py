@@ -9,7 +9,16 @@ from typing import Any
 
 from kdsearch.errors import RequestError
 from kdsearch.runs.asked import Asked
-from kdsearch.runs.cells import Accuracies, accuracies_in, levels_in
+from kdsearch.runs.cells import (
+    LARGEST_TUNED,
+    Accuracies,
+    accuracies_in,
+    check_levels,
+    check_numbers,
+    is_missing,
+    levels_in,
+    number_in,
+)
 from kdsearch.runs.columns import (
     LEARNING_RATES,
     Columns,
@@ -27,6 +36,7 @@ from kdsearch.runs.space import (
     tune_section,
 )
 from kdsearch.spec import TEMPERATURE, Setup, StudySpec, level_label, setup_key
+from kdsearch.spec.bounds import shown
 from kdsearch.spec.study import RUNS_OF_FILE
 from kdsearch.storage.rows.read import HOPELESS, TrialRow, TrialState
 from kdsearch.trial import DIVERGED
@@ -150,7 +160,8 @@ class _Reading:
         table, columns = self._table, self._columns
         setup = {self._short[c]: levels_in(table.columns[c]) for c in columns.setup}
         tuned = {self._short[c]: levels_in(table.columns[c]) for c in columns.tuned}
-        temperatures = levels_in(table.columns[columns.temperature])
+        temperatures = [_temperature_in(cell) for cell in table.columns[columns.temperature]]
+        self._check_cells()
         found = []
         for at, place in enumerate(table.places):
             state, reason = self._state(at)
@@ -176,6 +187,14 @@ class _Reading:
                 )
             )
         return found
+
+    def _check_cells(self) -> None:
+        """Refuse cells of the setup and of tuned parameters that would be read as something else."""
+        table, columns = self._table, self._columns
+        for column in columns.setup:
+            check_levels(column, table.columns[column], table.places)
+        for column in columns.tuned:
+            check_numbers(column, table.columns[column], table.places)
 
     def _state(self, at: int) -> tuple[TrialState | None, str | None]:
         """Return how a run ended. None where it has not, or nothing of it is known."""
@@ -203,9 +222,9 @@ class _Reading:
         return cell if cell == DIVERGED or cell.startswith(HOPELESS) else None
 
     def _temperature(self, cell: Any, place: str) -> float:
-        if isinstance(cell, bool | str) or not (math.isfinite(cell) and cell > 0):
+        if isinstance(cell, bool | str) or not 0 < cell <= LARGEST_TUNED or cell < 1 / LARGEST_TUNED:
             raise RequestError(
-                f"`{self._columns.temperature}` must be a number above 0, got {cell!r} in {place} of "
+                f"`{self._columns.temperature}` must be a number above 0, got {_written(cell)} in {place} of "
                 f"{self._table.source}. Leave it empty where no temperature was used."
             )
         return float(cell)
@@ -213,8 +232,8 @@ class _Reading:
     def _level(self, name: str, level: Any, place: str) -> Any:
         if level is None:
             raise RequestError(
-                f"`{name}` must be given for each run, and it is empty in {place} of {self._table.source}. "
-                "Fill it in."
+                f"`{name}` must be given for each run, and {place} of {self._table.source} has no value, or "
+                "a word such as `none` or `n/a`, which counts as none. Write a level, such as `without`."
             )
         return level
 
@@ -283,6 +302,18 @@ class _Reading:
         if column is None or len({t.seed for t in trials if t.state == "complete"}) > 1:
             return []
         return [f"All runs have one seed ({column} = {trials[0].seed})."]
+
+
+def _temperature_in(cell: Any) -> Any:
+    """Return a cell's number, or the cell where it is none. None where it is empty."""
+    if is_missing(cell):
+        return None
+    number = number_in(cell)
+    return cell if number is None else number
+
+
+def _written(cell: Any) -> str:
+    return f"{cell:g}" if isinstance(cell, float) else shown(cell)
 
 
 def is_rate(name: str) -> bool:

@@ -150,6 +150,21 @@ def test_a_parameter_of_one_setup_is_the_same_parameter_of_another(tmp_path: Pat
         (table(*LINES, header="optimizer,T,T,seed,acc"), {}, "got 'T' twice"),
         (table(*LINES).replace(",4,", ",1,"), {}, "at least two values, got 1 alone"),
         (HEADER, {}, "at least one run"),
+        (table(*LINES).replace("adamw", "1.10").replace("sgd", "1.1"), {}, "got '1.1' and '1.10' in line 4"),
+        (table(*LINES).replace("adamw", "07").replace("sgd", "7"), {}, "got '7' and '07' in line 4"),
+        (table(*LINES, 'sgd,2,"0,3",0,0.9'), {}, "a decimal point, got '0,3' in line 6"),
+        (table(*LINES, "sgd,2,1 000,0,0.9"), {}, "a decimal point, got '1 000' in line 6"),
+        (table(*LINES, "sgd,2,1e300,0,0.9"), {}, "at most 1e+100 in size, got 1e+300 in line 6"),
+        (table(*LINES, "sgd,1e200,0.3,0,0.9"), {}, "must be a number above 0, got 1e+200 in line 6"),
+        (table(*LINES, "sgd,2,0.3,0,93%"), {}, "must be in one unit, got 0.9 in line 2 beside 1 with a %"),
+        (table(*LINES, header="optimizer,T,lr,seed,acc_percent"), {}, "the unit that its name tells"),
+        (table(*LINES, header="optimizer,T,lr,seed,val_loss"), {"metric": "val_loss"}, "by its name a loss"),
+        (table(*LINES, header="optimizer,T,lr,seed,top1_err"), {"metric": "top1_err"}, "or an error"),
+        (
+            table(*LINES, "sgd,2,1.000,0,0,9").replace(",", ";").replace("0.", "0,").replace("0;9", "0,9"),
+            {},
+            "must have one decimal mark, got 1.000 in line 6",
+        ),
     ],
 )
 def test_what_is_in_doubt_is_refused(tmp_path: Path, text: str, asked: dict[str, Any], says: str) -> None:
@@ -158,6 +173,27 @@ def test_what_is_in_doubt_is_refused(tmp_path: Path, text: str, asked: dict[str,
         runs(tmp_path, text, Asked(**told))
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_name_is_one_however_its_accents_are_written(tmp_path: Path) -> None:
+    lines = [line.replace("sgd", "caf\u00e9" if "0.1," in line else "cafe\u0301") for line in LINES]
+    assert {trial.setup["optimizer"] for trial in runs(tmp_path, table(*lines)).trials} == {
+        "caf\u00e9",
+        "adamw",
+    }
+
+
+def test_lengths_of_training_are_a_condition_however_many_there_are(tmp_path: Path) -> None:
+    lines = [f"{T},{epochs},0.{80 + epochs}" for T in (1, 4) for epochs in range(1, 15)]
+    with pytest.raises(RequestError, match="epochs"):
+        runs(tmp_path, table(*lines, header="T,epochs,acc"), Asked())
+
+
+def test_decimal_commas_may_stand_in_powers_of_ten_and_percentages(tmp_path: Path) -> None:
+    lines = ["sgd;1;1,0e-1;0;90,5%", "sgd;4;,3;0;92%", "adamw;1;1e-3;0;91%", "adamw;4;0,003;0;89%"]
+    found = runs(tmp_path, table(*lines, header=HEADER.replace(",", ";")))
+    assert [t.params["lr"] for t in found.trials] == [0.1, 0.3, 0.001, 0.003]
+    assert [t.val_accuracy for t in found.trials] == pytest.approx([0.905, 0.92, 0.91, 0.89])
 
 
 def test_logs_of_epochs_are_no_runs(tmp_path: Path) -> None:
