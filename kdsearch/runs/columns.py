@@ -212,7 +212,11 @@ def _metric(table: RunTable, asked: str | None, guessed: dict[str, str]) -> str:
 
 
 def _accuracy_named(table: RunTable, asked: str) -> str:
-    """Return the metric's column that was asked for, unless its lowest value is the best."""
+    """Return the metric's column that was asked for.
+
+    Raises:
+        RequestError: By its name its lowest value is the best.
+    """
     column = _named(table, asked, "metric")
     name = plain_name(column)
     if "acc" not in name and _LOWER_IS_BETTER.fullmatch(name):

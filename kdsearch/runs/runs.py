@@ -189,7 +189,7 @@ class _Reading:
         return found
 
     def _check_cells(self) -> None:
-        """Refuse cells of the setup and of tuned parameters that would be read as something else."""
+        """Refuse cells that would be read as something else than is written."""
         table, columns = self._table, self._columns
         for column in columns.setup:
             check_levels(column, table.columns[column], table.places)

@@ -22,7 +22,10 @@ _MEASURED: dict[str, tuple[Sequence[float], Sequence[float]]] = {
 
 
 def published_losses() -> dict[str, Callable[[Points], Points]]:
-    """Return what temperature loses in each table, in points, at shares of its range of log T."""
+    """Return what temperature loses in each table.
+
+    Losses are in points, temperatures are shares of the table's range of log T.
+    """
     return {name: _losing(*measured) for name, measured in _MEASURED.items()}
 
 
