@@ -63,7 +63,7 @@ def test_the_walks_of_the_architecture_name_what_exists() -> None:
         ("down to 80 points", "analysis.response.observations", "_DEEPEST", 80.0),
         ("more than 20 points below the top", "analysis.response.observations", "_COLLAPSED_BELOW", 20.0),
         ("moved out by 3% of the", "analysis.response.profiles", "_MOVED_OUT", 0.03),
-        ("with probability 2/3 none", "analysis.response.profiles", "_FLAT", 2 / 3),
+        ("with 80% probability", "analysis.response.profiles", "_FLAT", 0.8),
         ("(25%, so that", "analysis.response.split_luck", "_SHARE", 0.25),
         ("1. 12 complete trials", "analysis.questions.decision", "ENOUGH_TO_DECIDE", 12),
         ("more than 2.5 times the target", "analysis.questions.decision", "_LARGE", 2.5),
