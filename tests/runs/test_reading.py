@@ -157,18 +157,6 @@ def test_what_is_in_doubt_is_refused(tmp_path: Path, text: str, asked: dict[str,
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("a.json", '[{"T": 1, "T": 2, "acc": 0.5}]'),
-        ("a.jsonl", '{"acc": 0.5, "config": {"T": 1, "T": 2}}'),
-    ],
-)
-def test_a_run_that_names_a_value_twice_is_refused(tmp_path: Path, name: str, text: str) -> None:
-    with pytest.raises(RequestError, match="'T' stands twice in one mapping"):
-        runs(tmp_path, text, name=name)
-
-
 def test_logs_of_epochs_are_no_runs(tmp_path: Path) -> None:
     lines = [f"{line},{epoch}" for line in LINES for epoch in (1, 2)]
     with pytest.raises(RequestError, match="epoch"):
@@ -193,6 +181,18 @@ def test_what_the_runs_leave_open_is_said(tmp_path: Path, lines: list[str], says
     assert not any(
         says in note for note in runs(tmp_path, table("sgd,1,0.1,0,0.9", "sgd,4,0.2,1,0.92")).notes
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '[{"T": 1, "T": 2, "acc": 0.5}]'),
+        ("a.jsonl", '{"acc": 0.5, "config": {"T": 1, "T": 2}}'),
+    ],
+)
+def test_a_run_that_names_a_value_twice_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(RequestError, match="'T' stands twice in one mapping"):
+        runs(tmp_path, text, name=name)
 
 
 def test_diverged_runs_are_none_of_the_measured(tmp_path: Path) -> None:
