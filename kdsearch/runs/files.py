@@ -163,11 +163,19 @@ def _json_list(path: Path, text: str) -> Iterable[tuple[str, Any]]:
 
 def _decoded(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         raise RequestError(
             f"`file` must be valid JSON, got {shown(text[:40])} in {where}: {error}."
         ) from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} stands twice in one mapping")
+    return found
 
 
 def _table_of_documents(source: str, documents: Iterable[tuple[str, Any]]) -> RunTable:

@@ -54,7 +54,10 @@ def load_spec(source: str | Path | Mapping[str, Any], *, overrides: Sequence[str
         document = _override(document, override)
     if problem := problem_in_document(document):
         raise SpecError([f"can't be read: {problem}."], name)
-    return _check(document, lines, name, context=ASKED)
+    spec = _check(document, lines, name, context=ASKED)
+    for override in overrides:
+        _refuse_void(spec, override)
+    return spec
 
 
 def load_stored_spec(document: Mapping[str, Any], *, changed: bool = False) -> StudySpec:
@@ -109,6 +112,21 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
             str(path),
         )
     return document, lines
+
+
+def _refuse_void(spec: StudySpec, override: str) -> None:
+    """Refuse a value for what the study varies: no trial would have it."""
+    path = override.partition("=")[0]
+    for section, names, what, values in (
+        ("setup", spec.setup, "a factor", "levels"),
+        ("tune", spec.tune, "tuned", "range"),
+    ):
+        for name in names:
+            if f"{path}.".startswith(f"{name}."):
+                raise RequestError(
+                    f"`--set {path}` must name what all trials share, and `{name}` is {what} in this study. "
+                    f"Replace its {values} with --set {section}.{name}=…, or edit the file."
+                )
 
 
 def _override(document: dict[str, Any], override: str) -> dict[str, Any]:

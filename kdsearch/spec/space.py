@@ -2,6 +2,7 @@
 
 import json
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Annotated, Any, TypeAlias
@@ -168,7 +169,14 @@ def equal_pair(values: Sequence[Any]) -> str | None:
         for earlier in values[:index]:
             if earlier == value:
                 return f"{level_label(earlier)} and {level_label(value)}"
+            if isinstance(earlier, str) and isinstance(value, str) and _as_seen(earlier) == _as_seen(value):
+                return f"{earlier!a} and {value!a}, which look the same"
     return None
+
+
+def _as_seen(text: str) -> str:
+    """Return a text as tables show it, whatever its spaces and the writing of its accents."""
+    return unicodedata.normalize("NFKC", " ".join(text.split()))
 
 
 def level_label(level: Any) -> str:

@@ -222,6 +222,18 @@ def test_what_the_runs_leave_open_is_said(tmp_path: Path, lines: list[str], says
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '[{"T": 1, "T": 2, "acc": 0.5}]'),
+        ("a.jsonl", '{"acc": 0.5, "config": {"T": 1, "T": 2}}'),
+    ],
+)
+def test_a_run_that_names_a_value_twice_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(RequestError, match="'T' stands twice in one mapping"):
+        runs(tmp_path, text, name=name)
+
+
 def test_diverged_runs_are_none_of_the_measured(tmp_path: Path) -> None:
     found = runs(tmp_path, table(*LINES, "sgd,2,0.3,7,inf"))
     assert found.trials[-1].val_accuracy is None

@@ -368,3 +368,26 @@ def test_a_temperature_moves_only_where_the_objective_takes_one() -> None:
     assert load_spec({**BASE, "objective": {"temperature_ratio": 4}, "setup": one}).setups()
     theirs = {**study([0.25, 4], objective__name=["kd", "mse"]), "trainer": "mine:train"}
     assert load_spec({**theirs, "tune": {TEMPERATURE: {"low": 1, "high": 4}}}).setups()
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("optimizer.name=sgd", r"`optimizer.name` is a factor .*--set setup.optimizer.name="),
+        ("objective.temperature=3", r"`objective.temperature` is tuned .*--set tune.objective.temperature="),
+    ],
+)
+def test_a_value_that_no_trial_would_have_is_refused(override: str, says: str) -> None:
+    with pytest.raises(RequestError, match=says):
+        load_spec(BASE, overrides=[override])
+    assert load_spec(BASE, overrides=["setup.training.epochs=[3, 5]"]).setup["training.epochs"] == (3, 5)
+
+
+@pytest.mark.parametrize("pair", [["a", "a "], ["\u00e9", "e\u0301"], ["top 1", "top\u00a01"]])
+def test_levels_and_choices_that_look_the_same_are_refused(pair: list[str]) -> None:
+    own = {"name": "own", "trainer": "mine:train"}
+    temperature = {"objective.temperature": {"low": 1, "high": 40, "log": True}}
+    as_levels = {**own, "setup": {"options.mixer": pair}, "tune": temperature}
+    as_choices = {**own, "tune": {**temperature, "options.mixer": {"choices": pair}}}
+    assert "which look the same" in problem(as_levels)
+    assert "which look the same" in problem(as_choices)

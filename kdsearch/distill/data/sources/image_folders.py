@@ -141,6 +141,20 @@ def _check_parts(root: Path, folders: Sequence[Path], named: Mapping[Part, Path]
                 f"`dataset.root` must hold classes, or parts called train, val and test, got {str(root)!r} "
                 f"with {folder.name!r}, a folder of folders. Rename it to {_NAMES[like[1]]!r}, or the class."
             )
+    _refuse_alike(root, others)
+
+
+def _refuse_alike(root: Path, folders: Sequence[Path]) -> None:
+    """Refuse folders that hold the same folders: parts by other names, or folds."""
+    if len(folders) < 2 or not all(map(_holds_folders_alone, folders)):
+        return
+    below = [{folder.name for folder in _folders(folder)} for folder in folders]
+    if len(below[0]) > 1 and all(names == below[0] for names in below):
+        raise RequestError(
+            f"`dataset.root` must hold classes, or parts called train, val and test, got {str(root)!r} with "
+            f"{folders[0].name!r} and {folders[1].name!r}, which hold the same folders. Rename them if they "
+            "are parts; if they are classes, put their images into them."
+        )
 
 
 def _holds_folders_alone(folder: Path) -> bool:

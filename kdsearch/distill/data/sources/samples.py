@@ -122,8 +122,9 @@ def as_labels(labels: Any, owner: str) -> Int64[Tensor, " N"]:
     if array.dtype == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:
         array = array.astype(np.float64)
     if array.ndim != 1 or array.dtype.kind not in "iu" or array.min(initial=0) < 0:
+        lowest = f" from {array.min()}" if array.dtype.kind in "iu" and array.size else ""
         raise RequestError(
-            f"The labels of {owner} must be one integer from 0 for each image, got {array.dtype} of "
+            f"The labels of {owner} must be one integer from 0 for each image, got {array.dtype}{lowest} of "
             f"{array.ndim} dimensions. {_advice(array)}"
         )
     return torch.from_numpy(array.astype(np.int64))

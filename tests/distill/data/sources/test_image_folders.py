@@ -56,6 +56,9 @@ def test_a_class_may_be_called_as_a_part_is(tmp_path):
         (["train", "Train"], "one folder of each part"),
         (["train", "test", "holdout"], "'holdout' beside"),
         (["seg_train", "seg_test"], "Rename it"),
+        (["tr", "te"], "hold the same folders"),
+        (["fold1", "fold2", "fold3"], "hold the same folders"),
+        (["\u8a13\u7df4", "\u691c\u8a3c"], "hold the same folders"),
     ],
 )
 def test_parts_that_are_unclear_are_refused(folders, message, tmp_path):

@@ -209,6 +209,7 @@ REFUSED = {
     "another length": (lambda: ((CHW, LABELS[:-1]), None), "one label for each image, got 80 images and 79"),
     "labels from 1": (lambda: arrays(CHW, LABELS + 1), "from 0 without gaps.*from 1 to 4 and none.* of 0"),
     "gaps": (lambda: arrays(CHW, LABELS * 5), "from 0 without gaps"),
+    "labels from -1": (lambda: arrays(CHW, LABELS - 1), "one integer from 0 .*got int64 from -1"),
     "a class of the test alone": (lambda: arrays(CHW, np.where(np.arange(N) < N_TRAIN, LABELS, 4)), "of 4"),
     "one-hot": (lambda: arrays(CHW, np.eye(4)[LABELS]), "one integer from 0 for each image.*argmax"),
     "text labels": (lambda: arrays(CHW, LABELS.astype(str)), "one integer from 0"),
