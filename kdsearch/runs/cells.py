@@ -51,7 +51,7 @@ def levels_in(cells: Sequence[Any]) -> list[Any]:
     return [None if is_missing(cell) else unicodedata.normalize("NFC", str(cell)) for cell in cells]
 
 
-def check_levels(column: str, cells: Sequence[Any], places: Sequence[str]) -> None:
+def check_levels(column: str, cells: Sequence[Any], levels: Sequence[Any], places: Sequence[str]) -> None:
     """Refuse names that would be read as one number.
 
     The versions 1.1 and 1.10 are such, or the classes 7 and 07.
@@ -60,7 +60,7 @@ def check_levels(column: str, cells: Sequence[Any], places: Sequence[str]) -> No
         RequestError: The message has both names and the place of the second.
     """
     spelled: dict[Any, str] = {}
-    for level, cell, place in zip(levels_in(cells), cells, places, strict=True):
+    for level, cell, place in zip(levels, cells, places, strict=True):
         if not isinstance(cell, str) or isinstance(level, str) or level is None:
             continue
         first = spelled.setdefault(level, cell)

@@ -74,7 +74,10 @@ _BOOKKEEPING = frozenset(
         *("description", "comment", "step", "lifecycle_stage", "user_id", "git_commit", "commit", "url"),
     }
 )
-_LENGTHS = frozenset({"epoch", "epochs", "n_epochs", "num_epochs", "max_epochs", "training_epochs"})
+EPOCHS = ("epochs", "n_epochs", "num_epochs", "max_epochs")
+"""Plain names of the epochs that a run was trained for."""
+
+_LENGTHS = frozenset({*EPOCHS, "epoch", "training_epochs"})
 """How long a run was: a condition however many lengths there are."""
 
 _MOST_LEVELS = 12

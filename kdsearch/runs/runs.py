@@ -161,7 +161,7 @@ class _Reading:
         setup = {self._short[c]: levels_in(table.columns[c]) for c in columns.setup}
         tuned = {self._short[c]: levels_in(table.columns[c]) for c in columns.tuned}
         temperatures = [_temperature_in(cell) for cell in table.columns[columns.temperature]]
-        self._check_cells()
+        self._check_cells(setup)
         found = []
         for at, place in enumerate(table.places):
             state, reason = self._state(at)
@@ -188,11 +188,11 @@ class _Reading:
             )
         return found
 
-    def _check_cells(self) -> None:
+    def _check_cells(self, setup: Mapping[str, Sequence[Any]]) -> None:
         """Refuse cells that would be read as something else than is written."""
         table, columns = self._table, self._columns
         for column in columns.setup:
-            check_levels(column, table.columns[column], table.places)
+            check_levels(column, table.columns[column], setup[self._short[column]], table.places)
         for column in columns.tuned:
             check_numbers(column, table.columns[column], table.places)
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from kdsearch.errors import RequestError
-from kdsearch.runs.columns import LEARNING_RATES, plain_name
+from kdsearch.runs.columns import EPOCHS, LEARNING_RATES, plain_name
 from kdsearch.runs.runs import Runs, levels_of
 from kdsearch.runs.space import Dimensions, tune_section
 from kdsearch.spec import (
@@ -30,7 +30,7 @@ _PATHS = {
     **dict.fromkeys(LEARNING_RATES, "optimizer.lr"),
     **dict.fromkeys(("optimizer", "optim", "opt"), "optimizer.name"),
     **dict.fromkeys(("weight_decay", "wd"), "optimizer.weight_decay"),
-    **dict.fromkeys(("epochs", "n_epochs", "num_epochs", "max_epochs"), "training.epochs"),
+    **dict.fromkeys(EPOCHS, "training.epochs"),
     **dict.fromkeys(("batch_size", "bs"), "training.batch_size"),
     **dict.fromkeys(("alpha", "kd_alpha"), "objective.alpha"),
     **{"momentum": "optimizer.momentum", "label_smoothing": "teacher.finetune.label_smoothing"},

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kdsearch.analysis.labels import temperature_text
-from kdsearch.analysis.questions.bracketing import untried_sides
+from kdsearch.analysis.questions.bracketing import Untried, untried_sides
 from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE, tuned_trials
 from kdsearch.analysis.questions.edges import Edge, edges
 from kdsearch.analysis.questions.effects import TemperatureEffect, effect_of, tuning_note
@@ -316,7 +316,11 @@ class _Judge:
         profile = self._response.profile(answered)
         known |= self._about_temperature(profile)
         details = [self._at_the_recommendation(s, profile) for s in answered]
-        known["flat"] = self._is_flat(answered, known["trials"], profile, details)
+        untried = [
+            list(untried_sides(self._response, s, own.nodes))
+            for s, own in zip(answered, details, strict=True)
+        ]
+        known["flat"] = self._is_flat(known["trials"], profile, untried)
         known |= self._about_accuracy(details)
         params = None if is_marginal else details[0].params
         if self._response.tunes_others:
@@ -333,24 +337,16 @@ class _Judge:
             warnings += [_APART] if answered[0] in self._response.apart else []
             at_edge = list(edges(self._response, answered[0], int(details[0].nodes[0])))
             warnings += map(str, at_edge)
-            warnings += map(str, untried_sides(self._response, answered[0], details[0].nodes))
+            warnings += map(str, untried[0])
             known["forecast"] = self._forecast(answered[0], profile, at_edge)
         return SetupAnswer(**known, warnings=tuple(warnings))
 
     def _is_flat(
-        self,
-        members: Sequence[int],
-        n_trials: int,
-        profile: TemperatureProfile,
-        details: Sequence["_Recommendation"],
+        self, n_trials: int, profile: TemperatureProfile, untried: Sequence[Sequence[Untried]]
     ) -> bool:
         if n_trials < ENOUGH_TO_DECIDE or not profile.is_flat(self._tolerance):
             return False
-        return not any(
-            side.is_only_value
-            for s, own in zip(members, details, strict=True)
-            for side in untried_sides(self._response, s, own.nodes)
-        )
+        return not any(side.is_only_value for own in untried for side in own)
 
     def _moving_note(self, setup: int, params: Params) -> str | None:
         """Return what T stands for where it moves within a training."""
