@@ -309,10 +309,14 @@ class UrlStore:
         shutil.rmtree(waiting, ignore_errors=True)
 
 
+_PASSWORD = re.compile(r"(?<=://)(/*[^:/]*):.*@", re.DOTALL)
+"""The user of a URL and all up to the last `@`: a password that is not escaped may hold any character."""
+
+
 @lru_cache
 def _url_store(url: str, cache: Path) -> UrlStore:
-    if "@" in (authority := url.partition("://")[2].partition("/")[0]) and ":" in authority.partition("@")[0]:
-        hidden = url.replace(authority.partition("@")[0], "…")
+    if _PASSWORD.search(url):
+        hidden = _PASSWORD.sub(r"\1:…@", url)
         raise RequestError(
             f"`artifacts` must hold no password, which everyone could read in the database, got {hidden!r}. "
             "Put credentials where the file system looks for them, such as FSSPEC_FTP_PASSWORD."

@@ -57,9 +57,9 @@ def _import_folder(folder: Path, storage: str) -> None:
 
 
 def _see(name: str, storage: str) -> str:
-    from kdsearch.storage import parse_url
+    from kdsearch.storage import parse_url, shown_url
 
-    return f"See it: kdsearch best {name} --storage {parse_url(storage).render_as_string()}"
+    return f"See it: kdsearch best {name} --storage {shown_url(parse_url(storage))}"
 
 
 def _import_runs(

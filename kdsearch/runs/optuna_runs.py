@@ -40,33 +40,37 @@ def load_runs(url: str, name: str | None, asked: Asked, *, points: float | None 
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    _refuse_new_file(url)
+    address, shown = _address(url)
     try:
-        known = optuna.get_all_study_names(url)
+        known = optuna.get_all_study_names(address)
         if name is None and len(known) == 1:
             name = known[0]
         if name not in known:
             raise RequestError(
-                f"`--study` must be a study of {url}, got {name!r}. Known: {', '.join(known) or 'none'}."
+                f"`--study` must be a study of {shown}, got {name!r}. Known: {', '.join(known) or 'none'}."
             )
-        study = optuna.load_study(study_name=name, storage=url)
+        study = optuna.load_study(study_name=name, storage=address)
     except RequestError:
         raise
     except Exception as error:  # SQLAlchemy's, the driver's, Optuna's own
         reason = str(error).partition("\n")[0]
         raise RequestError(
-            f"`--optuna` must be the URL of an Optuna storage, got {url!r}: {reason}"
+            f"`--optuna` must be the URL of an Optuna storage, got {shown!r}: {reason}"
         ) from error
     return runs_of_study(study, asked, points=points)
 
 
-def _refuse_new_file(url: str) -> None:
-    """Refuse a file that is not there. To ask must not make one."""
-    scheme, _, path = url.partition(":///")
-    if scheme.startswith("sqlite") and path and not Path(path.partition("?")[0]).exists():
+def _address(url: str) -> tuple[str, str]:
+    """Return the URL of a storage that may be there, for Optuna and for people. To ask must make no file."""
+    from kdsearch.storage import read_url, shown_url
+
+    parsed = read_url(url, "`--optuna`")
+    shown = shown_url(parsed)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
         raise RequestError(
-            f"`--optuna` must be the URL of a storage that is there, got {url!r}: no such file."
+            f"`--optuna` must be the URL of a storage that is there, got {shown!r}: no such file."
         )
+    return url, shown
 
 
 def runs_of_study(study: "Study", asked: Asked, *, points: float | None = None) -> Runs:

@@ -14,7 +14,7 @@ from kdsearch.errors import RequestError, RunError
 from kdsearch.schedule.cluster.authentication import send_token_if_any
 from kdsearch.schedule.submission_notes import note_failed_start, note_submission
 from kdsearch.spec import StudySpec
-from kdsearch.storage import parse_url
+from kdsearch.storage import parse_url, shown_url
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -111,10 +111,10 @@ def log_command(job: str, address: str) -> str:
 
 def _refuse_password(storage: str) -> None:
     url = parse_url(storage)
-    if url.password or "password" in url.query:
+    if url.password or any("password" in option for option in url.query):
         raise RequestError(
             "`--storage` must hold no password for a Ray job, whose record everyone at the dashboard can "
-            f"read, got {url.render_as_string(hide_password=True)}. Leave it out, here and there: set "
+            f"read, got {shown_url(url)}. Leave it out, here and there: set "
             "PGPASSWORD, or PGPASSFILE with a file of mode 0600, where `ray start` runs, and in this shell."
         )
 
@@ -180,7 +180,7 @@ def _command(spec: Path, overrides: Sequence[str], *, takeover: bool) -> str:
 
 def _prefix(study: str, storage: str) -> str:
     """Return how the ids of a study's jobs begin. Others may have a study of the name in their database."""
-    place = parse_url(storage).render_as_string(hide_password=True)
+    place = shown_url(parse_url(storage))
     return f"kdsearch-{study}-{hashlib.sha256(place.encode()).hexdigest()[:8]}-"
 
 

@@ -43,6 +43,8 @@ from kdsearch.storage.sql.database import (
     connect_database,
     open_database,
     parse_url,
+    read_url,
+    shown_url,
 )
 from kdsearch.storage.sql.schema import SchemaStatus
 from kdsearch.storage.upgrading import schema_status, upgrade
@@ -90,9 +92,11 @@ __all__ = [
     "load_trials",
     "open_database",
     "parse_url",
+    "read_url",
     "rename_study",
     "request_stop",
     "schema_status",
     "setup_keys",
+    "shown_url",
     "upgrade",
 ]

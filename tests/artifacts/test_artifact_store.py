@@ -246,6 +246,8 @@ def test_a_connection_that_was_closed_is_opened_again(tmp_path, url, monkeypatch
         ("dropbox://path", "requires"),  # a package that no test environment has
         ("ftp://127.0.0.1:9/path", "Connection refused"),
         ("ftp://name:secret@host/path", "must hold no password"),
+        ("ftp://name:p@secret@host/path", "must hold no password"),
+        ("ftp://name:secret/p@host/path", "must hold no password"),
         ("simplecache::memory://path", "without `::`"),
     ],
 )

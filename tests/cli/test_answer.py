@@ -86,6 +86,9 @@ def test_a_figure_is_written(capsys: pytest.CaptureFixture[str], tmp_path: Path)
         (["none.csv"], "none.csv can't be read: No such file"),
         ([TABLES], "which they do in table (voc-segmentation-miou, "),
         (["--optuna", "sqlite:///none.db"], "no such file"),
+        (["--optuna", "mysql://me:secret@host/name"], "got 'mysql://me:***@host/name'"),
+        (["--optuna", "mysql://me:p@secret@host/name"], "Write each other one as %40"),
+        (["--optuna", "mysql://me:secret"], "can't be read"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
@@ -95,6 +98,7 @@ def test_what_is_wrong_is_said_in_one_line(
     told = capsys.readouterr().err
     assert says in told
     assert told.count("\n") == 1
+    assert "secret" not in told
 
 
 def test_stored_studies_are_told_in_every_format(capsys: pytest.CaptureFixture[str], storage: str) -> None:

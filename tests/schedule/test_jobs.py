@@ -98,6 +98,10 @@ def test_a_detached_study_is_one_job_however_often_it_is_submitted(
             ["--address", "http://127.0.0.1:1", "--storage", "postgresql://u:secret@h/n"],
             "must hold no password for a Ray job",
         ),
+        (
+            ["--address", "http://127.0.0.1:1", "--storage", "postgresql://u@h/n?password=secret"],
+            "must hold no password for a Ray job",
+        ),
     ],
 )
 def test_what_cannot_be_a_job_is_told(

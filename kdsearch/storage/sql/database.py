@@ -1,6 +1,7 @@
 """A database under one URL: SQLite or PostgreSQL."""
 
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -63,7 +64,7 @@ class Database:
     @property
     def name(self) -> str:
         """The URL without its password, for people."""
-        return self.url.render_as_string(hide_password=True)
+        return shown_url(self.url)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -270,19 +271,52 @@ def database_now(connection: Connection) -> datetime:
     return now.astimezone(UTC)
 
 
+_SHOWN_OPTIONS = re.compile(r"([?&](?!(?:host|port)=)[^=&]*=)[^&]*")
+"""Of a rendered URL, each option and its value but for where the server is: `password=` is one of them."""
+
+
+def shown_url(url: URL) -> str:
+    """Return a database URL for people: no password, and a file as it is named."""
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite:///{url.database}"
+    return _SHOWN_OPTIONS.sub(r"\1***", url.render_as_string(hide_password=True))
+
+
+def read_url(url: str, setting: str = "`storage`") -> URL:
+    """Return a database URL whose password is known to the letter.
+
+    An `@` in a password would end it early, and the rest of it would be shown as the host.
+
+    Args:
+        url: The URL as given.
+        setting: What gave it, for messages.
+
+    Raises:
+        RequestError: It can't be read, or its password is in doubt. The message has nothing of it.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise RequestError(
+            f"{setting} must be a database URL, and this one can't be read. "
+            "Examples: sqlite:///kdsearch.db, postgresql://user:password@host/name."
+        ) from error
+    after_user = url.partition("://")[2].partition(":")[2]
+    n_ends = 0 if parsed.password is None else 1
+    if parsed.get_backend_name() != "sqlite" and after_user.count("@") > n_ends:
+        raise RequestError(
+            f"{setting} must have one `@`, between the password and the host. Write each other one as %40."
+        )
+    return parsed
+
+
 def parse_url(url: str) -> URL:
     """Return a checked database URL, with its driver and an absolute path.
 
     Raises:
         RequestError: It is none, or its driver is missing.
     """
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise RequestError(
-            "`storage` must be a database URL, and this one can't be read. "
-            "Examples: sqlite:///kdsearch.db, postgresql://user:password@host/name."
-        ) from error
+    parsed = read_url(url)
     backend, _, driver = parsed.drivername.partition("+")
     if backend == "sqlite":
         return _sqlite_url(parsed)
@@ -302,14 +336,15 @@ def _sqlite_url(url: URL) -> URL:
 
 def _postgres_url(url: URL, driver: str) -> URL:
     url = url.set(drivername=f"postgresql+{driver}")
-    shown = url.render_as_string(hide_password=True)
     try:
         url.get_dialect().import_dbapi()
     except NoSuchModuleError as error:
-        raise RequestError(f"`storage` names an unknown driver: {shown}. Use postgresql://.") from error
+        raise RequestError(
+            f"`storage` names an unknown driver, got {driver!r}. Use postgresql://."
+        ) from error
     except ImportError as error:
         raise RequestError(
-            f"`storage` needs the driver {driver} for {shown}, which can't be imported ({error}). "
+            f"`storage` needs the driver {driver} for {shown_url(url)}, which can't be imported ({error}). "
             "Install it: pip install 'kdsearch-hpo[postgres]'."
         ) from error
     return url
@@ -354,7 +389,7 @@ def _name_database(context: ExceptionContext) -> None:
     """Let an error say which database it is of: `explained` tells it."""
     error = context.sqlalchemy_exception
     if isinstance(error, StatementError) and context.engine is not None:
-        error.add_detail(context.engine.url.render_as_string(hide_password=True))
+        error.add_detail(shown_url(context.engine.url))
 
 
 def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:

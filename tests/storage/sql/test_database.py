@@ -25,6 +25,14 @@ class TestRefusal:
             ("mysql://me:secret@host/name", "SQLite or PostgreSQL, got 'mysql'"),
             ("postgresql+nosuch://me:secret@host/name", "unknown driver"),
             ("sqlite:////no/such/folder/studies.db", "Create /no/such/folder"),
+            ("postgresql://me:p@secret@host/name", "Write each other one as %40"),
+            ("postgresql://me:p@secret/x@host/name", "Write each other one as %40"),
+            ("postgresql://me:p@secret?x@host/name", "Write each other one as %40"),
+            ("postgresql://me:p@secret:x@host/name", "can't be read"),
+            ("postgresql:///me:secret@host/name", "Write each other one as %40"),
+            ("postgresql://me:secret/name", "can't be read"),
+            ("postgresql://me@127.0.0.1:1/name?password=secret&sslpassword=secret", "can't be opened"),
+            ("postgresql://me@127.0.0.1:1/name?pasword=secret", "can't be opened"),
         ],
     )
     def test_a_wrong_url_is_named_without_its_password(self, url: str, says: str) -> None:
