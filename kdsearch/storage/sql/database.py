@@ -283,16 +283,17 @@ def shown_url(url: URL) -> str:
 
 
 def read_url(url: str, setting: str = "`storage`") -> URL:
-    """Return a database URL whose password is known to the letter.
+    """Return a database URL that can be read in one way alone.
 
-    An `@` in a password would end it early, and the rest of it would be shown as the host.
+    An `@` in a password would end it early, and the rest of it would be shown as the host. The name of a
+    SQLite file ends before a `?`.
 
     Args:
         url: The URL as given.
         setting: What gave it, for messages.
 
     Raises:
-        RequestError: It can't be read, or its password is in doubt. The message has nothing of it.
+        RequestError: It can't be read, or may mean another. The message has nothing of a password.
     """
     try:
         parsed = make_url(url)
@@ -301,9 +302,12 @@ def read_url(url: str, setting: str = "`storage`") -> URL:
             f"{setting} must be a database URL, and this one can't be read. "
             "Examples: sqlite:///kdsearch.db, postgresql://user:password@host/name."
         ) from error
+    if parsed.get_backend_name() == "sqlite":
+        _refuse_marks(url, setting)
+        return parsed
     after_user = url.partition("://")[2].partition(":")[2]
     n_ends = 0 if parsed.password is None else 1
-    if parsed.get_backend_name() != "sqlite" and after_user.count("@") > n_ends:
+    if after_user.count("@") > n_ends:
         raise RequestError(
             f"{setting} must have one `@`, between the password and the host. Write each other one as %40."
         )
@@ -331,7 +335,20 @@ def parse_url(url: str) -> URL:
 def _sqlite_url(url: URL) -> URL:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise RequestError("`storage` must name a file for SQLite, for example sqlite:///kdsearch.db.")
-    return url.set(drivername="sqlite", database=str(Path(url.database).expanduser().resolve()))
+    path = str(Path(url.database).expanduser().resolve())
+    if "?" in path:  # older releases of SQLAlchemy would give Optuna the part before it
+        raise RequestError(f"`storage` must lie in folders without `?` for SQLite, got {path}. Move it.")
+    return url.set(drivername="sqlite", database=path)
+
+
+def _refuse_marks(url: str, setting: str) -> None:
+    """Refuse what is no plain name in a URL: behind `?` are options, and `%` escapes a character."""
+    path = url.partition("://")[2]
+    if found := [mark for mark in "?#%" if mark in path]:
+        raise RequestError(
+            f"{setting} must name a SQLite file without `?`, `#` and `%`, which mean something else in a "
+            f"URL, got {found[0]!r} in {url!r}. Rename the file, or name it from within its folder."
+        )
 
 
 def _postgres_url(url: URL, driver: str) -> URL:

@@ -40,6 +40,27 @@ class TestRefusal:
             open_database(url, create=True)
         assert "secret" not in str(caught.value)
 
+    @pytest.mark.parametrize("mark", ["?", "#", "%"])
+    def test_a_file_that_a_url_would_name_otherwise_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str
+    ) -> None:
+        with pytest.raises(RequestError, match=f"without `?`, `#` and `%`.*got '{mark}'".replace("?", r"\?")):
+            open_database(f"sqlite:///{tmp_path}/a{mark}41.db", create=True)
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("mark", ["#", "%"])
+    def test_a_file_in_a_folder_of_such_a_name_is_read_from_there(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str
+    ) -> None:
+        folder = tmp_path / f"in{mark}41"
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        with open_database("sqlite:///a.db", create=True) as database:
+            assert database.name == f"sqlite:///{folder}/a.db"
+            open_optuna_storage(database)
+        assert (folder / "a.db").exists()
+        assert list(tmp_path.iterdir()) == [folder]
+
     def test_a_missing_driver_names_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "psycopg", None)
         with pytest.raises(RequestError, match=r"pip install 'kdsearch-hpo\[postgres\]'") as caught:
