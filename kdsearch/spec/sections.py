@@ -40,8 +40,8 @@ def _numeric(value: Any, info: ValidationInfo) -> Any:
 
 
 def _truth(value: Any, info: ValidationInfo) -> Any:
-    """Refuse texts that pydantic reads as booleans, such as `no`."""
-    if info.context == ASKED and isinstance(value, str):
+    """Refuse what pydantic would read as a boolean: 1 as `true`, and texts such as `no`."""
+    if info.context == ASKED and not isinstance(value, bool):
         raise ValueError(f"must be true or false, got {value!r}.")
     return value
 
@@ -53,7 +53,7 @@ def _truth_or_auto(value: Any) -> Any:
 
 
 def _truth_or_list(value: Any, info: ValidationInfo) -> Any:
-    if info.context == ASKED and isinstance(value, str):
+    if info.context == ASKED and isinstance(value, str | int | float) and not isinstance(value, bool):
         raise ValueError(f"must be true or false or a list, got {value!r}.")
     return value
 
@@ -320,10 +320,10 @@ class Preprocessing(Section):
     What is left out is as published weights were made, else the data's own.
     """
 
-    mean: tuple[float, ...] | None = None
+    mean: tuple[Number, ...] | None = None
     """The mean of pixels from 0 to 1: one value for all channels, or three."""
 
-    std: tuple[float, ...] | None = None
+    std: tuple[Number, ...] | None = None
     """The deviation of pixels from 0 to 1: one value for all channels, or three."""
 
     size: Annotated[PositiveCount, _unit("pixels")] | Literal["data"] | None = None
