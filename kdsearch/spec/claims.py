@@ -1,6 +1,5 @@
 """Claims: what a study is to confirm or refute."""
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -35,8 +34,8 @@ def _sentence(text: str) -> str:
     return text
 
 
-def _finite(value: float) -> float:
-    if not (math.isfinite(value) and value > 0):
+def _above_zero(value: float) -> float:
+    if not value > 0:
         raise ValueError(f"must be above 0, got {value:g}.")
     return value
 
@@ -76,7 +75,7 @@ class Claim(Section):
     direction: Direction
     """What is claimed of the second level against the first; `none` is no effect that matters."""
 
-    at_least: Annotated[Number, AfterValidator(_finite)]
+    at_least: Annotated[Number, AfterValidator(_above_zero)]
     """The smallest effect that matters, above 0: a ratio above 1, or a difference of accuracies."""
 
     probability: Annotated[Number, AfterValidator(_evidence)] = 0.95

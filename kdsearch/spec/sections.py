@@ -66,6 +66,8 @@ def _no_truth(value: Any, info: ValidationInfo) -> Any:
 
 
 def _count_or_fraction(size: float) -> float:
+    if not math.isfinite(size):
+        raise ValueError(f"must be a finite number, got {size}.")
     if (isinstance(size, int) and 1 <= size <= LARGEST_WHOLE) or 0 < size < 1:
         return size
     raise ValueError(f"must be a count of at least 1 or a fraction between 0 and 1, got {size!s:.20}.")
@@ -112,14 +114,14 @@ Scalar: TypeAlias = Annotated[bool | int | float | str | None, AfterValidator(_f
 Option: TypeAlias = Annotated[float | str, BeforeValidator(_no_truth), AfterValidator(_finite)]
 Flag: TypeAlias = Annotated[bool, BeforeValidator(_truth)]
 Automatic: TypeAlias = Annotated[Literal["auto"] | bool, BeforeValidator(_truth_or_auto)]
-Number: TypeAlias = Annotated[float, _Number]
+Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False), _Number]
 Count: TypeAlias = Annotated[int, Field(ge=0, le=LARGEST_WHOLE), _Number]
 PositiveCount: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_COLUMN), _Number]
-Fraction: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0), _Number]
+Fraction: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), _Number]
 Temperature: TypeAlias = Annotated[float, Field(gt=0.0, allow_inf_nan=False), _Number]
 NonNegative: TypeAlias = Annotated[float, Field(ge=0.0, allow_inf_nan=False), _Number]
 Positive: TypeAlias = Annotated[float, Field(gt=0.0, allow_inf_nan=False), _Number]
-BelowOne: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0), _Number]
+BelowOne: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False), _Number]
 Size: TypeAlias = Annotated[int | float, _Number, AfterValidator(_count_or_fraction)]
 Gpus: TypeAlias = Annotated[NonNegative, AfterValidator(_shareable)]
 
@@ -335,7 +337,7 @@ class Preprocessing(Section):
     @model_validator(mode="after")
     def _fits_images(self) -> "Preprocessing":
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if values is not None and (len(values) not in (1, 3) or not all(map(math.isfinite, values))):
+            if values is not None and len(values) not in (1, 3):
                 raise ValueError(f"`{name}` must be a list of 1 or 3 numbers, got {list(values)}.")
         if self.std is not None and min(self.std) <= 0:
             raise ValueError(f"`std` must be above 0, got {list(self.std)}.")

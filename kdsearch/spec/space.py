@@ -50,7 +50,7 @@ class Range(Section):
 
     @model_validator(mode="after")
     def _holds_a_value(self) -> "Range":
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+        if not self.low < self.high:
             raise ValueError(f"`low` must be below `high`, got {self.low:g} and {self.high:g}.")
         if self.log and self.low <= 0:
             raise ValueError(f"`low` must be above 0 for a logarithmic range, got {self.low:g}.")

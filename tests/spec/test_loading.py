@@ -147,6 +147,22 @@ def test_each_mistake_has_one_message(override: str, path: str, finding: str, ru
     assert rule in message
 
 
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("tune.objective.temperature={low: 1, high: %}", "tune.optimizer.lr={low: %, high: 1}"),
+        *("tune.options.width={low: 1, high: %}", "tune.optimizer.momentum={choices: [0.5, %]}"),
+        *("setup.training.epochs=[2, %]", "dataset.train_size=%", "dataset.split_seed=%", "search.hours=%"),
+        *("augment.color_jitter=%", "optimizer.momentum=%", "training.epochs=%", "options.width=%"),
+        *("teacher.preprocessing={mean: [%], std: [0.5]}", "training.milestones=[%]", "training.splits=%"),
+        "resources.gpus_per_pack=%",
+    ],
+)
+def test_each_number_must_be_finite(path: str, number: str) -> None:
+    assert "must be a finite number, got" in problem(BASE, path.replace("%", number))
+
+
 @pytest.mark.parametrize(
     ("section", "path", "owners"),
     [
