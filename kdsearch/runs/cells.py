@@ -91,6 +91,21 @@ def check_numbers(column: str, cells: Sequence[Any], places: Sequence[str]) -> N
             )
 
 
+def check_rates(column: str, cells: Sequence[Any], places: Sequence[str]) -> None:
+    """Refuse a learning rate that trains nothing: it could come out as the best one.
+
+    Raises:
+        RequestError: The message has the cell and its place.
+    """
+    for cell, place in zip(cells, places, strict=True):
+        number = number_in(cell)
+        if number is not None and number <= 0:
+            raise RequestError(
+                f"`{column}` must be a learning rate above 0, got {number:g} in {place}: such a run trains "
+                "nothing. Leave it out; where the column is no learning rate, give it another name."
+            )
+
+
 def _number(cell: Any, *, whole: bool) -> int | float:
     number = number_in(cell)
     assert number is not None  # noqa: S101 - the caller has looked

@@ -15,6 +15,7 @@ from kdsearch.runs.cells import (
     accuracies_in,
     check_levels,
     check_numbers,
+    check_rates,
     is_missing,
     levels_in,
     number_in,
@@ -37,6 +38,7 @@ from kdsearch.runs.space import (
 )
 from kdsearch.spec import TEMPERATURE, Setup, StudySpec, level_label, setup_key
 from kdsearch.spec.bounds import shown
+from kdsearch.spec.roles import role_of
 from kdsearch.spec.study import RUNS_OF_FILE
 from kdsearch.storage.rows.read import HOPELESS, TrialRow, TrialState
 from kdsearch.trial import DIVERGED
@@ -195,6 +197,10 @@ class _Reading:
             check_levels(column, table.columns[column], setup[self._short[column]], table.places)
         for column in columns.tuned:
             check_numbers(column, table.columns[column], table.places)
+        names = {level_label(level) for levels in setup.values() for level in levels}
+        for column in (*columns.setup, *columns.tuned):
+            if role_of(plain_name(column), names) in LEARNING_RATES:
+                check_rates(column, table.columns[column], table.places)
 
     def _state(self, at: int) -> tuple[TrialState | None, str | None]:
         """Return how a run ended. None where it has not, or nothing of it is known."""

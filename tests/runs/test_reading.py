@@ -155,6 +155,17 @@ def test_a_parameter_of_one_setup_is_the_same_parameter_of_another(tmp_path: Pat
         (table(*LINES, 'sgd,2,"0,3",0,0.9'), {}, "a decimal point, got '0,3' in line 6"),
         (table(*LINES, "sgd,2,1 000,0,0.9"), {}, "a decimal point, got '1 000' in line 6"),
         (table(*LINES, "sgd,2,1e300,0,0.9"), {}, "at most 1e+100 in size, got 1e+300 in line 6"),
+        (table(*LINES, "sgd,2,0,0,0.9"), {}, "must be a learning rate above 0, got 0 in line 6"),
+        (
+            table(*LINES, "sgd,2,-0.1,0,0.9"),
+            {"setup": ("optimizer", "lr")},
+            "rate above 0, got -0.1 in line 6",
+        ),
+        (
+            table("sgd,1,0.1,0,0.9", "sgd,4,0,0,0.9", header="optimizer,T,sgd_lr,seed,acc"),
+            {"tuned": ("sgd_lr",)},
+            "`sgd_lr` must be a learning rate above 0, got 0 in line 3",
+        ),
         (table(*LINES, "sgd,1e200,0.3,0,0.9"), {}, "must be a number above 0, got 1e+200 in line 6"),
         (table(*LINES, "sgd,2,0.3,0,93%"), {}, "must be in one unit, got 0.9 in line 2 beside 1 with a %"),
         (table(*LINES, header="optimizer,T,lr,seed,acc_percent"), {}, "the unit that its name tells"),
