@@ -225,7 +225,8 @@ def _accuracy_named(table: RunTable, asked: str) -> str:
     if "acc" not in name and _LOWER_IS_BETTER.fullmatch(name):
         raise RequestError(
             f"`metric` must name accuracies, of which the highest is best, got {column!r}, by its name a "
-            "loss or an error. Name a column of accuracies; of error rates, write 1 - error as a column."
+            "loss or an error, which is no accuracy when it is negated either. Name a column of accuracies; "
+            "of error rates, negated or not, write 1 - error as a column `accuracy`."
         )
     return column
 

@@ -172,6 +172,11 @@ def test_a_parameter_of_one_setup_is_the_same_parameter_of_another(tmp_path: Pat
         (table(*LINES, header="optimizer,T,lr,seed,val_loss"), {"metric": "val_loss"}, "by its name a loss"),
         (table(*LINES, header="optimizer,T,lr,seed,top1_err"), {"metric": "top1_err"}, "or an error"),
         (
+            table(*LINES, header="optimizer,T,lr,seed,neg_loss"),
+            {"metric": "neg_loss"},
+            "negated or not, write 1 - error as a column `accuracy`",
+        ),
+        (
             table(*LINES, "sgd,2,1.000,0,0,9").replace(",", ";").replace("0.", "0,").replace("0;9", "0,9"),
             {},
             "must have one decimal mark, got 1.000 in line 6",
