@@ -230,7 +230,7 @@ def _work(spec: StudySpec, engine: "Preflight") -> dict[str, Any]:
     from kdsearch.distill.devices import chosen_device
     from kdsearch.schedule.preflight import costs
 
-    device, threads = chosen_device(None).type, max(1, int(spec.resources.cpus_per_pack))
+    device, threads = chosen_device(spec.resources.device).type, max(1, int(spec.resources.cpus_per_pack))
     kinds: dict[str, dict[str, Any]] = {}
     for setup in spec.setups():
         training = spec.resolve(setup, {})

@@ -87,7 +87,7 @@ def preflight(spec: StudySpec, address: str | None, *, engine: bool = True) -> F
         return Found(artifacts)
     from kdsearch.distill.preflight.trainings import Preflight
 
-    checks = Preflight()
+    checks = Preflight(spec.resources.device)
     checks.check_all(_kinds(spec))
     return Found(artifacts, _unknown(spec), checks)
 

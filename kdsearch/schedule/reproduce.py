@@ -166,7 +166,9 @@ def _train_again(
         return {number for number in metrics if epoch >= ends[number]}
 
     way: Any = row.executor  # a `Way`, as a driver wrote it
-    train = load_trainer(spec.trainer, artifacts, checkpoint_interval_s=None, way=way)
+    train = load_trainer(
+        spec.trainer, artifacts, checkpoint_interval_s=None, way=way, device=spec.resources.device
+    )
     with _threads_of_a_worker(spec):
         result = train([trial, *(replace(trial, number=copy) for copy in copies)], report)[0]
     if not has_result(result.state, result.reason):

@@ -49,7 +49,7 @@ def train_teachers(
             record.save_teacher(known)
         else:
             attempt = uuid.uuid4().hex[:4]  # one that a killed driver had begun stays counted beside it
-            pending[task.remote(document, str(artifacts), str(Path.cwd()))] = (
+            pending[task.remote(document, str(artifacts), str(Path.cwd()), needs.device)] = (
                 f"teacher {_short_name(document)} {attempt}"
             )
     warnings = WarningTeller()
@@ -140,7 +140,7 @@ def _short_name(document: dict[str, Any]) -> str:
 
 
 def _train(
-    document: dict[str, Any], artifacts: str, folder: str
+    document: dict[str, Any], artifacts: str, folder: str, device: str | None
 ) -> Iterator[tuple[dict[str, Any], list[str]]]:
     """Yield once when the training begins, then the teacher's record.
 
@@ -152,7 +152,7 @@ def _train(
 
     with held_warnings() as held:
         recipe = recipe_of(TrainingSpec.model_validate(document))
-        record = _record_of(ensure_teacher(recipe, artifacts), artifacts)
+        record = _record_of(ensure_teacher(recipe, artifacts, device), artifacts)
     yield record, held.take()
 
 

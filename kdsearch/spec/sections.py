@@ -694,7 +694,7 @@ class Resources(Section):
     gpus_per_pack: Annotated[
         Annotated[Gpus, _unit("GPUs")] | Literal["auto"], BeforeValidator(_auto_or_number)
     ] = "auto"
-    """The GPUs of a pack; a fraction lets packs share one; `auto` is 1 for `distill` where there are GPUs."""
+    """The GPUs of a pack: a fraction is shared, 0 is the CPU, `auto` is 1 for `distill` if there are any."""
 
     stall_minutes: Annotated[Positive, _unit("minutes")] | None = None
     """After how long without an epoch a pack is killed and run again."""
@@ -709,6 +709,11 @@ class Resources(Section):
         None for `auto`, before a launch has looked for some.
         """
         return 0.0 if self.gpus_per_pack == "auto" else self.gpus_per_pack
+
+    @property
+    def device(self) -> str | None:
+        """Where `distill` trains: on the CPU where a pack has no GPU, though there may be one."""
+        return "cpu" if self.gpus_per_pack == 0 else None
 
 
 def leaves_of(section: type[BaseModel], prefix: str = "") -> dict[str, Any]:

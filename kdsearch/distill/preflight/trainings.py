@@ -49,9 +49,14 @@ class Cost:
 
 
 class Preflight:
-    """Checks trainings one after another. Data that they share are read once."""
+    """Checks trainings one after another. Data that they share are read once.
 
-    def __init__(self) -> None:
+    Args:
+        device: Where packs will train; None stands for CUDA where there is one.
+    """
+
+    def __init__(self, device: str | None = None) -> None:
+        self._device = device
         self._data: dict[str, ImageData] = {}
         self._notes: dict[str, None] = {}
         self._costs: dict[str, Cost] = {}
@@ -119,7 +124,7 @@ class Preflight:
         return self._epochs_s[key]
 
     def _measured_epoch_s(self, training: TrainingSpec, pack: int, threads: int) -> float | None:
-        device = chosen_device(None)
+        device = chosen_device(self._device)
         examples = N_STEPS * training.training.batch_size * pack
         if device.type == "cpu" and examples * self.cost(training, pack, threads).student_s > _CHEAP_S:
             return None

@@ -64,7 +64,9 @@ def _train(spec: StudySpec, pack: Pack, report: PackReport, artifacts: str, fold
     interval_s = 60 * spec.resources.checkpoint_minutes
     try:
         enter_launch_folder(folder, pack.trials[0].spec.model_dump(mode="json"))
-        train = load_trainer(spec.trainer, artifacts, checkpoint_interval_s=interval_s)
+        train = load_trainer(
+            spec.trainer, artifacts, checkpoint_interval_s=interval_s, device=spec.resources.device
+        )
         return train(pack.trials, report)
     except Exception as error:
         return [TrialResult(trial.number, "failed", 0, reason=words_of(error)) for trial in pack.trials]

@@ -34,6 +34,7 @@ def load_trainer(
     *,
     checkpoint_interval_s: float | None = 30.0,
     way: "Way | None" = None,
+    device: str | None = None,
 ) -> PackTrainer:
     """Return the function that trains a pack.
 
@@ -44,6 +45,7 @@ def load_trainer(
         checkpoint_interval_s: How often `distill` saves a pack in training: at 30, by hand, a lost worker
             costs half a minute. None: never, and it goes on from none.
         way: How `distill` trains the students of a pack side by side; None stands for the fastest.
+        device: Where `distill` trains; None stands for CUDA where there is one.
 
     Raises:
         RequestError: The user's function can't be imported, or can't be called as a trainer is.
@@ -51,7 +53,7 @@ def load_trainer(
     if isinstance(name, CommandTrainer):
         return _one_by_one(train_by_command(name))
     if name == "distill":
-        return _distill(artifacts, checkpoint_interval_s, way)
+        return _distill(artifacts, checkpoint_interval_s, way, device)
     function = load_factory(name, "trainer")
     whole_pack = _first_parameter(function) == "trials"
     check_call(function, name, "trainer", "trials" if whole_pack else "trial", "report")
@@ -65,13 +67,16 @@ def _first_parameter(function: Callable[..., Any]) -> str:
         return ""
 
 
-def _distill(artifacts: Place, checkpoint_interval_s: float | None, way: "Way | None") -> PackTrainer:
+def _distill(
+    artifacts: Place, checkpoint_interval_s: float | None, way: "Way | None", device: str | None
+) -> PackTrainer:
     def train(trials: Sequence[Trial], report: PackReport) -> list[TrialResult]:
         from kdsearch.distill import train_trials
 
         return train_trials(
             trials,
             artifacts=artifacts,
+            device=device,
             report=report,
             checkpoint=None if checkpoint_interval_s is None else place_below(artifacts, "checkpoints"),
             checkpoint_interval_s=checkpoint_interval_s or 0.0,
