@@ -153,7 +153,7 @@ def _refuse_alike(root: Path, folders: Sequence[Path]) -> None:
         raise RequestError(
             f"`dataset.root` must hold classes, or parts called train, val and test, got {str(root)!r} with "
             f"{folders[0].name!r} and {folders[1].name!r}, which hold the same folders. Rename them if they "
-            "are parts; if they are classes, put their images into them."
+            "are parts; if they are classes, put them all into one folder `train` there."
         )
 
 

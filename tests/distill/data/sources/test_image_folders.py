@@ -68,6 +68,15 @@ def test_parts_that_are_unclear_are_refused(folders, message, tmp_path):
         load(tmp_path)
 
 
+def test_classes_of_the_same_folders_are_read_as_the_refusal_says(tmp_path):
+    for place in (tmp_path / "direct", tmp_path / "told" / "train"):
+        write_classes(place / "cat", ("left", "right"))
+        write_classes(place / "dog", ("left", "right"))
+    with pytest.raises(RequestError, match="if they are classes, put them all into one folder `train` there"):
+        load(tmp_path / "direct")
+    assert load(tmp_path / "told").classes == ("cat", "dog")
+
+
 def test_classes_that_differ_between_parts_are_named(tmp_path):
     write_classes(tmp_path / "train")
     write_classes(tmp_path / "test", ("cat", "wolf"))
