@@ -52,6 +52,8 @@ def _missing(response: Response, setup: int, profile: TemperatureProfile, target
         yield f"{ENOUGH_TO_DECIDE} complete trials, it has {n_trials}"
     doubts = list(_doubts(profile, profile.best, target, target, _CHANCE_OF_LARGE))
     yield from doubts
+    if not doubts:
+        yield from _sharp(profile, target)
     for gap in gaps_of(response, setup, profile):
         temperature = temperature_text(profile.temperatures[gap.temperature])
         plural = "" if gap.missing == 1 else "s"
@@ -98,6 +100,15 @@ def _doubts(
         yield (
             f"at most {100 * chance:.0f}% chance to lose more than {_points(_LARGE * target)}, "
             f"it is {100 * large:.0f}%"
+        )
+
+
+def _sharp(profile: TemperatureProfile, target: float) -> Iterator[str]:
+    lost = profile.expected_regret + profile.lost_at_a_cusp
+    if lost > target:
+        yield (
+            f"a rounder top, or more trials on both sides of it: should the curve have a sharp peak, "
+            f"the expected loss is {_points(lost)}"
         )
 
 

@@ -202,7 +202,7 @@ def forecast_setup(
         return SetupForecast(known, n_trials, regret, decided=True, more_trials=(0, 0, 0), hours=0.0)
     n_gaps = sum(gap.missing for gap in gaps_of(response, setup, profile))
     least = max(ENOUGH_TO_DECIDE - n_trials, n_gaps, 1)
-    ratio = max(regret / target, 1.0)
+    ratio = max((regret + profile.lost_at_a_cusp) / target, 1.0)
     best, likely, worst = (max(round(n_trials * (ratio ** (1 / rate) - 1)), least) for rate in _RATES)
     seconds = tally.complete.seconds[np.nan_to_num(tally.complete.seconds) > 0]
     hours = likely * float(seconds.mean()) / 3600 / slots if len(seconds) else None

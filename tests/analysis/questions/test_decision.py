@@ -133,6 +133,18 @@ def test_what_the_latest_pack_alone_says_decides_nothing():
     assert missing(found)
 
 
+def test_a_top_that_may_be_a_cusp_decides_nothing():
+    """A smooth model is too sure of it: what it tells of cusps is less than half of what they lose."""
+
+    def cusp(u: float, v: float) -> float:
+        return 0.9 - 0.1 * abs(u - 0.4) - 0.1 * (v - 0.5) ** 2
+
+    spec = a_study()
+    for noise, count in ((0.004, 0), (0.0005, 4)):
+        found = answers(spec, trials(spec, [spread(24)] * 4, [cusp] * 4, noise))
+        assert sum("sharp peak" not in missing(answer) for answer in found) == count
+
+
 def test_an_own_model_is_shown_beside_the_shared_one():
     spec = a_study()
     found = answers(spec, trials(spec, [spread(24)] * 4, [peak(0.4)] * 4))[0]

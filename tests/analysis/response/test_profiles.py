@@ -110,3 +110,35 @@ def test_one_temperature_that_surely_costs_more_than_twice_the_tolerance_is_not_
         assert (
             TemperatureProfile(TEMPERATURES, np.tile(curve, (50, 1)), float(STEP / 2)).is_flat(0.005) == flat
         )
+
+
+def cusps(*misses: float, places: np.ndarray = LOG) -> TemperatureProfile:
+    """Return draws with sharp peaks, each so far beside the middle of the range as it misses.
+
+    They fall by a point over a tenth of the range.
+    """
+    u = (places - places[0]) / (places[-1] - places[0])
+    at = 0.5 + np.array(misses)[:, None]
+    return TemperatureProfile(np.exp(places), 0.9 - 0.1 * np.abs(u - at), float(STEP / 2))
+
+
+def test_a_cusp_loses_half_of_what_its_sides_differ_by() -> None:
+    assert cusps(-0.02, 0.0, 0.02).lost_at_a_cusp == pytest.approx(0.1 * 0.02 * 2 / 3)
+    assert cusps(0.0).lost_at_a_cusp == pytest.approx(0.0)
+
+
+def test_a_cusp_loses_no_more_than_its_slopes_do_within_a_usual_miss() -> None:
+    profile = cusps(-0.1, 0.0, 0.1)
+    fall = profile.mean.max() - profile.accuracy_at(40 ** (0.5 + 0.15)).mean()
+    assert profile.lost_at_a_cusp == pytest.approx(0.3 * fall, rel=0.01)
+
+
+def test_a_best_at_an_end_is_no_cusp() -> None:
+    falling = cusps(-0.52, -0.5, -0.48)
+    assert falling.best == 0
+    assert falling.lost_at_a_cusp == 0.0
+
+
+def test_temperatures_between_which_nothing_can_be_chosen_have_no_cusp() -> None:
+    draws = cusps(-0.02, 0.0, 0.02).draws
+    assert TemperatureProfile(TEMPERATURES, draws, 0.0).lost_at_a_cusp == 0.0
