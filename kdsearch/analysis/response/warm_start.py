@@ -57,14 +57,14 @@ def load_prior(database: Database, spec: StudySpec) -> list[EarlierStudy]:
 
 
 def load_earlier(database: Database, names: Sequence[str] | None) -> list[EarlierStudy]:
-    """Return studies of the database by name, or all of them.
+    """Return studies of the database by name, or all of them. Each is there once, however often it is named.
 
     Raises:
         RequestError: There is no such study; the message lists those there are.
     """
     if names is None:
         names = [study.name for study in list_studies(database)]
-    return [_load_one(database, name) for name in names]
+    return [_load_one(database, name) for name in dict.fromkeys(names)]  # trials that count twice look sure
 
 
 def _load_one(database: Database, name: str) -> EarlierStudy:

@@ -13,6 +13,7 @@ from kdsearch.analysis.response.space import ResponseSpace
 from kdsearch.analysis.response.warm_start import (
     EarlierStudy,
     joined,
+    load_earlier,
     load_prior,
     load_warm_start,
     observe_earlier,
@@ -168,6 +169,12 @@ def test_unknown_studies_and_the_study_itself_are_refused(tmp_path, make_spec: M
     known = make_spec(name="second", search={"warm_start": ["first", "gone"]})
     assert [study.spec.name for study in load_prior(database, known)] == ["first"]
     assert load_prior(database, make_spec()) == []
+
+
+def test_a_study_that_is_named_twice_counts_once(tmp_path, make_spec: MakeSpec):
+    database = open_database(f"sqlite:///{tmp_path / 'k.db'}", create=True)
+    StudyRecord.open(database, make_spec(name="first"))
+    assert [study.spec.name for study in load_earlier(database, ["first", "first"])] == ["first"]
 
 
 def test_a_sampler_without_a_model_takes_no_warm_start(make_spec: MakeSpec):
