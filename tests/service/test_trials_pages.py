@@ -1,6 +1,7 @@
 """The pages of trials: sorted, filtered and paged, with the reasons of those that were lost."""
 
 import re
+import time
 
 import pytest
 
@@ -109,6 +110,13 @@ def test_what_if_takes_one_level_of_a_factor(client):
     answer = client.get("/studies/demo/what-if?optimizer.name=adam&optimizer.name=sgd")
     assert answer.status_code == 422
     assert "must name optimizer.name once" in answer.text
+
+
+def test_what_if_refuses_what_cant_be_trained(client):
+    while "being computed" in (answer := client.get("/studies/demo/what-if?optimizer.name=lamb")).text:
+        time.sleep(0.1)
+    assert "`optimizer.name` must be a known optimizer" in answer.text
+    assert answer.status_code == 422
 
 
 def test_what_if_answers_for_a_setup_and_names_what_is_no_factor(client):
