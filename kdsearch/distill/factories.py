@@ -92,13 +92,20 @@ def words_of(error: BaseException) -> str:
         text = f"it ended the program: {_exit_words(error)}"
     else:
         words = "out of memory: " if isinstance(error, MemoryError) else ""
-        text = f"{words}{type(error).__name__}: {error}"
+        text = f"{words}{type(error).__name__}: {_said_by(error)}"
     return bounded("".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text))
 
 
 def first_words_of(error: BaseException) -> str:
     """Return an error's kind and the first line of what it says."""
-    return f"{type(error).__name__}: {(str(error) or '?').splitlines()[0]}"
+    return f"{type(error).__name__}: {(_said_by(error) or '?').splitlines()[0]}"
+
+
+def _said_by(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as other:  # a user's error, which can't be written out itself
+        return f"(its text raises {type(other).__name__})"
 
 
 def bounded(text: str) -> str:

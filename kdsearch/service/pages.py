@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from kdsearch.analysis.report.pages import TEMPLATES, page_templates
 from kdsearch.analysis.report.tables import teacher_table
-from kdsearch.errors import KDSearchError
+from kdsearch.errors import KDSearchError, RequestError
 from kdsearch.service.dashboard import Dashboard
 from kdsearch.service.questions import Question, read_question
 from kdsearch.service.reader import FIRST_ANSWER_S, DatabaseReader, Latest
@@ -133,7 +133,9 @@ class Pages:
         events = f"/studies/{name}/what-if/events" if setup else None
         context = what_if_context(setup, latest)
         mark = answer_mark(latest) if latest else ""
-        return _page("what_if.html", study=study, factors=_factors(spec), events=events, mark=mark, **context)
+        is_refused = latest and latest.kept and isinstance(latest.kept.error, RequestError)
+        shown = {"study": study, "factors": _factors(spec), "events": events, "mark": mark, **context}
+        return _page("what_if.html", 422 if is_refused else 200, **shown)
 
     async def recommended(self, name: str, setup: Mapping[str, Any], patience_s: float = 0.0) -> Latest:
         """Return the last answer for a setup that may be new."""

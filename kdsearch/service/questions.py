@@ -1,6 +1,6 @@
 """What is asked in a URL's query, read strictly. Unknown and wrong parameters are named."""
 
-import math
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,6 +16,13 @@ from kdsearch.spec import parse_levels
 _Default = TypeVar("_Default", bound=float | None)
 _Whole = TypeVar("_Whole", bound=int | None)
 _Text = TypeVar("_Text", bound=str | None)
+
+_LISTS = ("by", "where", "set", "study")
+"""The parameters that may be given several times; of others one value would be passed over."""
+
+_MOST_DIGITS = 30  # by hand: more than any number of 64 bits is written with
+_PLAIN_NUMBER = re.compile(r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?|[0-9]+\.")
+"""Python reads other texts as numbers too, such as 0.9_5."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +75,13 @@ def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
 
 
 def check_names(query: QueryParams, allowed: Collection[str]) -> None:
-    """Raise RequestError for a parameter that this address does not take."""
+    """Raise RequestError for a parameter that this address does not take, or takes once and gets twice."""
     for name in query:
         if name not in allowed:
             known = f"Known: {', '.join(sorted(allowed))}." if allowed else "There is none here."
-            raise RequestError(f"`{name}` is not a parameter of this address. {known}")
+            raise RequestError(f"`{name[:100]}` is not a parameter of this address. {known}")
+        if name not in _LISTS and (n := len(query.getlist(name))) > 1:
+            raise RequestError(f"`{name}` must be given once, got it {n} times. Keep one of them.")
 
 
 def whole_number(query: QueryParams, name: str, default: _Whole, *, low: int, high: int) -> int | _Whole:
@@ -112,10 +121,7 @@ def _number(query: QueryParams, name: str, default: _Default, *, low: float, hig
     text = query.get(name)
     if text is None:
         return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not low <= value <= high:
-        raise RequestError(f"`{name}` must be a number from {low:g} to {high:g}, got {text!r}.")
-    return value
+    is_plain = len(text) <= _MOST_DIGITS and _PLAIN_NUMBER.fullmatch(text)
+    if not is_plain or not low <= float(text) <= high:
+        raise RequestError(f"`{name}` must be a number from {low:g} to {high:g}, got {text[:100]!r}.")
+    return float(text)

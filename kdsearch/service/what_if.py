@@ -20,7 +20,7 @@ def given_setup(query: QueryParams, spec: StudySpec) -> dict[str, Any]:
         if path not in spec.setup:
             known = f"Factors: {', '.join(spec.setup)}." if spec.setup else "It has none."
             raise RequestError(f"`{path}` is no factor of this study. {known}")
-    pairs = [f"{path}={value}" for path, value in query.items()]
+    pairs = [f"{path}={value}" for path, value in query.multi_items()]
     return parse_levels(pairs, "set", example="set=optimizer.name=sgd")
 
 

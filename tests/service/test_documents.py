@@ -158,6 +158,10 @@ def test_an_unknown_study_is_not_found_and_the_known_ones_are_named(client, addr
         ("/trials?state=failed", "`limit` is missing"),
         ("/trials?limit=0", "`limit` must be a whole number from 1 to 10000, got '0'"),
         ("/trials?limit=5&state=lost", "`state` must be one of complete, pruned, failed, running, waiting"),
+        ("/best?level=0.9_5", "`level` must be a number from 0.5 to 0.999, got '0.9_5'"),
+        ("/best?level=0.9&level=0.6", "`level` must be given once, got it 2 times"),
+        ("/compare?factor=optimizer.name&factor=optimizer.lr", "`factor` must be given once"),
+        ("/trials?limit=5&limit=6", "`limit` must be given once"),
     ],
 )
 def test_a_wrong_parameter_is_named_with_what_is_allowed(client, address, said):
@@ -185,6 +189,7 @@ def test_recommend_is_the_commands_document(client, storage_url):
         ("?set=optimizer.name", "`set` must be PATH=VALUE"),
         ("?set=optimizer.name=sgd&study=other", "'other'. Known: demo"),
         ("?set=objective.temperature=4", "`set` must not name objective.temperature"),
+        ("?set=optimizer.name=lamb", "`set` must name a setup that can be trained. `optimizer.name` must be"),
     ],
 )
 def test_a_wrong_wish_for_a_recommendation_is_named(client, query, said):

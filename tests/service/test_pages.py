@@ -60,7 +60,10 @@ def test_pages_run_no_inline_script_and_load_only_from_here(client):
         assert is_elsewhere or address.startswith("data:") or client.get(address).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/studies/other", "/kdsearch/static/secret", "/nothing"])
+@pytest.mark.parametrize(
+    "path",
+    ["/studies/other", "/studies/demo/trials/99999999999999999999", "/kdsearch/static/secret", "/nothing"],
+)
 def test_what_is_not_there_is_not_found(client, path):
     assert client.get(path).status_code == 404
 

@@ -1,6 +1,7 @@
 """The pages of trials: sorted, filtered and paged, with the reasons of those that were lost."""
 
 import re
+import time
 
 import pytest
 
@@ -91,6 +92,7 @@ def test_the_packs_in_training_are_told_with_their_epoch(lost_url, connect):
         ("page=²", "`page` must be a whole number from 1"),
         ("stat=failed", "`stat` is not a parameter"),
         ("setup=-1", "`setup` must be a whole number from 0"),
+        ("setup=1&setup=0", "`setup` must be given once"),
     ],
 )
 def test_a_wrong_wish_is_named(lost_url, connect, query, said):
@@ -102,6 +104,19 @@ def test_a_wrong_wish_is_named(lost_url, connect, query, said):
 def test_a_reason_is_looked_for_as_it_is_written(lost_url, connect):
     assert numbers(connect(lost_url).get("/studies/lost/trials?reason=%25").text) == []
     assert numbers(connect(lost_url).get("/studies/lost/trials?reason=out+of").text) == [60, 61]
+
+
+def test_what_if_takes_one_level_of_a_factor(client):
+    answer = client.get("/studies/demo/what-if?optimizer.name=adam&optimizer.name=sgd")
+    assert answer.status_code == 422
+    assert "must name optimizer.name once" in answer.text
+
+
+def test_what_if_refuses_what_cant_be_trained(client):
+    while "being computed" in (answer := client.get("/studies/demo/what-if?optimizer.name=lamb")).text:
+        time.sleep(0.1)
+    assert "`optimizer.name` must be a known optimizer" in answer.text
+    assert answer.status_code == 422
 
 
 def test_what_if_answers_for_a_setup_and_names_what_is_no_factor(client):

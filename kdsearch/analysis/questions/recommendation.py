@@ -15,7 +15,7 @@ from kdsearch.analysis.response.space import level_of
 from kdsearch.analysis.response.warm_start import EarlierStudy
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
-from kdsearch.errors import RequestError
+from kdsearch.errors import RequestError, SpecError
 from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, level_label, load_stored_spec, spec_document
 from kdsearch.spec.space import ByFactor
@@ -209,7 +209,13 @@ def _target(base: StudySpec, levels: Mapping[str, Any]) -> StudySpec:
     for path, dimension in base.tune.items():
         if isinstance(dimension, ByFactor):
             document["tune"][path] = _range_at(dimension, document["setup"][dimension.by][0])
-    return load_stored_spec(document, changed=True)
+    try:
+        return load_stored_spec(document, changed=True)
+    except SpecError as error:
+        problems = " ".join(error.problems)
+        for path in levels:
+            problems = problems.replace(f"`setup.{path}.0`", f"`{path}`")
+        raise RequestError(f"`set` must name a setup that can be trained. {problems}") from error
 
 
 def _range_at(dimension: ByFactor, level: Any) -> dict[str, Any]:

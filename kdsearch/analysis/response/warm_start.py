@@ -6,15 +6,16 @@ forgotten. Its trials are never counted as the new study's. How much is shared b
 prior of `kernels.py` (`_FADING`, `_OWN_SHARE_LOGIT`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from kdsearch.analysis.response.observations import Observations, observe
 from kdsearch.analysis.response.space import ResponseSpace
 from kdsearch.errors import RequestError, RunError
-from kdsearch.spec import StudySpec
+from kdsearch.spec import StudySpec, level_label
 from kdsearch.storage import Database, TrialRow, list_studies, load_spec_of, load_trials
 
 _MOST_EACH, _MOST_IN_ALL = 200, 600
@@ -57,14 +58,48 @@ def load_prior(database: Database, spec: StudySpec) -> list[EarlierStudy]:
 
 
 def load_earlier(database: Database, names: Sequence[str] | None) -> list[EarlierStudy]:
-    """Return studies of the database by name, or all of them.
+    """Return studies of the database by name, or all of them. The same trials are there once.
+
+    A study may be named twice, and its runs may be imported under another name: of copies, that with most
+    trials is kept.
 
     Raises:
         RequestError: There is no such study; the message lists those there are.
     """
     if names is None:
         names = [study.name for study in list_studies(database)]
-    return [_load_one(database, name) for name in names]
+    return _without_copies([_load_one(database, name) for name in dict.fromkeys(names)])
+
+
+def _without_copies(studies: Sequence[EarlierStudy]) -> list[EarlierStudy]:
+    """Return studies without those whose trials are all in another: counted twice, they look sure."""
+    runs = [_runs_of(study) for study in studies]
+
+    def is_copy(place: int) -> bool:
+        mine = runs[place]
+        return bool(mine) and any(
+            mine <= others and (mine < others or other < place)
+            for other, others in enumerate(runs)
+            if other != place
+        )
+
+    return [study for place, study in enumerate(studies) if not is_copy(place)]
+
+
+def _runs_of(study: EarlierStudy) -> frozenset[Hashable]:
+    """Return what tells a study's complete trials from others: what was drawn, and what came of it.
+
+    Factors are left out: a file of runs may name them otherwise, or not at all.
+    """
+    return frozenset(
+        (row.val_accuracy, *sorted(map(_as_text, row.params.values())))
+        for row in study.trials
+        if row.state == "complete"
+    )
+
+
+def _as_text(value: Any) -> str:
+    return level_label(float(value) if isinstance(value, int) else value)
 
 
 def _load_one(database: Database, name: str) -> EarlierStudy:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from kdsearch.distill.models import layout_of
 from kdsearch.distill.models.batches_of_one import check_batch_size
 from kdsearch.distill.randomness import stream
 from kdsearch.distill.teachers.calibration import accuracy, calibration_error, soft_target_entropy
+from kdsearch.distill.teachers.class_order import exchanged_classes
 from kdsearch.distill.teachers.loading import load_teacher, load_weights_of
 from kdsearch.distill.teachers.recipes import TeacherRecipe, is_known_by_name, pretraining_data, recipe_of
 from kdsearch.distill.teachers.records import (
@@ -244,6 +246,7 @@ class _Making:
         data = self._data
         splits = (data.train, data.validation, data.test)
         train, validation, test = (self._logits(model, split) for split in splits)
+        self._check_predictions(train)
         entropy = {str(t): soft_target_entropy(train, float(t)) for t in TEMPERATURES}
         return {
             "digest": self._recipe.digest,
@@ -261,6 +264,27 @@ class _Making:
             "entropy": entropy,
             "relative_entropy": {t: nats / math.log(data.num_classes) for t, nats in entropy.items()},
         }
+
+    def _check_predictions(self, logits: Tensor) -> None:
+        """Refuse a given teacher with other classes. Warn of any that only guesses."""
+        data, finetune = self._data, self._recipe.teacher.finetune
+        labels = data.train.labels
+        circle = [] if finetune.epochs + finetune.head_epochs else exchanged_classes(logits, labels)
+        if circle:
+            names = [repr(data.classes[index]) for index in (*circle[:3], circle[0])]
+            taken = ", ".join(f"{one} for {other}" for one, other in pairwise(names[: len(circle) + 1]))
+            raise RequestError(
+                "`pretraining` must give a teacher whose classes are in the data's order, got one that takes "
+                f"most training examples of {taken}. Put its head's rows into the order of `kdsearch data`."
+            )
+        right, guessed = accuracy(logits, labels), float(torch.bincount(labels).max()) / len(labels)
+        if right <= guessed:
+            _log.warning(
+                "The teacher %s answers %.1f%% of its training examples right, no more than a guess of the "
+                "commonest class (%.1f%%): nothing can be learned from it. Check its weights, its classes, "
+                "and what `teacher.preprocessing` feeds it with.",
+                *(self._recipe.digest[:12], 100 * right, 100 * guessed),
+            )
 
     def _preparation(self) -> dict[str, Any]:
         """Return how the teacher's images are prepared. The data's own mean and deviation are included."""

@@ -126,7 +126,7 @@ def _state_dicts(found: Mapping[Any, Any], keys: tuple[str, ...]) -> Iterator[St
     tensors = {
         name: v if v.layout == torch.strided else v.to_dense()
         for name, v in found.items()
-        if isinstance(name, str) and isinstance(v, Tensor)
+        if isinstance(name, str) and isinstance(v, Tensor) and not v.is_meta  # of which there is no value
     }
     if tensors:
         yield StateDict(keys, tensors)

@@ -102,7 +102,8 @@ def load_weights(
     refused = _refused(own, fitted, _free(model, own, new_stem))
     if refused:
         raise RequestError(_mismatch(own, weights, refused, source))
-    broken = [name for name, value in fitted.items() if not bool(torch.isfinite(value).all())]
+    taken = {name: value.to(own[name].dtype) for name, value in fitted.items()}  # a larger type overflows
+    broken = [name for name, value in taken.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise RequestError(
             f"`pretraining` must give finite weights, got {source!r} with NaN or infinity in "

@@ -147,6 +147,8 @@ def _whole_pack(function: Callable[..., Any]) -> PackTrainer:
 def _epoch(epoch: Any, longest: int) -> int:
     """Return an epoch as Python's own number: what NumPy counts with is no number to a database."""
     try:
+        if isinstance(epoch, bool):
+            raise TypeError("bool")
         whole = index(epoch)
     except TypeError as error:
         raise ValueError(f"An epoch that is reported must be a whole number, got {_shown(epoch)}.") from error
@@ -167,7 +169,10 @@ def _checked_finals(finals: Any, n_trials: int) -> Sequence[Any]:
 
 
 def _shown(value: Any) -> str:
-    text = f"{value:g}" if isinstance(value, int) and abs(value) > 10**9 else repr(value)
+    try:
+        text = f"{value:g}" if isinstance(value, int) and abs(value) > 10**9 else repr(value)
+    except Exception:  # an object of the user's
+        text = f"an object of {type(value).__name__}"
     return text if len(text) <= 200 else f"{text[:200]} …"
 
 
@@ -207,7 +212,7 @@ def _metric_name(name: Any) -> str:
 
 def _number(name: str, value: Any) -> float:
     try:
-        if isinstance(value, str | bytes):  # which Python would read as a number where it looks like one
+        if isinstance(value, str | bytes) or _is_truth(value):  # which Python would read as a number
             raise TypeError(type(value).__name__)
         return float(value)
     except OverflowError:
@@ -216,6 +221,11 @@ def _number(name: str, value: Any) -> float:
         raise ValueError(
             f"`{name}` must be a number, got {_shown(value)}. Leave out what is not measured."
         ) from error
+
+
+def _is_truth(value: Any) -> bool:
+    """Return whether a value is true or false, of NumPy's and torch's too: as an accuracy, all or nothing."""
+    return isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
 
 
 def _diverged(metrics: Metrics) -> bool:

@@ -32,6 +32,9 @@ _MOST_REASONS = 1_000
 _MOST_PACKS = 100
 """By hand: a page shows a few of them."""
 
+_LARGEST = 2**31 - 1
+"""Of a trial's number: what every database takes."""
+
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
@@ -142,7 +145,8 @@ def load_trial(database: Database, study: str, number: int) -> TrialRow:
     """
     with database.read() as connection:
         own = study_id(connection, study)
-        found = read_trials(connection, own, TrialTable.number == number)
+        is_number = number <= _LARGEST
+        found = read_trials(connection, own, TrialTable.number == number) if is_number else []
     if not found:
         raise RequestError(f"The study {study!r} has no trial {number}.")
     return found[0]

@@ -13,6 +13,7 @@ from kdsearch.analysis.response.space import ResponseSpace
 from kdsearch.analysis.response.warm_start import (
     EarlierStudy,
     joined,
+    load_earlier,
     load_prior,
     load_warm_start,
     observe_earlier,
@@ -21,7 +22,7 @@ from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.errors import RequestError
 from kdsearch.search import build_proposer
 from kdsearch.spec import TEMPERATURE, StudySpec, load_spec, spec_document
-from kdsearch.storage import StudyRecord, TrialRow, open_database
+from kdsearch.storage import StudyRecord, TrialRow, add_trials, open_database
 
 pytestmark = pytest.mark.simulated
 
@@ -168,6 +169,24 @@ def test_unknown_studies_and_the_study_itself_are_refused(tmp_path, make_spec: M
     known = make_spec(name="second", search={"warm_start": ["first", "gone"]})
     assert [study.spec.name for study in load_prior(database, known)] == ["first"]
     assert load_prior(database, make_spec()) == []
+
+
+def test_the_same_trials_count_once(tmp_path, make_spec: MakeSpec, make_trials: MakeTrials):
+    database = open_database(f"sqlite:///{tmp_path / 'k.db'}", create=True)
+    spec, other = make_spec(name="first"), make_spec(name="other")
+    trials = make_trials(spec)
+    add_trials(database, spec, trials, "run")
+    add_trials(database, make_spec(name="half-copy"), trials[:6], "imported")
+    add_trials(database, make_spec(name="copy"), trials, "imported")
+    add_trials(database, other, make_trials(other, best=9.0), "run")
+
+    def names(asked: list[str] | None) -> set[str]:
+        return {study.spec.name for study in load_earlier(database, asked)}
+
+    assert [study.spec.name for study in load_earlier(database, ["first", "first"])] == ["first"]
+    assert len(names(None)) == 2
+    assert names(None) & {"first", "copy"}
+    assert names(["half-copy", "other"]) == {"half-copy", "other"}
 
 
 def test_a_sampler_without_a_model_takes_no_warm_start(make_spec: MakeSpec):

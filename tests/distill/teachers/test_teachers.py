@@ -148,6 +148,31 @@ def test_no_training_at_all_leaves_the_start(tmp_path, trained_epochs):
         assert torch.equal(load_weights_of(record)[name], value)
 
 
+def test_a_teacher_whose_classes_are_in_another_order_is_refused(tmp_path):
+    trained = load_weights_of(ensure_teacher(recipe(arch="convnet_16_32", finetune={"epochs": 20}), tmp_path))
+
+    def given(order):
+        file = tmp_path / f"{order}.pt"
+        torch.save({n: v[order] if n.startswith("fc.") else v for n, v in trained.items()}, file)
+        return recipe(arch="convnet_16_32", pretraining={"checkpoint": str(file)}, finetune={"epochs": 0})
+
+    for order in ([0, 1, 2, 3, 6, 5, 4, 7, 8, 9], [9, 0, 1, 2, 3, 4, 5, 6, 7, 8]):
+        with pytest.raises(RequestError, match=r"`teacher.pretraining` must .* data's order, got .* of '"):
+            ensure_teacher(given(order), tmp_path)
+    assert ensure_teacher(given(list(range(10))), tmp_path).train_accuracy > 0.5
+
+
+def test_a_teacher_that_only_guesses_is_told(tmp_path, caplog):
+    state = build_model("convnet_8_16", 10, 1, image_size=8, generator=stream(5, "start")).state_dict()
+    torch.save({**state, "fc.weight": torch.zeros_like(state["fc.weight"])}, tmp_path / "net.pt")
+    given = {"pretraining": {"checkpoint": str(tmp_path / "net.pt")}, "finetune": {"epochs": 0}}
+    ensure_teacher(recipe(**given), tmp_path)
+    assert "no more than a guess of the commonest class" in caplog.text
+    caplog.clear()
+    ensure_teacher(recipe(finetune={"epochs": 10}), tmp_path)
+    assert "guess" not in caplog.text
+
+
 def test_a_head_is_trained_on_the_frozen_body(tmp_path):
     learnt = ensure_teacher(recipe(arch="convnet_16_32", finetune={"epochs": 20}), tmp_path)
     body = {**load_weights_of(learnt), "fc.weight": torch.zeros(10, 32), "fc.bias": torch.zeros(10)}

@@ -215,6 +215,8 @@ def test_files_that_are_no_checkpoints_are_refused_in_one_line(tmp_path, name, c
         ({"a": network(1).state_dict(), "b": network(3).state_dict()}, r"with `a`, `b`"),
         (network(1, "mlp_4").state_dict(), r"not fitting .*; it has "),
         ({n: v * math.nan for n, v in network(1).state_dict().items() if v.is_floating_point()}, "NaN"),
+        ({n: v.double() + 1e300 for n, v in network(1).state_dict().items()}, "NaN or infinity"),
+        ({n: v.to("meta") for n, v in network(1).state_dict().items()}, "must hold a state dict"),
     ],
 )
 def test_checkpoints_that_are_not_this_networks_are_refused(tmp_path, content, message):

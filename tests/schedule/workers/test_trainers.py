@@ -51,6 +51,16 @@ def test_percents(trial, report):
 def words(trial, report):
     return {"val_accuracy": "good"}
 
+def truth(trial, report):
+    return {"val_accuracy": numpy.bool_(True)}
+
+class Unsaid(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+def raises_what_cant_be_written(trial, report):
+    raise Unsaid
+
 def unmeasured(trial, report):
     return {"val_accuracy": 0.9, "test_accuracy": None}
 
@@ -188,6 +198,8 @@ def test_percents_are_refused() -> None:
     [
         ("test_percents", "`test_accuracy` must be a fraction in [0, 1], got 94.2"),
         ("words", "`val_accuracy` must be a number, got 'good'"),
+        ("truth", "`val_accuracy` must be a number, got np.True_"),
+        ("raises_what_cant_be_written", "Unsaid: (its text raises RuntimeError) (own_trainers.py:"),
         ("unmeasured", "`test_accuracy` must be a number, got None"),
         ("word_for_epoch", "An epoch that is reported must be a whole number, got 'first'"),
         ("epoch_of_weeks", "must be from 1 to `training.epochs`, 4, got 1e+19"),
