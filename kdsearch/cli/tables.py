@@ -25,7 +25,7 @@ from kdsearch.analysis.report.tables import (
     ALWAYS,
     Heading,
     Table,
-    promised_points,
+    interval_terms,
     pruned_table,
     sources_table,
 )
@@ -89,12 +89,8 @@ def print_notes(table: Table) -> None:
 
 def _print_promises(answer: BestAnswer) -> None:
     """Print what the intervals promise, and until when trials are to go."""
-    if promised := promised_points(answer):
-        say(
-            f"{answer.level:.0%} interval: holds with this probability a T that loses at most {promised} "
-            f"against the best; near-optimal: each such T loses at most {100 * answer.tolerance:g} points; "
-            f"±: half of accuracy's interval"
-        )
+    if terms := interval_terms(answer):
+        say(terms)
     if any(found.forecast for found in answer.setups):
         target = f"at most {100 * answer.target:g} points are expected to be lost"
         hours = [own.forecast.hours or 0.0 for own in answer.setups if own.forecast and not own.stopped]
