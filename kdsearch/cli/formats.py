@@ -22,10 +22,14 @@ def print_as(output: str, answer: "Shown", show: Callable[[], None]) -> None:
         show: Prints it for the terminal.
     """
     if output in ("markdown", "latex"):
+        from kdsearch.analysis.questions.best import BestAnswer
         from kdsearch.analysis.report.inks import latex_of, markdown_of
+        from kdsearch.analysis.report.tables import terms_of
 
         table, draw = answer.table(), markdown_of if output == "markdown" else latex_of
-        click.echo(draw(table, [f"{name}: {note}" for name, note in table.notes]))
+        best = getattr(answer, "answer", answer)  # runs of a file come with what was read of them
+        terms = terms_of(best) if isinstance(best, BestAnswer) else []
+        click.echo(draw(table, [*terms, *(f"{name}: {note}" for name, note in table.notes)]))
     else:
         print_document(output, answer.to_dict, answer.rows, show)
 

@@ -219,7 +219,10 @@ def size_of_work(spec: StudySpec) -> dict[str, Any]:
         "trials_per_setup": spec.search.trials / n,
         "packs": -(-spec.search.trials // spec.pack_size),
         "pack": spec.pack_size,
-        "luck": list(spec.luck),
+        "luck": [
+            *spec.luck,
+            *(["images"] if spec.trainer == "distill" else []),
+        ],  # an own trainer's is not known
         "splits": spec.n_splits,
         "student_epochs": round(spec.search.trials * sum(epochs) / n),
     }

@@ -25,7 +25,7 @@ from kdsearch.analysis.report.tables import (
     ALWAYS,
     Heading,
     Table,
-    promised_points,
+    interval_terms,
     pruned_table,
     sources_table,
 )
@@ -89,12 +89,8 @@ def print_notes(table: Table) -> None:
 
 def _print_promises(answer: BestAnswer) -> None:
     """Print what the intervals promise, and until when trials are to go."""
-    if promised := promised_points(answer):
-        say(
-            f"{answer.level:.0%} interval: holds with this probability a T that loses at most {promised} "
-            f"against the best; near-optimal: each such T loses at most {100 * answer.tolerance:g} points; "
-            f"±: half of accuracy's interval"
-        )
+    if terms := interval_terms(answer):
+        say(terms)
     if any(found.forecast for found in answer.setups):
         target = f"at most {100 * answer.target:g} points are expected to be lost"
         hours = [own.forecast.hours or 0.0 for own in answer.setups if own.forecast and not own.stopped]
@@ -175,8 +171,10 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     if budgets := [f"{plan[name]:g} {unit}" for name, unit in units.items() if plan[name]]:
         say(f"no new pack once the study has taken {' or '.join(budgets)}, earlier runs included")
     splits = f", on {plan['splits']} splits" if plan["splits"] > 1 else ""
-    if plan["teachers"]:
-        say(f"{len(plan['teachers'])} teachers are trained first, each once{splits}")
+    if trained := sum(map(_is_trained, plan["teachers"])):
+        say(f"{_teachers(trained)} trained first, each once{splits}")
+    if kept := len(plan["teachers"]) - trained:
+        say(f"{_teachers(kept)} used as {'its' if kept == 1 else 'their'} weights are{splits}")
     say(luck_text(plan["luck"]))
     anew = ", and as much for each draw of views" if "views" in plan["luck"] else ""
     for kind in plan["packs_take"]:
@@ -193,8 +191,8 @@ def print_plan(plan: Mapping[str, Any]) -> None:
             )
     for n, error in sorted({(kind["n_validation"], kind["validation_error"]) for kind in plan["packs_take"]}):
         say(
-            f"{n:,} validation examples: chance alone scatters an accuracy of 90% by "
-            f"{100 * error:.1f} points from trial to trial"
+            f"{n:,} validation examples: they leave an accuracy of 90% uncertain by {100 * error:.1f} "
+            "points, alike in all trials"
         )
     if found := plan["estimate"]:
         say(
@@ -206,6 +204,17 @@ def print_plan(plan: Mapping[str, Any]) -> None:
         say(f"note: {note}")
     for unknown in plan["unknown"]:
         say(f"not known before: {unknown}")
+
+
+def _teachers(count: int) -> str:
+    return "1 teacher is" if count == 1 else f"{count} teachers are"
+
+
+def _is_trained(teacher: Mapping[str, Any]) -> bool:
+    """Return whether a teacher is trained by the study, on whatever data."""
+    source, finetune = teacher["pretraining"], teacher["finetune"]
+    is_pretrained = isinstance(source, Mapping) and source.get("epochs")
+    return bool(finetune["epochs"] or finetune["head_epochs"] or is_pretrained)
 
 
 def _ways(kind: Mapping[str, Any]) -> str:

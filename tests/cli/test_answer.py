@@ -45,6 +45,11 @@ def test_every_format_has_the_same_answers(capsys: pytest.CaptureFixture[str]) -
     assert "- table cifar10-alpha07-10epochs: too few trials" in out["markdown"]
     assert r"\begin{tabular}{lrrrrrrrr}" in out["latex"]
     assert "0.27--2.0 &" in out["latex"]
+    for form in ("markdown", "latex"):  # a paper's table says what its intervals promise, and whose luck
+        assert "interval: holds with this probability a T that loses at most" in out[form]
+        assert "oubt includes the luck of" in out[form]
+    lost = next(row for row in csv.DictReader(io.StringIO(out["csv"])) if row["lost_at_4"])
+    assert float(lost["lost_at_4_low"]) <= float(lost["lost_at_4"]) <= float(lost["lost_at_4_high"])
 
 
 def test_runs_of_an_objective_without_temperature_have_no_best_one(

@@ -11,9 +11,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
+import yaml
 
 import kdsearch
 from kdsearch.cli.main import run
+from kdsearch.distill.models import build_model
 from kdsearch.spec import TEMPERATURE, load_spec
 from kdsearch.storage import StudyRecord, open_database
 from kdsearch.trial import TrialResult
@@ -282,9 +285,35 @@ def test_a_dry_run_tells_the_work_and_writes_nothing(
     plan = answer(capsys, url, *options)
     assert (plan["hours"], plan["cpu_hours"]) == (2, None)
     assert run([*options, "--storage", url]) == 0
-    assert "once the study has taken 2 hours, earlier runs included" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "once the study has taken 2 hours, earlier runs included" in told
+    assert "the luck of the initialisation and the validation images." in told  # as its answers say later
     assert (len(plan["setups"]), plan["trials"], plan["packs"], len(plan["teachers"])) == (4, 64, 8, 2)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_tells_which_teachers_are_trained(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(build_model("convnet_4", 10, 1).state_dict(), tmp_path / "teacher.pth")
+    study = {
+        "name": "kept",
+        "dataset": {"name": "digits", "train_size": 300, "validation_size": 900},
+        "student": {"arch": "convnet_4"},
+        "teacher": {
+            "arch": "convnet_4",
+            "pretraining": {"checkpoint": str(tmp_path / "teacher.pth")},
+            "preprocessing": "data",
+        },
+        "setup": {"teacher.finetune.epochs": [0, 3]},
+        "tune": {"objective.temperature": {"low": 1, "high": 9}},
+    }
+    file = tmp_path / "kept.yaml"
+    file.write_text(yaml.safe_dump(study))
+    assert run(["launch", str(file), "--dry-run", "--storage", f"sqlite:///{tmp_path / 'none.db'}"]) == 0
+    told = capsys.readouterr().out
+    assert "1 teacher is trained first" in told
+    assert "1 teacher is used as its weights are" in told
 
 
 def test_a_dry_run_tells_the_teachers_of_every_split(
@@ -295,7 +324,7 @@ def test_a_dry_run_tells_the_teachers_of_every_split(
     options = ["launch", "studies/quickstart.yaml", "--dry-run", *luck]
     plan = answer(capsys, url, *options)
     assert (plan["luck"], plan["splits"], len(plan["teachers"])) == (
-        ["initialisation", "views", "split"],
+        ["initialisation", "views", "split", "images"],
         3,
         2 * 3,
     )

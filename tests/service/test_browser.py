@@ -264,7 +264,7 @@ def test_the_dashboard_shows_our_note_and_curves_and_hides_what_would_write(tmp_
             found.wait_for(state="attached")
             assert not found.is_visible(), (path, icon)
     page.goto(f"{address}/dashboard/studies/1/note")
-    page.get_by_text("The best temperature is between").wait_for()
+    page.get_by_text("The recommended temperatures go from").wait_for()
     page.get_by_role("link", name="All that is known of demo").click()
     page.get_by_role("heading", name="demo").wait_for()
     assert failed == []

@@ -225,7 +225,7 @@ def reading(answer: BestAnswer) -> list[str]:
         *(prior if earlier else []),
         f"The interval holds, with {level} probability, a temperature that loses at most "
         f"{promised_points(answer) or 'little'} against the best. Each temperature in the near-optimal range "
-        f"is, with {level} probability, within {points} points of the best accuracy: any of them will do.",
+        f"is, with {level} probability, within {points} points of the best accuracy.",
         "Accuracies are expected ones on the validation split, the other tuned parameters at their best. "
         "The test split was measured once per trial and took no part in the choice.",
         luck_text(answer.luck),

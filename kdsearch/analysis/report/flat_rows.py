@@ -32,6 +32,11 @@ def _answer_row(setup: Mapping[str, Any], level: float) -> Row:
         **{name: setup[name] for name in ("interval_loss", "accuracy", "test_accuracy")},
         **(setup["params"] or {}),
         **{f"lost_at_{default}": lost for default, lost in (setup["regret_of"] or {}).items()},
+        **{
+            f"lost_at_{default}_{end}": at
+            for default, interval in (setup["regret_interval_of"] or {}).items()
+            for end, at in _ends(interval)
+        },
         **{name: setup[name] for name in ("trials", "failed", "pruned")},
         "expected_loss": forecast.get("regret"),
         "decided": bool(forecast.get("decided")),

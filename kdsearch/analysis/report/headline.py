@@ -34,11 +34,13 @@ def _none(setups: Sequence[SetupAnswer]) -> str:
 
 
 def _best(known: Sequence[SetupAnswer], n_setups: int) -> str:
+    """Return what is recommended, in words that no one takes for an interval of one temperature."""
     texts = [temperature_text(t) for t in sorted(found.temperature or 0.0 for found in known)]
-    span = texts[0] if texts[0] == texts[-1] else f"between {texts[0]} and {texts[-1]}"
+    is_one = texts[0] == texts[-1]
+    span = f"temperature is {texts[0]}" if is_one else f"temperatures go from {texts[0]} to {texts[-1]}"
     where = f", as far as {len(known)} of {n_setups} setups can be answered" if len(known) < n_setups else ""
     over = f" over {n_setups} setups" if n_setups > 1 and not where else ""
-    return f"The best temperature is {span}{over}{where}."
+    return f"The recommended {span}{over}{where}."
 
 
 def _decided(known: Sequence[SetupAnswer], n_setups: int) -> str:

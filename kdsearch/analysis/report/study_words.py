@@ -61,6 +61,6 @@ def _varies(spec: StudySpec, option: str) -> bool:
 
 
 def _levels(spec: StudySpec, path: str) -> str:
-    levels = spec.setup.get(path, (spec.value_at(path),))
+    levels = spec.setup[path] if path in spec.setup else (spec.value_at(path),)
     texts = [level_text(path, level) for level in levels]
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} or {texts[-1]}"

@@ -27,6 +27,7 @@ from kdsearch.analysis.questions.outcomes import TemperatureBand
 from kdsearch.analysis.questions.recommendation import Recommendation, Source
 from kdsearch.analysis.response.profiles import Interval
 from kdsearch.spec import Setup
+from kdsearch.spec.luck import luck_text
 from kdsearch.storage import TeacherRow
 
 ALWAYS = 10
@@ -297,6 +298,31 @@ def _notes(found: SetupAnswer | SetupForecast) -> list[str]:
     return [*reasons, *_undecided(forecast), *warnings, *_stopped(found)]
 
 
+def terms_of(answer: BestAnswer) -> list[str]:
+    """Return what a table of answers is not to be read without.
+
+    It is what its intervals promise, until when trials are to go, whose luck the doubt includes, and which
+    earlier studies have a say.
+    """
+    target = f"to go: trials until at most {100 * answer.target:g} points are expected to be lost"
+    return [
+        *filter(None, [interval_terms(answer)]),
+        *([target] if any(found.forecast for found in answer.setups) else []),
+        luck_text(answer.luck),
+        *([f"prior from: {', '.join(answer.prior_from)}"] if answer.prior_from else []),
+    ]
+
+
+def interval_terms(answer: BestAnswer) -> str | None:
+    """Return what the intervals of a table of answers promise. None without an answer."""
+    promised = promised_points(answer)
+    return promised and (
+        f"{answer.level:.0%} interval: holds with this probability a T that loses at most {promised} "
+        f"against the best; near-optimal: each such T loses at most {100 * answer.tolerance:g} points; "
+        f"±: half of accuracy's interval"
+    )
+
+
 def promised_points(answer: BestAnswer) -> str | None:
     """Return to within how many points the intervals hold the best temperatures. None without an answer."""
     losses = [points_text(own.interval_loss) for own in answer.setups if own.interval_loss is not None]
@@ -442,7 +468,8 @@ def _undecided(forecast: SetupForecast | None) -> list[str]:
         return []
     told = list(forecast.missing[:_MOST_MISSING])
     more = len(forecast.missing) - len(told)
-    return [f"Not decided. It takes {'; '.join([*told, *([f'{more} more'] if more else [])])}."]
+    rest = [f"{more} more condition{'s' if more > 1 else ''}"] if more else []
+    return [f"Not decided. It takes {'; '.join([*told, *rest])}."]
 
 
 def _stopped(found: SetupAnswer | SetupForecast) -> list[str]:

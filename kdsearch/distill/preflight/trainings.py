@@ -21,6 +21,7 @@ from kdsearch.distill.preflight.checks import (
     objective_notes,
 )
 from kdsearch.distill.preflight.expected import N_STEPS, expected_seconds
+from kdsearch.distill.preflight.feeding import check_feeding
 from kdsearch.distill.randomness import stream
 from kdsearch.distill.training.size import PackForecast, forecast
 from kdsearch.distill.weights.prepared_networks import build_prepared
@@ -60,6 +61,7 @@ class Preflight:
         self._data: dict[str, ImageData] = {}
         self._notes: dict[str, None] = {}
         self._costs: dict[str, Cost] = {}
+        self._fed: dict[str, list[str]] = {}
         self._epochs_s: dict[str, float | None] = {}
 
     @property
@@ -84,8 +86,17 @@ class Preflight:
             if not has_effect:
                 refuse_own_objective(training, temperatures)
             notes += objective_notes(training, has_effect=has_effect)
+            notes += self._feeding_notes(training)
             self._notes |= dict.fromkeys(notes)
             self.forecast(training)
+
+    def _feeding_notes(self, training: TrainingSpec) -> list[str]:
+        """Return what is known of how a teacher is fed. Each is looked at once."""
+        teacher, dataset = training.teacher.model_dump_json(), training.dataset.model_dump_json()
+        key = f"{teacher} {dataset} {training.objective.alpha > 0}"
+        if key not in self._fed:
+            self._fed[key] = check_feeding(training, self.data_of(training.dataset))
+        return self._fed[key]
 
     def forecast(self, training: TrainingSpec) -> PackForecast:
         """Return what a pack of a training takes."""

@@ -26,8 +26,8 @@ class PackForecast:
     Args:
         n_train: Training examples in an epoch.
         n_validation: Validation examples.
-        validation_error: The standard error that so many examples leave to an accuracy of 90%, a fraction:
-            trials scatter by at least that.
+        validation_error: The standard error that so many examples leave to an accuracy of 90%, a fraction;
+            all trials share it.
         n_parameters: Parameters of a student.
         member_bytes: What each further member of a pack adds: weights, gradients, optimizer, buffers.
             A fused pack also holds every member's activations at once; a looped one, on batches that

@@ -1,8 +1,10 @@
 """Optuna's side of a database."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from kdsearch.errors import RequestError
 from kdsearch.storage.rows.queries import study_id
@@ -28,11 +30,23 @@ def open_optuna_storage(database: Database) -> "RDBStorage":
 
     url = database.engine.url.render_as_string(hide_password=False)
     try:
-        storage = RDBStorage(url, engine_kwargs=engine_options(database.url))
+        with _alone(database):
+            storage = RDBStorage(url, engine_kwargs=engine_options(database.url))
     except RuntimeError as error:
         raise RequestError(f"Optuna's tables in {database.name} can't be used. {error}") from error
     database.keep(storage.engine)
     return storage
+
+
+@contextmanager
+def _alone(database: Database) -> Iterator[None]:
+    """Let others wait: Optuna makes its tables when it is opened, and of two at once one would fail."""
+    if database.engine.dialect.name != "postgresql":
+        yield
+        return
+    with database.engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(5253747)"))
+        yield
 
 
 def load_optuna_study(database: Database, study: str) -> "Study":

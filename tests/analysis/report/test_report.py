@@ -8,7 +8,7 @@ import pytest
 from kdsearch.analysis import best, compare, fit_response, importance, response_curves
 from kdsearch.analysis.report.contents import Findings, learning_sample, load_findings
 from kdsearch.analysis.report.file import report_html, write_report
-from kdsearch.analysis.report.study_words import shown_document
+from kdsearch.analysis.report.study_words import shown_document, training_sentence
 from kdsearch.errors import RequestError
 from kdsearch.spec import TEMPERATURE
 from kdsearch.storage import Progress, StudyRecord, StudySummary, open_database
@@ -155,6 +155,11 @@ def test_an_own_trainer_is_described_by_what_it_is_given(make_spec, make_trials,
     assert "options: depth: 3 width: 8" in text
     for foreign in ("convnet", "digits", "teacher:", "student:"):
         assert foreign not in text
+
+
+def test_an_option_that_has_a_value_only_as_a_factor_is_described_by_its_levels(make_spec):
+    spec = make_spec(trainer="mine:train", setup={"options.depth": [3, 8]})
+    assert training_sentence(spec) == "Students are trained by mine:train; setups of depth 3 or 8."
 
 
 def test_what_the_study_file_says_of_a_section_is_shown_of_an_own_trainer_too(make_spec):

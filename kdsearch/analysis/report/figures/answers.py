@@ -128,7 +128,7 @@ def answer_text(found: SetupAnswer) -> str:
         return found.reason or "no answer yet"
     text = f"T = {temperature_text(found.temperature)}"
     if found.interval is not None:
-        text += f" ({_range_text(found.interval)})" + (", flat: any will do" if found.flat else "")
+        text += f" ({_range_text(found.interval)})" + (", hardly matters" if found.flat else "")
     lost = (found.regret_of or {}).get(_USUAL)
     return text if lost is None else f"{text} · T = {_USUAL} costs {max(100 * lost, 0.0):.1f}"
 
