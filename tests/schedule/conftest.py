@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, chdir, closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+import ray
 
 from kdsearch.cli.main import run
 from kdsearch.schedule.cluster import connection
@@ -151,6 +153,7 @@ def shared_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     (folder / "waiting_trainer.py").write_text(TRAINER)
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.syspath_prepend(folder)
+        patch.setattr(ray, "init", partial(ray.init, num_cpus=1))
         with chdir(folder):
             cluster = stack.enter_context(connection.connect(None))
 
@@ -158,7 +161,7 @@ def shared_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         def join(address: str | None) -> Iterator[connection.Cluster]:
             assert address is None
             with tempfile.TemporaryDirectory(dir=cluster.scratch) as scratch:
-                yield replace(cluster, cpus=1.0, scratch=Path(scratch))
+                yield replace(cluster, scratch=Path(scratch))
 
         patch.setattr(connection, "connect", join)
         yield
