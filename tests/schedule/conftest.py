@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from kdsearch.cli.main import run
+from kdsearch.cli.main import INTERRUPTED, run
 from kdsearch.schedule.cluster import connection
 from kdsearch.storage import TrialRow, load_trials, open_database
 
@@ -97,6 +97,8 @@ class Launches:
         self._capsys.readouterr()
         with chdir(self.folder):
             code = run(["launch", "study.yaml", "--storage", self.storage, *options])
+        if code == INTERRUPTED:  # a person ends the tests
+            raise KeyboardInterrupt
         return code, *self._capsys.readouterr()
 
     def rows(self) -> list[TrialRow]:

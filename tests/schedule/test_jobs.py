@@ -33,7 +33,7 @@ trainer: job_trainer:train
 setup: {optimizer.name: [sgd]}
 tune: {objective.temperature: {low: 1, high: 40, log: true}}
 search: {trials: 8, pack: 4, sampler: random}
-resources: {cpus_per_pack: 1}
+resources: {cpus_per_pack: 2}
 """
 
 
