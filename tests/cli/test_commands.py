@@ -21,6 +21,9 @@ from kdsearch.spec import TEMPERATURE, load_spec
 from kdsearch.storage import StudyRecord, open_database
 from kdsearch.trial import TrialResult
 
+QUICKSTART = ("studies/quickstart.yaml", "--set", "student.arch=mlp_8", "--set", "teacher.arch=mlp_16")
+"""With networks whose steps, which a dry run measures, take no time."""
+
 
 def answer(capsys: pytest.CaptureFixture[str], storage: str, *arguments: str) -> Any:
     assert run([*arguments, "--storage", storage, "--format", "json"]) == 0
@@ -135,7 +138,7 @@ def test_recommend_tells_a_setup_that_was_not_run(capsys: pytest.CaptureFixture[
 def test_an_unknown_study_to_start_from_is_told_before_anything_is_written(
     capsys: pytest.CaptureFixture[str], storage: str
 ) -> None:
-    spec = ["studies/quickstart.yaml", "--set", "name=new", "--set", "search.warm_start=[unknown]"]
+    spec = [*QUICKSTART, "--set", "name=new", "--set", "search.warm_start=[unknown]"]
     assert run(["launch", *spec, "--storage", storage]) == 2
     assert "`search.warm_start` must name other studies of this database, got 'unknown'. Known: made." in (
         capsys.readouterr().err
@@ -281,7 +284,7 @@ def test_a_dry_run_tells_the_work_and_writes_nothing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path / 'none.db'}"
-    options = ["launch", "studies/quickstart.yaml", "--dry-run", "--trials", "64", "--set", "search.hours=2"]
+    options = ["launch", *QUICKSTART, "--dry-run", "--trials", "64", "--set", "search.hours=2"]
     plan = answer(capsys, url, *options)
     assert (plan["hours"], plan["cpu_hours"]) == (2, None)
     assert run([*options, "--storage", url]) == 0
@@ -321,7 +324,7 @@ def test_a_dry_run_tells_the_teachers_of_every_split(
 ) -> None:
     url = f"sqlite:///{tmp_path / 'none.db'}"
     luck = ["--set", "training.vary=[split, views]", "--set", "training.splits=3"]
-    options = ["launch", "studies/quickstart.yaml", "--dry-run", *luck]
+    options = ["launch", *QUICKSTART, "--dry-run", *luck]
     plan = answer(capsys, url, *options)
     assert (plan["luck"], plan["splits"], len(plan["teachers"])) == (
         ["initialisation", "views", "split", "images"],
@@ -396,18 +399,24 @@ def test_a_trainer_that_keeps_no_artifacts_needs_no_folder_for_them(
     assert plan["teachers"] == []
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "import kdsearch",
-        "from kdsearch.cli.main import run; run(['--help'])",
-        "from kdsearch.cli.main import run; run(['launch', 'studies/quickstart.yaml', '--set', 'student.arch=x'])",
-        "from kdsearch.cli.main import run; run(['launch', 'studies/quickstart.yaml', '--set', 'resources.gpus_per_pack=99'])",
-        "import kdsearch.analysis, kdsearch.storage, kdsearch.api",
-    ],
+LIGHT = (
+    "import kdsearch",
+    "from kdsearch.cli.main import run; run(['--help'])",
+    "from kdsearch.cli.main import run; run(['launch', 'studies/quickstart.yaml', '--set', 'student.arch=x'])",
+    "from kdsearch.cli.main import run; run(['launch', 'studies/quickstart.yaml', '--set', 'resources.gpus_per_pack=99'])",
+    "import kdsearch.analysis, kdsearch.storage, kdsearch.api",
 )
-def test_light_commands_import_neither_torch_nor_ray(statement: str) -> None:
-    code = f"{statement}; import sys; heavy = {{'torch', 'ray'}} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
+
+
+def test_light_commands_import_neither_torch_nor_ray() -> None:
+    """One after the other in one process: what none of them has loaded, none loads alone."""
+    code = f"""
+import sys
+for statement in {LIGHT!r}:
+    exec(statement)
+    if heavy := {{"torch", "ray"}} & set(sys.modules):
+        sys.exit(f"{{statement}} imports {{heavy}}")
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

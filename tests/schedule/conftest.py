@@ -1,25 +1,34 @@
-"""A study whose trainer only waits, launched as a user would: by the command, in its own process."""
+"""A study whose trainer only waits, launched by the command: in a process of its own, or in this one."""
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, chdir, closing, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+import ray
 
+from kdsearch.cli.main import INTERRUPTED, run
+from kdsearch.schedule.cluster import connection
 from kdsearch.storage import TrialRow, load_trials, open_database
 
 TRAINER = """
 import logging, math, time
+from pathlib import Path
 
 def train(trial, report):
     logging.getLogger("kdsearch.own").warning("a worker's disk is slow")
     T = trial.params["objective.temperature"]
     for epoch in range(1, trial.epochs + 1):
-        time.sleep(trial.spec.options["seconds"] / trial.epochs)
+        time.sleep(float(Path("seconds").read_text()) / trial.epochs)
         accuracy = 0.9 - 0.05 * math.log(T / 6) ** 2 - 0.3 / epoch
         if report(epoch, {"val_accuracy": accuracy, "val_loss": 1.0, "train_loss": 1.0}):
             break
@@ -32,7 +41,7 @@ def train(trial, report):
 SPEC = """
 name: waiting
 trainer: waiting_trainer:train
-options: {seconds: 0.2, fault: none}
+options: {fault: none}
 training: {epochs: 4}
 setup: {optimizer.name: [sgd, adamw]}
 tune: {objective.temperature: {low: 1, high: 40, log: true}}
@@ -50,12 +59,19 @@ class Launches:
 
     patience_s = PATIENCE_S
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder = folder
+        self._capsys = capsys
         self.storage = f"sqlite:///{folder / 'study.db'}"
         (folder / "waiting_trainer.py").write_text(TRAINER)
         (folder / "study.yaml").write_text(SPEC)
+        self.pace(0)
         self._processes: list[subprocess.Popen[str]] = []
+
+    def pace(self, seconds: float) -> None:
+        """Let a trial take so long, from its next epoch on."""
+        (self.folder / "new").write_text(str(seconds))
+        (self.folder / "new").replace(self.folder / "seconds")
 
     def start(self, *options: str, stderr: int = subprocess.PIPE, **more: str) -> "subprocess.Popen[str]":
         """Launch in a process group of its own.
@@ -77,13 +93,24 @@ class Launches:
         return process
 
     def run(self, *options: str) -> tuple[int, str, str]:
-        process = self.start(*options)
-        out, err = process.communicate(timeout=PATIENCE_S)
-        return process.returncode, out, err
+        """Launch in this process, on the Ray that a file's launches share."""
+        self._capsys.readouterr()
+        with chdir(self.folder):
+            code = run(["launch", "study.yaml", "--storage", self.storage, *options])
+        if code == INTERRUPTED:  # a person ends the tests
+            raise KeyboardInterrupt
+        return code, *self._capsys.readouterr()
 
     def rows(self) -> list[TrialRow]:
         with open_database(self.storage) as database:
             return load_trials(database, "waiting")
+
+    def await_database(self, process: "subprocess.Popen[str]") -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not (self.folder / "study.db").exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.1)
 
     def await_running(self, process: "subprocess.Popen[str]") -> None:
         deadline = time.monotonic() + PATIENCE_S
@@ -102,9 +129,12 @@ class Launches:
         raise AssertionError(f"{count} trials did not finish in {PATIENCE_S:g} s")
 
     def _count(self, state: str) -> int:
+        """Count trials by a query alone: it is asked ten times a second."""
         try:
-            return sum(row.state == state for row in self.rows())
-        except ValueError:  # the tables, or the study, are being made
+            with closing(sqlite3.connect(f"file:{self.folder}/study.db?mode=ro", uri=True)) as connection:
+                asked = connection.execute("SELECT count(*) FROM kd_trial WHERE state = ?", [state])
+                return int(asked.fetchone()[0])
+        except sqlite3.OperationalError:  # the tables are being made
             return 0
 
     def end(self) -> None:
@@ -114,9 +144,34 @@ class Launches:
                 process.communicate()
 
 
+@pytest.fixture(scope="module")
+def shared_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One Ray for the launches of a file in this process; each has one pack at a time.
+
+    A start of Ray takes longer than a small study, and so does that of a worker for another pack at once.
+    Workers look for a trainer in the folder where Ray began.
+    """
+    folder = tmp_path_factory.mktemp("trainer")
+    (folder / "waiting_trainer.py").write_text(TRAINER)
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.syspath_prepend(folder)
+        patch.setattr(ray, "init", partial(ray.init, num_cpus=1))
+        with chdir(folder):
+            cluster = stack.enter_context(connection.connect(None))
+
+        @contextmanager
+        def join(address: str | None) -> Iterator[connection.Cluster]:
+            assert address is None
+            with tempfile.TemporaryDirectory(dir=cluster.scratch) as scratch:
+                yield replace(cluster, scratch=Path(scratch))
+
+        patch.setattr(connection, "connect", join)
+        yield
+
+
 @pytest.fixture
-def launches(tmp_path: Path) -> Iterator[Launches]:
-    launched = Launches(tmp_path)
+def launches(shared_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Launches]:
+    launched = Launches(tmp_path, capsys)
     yield launched
     launched.end()
 

@@ -12,7 +12,7 @@ from kdsearch.storage import load_study, open_database
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-QUICK = ("--trials", "60", "--set", "options.seconds=0.05")
+QUICK = ("--trials", "60")
 
 
 def test_decided_setups_end_a_study_until_a_lower_regret_is_asked(launches: Any) -> None:

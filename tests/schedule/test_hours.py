@@ -13,13 +13,16 @@ from kdsearch.storage.sql.tables import PackTable
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-PACK_S = 4 * 0.5  # four trials, one after the other
-SLOW = ("--trials", "200", "--set", "options.seconds=0.5")
+TRIAL_S = 0.5
+MORE_S = 4  # some packs
+PACK_S = 4 * TRIAL_S  # four trials, one after the other
+MANY = ("--trials", "200")
 
 
 def test_spent_hours_end_a_study_and_leave_nothing_to_a_second_launch(launches: Any) -> None:
+    launches.pace(TRIAL_S)
     budget = 3 * PACK_S / 3600
-    code, out, err = launches.run(*SLOW, "--set", f"search.cpu_hours={budget}")
+    code, out, err = launches.run(*MANY, "--set", f"search.cpu_hours={budget}")
     assert code == 0, err
     assert "The study is finished: " in out
     assert "CPU-hours are spent" in out
@@ -30,48 +33,50 @@ def test_spent_hours_end_a_study_and_leave_nothing_to_a_second_launch(launches: 
         assert study.progress.running == study.progress.waiting == 0
         slots = len(os.sched_getaffinity(0))  # so many packs run at once, each goes on to its end
         assert budget <= study.hours.cpu < budget + slots * 5 * PACK_S / 3600
-        assert study.hours.cpu * 3600 >= study.progress.complete * 0.5
+        assert study.hours.cpu * 3600 >= study.progress.complete * TRIAL_S
         assert study.hours.gpu == 0
         before = study.progress.complete
-    code, _, err = launches.run(*SLOW, "--set", f"search.cpu_hours={budget}")  # nothing is left to spend
+    code, _, err = launches.run(*MANY, "--set", f"search.cpu_hours={budget}")  # nothing is left to spend
     assert code == 0, err
     assert "starting Ray" not in err
     assert len(launches.rows()) == before
 
 
 def test_hours_of_all_launches_end_a_study_and_are_told(launches: Any) -> None:
-    process = launches.start(*SLOW)
+    launches.pace(TRIAL_S)
+    process = launches.start(*MANY)
     launches.await_finished(5, process)
     process.send_signal(signal.SIGINT)
     process.communicate()
     with open_database(launches.storage) as database:
         (study,) = list_studies(database)
         before, done = study.hours.wall, study.progress.complete
-    assert 3600 * before > 5 * 0.5 / len(os.sched_getaffinity(0))
-    code, out, err = launches.run(*SLOW, "--set", f"search.hours={before / 2}")
+    assert 3600 * before > 5 * TRIAL_S / len(os.sched_getaffinity(0))
+    code, out, err = launches.run(*MANY, "--set", f"search.hours={before / 2}")
     assert code == 0, err
     assert "hours are spent" in out
     assert sum(row.state == "complete" for row in launches.rows()) == done
-    code, out, err = launches.run(*SLOW, "--set", f"search.hours={before + 12 / 3600}")
+    code, out, err = launches.run(*MANY, "--set", f"search.hours={before + MORE_S / 3600}")
     assert code == 0, err
     with open_database(launches.storage) as database:
         (study,) = list_studies(database)
     assert study.reason is not None
     assert study.reason.endswith(" hours are spent")
-    assert study.hours.wall >= before + 12 / 3600
+    assert study.hours.wall >= before + MORE_S / 3600
 
 
 def test_a_killed_drivers_packs_stay_counted(launches: Any) -> None:
-    process = launches.start(*SLOW)
+    launches.pace(TRIAL_S)
+    process = launches.start(*MANY)
     launches.await_finished(5, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     with open_database(launches.storage) as database:
         counted = load_hours(database, "waiting")
         done = list_studies(database)[0].progress.complete
-    assert counted.cpu * 3600 >= 4 * 0.5  # at least the pack that ended
+    assert counted.cpu * 3600 >= PACK_S  # at least the pack that ended
     spent = f"search.cpu_hours={counted.cpu / 2}"
-    code, out, err = launches.run(*SLOW, "--set", spent)
+    code, out, err = launches.run(*MANY, "--set", spent)
     assert code == 0, err
     assert "CPU-hours are spent" in out
     assert sum(row.state == "complete" for row in launches.rows()) == done

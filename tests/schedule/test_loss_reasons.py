@@ -14,6 +14,7 @@ import pytest
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RaySystemError
 
+from kdsearch.schedule.cluster.connection import connect
 from kdsearch.schedule.loss_reasons import reason_of
 from kdsearch.schedule.searcher import PackSearcher
 from kdsearch.search import Pack
@@ -76,9 +77,8 @@ def test_a_worker_that_never_began_did_not_hang() -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with connect(None):
+        yield
 
 
 @pytest.mark.ray

@@ -13,44 +13,54 @@ from typing import Any
 
 import pytest
 
+from kdsearch.cli.main import run
 from kdsearch.storage import load_teachers, load_trials, open_database
 
-SPEC = """
+# One pack at a time: each worker loads torch.
+CORES = len(os.sched_getaffinity(0))
+SPEC = f"""
 name: remote
-dataset: {name: digits, train_size: 80, validation_size: 50}
-student: {arch: mlp_16}
-teacher: {arch: mlp_32, finetune: {epochs: 3}}
-training: {epochs: 3, batch_size: 32}
-setup: {teacher.finetune.epochs: [2, 3]}
-tune: {objective.temperature: {low: 1, high: 40, log: true}}
-search: {trials: 4, pack: 2, sampler: random}
-resources: {checkpoint_minutes: 0}
+dataset: {{name: digits, train_size: 80, validation_size: 50}}
+student: {{arch: mlp_16}}
+teacher: {{arch: mlp_32, finetune: {{epochs: 3}}}}
+training: {{epochs: 3, batch_size: 32}}
+setup: {{teacher.finetune.epochs: [2, 3]}}
+tune: {{objective.temperature: {{low: 1, high: 40, log: true}}}}
+search: {{trials: 4, pack: 2, sampler: random}}
+resources: {{checkpoint_minutes: 0, cpus_per_pack: {CORES}}}
 """
 
 Kdsearch = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def kdsearch(tmp_path: Path) -> Kdsearch:
+def kdsearch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Kdsearch:
     """Run a command in a folder of its own.
 
-    It runs on a node of the given name.
+    It runs on a node of the given name, in a process of its own where it starts Ray, else in this one.
     """
     (tmp_path / "study.yaml").write_text(SPEC)
 
-    def run(*words: str, node: str = "a", **variables: str) -> "subprocess.CompletedProcess[str]":
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("KDSEARCH", "AWS"))},
-            "KDSEARCH_STORAGE": f"sqlite:///{tmp_path / 'study.db'}",
-            "KDSEARCH_CACHE": str(tmp_path / node),
-            **variables,
-        }
-        command = [sys.executable, "-m", "kdsearch", *words]
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=180, check=False
-        )
+    def call(
+        *words: str, node: str = "a", apart: bool = False, **variables: str
+    ) -> "subprocess.CompletedProcess[str]":
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            for name in [name for name in os.environ if name.startswith(("KDSEARCH", "AWS"))]:
+                patch.delenv(name)
+            own = {
+                "KDSEARCH_STORAGE": f"sqlite:///{tmp_path / 'study.db'}",
+                "KDSEARCH_CACHE": str(tmp_path / node),
+            }
+            for name, value in (own | variables).items():
+                patch.setenv(name, value)
+            if apart:
+                command = [sys.executable, "-m", "kdsearch", *words]
+                return subprocess.run(command, text=True, capture_output=True, timeout=600, check=False)
+            capsys.readouterr()
+            return subprocess.CompletedProcess(words, run([*words]), *capsys.readouterr())
 
-    return run
+    return call
 
 
 def stored(folder: Path) -> dict[str, int]:
@@ -62,13 +72,13 @@ def stored(folder: Path) -> dict[str, int]:
 def test_a_study_goes_on_on_another_machine_from_its_url(
     kdsearch: Kdsearch, file_server: Any, tmp_path: Path
 ) -> None:
-    first = kdsearch("launch", "study.yaml", "--set", f"artifacts={file_server.url}")
+    first = kdsearch("launch", "study.yaml", "--set", f"artifacts={file_server.url}", apart=True)
     assert first.returncode == 0, first.stderr
     made = stored(file_server.folder)
     kinds = [Path(name).name.rsplit(".", 1)[0] for name in made]
     assert sorted(kinds) == sorted(["index", "record.json", "weights.pt"] * 2)  # and no checkpoint is left
     options = {"node": "b", "KDSEARCH_ARTIFACTS": file_server.url}
-    second = kdsearch("launch", "study.yaml", "--trials", "8", **options)
+    second = kdsearch("launch", "study.yaml", "--trials", "8", apart=True, **options)
     assert second.returncode == 0, second.stderr
     assert stored(file_server.folder) == made
     with open_database(f"sqlite:///{tmp_path / 'study.db'}") as database:

@@ -3,20 +3,18 @@
 import subprocess
 import sys
 
-import pytest
-
 OTHERS = {"alembic", "optuna", "plotly", "scipy", "sklearn", "sqlalchemy", "torch"}
 """What its driver, an answer or our own engine needs, and a user's trainer without torch does not."""
 
 
-@pytest.mark.parametrize("task", ["workers.trainable.run_pack", "teachers._train"])
-def test_a_worker_loads_nothing_that_only_others_need(task: str) -> None:
-    module, name = task.rsplit(".", 1)
+def test_a_worker_loads_nothing_that_only_others_need() -> None:
+    """Neither that of a pack nor that of a teacher."""
     code = f"""
 import sys
 from ray import tune
 before = set(sys.modules)
-from kdsearch.schedule.{module} import {name}
+from kdsearch.schedule.teachers import _train
+from kdsearch.schedule.workers.trainable import run_pack
 from kdsearch.schedule.workers.trainers import load_trainer
 load_trainer("kdsearch.bench.scale.trainer:train", "artifacts")
 print(sorted({OTHERS!r} & (set(sys.modules) - before)))
