@@ -10,7 +10,7 @@ from kdsearch.storage import TrialRow
 LR = "optimizer.lr"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_spec() -> Callable[..., StudySpec]:
     def make(setup: dict | None = None, **document) -> StudySpec:
         return load_spec(
@@ -28,7 +28,7 @@ def make_spec() -> Callable[..., StudySpec]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_trials() -> Callable[..., list[TrialRow]]:
     def make(spec: StudySpec, per_setup: int = 12, best: float = 6.0) -> list[TrialRow]:
         """Return trials whose accuracy peaks at 90% at `best`.

@@ -1,8 +1,11 @@
 """The scale benchmark: what it writes is a study like any other, and it asks and drives."""
 
+import io
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import resource
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +15,9 @@ from click.testing import CliRunner
 from kdsearch.analysis import best
 from kdsearch.bench.__main__ import bench
 from kdsearch.bench.scale import ask
+from kdsearch.bench.scale.ask import Asked
 from kdsearch.bench.scale.fill import fill_study
+from kdsearch.cli.main import run as run_command
 from kdsearch.storage import (
     load_columns,
     load_epochs,
@@ -51,10 +56,31 @@ def one_service(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask by commands in this process: to load all that they import for each takes most of the test's time."""
+
+    def run(question: str, command: Sequence[str], storage: str) -> Asked:
+        wall, cpu = time.perf_counter(), time.process_time()
+        module, *words = command
+        if module == "kdsearch":
+            with redirect_stdout(io.StringIO()):
+                assert run_command([*words, "--storage", storage]) == 0
+        else:
+            assert module == ask.__name__
+            ask._propose(*words, storage)
+        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return Asked(question, time.perf_counter() - wall, time.process_time() - cpu, peak_mib)
+
+    monkeypatch.setattr(ask, "run", run)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_service")
 @pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def test_every_question_is_asked(database: str) -> None:
+def test_every_question_is_asked(database: str, request: pytest.FixtureRequest) -> None:
+    if database == "postgresql":
+        request.getfixturevalue("in_this_process")  # processes of their own are SQLite's part
     options = ["--part", "ask", "--database", database, "--trials", "200", "--format", "json"]
     result = CliRunner().invoke(bench, ["scale", *options], catch_exceptions=False)
     asked = json.loads(result.stdout)[database]["ask"]

@@ -1,6 +1,7 @@
 """Asking for packs: which setups are stopped, and what is told of it."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +76,9 @@ BEYOND = 0.7
 """The best learning rate lies about a fifth of its range beyond the end of it."""
 
 
-def search_beyond(widen: bool | list[str], *, seed: int = 1) -> SimulatedRecord:
-    study = simulated_study("shared", seed, levels=(2, 3, 1), n_trials=96, lr_beyond=BEYOND)
+@cache
+def search_beyond(*, widen: bool) -> SimulatedRecord:
+    study = simulated_study("shared", 1, levels=(2, 3, 1), n_trials=96, lr_beyond=BEYOND)
     document = spec_document(study.spec)
     document["search"]["widen"] = widen
     study.spec = load_spec(document)
@@ -96,7 +98,7 @@ def mean_regret(record: SimulatedRecord) -> float:
 
 
 def test_a_best_learning_rate_beyond_its_range_makes_no_effect_of_temperature_where_it_is_widened() -> None:
-    kept, wider = search_beyond(False), search_beyond(True)
+    kept, wider = search_beyond(widen=False), search_beyond(widen=True)
     widening = wider.widenings()[0]
     assert (widening.path, widening.low, widening.was_high) == ("optimizer.lr", 0.01, 1.0)
     assert widening.high == pytest.approx(10)
@@ -120,7 +122,7 @@ def test_a_range_that_holds_the_best_stays() -> None:
 
 
 def test_a_range_is_widened_three_times_at_most() -> None:
-    record = search_beyond(False)
+    record = search_beyond(widen=False)
     document = spec_document(record.spec)
     document["search"]["widen"] = True
     response = fit_response(load_spec(document), record.study.rows)

@@ -55,17 +55,23 @@ def trained(spec: StudySpec, number: int, setup: dict, params: dict, **changes: 
     return replace(row, **changes)
 
 
-def run(spec: StudySpec, n: int, size: int, rows: list[TrialRow] | None = None) -> list[TrialRow]:
-    """Return the trials of a search.
+SEARCHES: dict[tuple[str, int], list[TrialRow]] = {}
+"""The trials of each search so far, by spec and size of a pack."""
 
-    Every pack is asked for by a new proposer.
+
+def run(spec: StudySpec, n: int, size: int) -> list[TrialRow]:
+    """Return the first trials of a search in whole packs.
+
+    Every pack is asked for by a new proposer, which knows only the trials: one search serves all who ask for a
+    part of it.
     """
-    rows = list(rows or [])
+    assert n % size == 0
+    rows = SEARCHES.setdefault((spec.model_dump_json(), size), [])
     while len(rows) < n:
-        proposal = build_proposer(spec).propose(rows, min(size, n - len(rows)))
+        proposal = build_proposer(spec).propose(list(rows), size)
         for params in proposal.params:
             rows.append(trained(spec, len(rows), proposal.setup, params))
-    return rows
+    return rows[:n]
 
 
 def assert_inside(spec: StudySpec, rows: list[TrialRow]) -> None:

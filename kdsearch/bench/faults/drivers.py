@@ -21,55 +21,56 @@ _SLOWEST_S = 20.0  # by hand: a very busy machine may hold Ray's start up as lon
 _DAEMONS = ("raylet", "gcs_server")
 
 
-def kill_driver(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
+def kill_driver(study: FaultStudy, luck: random.Random, _: SharedServices) -> None:
     """Kill the driver while it starts or while it trains. Its Ray has to end by itself."""
-    driver = study.start()
-    if luck.random() < 0.5:
+    if study.driver is not None or luck.random() < 0.5:
+        driver = study.running()
         study.until_at_gate(driver)
     else:
+        driver = study.start()
         time.sleep(luck.uniform(0.0, _START_S))
-    _send(driver, signal.SIGKILL)
+    if driver.poll() is not None:
+        raise MissedError("the study ended before the signal")
+    driver.kill()
+    driver.wait()
+    study.driver = None
     study.read()
-    study.open_gate()
-    return study.launch()
 
 
-def end_driver(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
+def end_driver(study: FaultStudy, luck: random.Random, _: SharedServices) -> None:
     """Send SIGTERM to the driver or its group.
 
     It comes while Ray starts or while it trains.
     """
-    driver = study.start()
-    if luck.random() < 0.5:
+    trains = study.driver is not None or luck.random() < 0.5
+    driver = study.running()
+    if trains:
         study.until_at_gate(driver)
-        running = True
     else:
-        study.until(driver, lambda: "starting Ray" in study.log())
+        study.until(driver, lambda: "starting Ray" in study.log_of_launch())
         time.sleep(luck.uniform(0.0, _START_S))
-        running = False
     if driver.poll() is not None:
-        raise MissedError("the study ended before the signal", driver.wait())
+        raise MissedError("the study ended before the signal")
     if luck.random() < 0.5:
         driver.send_signal(signal.SIGTERM)
     else:
         os.killpg(driver.pid, signal.SIGTERM)
     study.expect("SIGTERM", study.wait(driver), 130)
+    study.driver = None
     study.expect_words("Interrupted. The same command goes on where it stopped.")
     found = study.read()
     if found is not None and (found.state != "interrupted" or found.count("running") or found.drivers):
         study.wrong.append(f"after SIGTERM: {found.state}, {found.count('running')} running")
-    if running and (found is None or not found.count("waiting")):
+    if trains and (found is None or not found.count("waiting")):
         study.wrong.append("after SIGTERM no trial waits")
-    study.open_gate()
-    return study.launch()
 
 
-def stop_driver(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
+def stop_driver(study: FaultStudy, luck: random.Random, _: SharedServices) -> None:
     """Suspend the driver, let a second one take over, wake the first.
 
     The first stops as it would where its machine is suspended.
     """
-    first = study.start()
+    first = study.running()
     study.until_at_gate(first)
     _suspend(study, first)
     try:
@@ -85,7 +86,6 @@ def stop_driver(study: FaultStudy, luck: random.Random, _: SharedServices) -> in
     study.expect_words("was taken over by another driver; this one stops.")
     if study.read() != before:
         study.wrong.append("the driver that was stopped wrote to the study")
-    return code
 
 
 def _suspend(study: FaultStudy, driver: Driver) -> None:
@@ -101,28 +101,31 @@ def _suspend(study: FaultStudy, driver: Driver) -> None:
                 time.sleep(0.1)
             else:
                 return
-    raise MissedError("the study ended before it could be stopped", driver.wait())
+    raise MissedError("the study ended before it could be stopped")
 
 
-def close_log(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
-    """Read one line of what a launch says, and go away."""
-    read, write = os.pipe()
-    driver = study.start(out=write if luck.random() < 0.5 else None, errors=write)
-    os.close(write)
-    with os.fdopen(read, "rb") as reader:
-        reader.readline()
+def close_log(study: FaultStudy, luck: random.Random, _: SharedServices) -> None:
+    """Read one line of what a launch says, or until it trains, and go away."""
+    if study.driver is not None:
+        raise MissedError("the driver had its log already")
+    reads = ["head", "-n1"] if luck.random() < 0.5 else ["cat"]
+    with (study.folder / "log").open("ab") as log:
+        reader = subprocess.Popen(reads, stdin=subprocess.PIPE, stdout=log)  # noqa: S603 - ours
+    with reader:
+        driver = study.start(out=reader.stdin if luck.random() < 0.5 else None, errors=reader.stdin)
+        if reads == ["cat"]:
+            study.until_at_gate(driver)
+            reader.kill()
     if driver.poll() is not None:
-        raise MissedError("the study ended before its reader went away", driver.wait())
-    study.open_gate()
-    return study.wait(driver)
+        raise MissedError("the study ended before its reader went away")
 
 
-def take_database(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
+def take_database(study: FaultStudy, luck: random.Random, _: SharedServices) -> None:
     """Delete or replace the database under its driver.
 
     It is replaced by an earlier copy or by an empty file.
     """
-    driver = study.start()
+    driver = study.running()
     study.until_at_gate(driver)
     copy = study.folder / "copy.db"
     how = luck.choice(("deleted", "restored", "emptied"))
@@ -139,37 +142,30 @@ def take_database(study: FaultStudy, luck: random.Random, _: SharedServices) -> 
     else:
         os.replace(copy, study.file)
     study.expect("the database was taken", study.wait(driver), 1)  # the gate is closed: no trial ends first
+    study.driver = None
     words = "deleted" if how == "deleted" else "replaced by another file"
     study.expect_words(f"was {words} while it was in use")
-    study.open_gate()
-    return study.launch()
 
 
-def restart_server(study: FaultStudy, luck: random.Random, services: SharedServices) -> int:
+def restart_server(study: FaultStudy, luck: random.Random, services: SharedServices) -> None:
     """Stop PostgreSQL under a running study, and start it later.
 
     It stops cleanly or as in a crash.
     """
-    driver = study.start()
-    study.until_at_gate(driver)
-    early = luck.random() < 0.5
-    if early:
+    study.until_at_gate(study.running())
+    if luck.random() < 0.5:
         study.open_gate()
     stop_server(services.server, luck.choice((signal.SIGINT, signal.SIGQUIT)))
     time.sleep(luck.uniform(0.0, 4.0))
     services.server.ensure_postgres_running()
-    if not early:
-        study.open_gate()
-    return study.wait(driver)
 
 
-def hinder_ray(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
+def hinder_ray(study: FaultStudy, luck: random.Random, _: SharedServices) -> None:
     """Kill or suspend a process of Ray while Ray starts.
 
     A suspended one resumes after some seconds.
     """
-    driver = study.start()
-    study.open_gate()
+    driver = study.running()
     name = luck.choice(_DAEMONS)
     found: list[psutil.Process] = []
 
@@ -177,28 +173,26 @@ def hinder_ray(study: FaultStudy, luck: random.Random, _: SharedServices) -> int
         found.extend(p for p in study.processes() if _name(p) == name)
         return bool(found)
 
-    if not study.until(driver, starts) or "searching" in study.log():
-        raise MissedError("Ray had started", study.wait(driver))
+    if not study.until(driver, starts) or "searching" in study.log_of_launch():
+        raise MissedError("Ray had started")
     if luck.random() < 0.5:
         found[0].kill()
-        code = study.wait(driver)
+        study.until_at_gate(driver)
         study.expect_words("It is started once more.")
-        return code
-    found[0].suspend()
-    time.sleep(luck.uniform(2.0, _SLOWEST_S))
-    found[0].resume()
-    return study.wait(driver)
+    else:
+        found[0].suspend()
+        time.sleep(luck.uniform(2.0, _SLOWEST_S))
+        found[0].resume()
 
 
-def fill_disk(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
+def fill_disk(study: FaultStudy, luck: random.Random, _: SharedServices) -> None:
     """Keep the artifacts on a small disk: too small for the teacher at times, then for the soft targets."""
     room = luck.choice((8, 64, 128))
-    code = study.launch(shell=_on_small_disk(study, room))
+    code = study.wait(study.start(shell=_on_small_disk(study, room)))
     if "o space left" not in study.log() and "Free space there" not in study.log():
-        raise MissedError("there was room enough", code)
+        raise MissedError("there was room enough")
     if code == 1 and "Free space there" in study.log():
-        code = study.launch(shell=_on_small_disk(study, 512))
-    return code
+        study.start(shell=_on_small_disk(study, 512))
 
 
 def _on_small_disk(study: FaultStudy, size_kib: int) -> list[str]:
@@ -213,13 +207,6 @@ def small_disk_problem() -> str | None:
     command = ["unshare", "--user", "--map-root-user", "--mount", "true"]
     done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - ours
     return "mount namespaces are not allowed" if done.returncode else None
-
-
-def _send(driver: Driver, number: signal.Signals) -> None:
-    if driver.poll() is not None:
-        raise MissedError("the study ended before the signal", driver.wait())
-    driver.send_signal(number)
-    driver.wait()
 
 
 def _name(process: psutil.Process) -> str:

@@ -23,6 +23,7 @@ from kdsearch.bench.faults.networks import networks_problem
 from kdsearch.bench.faults.shared_services import SLOTS, SharedServices
 from kdsearch.bench.faults.study import TRIALS, FaultStudy
 from kdsearch.bench.faults.workers import (
+    Verify,
     by_itself,
     cut_off,
     damage,
@@ -38,21 +39,22 @@ class Kind:
     """One kind of fault.
 
     Args:
-        run: Launches the study as often as it takes and returns the last exit code.
+        strike: Does the fault to a study, which it launches unless that runs. Returns what looks, once the
+            study has ended, whether the fault hit; nothing where that is known by then.
         reason: What the reason of each lost or failed trial begins with; several by `|`.
         hits: Whether at least one trial must have that reason.
-        fault: What the trainer does; see there.
+        fault: What the trainer does; see there. Without one trials wait at the gate until the fault is done.
         latest: The highest number of the first trial that meets the fault.
         settings: Beside those of the study.
         distills: Whether the study trains students on digits, not with the trainer that takes no time.
-        own_ray: Whether each launch starts a Ray of its own, or `run` names one; else rounds share one.
+        own_ray: Whether each launch starts a Ray of its own, or `strike` names one; else rounds share one.
         on_server: Whether the study is in a database of PostgreSQL.
     """
 
-    run: Callable[[FaultStudy, random.Random, SharedServices], int]
+    strike: Callable[[FaultStudy, random.Random, SharedServices], Verify | None]
     reason: str
     hits: bool = False
-    fault: str = "gate"
+    fault: str | None = None
     latest: int = TRIALS - 2
     settings: Mapping[str, str] = field(default_factory=dict)
     distills: bool = False
@@ -67,23 +69,20 @@ _NEVER = "never"
 _ONE_SLOT = {"resources.cpus_per_pack": str(SLOTS)}
 _SAVED = {"resources.checkpoint_minutes": "0", **_ONE_SLOT}
 
+
+def _of_trainer(fault: str, reason: str, settings: Mapping[str, str] | None = None) -> Kind:
+    return Kind(by_itself(fault), reason, hits=True, fault=fault, settings=settings or {})
+
+
 KINDS = {
-    "worker": Kind(by_itself, _LOST, hits=True, fault="worker"),
-    "raise": Kind(
-        by_itself, "ValueError: a fault of the trainer", hits=True, fault="raise", settings=_ONE_SLOT
-    ),
-    "hang": Kind(
-        by_itself,
-        "hung: no epoch within",
-        hits=True,
-        fault="hang",
-        settings={"resources.stall_minutes": "0.05", **_ONE_SLOT},
-    ),
-    "memory": Kind(by_itself, "out of memory: MemoryError", hits=True, fault="memory", settings=_ONE_SLOT),
+    "worker": _of_trainer("worker", _LOST),
+    "raise": _of_trainer("raise", "ValueError: a fault of the trainer"),
+    "hang": _of_trainer("hang", "hung: no epoch within", settings={"resources.stall_minutes": "0.05"}),
+    "memory": _of_trainer("memory", "out of memory: MemoryError"),
     "monitor": Kind(
         monitored, "out of memory: Ray killed its worker", hits=True, fault="monitor", own_ray=True
     ),
-    "diverge": Kind(by_itself, "diverged", hits=True, fault="diverge", settings=_ONE_SLOT),
+    "diverge": _of_trainer("diverge", "diverged"),
     "driver": Kind(kill_driver, _AGAIN, own_ray=True),
     "term": Kind(end_driver, _AGAIN, own_ray=True),
     "stop": Kind(stop_driver, _AGAIN, own_ray=True),

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -22,7 +22,7 @@ from kdsearch.bench.faults.checks import (
     problems_of_study,
 )
 from kdsearch.bench.faults.reading import Reading, TrialLine, read_study
-from kdsearch.bench.faults.trainer import OPEN, at_gate
+from kdsearch.bench.faults.trainer import LAUNCH, OPEN, at_gate
 
 NAME, TRIALS, EPOCHS, PACK = "faults", 8, 4, 2
 DISTILLED_EPOCHS = 30  # by hand: long enough to be met in the middle of a pack
@@ -47,25 +47,21 @@ Driver = subprocess.Popen[bytes]
 
 
 class MissedError(Exception):
-    """Raised where a fault hit nobody, with the reason.
-
-    `code` is the driver's exit code.
-    """
-
-    def __init__(self, reason: str, code: int) -> None:
-        super().__init__(reason)
-        self.code = code
+    """Raised where a fault hit nobody, with the reason."""
 
 
 class FaultStudy:
     """A study in a folder of its own.
 
-    `wrong` has what was found wrong with it so far.
+    `driver` is its last launch; None before the first, and where a fault ended it on purpose. `surroundings`
+    last until the study ends. `first_pack` is the place of the first pack that no fault has met. `wrong` has
+    what was found wrong so far.
 
     Args:
         folder: An empty folder.
         distills: Whether it trains students on digits, not with the trainer that takes no time.
         settings: Beside those of the study.
+        n_faults: How many faults it will meet.
         address: The Ray cluster that it joins; without one each launch starts its own.
         token: What that cluster asks for.
         storage: The URL of its database; without one a file in the folder.
@@ -77,6 +73,7 @@ class FaultStudy:
         *,
         distills: bool,
         settings: Mapping[str, str],
+        n_faults: int = 1,
         address: str | None = None,
         token: str = "",
         storage: str | None = None,
@@ -88,6 +85,12 @@ class FaultStudy:
         self.epochs = DISTILLED_EPOCHS if distills else EPOCHS
         self.finished: dict[int, TrialLine] = {}
         self.wrong: list[str] = []
+        self.n_faults = n_faults
+        self.driver: Driver | None = None
+        self.surroundings = ExitStack()
+        self.first_pack = 0
+        self._log_before = 0
+        self._launches = 0
         self._address = address
         self._token = {"RAY_AUTH_TOKEN": token} if token else {}
         self._storage = storage or f"sqlite:///{self.file}"
@@ -111,6 +114,7 @@ class FaultStudy:
         for process in self.processes():  # whatever ended the round
             with suppress(psutil.Error):
                 process.kill()
+        self.surroundings.close()
 
     def start(
         self,
@@ -120,7 +124,7 @@ class FaultStudy:
         out: IO[bytes] | int | None = None,
         errors: IO[bytes] | int | None = None,
     ) -> Driver:
-        """Launch and return the driver's process.
+        """Launch and return the driver's process, the study's `driver` from now on.
 
         It is the first of a process group of its own.
 
@@ -131,12 +135,14 @@ class FaultStudy:
             out: Where its output goes; without one to the log.
             errors: Where its messages go; without one to the log.
         """
+        self._launches += 1
         joins = [] if self._address is None or "--address" in more else ["--address", self._address]
         launch = ["-m", "kdsearch", "launch", "study.yaml", *self._options, *joins, *more]
         variables = {**os.environ, "OMP_NUM_THREADS": "1", **self._token, **(environment or {})}
-        variables |= {"KDSEARCH_STORAGE": self._storage, _MARK: str(self.folder)}
+        variables |= {"KDSEARCH_STORAGE": self._storage, _MARK: str(self.folder), LAUNCH: str(self._launches)}
+        self._log_before = len(self.log())
         with (self.folder / "log").open("ab") as log:
-            return subprocess.Popen(  # noqa: S603 - ours
+            self.driver = subprocess.Popen(  # noqa: S603 - ours
                 [*shell, sys.executable, *launch],
                 cwd=self.folder,
                 env=variables,
@@ -144,10 +150,18 @@ class FaultStudy:
                 stderr=log if errors is None else errors,
                 start_new_session=True,
             )
+        return self.driver
 
-    def launch(self, *, shell: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> int:
-        """Launch to the end and return the exit code."""
-        return self.wait(self.start(shell=shell, environment=environment))
+    def running(self) -> Driver:
+        """Return the driver, launched unless it was. One that ended by itself is not launched again."""
+        return self.start() if self.driver is None else self.driver
+
+    def finish(self) -> int:
+        """Let the study run to its end and return the last launch's exit code."""
+        self.open_gate()
+        code = self.wait(self.running())
+        self.surroundings.close()
+        return code
 
     def wait(self, driver: Driver) -> int:
         """Wait for a driver's end and return its exit code. One with which nothing goes on is killed."""
@@ -174,15 +188,18 @@ class FaultStudy:
             time.sleep(_LOOK_S)
         return False
 
-    def until_at_gate(self, driver: Driver, processes: int = 1) -> list[int]:
-        """Return the processes at the gate once enough wait at once.
+    def until_at_gate(self, driver: Driver, processes: int = 1) -> None:
+        """Wait until so many processes are at the gate at once.
 
         Raises:
             MissedError: The study ended before.
         """
-        if not self.until(driver, lambda: len(self._alive_at_gate()) >= processes):
-            raise MissedError(f"{processes} packs never ran at once", driver.wait())
-        return self._alive_at_gate()
+        if not self.until(driver, lambda: len(self.at_gate()) >= processes):
+            raise MissedError(f"{processes} packs never ran at once")
+
+    def at_gate(self) -> set[int]:
+        """Return the ids of the last launch's living processes at the gate."""
+        return {pid for pid in at_gate(self.folder, self._launches) if psutil.pid_exists(pid)}
 
     def open_gate(self) -> None:
         """Open the gate to those waiting and to all that come later."""
@@ -202,6 +219,10 @@ class FaultStudy:
         """Return what the drivers printed."""
         log = self.folder / "log"
         return log.read_text(errors="replace") if log.exists() else ""
+
+    def log_of_launch(self) -> str:
+        """Return what was printed since the last launch."""
+        return self.log()[self._log_before :]
 
     def read(self) -> Reading | None:
         """Return what the database holds; None while there is nothing."""
@@ -278,9 +299,6 @@ class FaultStudy:
             return bool(process.environ().get(_MARK) == own or process.cwd() == own)
         except psutil.Error:
             return False
-
-    def _alive_at_gate(self) -> list[int]:
-        return [pid for pid in at_gate(self.folder) if psutil.pid_exists(pid)]
 
     def _progress(self) -> str:
         """Return a text that changes with whatever goes on."""

@@ -1,11 +1,11 @@
-"""A trainer that takes no time: it fails once as the spec's options ask, or waits at a gate."""
+"""A trainer that takes no time: it fails as the spec's options ask, each way once, or waits at a gate."""
 
 import math
 import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kdsearch.trial import Metrics, Trial
@@ -13,31 +13,42 @@ from kdsearch.trial import Metrics, Trial
 _STEP_BYTES = 64 * 2**20  # by hand: up to 3 GB a second, in steps far below the monitor's room
 _LOOK_S = 0.02  # between looks: the gate should cost a trial no time that counts
 
-ONCE, OPEN = "once", "open"
-"""Files in the folder `options.folder`: the fault has happened, the gate is open."""
+GATE = "gate"
+"""The word in `options.faults` at which trials wait."""
+LAUNCH = "KDSEARCH_FAULT_LAUNCH"
+"""The variable that tells a launch's own Ray which one it is: that of a killed driver lives for a moment."""
+OPEN = "open"
+"""The file in the folder `options.folder` that opens the gate."""
 
 
 def train(trial: Trial, report: Callable[[int, Metrics], bool]) -> Metrics:
     """Report accuracies that follow from the temperature.
 
-    Trials from the number `options.first` on meet the fault after epoch `options.at`: `options.fault` names a
-    function below, which is called once in a study, or `gate`, where each waits until the gate is open.
+    Trials from the number `options.first` on meet a fault after epoch `options.at`: each does the first of
+    `options.faults` that no trial has done, by its function below. At `gate` each waits until it opens.
     """
     options = trial.spec.options
-    folder, fault = Path(str(options["folder"])), str(options["fault"])
+    folder = Path(str(options["folder"]))
     accuracy = math.nan
     for epoch in range(1, trial.epochs + 1):
         time.sleep(float(str(options["epoch_s"])))
         accuracy = accuracy_at(trial.params["objective.temperature"], epoch)
         report(epoch, {"val_accuracy": accuracy})
         if epoch == options["at"] and trial.number >= int(str(options["first"])):
-            if fault == "gate":
-                wait_at_gate(folder)
-            elif fault in _FAULTS and _is_first(folder / ONCE):
-                accuracy = _FAULTS[fault](accuracy)
+            accuracy = _meet(str(options["faults"]).split(), folder, accuracy)
         if not math.isfinite(accuracy):
             break
     return {"val_accuracy": accuracy}
+
+
+def _meet(faults: Sequence[str], folder: Path, accuracy: float) -> float:
+    """Do one fault at most. Return the accuracy that goes on."""
+    for fault in faults:
+        if fault == GATE:
+            wait_at_gate(folder)
+        elif _is_first(folder, fault):
+            return _FAULTS[fault](accuracy)
+    return accuracy
 
 
 def accuracy_at(temperature: float, epoch: int) -> float:
@@ -49,24 +60,30 @@ def wait_at_gate(folder: Path) -> None:
     """Leave this process's mark at the gate until it opens."""
     if (folder / OPEN).exists():
         return
-    mark = folder / f"at-gate-{os.getpid()}"
+    mark = folder / f"at-gate-{os.environ.get(LAUNCH, '')}-{os.getpid()}"
     mark.touch()
     while not (folder / OPEN).exists():
         time.sleep(_LOOK_S)
     mark.unlink(missing_ok=True)
 
 
-def at_gate(folder: Path) -> list[int]:
-    """Return the ids of the processes at the gate.
+def at_gate(folder: Path, launch: int) -> list[int]:
+    """Return the ids of a launch's processes at the gate.
 
-    Dead ones are included.
+    Dead ones are included, and those of a Ray that launches share.
     """
-    return [int(mark.name.rpartition("-")[2]) for mark in folder.glob("at-gate-*")]
+    marks = (*folder.glob(f"at-gate-{launch}-*"), *folder.glob("at-gate--*"))
+    return [int(mark.name.rpartition("-")[2]) for mark in marks]
 
 
-def _is_first(flag: Path) -> bool:
+def has_happened(folder: Path, fault: str) -> bool:
+    """Return whether a trial has done a fault."""
+    return (folder / f"once-{fault}").exists()
+
+
+def _is_first(folder: Path, fault: str) -> bool:
     try:
-        flag.touch(exist_ok=False)
+        (folder / f"once-{fault}").touch(exist_ok=False)
     except FileExistsError:
         return False
     return True

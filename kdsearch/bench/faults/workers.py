@@ -5,7 +5,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,8 +15,8 @@ import psutil  # type: ignore[import-untyped]  # has no stubs of its own
 
 from kdsearch.bench.faults.networks import two_hosts
 from kdsearch.bench.faults.shared_services import NODE_OPTIONS, SharedServices
-from kdsearch.bench.faults.study import Driver, FaultStudy, MissedError
-from kdsearch.bench.faults.trainer import ONCE
+from kdsearch.bench.faults.study import PACK, TRIALS, Driver, FaultStudy, MissedError
+from kdsearch.bench.faults.trainer import has_happened
 
 _PACK, _TEACHER = "ray::ImplicitFunc", "ray::_train"
 """How the titles of Ray's processes begin that train them."""
@@ -31,52 +31,58 @@ _MONITOR_ROOM = 0.08  # of the node's memory, above what is used now
 _TURNED = 8  # bytes, by hand: damage in several places of a file
 
 Files = Callable[[Path], Iterator[Path]]
+Verify = Callable[[], None]
+"""Looks once the study has ended. Raises MissedError where the fault hit nobody."""
 
 
-def by_itself(study: FaultStudy, _luck: random.Random, _: SharedServices) -> int:
-    """Launch; the trainer does the fault."""
-    return _after_once(study, study.launch())
+def by_itself(fault: str) -> Callable[[FaultStudy, random.Random, SharedServices], Verify]:
+    """Return what leaves a fault to the trainer."""
+
+    def strike(study: FaultStudy, _luck: random.Random, _: SharedServices) -> Verify:
+        def verify() -> None:
+            if not has_happened(study.folder, fault):
+                raise MissedError("no trial came to the fault")
+
+        return verify
+
+    return strike
 
 
-def monitored(study: FaultStudy, _luck: random.Random, _: SharedServices) -> int:
+def monitored(study: FaultStudy, luck: random.Random, services: SharedServices) -> Verify:
     """Launch where Ray's memory monitor is near its limit."""
     used = psutil.virtual_memory().percent / 100
-    code = study.launch(environment={"RAY_memory_usage_threshold": f"{used + _MONITOR_ROOM:.3f}"})
-    return _after_once(study, code)
+    study.start(environment={"RAY_memory_usage_threshold": f"{used + _MONITOR_ROOM:.3f}"})
+    return by_itself("monitor")(study, luck, services)
 
 
-def _after_once(study: FaultStudy, code: int) -> int:
-    if not (study.folder / ONCE).exists():
-        raise MissedError("no trial came to the fault", code)
-    return code
-
-
-def kill_teacher(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
+def kill_teacher(study: FaultStudy, luck: random.Random, _: SharedServices) -> None:
     """Kill the process that trains the teacher.
 
     The moment is a random one of its life.
     """
-    driver = study.start()
-    hit = study.until(driver, lambda: study.worker(_TEACHER) is not None)
+    hit = study.until(study.running(), lambda: study.worker(_TEACHER) is not None)
     time.sleep(luck.uniform(0.0, 0.8))
     worker = study.worker(_TEACHER)
     if worker is not None:
         worker.kill()
-    code = study.wait(driver)
     if not hit or worker is None:
-        raise MissedError("the teacher was trained before it was found", code)
-    return code
+        raise MissedError("the teacher was trained before it was found")
 
 
-def kill_pack(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
+def kill_pack(study: FaultStudy, luck: random.Random, _: SharedServices) -> None:
     """Kill a worker once its pack has left a checkpoint."""
-    driver = study.start()
-    _suspended_pack(study, driver, luck).kill()
-    return study.wait(driver)
+    worker = _suspended_pack(study, luck)
+    before = study.read()
+    worker.kill()
+    lost = 0 if before is None else before.count("failed")
+    if not study.until(
+        study.running(), lambda: (now := study.read()) is not None and now.count("failed") > lost
+    ):
+        study.wrong.append("the killed worker's pack was not lost")
 
 
-def damage(files: Files, folder: str) -> Callable[[FaultStudy, random.Random, SharedServices], int]:
-    """Return a run that damages files in the middle of a pack.
+def damage(files: Files, folder: str) -> Callable[[FaultStudy, random.Random, SharedServices], Verify]:
+    """Return what damages files in the middle of a pack.
 
     Bits are turned; then the pack's worker is killed, or the driver, too.
 
@@ -85,33 +91,30 @@ def damage(files: Files, folder: str) -> Callable[[FaultStudy, random.Random, Sh
         folder: Theirs, as the log is to name it.
     """
 
-    def run(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
-        driver = study.start()
-        worker = _suspended_pack(study, driver, luck)
+    def strike(study: FaultStudy, luck: random.Random, _: SharedServices) -> Verify:
+        worker = _suspended_pack(study, luck)
         turned = {file: _turn_bits(file, luck) for file in files(study.artifacts)}
         study.read()
         if luck.random() < 0.5:
             worker.kill()
-            code = study.wait(driver)
         else:
+            driver = study.running()
             driver.kill()
             worker.kill()
             driver.wait()
-            code = study.launch()
-        left = [file for file, content in turned.items() if file.exists() and file.read_bytes() == content]
-        if left:
-            raise MissedError(f"nobody read {len(left)} of {len(turned)} files again", code)
-        if not any(
-            f"/{folder}/" in line and "is damaged, and is made again" in line for line in _lines(study)
-        ):
-            study.wrong.append(f"the log does not tell of the damage in {folder}")
-        return code
+            study.driver = None
+        return lambda: _verify_made_again(study, turned, folder)
 
-    return run
+    return strike
 
 
-def _lines(study: FaultStudy) -> list[str]:
-    return study.log().splitlines()
+def _verify_made_again(study: FaultStudy, turned: Mapping[Path, bytes], folder: str) -> None:
+    left = [file for file, content in turned.items() if file.exists() and file.read_bytes() == content]
+    if left:
+        raise MissedError(f"nobody read {len(left)} of {len(turned)} files again")
+    lines = study.log().splitlines()
+    if not any(f"/{folder}/" in line and "is damaged, and is made again" in line for line in lines):
+        study.wrong.append(f"the log does not tell of the damage in {folder}")
 
 
 def _turn_bits(file: Path, luck: random.Random) -> bytes:
@@ -126,18 +129,20 @@ def _turn_bits(file: Path, luck: random.Random) -> bytes:
     return bytes(content)
 
 
-def _suspended_pack(study: FaultStudy, driver: Driver, luck: random.Random) -> psutil.Process:
+def _suspended_pack(study: FaultStudy, luck: random.Random) -> psutil.Process:
     """Suspend and return a worker in the middle of its pack.
 
     The pack has left a checkpoint by then and has not reported its end. It is one that trains alone. Some
-    packs at the beginning are let go.
+    packs at the beginning are let go, and those that a fault has met.
     """
-    skipped = luck.randrange(3)
+    spare = TRIALS // PACK - study.n_faults
+    skipped = study.first_pack + luck.randrange(max(1, spare))
+    study.first_pack = skipped + 1
     found: list[psutil.Process] = []
 
     def stops() -> bool:
         done = study.read()
-        if done is None or len(done.finished) < 2 * skipped or not _checkpoints(study):
+        if done is None or len(done.finished) < PACK * skipped or not _checkpoints(study):
             return False
         worker = study.worker(_PACK)
         if worker is None:
@@ -150,8 +155,8 @@ def _suspended_pack(study: FaultStudy, driver: Driver, luck: random.Random) -> p
             worker.resume()
         return False
 
-    if not study.until(driver, stops):
-        raise MissedError("no pack was met in the middle of its training", driver.wait())
+    if not study.until(study.running(), stops):
+        raise MissedError("no pack was met in the middle of its training")
     return found[0]
 
 
@@ -159,17 +164,17 @@ def _checkpoints(study: FaultStudy) -> list[Path]:
     return list(study.artifacts.glob("checkpoints/*.pt"))
 
 
-def lose_node(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
+def lose_node(study: FaultStudy, luck: random.Random, _: SharedServices) -> None:
     """Kill the raylet of one of two nodes.
 
     A pack trains on each of them then.
     """
-    with _two_nodes() as (address, raylet):
-        driver = study.start("--address", address)
-        study.until_at_gate(driver, 2)
-        time.sleep(luck.uniform(0.0, 1.0))
-        os.kill(raylet, signal.SIGKILL)
-        return _after_loss(study, driver)
+    address, raylet = study.surroundings.enter_context(_two_nodes())
+    driver = study.start("--address", address)
+    study.until_at_gate(driver, 2)
+    time.sleep(luck.uniform(0.0, 1.0))
+    os.kill(raylet, signal.SIGKILL)
+    _await_loss(study, driver)
 
 
 @contextmanager
@@ -186,29 +191,25 @@ def _two_nodes() -> Iterator[tuple[str, int]]:
         cluster.shutdown()  # type: ignore[no-untyped-call]  # Ray's own lack
 
 
-def cut_off(study: FaultStudy, luck: random.Random, _: SharedServices) -> int:
+def cut_off(study: FaultStudy, luck: random.Random, _: SharedServices) -> None:
     """Cut one of two hosts off the network.
 
     A pack trains on each of them then.
     """
-    with two_hosts() as (head, other), TemporaryDirectory(prefix="kdn-") as folder:
-        address = f"{head.address}:6379"
-        first = ("--head", "--port=6379", "--include-dashboard=false", f"--temp-dir={folder}")
-        for host, options in ((head, first), (other, (f"--address={address}",))):
-            own = (*options, f"--node-ip-address={host.address}", "--num-cpus=1", *NODE_OPTIONS)
-            host.run(str(Path(sys.executable).with_name("ray")), "start", *own, environment=_QUICK_TO_MISS)
-        driver = study.start("--address", address, shell=head.shell)
-        study.until_at_gate(driver, 2)
-        time.sleep(luck.uniform(0.0, 1.0))
-        other.cut_off()
-        return _after_loss(study, driver)
+    head, other = study.surroundings.enter_context(two_hosts())
+    folder = study.surroundings.enter_context(TemporaryDirectory(prefix="kdn-"))
+    address = f"{head.address}:6379"
+    first = ("--head", "--port=6379", "--include-dashboard=false", f"--temp-dir={folder}")
+    for host, options in ((head, first), (other, (f"--address={address}",))):
+        own = (*options, f"--node-ip-address={host.address}", "--num-cpus=1", *NODE_OPTIONS)
+        host.run(str(Path(sys.executable).with_name("ray")), "start", *own, environment=_QUICK_TO_MISS)
+    driver = study.start("--address", address, shell=head.shell)
+    study.until_at_gate(driver, 2)
+    time.sleep(luck.uniform(0.0, 1.0))
+    other.cut_off()
+    _await_loss(study, driver)
 
 
-def _after_loss(study: FaultStudy, driver: Driver) -> int:
-    """Open the gate once the database has the loss of a node.
-
-    The node's worker may outlive it for a moment. Returns the driver's exit code.
-    """
+def _await_loss(study: FaultStudy, driver: Driver) -> None:
+    """Wait until the database has the loss of a node, whose worker may outlive it for a moment."""
     study.until(driver, lambda: (found := study.read()) is not None and found.count("failed") > 0)
-    study.open_gate()
-    return study.wait(driver)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,12 @@ CONTRACT = {
 }
 
 
-def searched(scenario: Any, seed: int, n_trials: int, **options: Any) -> SimulatedStudy:
-    study = simulated_study(scenario, seed, n_trials=n_trials, **{"levels": (2, 2, 1), **options})
+@cache
+def searched(
+    scenario: Any, seed: int, n_trials: int = 40, levels: tuple[int, int, int] = (2, 2, 1)
+) -> SimulatedStudy:
+    """Return a study after its search. Those who ask for the same one share it, and leave it as it is."""
+    study = simulated_study(scenario, seed, n_trials=n_trials, levels=levels)
     study.search(build_proposer(study.spec), n_trials)
     return study
 
@@ -141,7 +146,7 @@ def test_a_temperature_that_is_a_factor_is_answered_by_its_best_level():
 
 
 def test_the_same_trials_and_seed_give_the_same_answer():
-    study = searched("shared", 1, 32)
+    study = searched("shared", 1)
     once, again = (best(study.spec, rows).to_dict() for rows in (study.rows, study.rows[::-1]))
     assert once == again
     assert best(study.spec, study.rows, seed=1).to_dict() != once
@@ -261,7 +266,7 @@ def test_setups_without_a_common_temperature_have_no_marginal_answer():
 
 
 def test_where_restricts_the_answers_but_not_the_evidence():
-    study = searched("shared", 2, 32)
+    study = searched("shared", 2)
     path, level = "optimizer.name", "adam"
     some = best(study.spec, study.rows, where={path: level}).setups
     every = [a for a in best(study.spec, study.rows).setups if a.setup[path] == level]
@@ -273,15 +278,15 @@ def test_where_restricts_the_answers_but_not_the_evidence():
     [{"by": ["optimizer.lr"]}, {"where": {"student.arch": "x"}}, {"where": {"optimizer.name": "rmsprop"}}],
 )
 def test_a_wrong_factor_or_level_is_named_with_the_right_ones(options: dict):
-    study = searched("shared", 3, 16)
+    study = searched("shared", 3)
     with pytest.raises(RequestError, match=r"Factors: optimizer\.name|Levels: sgd, adam"):
         best(study.spec, study.rows, **options)
 
 
-def coverage(scenario: Any, seeds: Sequence[int], n_trials: int) -> float:
+def coverage(scenario: Any, seeds: Sequence[int]) -> float:
     covered = []
     for seed in seeds:
-        study = searched(scenario, seed, n_trials)
+        study = searched(scenario, seed)
         for answer in best(study.spec, study.rows).setups:
             assert answer.interval is not None
             low, high = (study.position(answer.setup, end) for end in answer.interval)
@@ -290,8 +295,8 @@ def coverage(scenario: Any, seeds: Sequence[int], n_trials: int) -> float:
 
 
 def test_the_interval_covers_the_truth():
-    assert coverage("unshared", range(4), 40) >= 0.8
-    assert coverage("shared", range(4), 40) >= 0.8
+    assert coverage("unshared", range(4)) >= 0.8
+    assert coverage("shared", range(4)) >= 0.8
 
 
 def test_flat_is_said_where_the_curve_is_flat_and_only_there():
@@ -304,7 +309,7 @@ def test_flat_is_said_where_the_curve_is_flat_and_only_there():
 
 
 def test_curves_pass_through_the_answers():
-    study = searched("shared", 4, 32)
+    study = searched("shared", 3)
     for curve, answer in zip(
         response_curves(fit_response(study.spec, study.rows)),
         best(study.spec, study.rows).setups,

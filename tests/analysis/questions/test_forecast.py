@@ -80,9 +80,14 @@ def test_few_trials_forecast_nothing() -> None:
     assert decisions(simulated_study("shared", 0), 0.01) == {}
 
 
-def test_hours_are_those_of_the_slots_and_best_tells_the_same() -> None:
+@pytest.fixture(scope="module")
+def study() -> SimulatedStudy:
     study = simulated_study("shared", 0, levels=(2, 1, 1), n_trials=24)
     study.search(proposer_of("profile", study.spec), 24)
+    return study
+
+
+def test_hours_are_those_of_the_slots_and_best_tells_the_same(study: SimulatedStudy) -> None:
     rows = [replace(row, seconds=360.0) for row in study.rows]
     one, four = (
         forecast_of(fit_response(study.spec, rows), regret=1e-5, slots=slots) for slots in (1.0, 4.0)
@@ -101,21 +106,17 @@ def test_hours_are_those_of_the_slots_and_best_tells_the_same() -> None:
     assert best(study.spec, rows, by=["optimizer.name"]).setups[0].forecast is None
 
 
-def test_a_study_that_stops_at_a_regret_is_forecast_for_it() -> None:
-    study = simulated_study("shared", 0, levels=(2, 1, 1), n_trials=24)
-    study.search(proposer_of("profile", study.spec), 24)
+def test_a_study_that_stops_at_a_regret_is_forecast_for_it(study: SimulatedStudy) -> None:
     document = spec_document(study.spec)
     document["search"]["stop"]["regret"] = 1e-6
     spec = load_spec(document)
     answer = best(spec, study.rows)
     assert answer.target == 1e-6
-    assert [a.forecast for a in answer.setups] == forecast_of(
-        fit_response(spec, study.rows), regret=1e-6
-    ).setups
+    response = fit_response(spec, study.rows)
+    asked = forecast_of(response, regret=1e-6)
+    assert [a.forecast for a in answer.setups] == asked.setups
     assert not any(a.forecast is None or a.forecast.decided for a in answer.setups)
-    assert forecast_of(fit_response(spec, study.rows)) == forecast_of(
-        fit_response(spec, study.rows), regret=1e-6
-    )
+    assert forecast_of(response) == asked
 
 
 def test_a_learning_rate_at_the_edge_of_its_range_decides_nothing() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kdsearch.analysis import SetupAnswer, best
+from kdsearch.analysis.questions.best import best_of
 from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE
 from kdsearch.analysis.response.fitted import fit_response
 from kdsearch.runs import Asked, read_table, runs_of
@@ -102,8 +103,9 @@ def answer_tolerance() -> float:
 def test_answers_of_random_studies_tell_one_story(shape: str, n_trials: int, listed: bool):
     for seed in range(2):
         spec, rows = a_study(shape, seed, n_trials, listed=listed)
-        found = best(spec, rows)
-        profile = fit_response(spec, rows).profile([0])
+        response = fit_response(spec, rows)
+        found = best_of(response, rows)
+        profile = response.profile([0])
         ends = float(profile.temperatures[0]), float(profile.temperatures[-1])
         for answer in found.setups:
             if answer.reason is None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kdsearch.analysis import best, compare, fit_response, importance, response_curves
+from kdsearch.analysis.questions.best import best_of
 from kdsearch.analysis.report.contents import Findings, learning_sample, load_findings
 from kdsearch.analysis.report.file import report_html, write_report
 from kdsearch.analysis.report.study_words import shown_document, training_sentence
@@ -63,21 +64,22 @@ def summary_of(spec, reason="all 24 trials are done"):
     return StudySummary(spec.name, "finished", 2, Progress(24, complete=24), NOW, NOW, None, reason=reason)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def findings(make_spec, make_trials) -> Findings:
     spec = make_spec()
     trials = make_trials(spec)
+    response = fit_response(spec, trials)
     return Findings(
         spec=spec,
         trials=trials,
-        answer=best(spec, trials),
-        curves=response_curves(fit_response(spec, trials)),
-        comparisons=[compare(fit_response(spec, trials), "optimizer.name")],
+        answer=best_of(response, trials),
+        curves=response_curves(response),
+        comparisons=[compare(response, "optimizer.name")],
         learning={0: [(1, 0.5), (2, 0.8)]},
         teachers=[],
         runs=[{"versions": {"python": "3.11.2", "torch": "2.9"}, "git_commit": "abc" * 10}],
         study=summary_of(spec),
-        importance=importance(fit_response(spec, trials)),
+        importance=importance(response),
     )
 
 

@@ -1,15 +1,13 @@
-"""A round of each kind that the benchmark of faults runs.
-
-It is `python -m kdsearch.bench faults`; its checks must find what is wrong.
-"""
+"""The benchmark of faults, `python -m kdsearch.bench faults`: its checks must find what is wrong."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from sqlite3 import connect
 from typing import Any
@@ -27,31 +25,15 @@ from kdsearch.spec import load_spec
 from kdsearch.storage import StudyRecord, open_database
 from kdsearch.storage.mirror.store import open_optuna_storage
 from kdsearch.trial import TrialResult
+from tests.bench.faults.rounds import ROUNDS_OF_DRIVERS, ROUNDS_OF_MACHINES, ROUNDS_OF_TRIALS
 
-QUICK = ("worker", "targets")
 UNTESTED = ("monitor",)
 """Ray's memory monitor ends whom it likes once neighbours take memory: only `bench faults` does that."""
 
 
-@pytest.fixture(scope="module")
-def services() -> Iterator[SharedServices]:
-    with SharedServices() as shared:
-        yield shared
-
-
-@pytest.mark.ray
-@pytest.mark.parametrize(
-    "kind",
-    [
-        *QUICK,
-        *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind not in (*QUICK, *UNTESTED)),
-    ],
-)
-def test_a_study_is_whole_after_a_fault(kind: str, services: SharedServices, tmp_path: Path) -> None:
-    found = run_round(kind, seed=1, folder=tmp_path, services=services)
-    assert found.problems == []
-    if found.missed is not None:
-        pytest.skip(found.missed)
+def test_every_kind_is_in_a_round() -> None:
+    rounds = (*ROUNDS_OF_TRIALS, *ROUNDS_OF_DRIVERS, *ROUNDS_OF_MACHINES)
+    assert sorted([*UNTESTED, *(kind for kinds in rounds for kind in kinds)]) == sorted(KINDS)
 
 
 Broken = Callable[..., list[str]]
@@ -174,11 +156,11 @@ def launching(code: int) -> Callable[..., int]:
 
 def test_the_command_prints_each_round_and_one_document(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SharedServices, "address", lambda _: "127.0.0.1:1")
-    monkeypatch.setattr(FaultStudy, "launch", launching(1))
+    monkeypatch.setattr(FaultStudy, "finish", launching(1))
     result = CliRunner().invoke(bench, ["faults", "--rounds", "2", "--kind", "raise", "--format", "json"])
     assert result.exit_code == 1
     found = json.loads(result.stdout)
-    assert [(one["kind"], one["verdict"]) for one in found] == [("raise", "failed")] * 2
+    assert [(one["kinds"], one["verdict"]) for one in found] == [(["raise"], "failed")] * 2
     assert "exit code 1: nothing was printed; " in result.stderr
 
 
@@ -187,11 +169,12 @@ def missing(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let every round miss; `right` tells whether the study is whole then."""
 
     def miss(*, right: bool) -> list[str]:
-        def run(*_: Any) -> int:
-            raise MissedError("it came too late", 0)
+        def strike(*_: Any) -> None:
+            raise MissedError("it came too late")
 
         for kind, known in KINDS.items():
-            monkeypatch.setitem(KINDS, kind, type(known)(run, known.reason, hits=True, own_ray=True))
+            monkeypatch.setitem(KINDS, kind, type(known)(strike, known.reason, hits=True, own_ray=True))
+        monkeypatch.setattr(FaultStudy, "finish", launching(0))
         monkeypatch.setattr(FaultStudy, "problems", lambda *_: [] if right else ["a trial was lost"])
         result = CliRunner().invoke(bench, ["faults", "--rounds", "2", "--kind", "node", "--kind", "raise"])
         assert result.exit_code == 1
@@ -212,5 +195,35 @@ def test_every_kind_has_its_share_whatever_the_seed(missing: Any, monkeypatch: p
     result = CliRunner().invoke(
         bench, ["faults", "--rounds", str(2 * len(KINDS)), "--seed", str(os.getpid()), "--format", "json"]
     )
-    kinds = [one["kind"] for one in json.loads(result.stdout)]
+    kinds = [kind for one in json.loads(result.stdout) for kind in one["kinds"]]
     assert sorted(kinds) == sorted([*KINDS, *KINDS])
+
+
+def test_a_round_of_several_kinds_tells_of_each_whether_it_hit(
+    monkeypatch: pytest.MonkeyPatch, services: SharedServices, tmp_path: Path
+) -> None:
+    done: list[str] = []
+
+    def missing_at_once(*_: Any) -> None:
+        done.append("node")
+        raise MissedError("it came too late")
+
+    def missing_in_the_end(*_: Any) -> Callable[[], None]:
+        def verify() -> None:
+            raise MissedError("nobody was hit")
+
+        done.append("ray")
+        return verify
+
+    def hitting(*_: Any) -> None:
+        done.append("term")
+
+    strikes = {"node": missing_at_once, "ray": missing_in_the_end, "term": hitting}
+    for kind, strike in strikes.items():
+        monkeypatch.setitem(KINDS, kind, replace(KINDS[kind], strike=strike, hits=True))
+    monkeypatch.setattr(FaultStudy, "finish", launching(0))
+    found = run_round([*strikes], seed=1, folder=tmp_path, services=services)
+    assert done == [*strikes]
+    assert found.missed == {"node": "it came too late", "ray": "nobody was hit"}
+    assert found.problems == ["there is no study", f"no trial failed with {KINDS['term'].reason!r}"]
+    assert found.verdict == "failed"

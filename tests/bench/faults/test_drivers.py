@@ -1,0 +1,17 @@
+"""Faults of drivers, of their Ray and of the network: nothing is lost."""
+
+from pathlib import Path
+
+import pytest
+
+from kdsearch.bench.faults.shared_services import SharedServices
+from tests.bench.faults.rounds import ROUNDS_OF_DRIVERS, check_round
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("kinds", ROUNDS_OF_DRIVERS, ids=" ".join)
+def test_a_study_is_whole_after_faults(
+    kinds: tuple[str, ...], services: SharedServices, tmp_path: Path
+) -> None:
+    check_round(kinds, services, tmp_path)
