@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from kdsearch.analysis.labels import setup_names, temperature_text
 from kdsearch.analysis.questions.best import BestAnswer, SetupAnswer
-from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE
 from kdsearch.analysis.questions.replication import USUAL_TEMPERATURE
 from kdsearch.analysis.response.profiles import Interval
 
@@ -21,16 +20,8 @@ def headline(answer: BestAnswer) -> str:
     """
     known = [found for found in answer.setups if found.temperature is not None]
     if not known:
-        return _none(answer.setups)
-    return " ".join([_best(known, len(answer.setups)), _decided(known, len(answer.setups)), *_usual(known)])
-
-
-def _none(setups: Sequence[SetupAnswer]) -> str:
-    enough = [found.reason for found in setups if found.reason and found.trials >= ENOUGH_TO_DECIDE]
-    if len(enough) < len(setups):
         return "No setup has enough trials for an answer yet."
-    why = enough[0] if len(set(enough)) == 1 else "why is told for each."
-    return f"No setup has a best temperature: {why}"
+    return " ".join([_best(known, len(answer.setups)), _decided(known, len(answer.setups)), *_usual(known)])
 
 
 def _best(known: Sequence[SetupAnswer], n_setups: int) -> str:

@@ -271,8 +271,8 @@ class Response:
 
     def silence(self, setup: int) -> str | None:
         """Return why a setup can't be answered, or None where it can."""
-        why = _without_effect(self.spec, self.space.setups[setup]) or self.shortage(setup)
-        return _without_spread(self.tallies[setup].complete.val_accuracy) if why is None else why
+        why = _without_effect(self.spec, self.space.setups[setup])
+        return self.shortage(setup) if why is None else why
 
     def ignores_temperature(self, setup: int) -> bool:
         """Return whether a setup's objective makes no use of the temperature."""
@@ -291,20 +291,6 @@ class Response:
             f"too few trials: complete ones at {n_points} distinct point{plural}, "
             f"at least {n_needed} are needed."
         )
-
-
-_ENOUGH_ALIKE = 12
-"""By hand: fewer accuracies may agree by luck, where validation images are few; nothing is decided yet."""
-
-
-def _without_spread(accuracies: FloatArray) -> str | None:
-    """Return why accuracies name no temperature where they are all the same, else None."""
-    if len(accuracies) < _ENOUGH_ALIKE or np.ptp(accuracies) > 0:
-        return None
-    return (
-        f"all {len(accuracies)} complete trials have the accuracy {100 * accuracies[0]:.4g}%: as far as they "
-        "tell, all temperatures are equal."
-    )
 
 
 def _without_effect(spec: StudySpec, setup: Setup) -> str | None:

@@ -9,7 +9,6 @@ import pytest
 
 from kdsearch.analysis import best, best_of_optuna
 from kdsearch.analysis.questions.runs import RunsAnswer, answer_runs
-from kdsearch.analysis.report.headline import headline
 from kdsearch.errors import RequestError
 from kdsearch.runs import Asked, read_table, runs_of
 from kdsearch.spec import TEMPERATURE, load_spec
@@ -48,21 +47,6 @@ def test_few_public_runs_are_answered_with_doubt(public: RunsAnswer) -> None:
     assert best_of_tutorial is not None
     assert best_of_tutorial[0] < 5 < 10 < best_of_tutorial[1]
     assert any("at this one learning rate" in note for note in public.notes)
-
-
-def test_equal_accuracies_have_no_best_temperature(tmp_path: Path) -> None:
-    lines = [f"{t},{lr},{s},0.9" for t in (1, 2, 4, 8, 16, 32) for lr in (0.1, 0.3) for s in range(4)]
-    file = tmp_path / "runs.csv"
-    file.write_text("\n".join(["T,lr,seed,acc", *lines]))
-    found = answer_runs(runs_of(read_table(file), Asked()))
-    (setup,) = found.to_dict()["setups"]
-    why = "all 48 complete trials have the accuracy 90%: as far as they tell, all temperatures are equal."
-    assert setup["reason"] == why
-    assert (setup["temperature"], setup["forecast"]) == (None, None)
-    assert headline(found.answer) == f"No setup has a best temperature: {why}"
-    table = found.table()
-    assert any(why in note for _, note in table.notes)
-    assert "decided" not in table.rows[0]
 
 
 def accuracy(optimizer: str, temperature: float, rate: float) -> float:

@@ -57,10 +57,3 @@ def test_many_setups_are_counted_and_unanswered_ones_named_as_such() -> None:
 def test_without_answers_or_without_t_4_nothing_is_claimed() -> None:
     assert words(found("sgd", None)) == "No setup has enough trials for an answer yet."
     assert words(found("sgd", 8.0)) == "The recommended temperature is 8.0. It is not decided."
-
-
-def test_setups_without_a_best_temperature_say_why() -> None:
-    alike = SetupAnswer({}, trials=24, reason="all are equal.")
-    assert words(alike, alike) == "No setup has a best temperature: all are equal."
-    other = SetupAnswer({}, trials=24, reason="temperature has no effect.")
-    assert words(alike, other) == "No setup has a best temperature: why is told for each."
