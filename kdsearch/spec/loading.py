@@ -23,7 +23,7 @@ from kdsearch.spec.problems import (
     problems_without_temperature,
 )
 from kdsearch.spec.sections import ASKED
-from kdsearch.spec.space import value_at, with_value
+from kdsearch.spec.space import with_value
 from kdsearch.spec.study import StudySpec
 from kdsearch.spec.yaml_text import Lines, NotYamlError, read_scalar, read_yaml
 
@@ -50,12 +50,11 @@ def load_spec(source: str | Path | Mapping[str, Any], *, overrides: Sequence[str
         document = dict(source)
     else:
         document, lines = _read_yaml(Path(source))
-    fixed = _fixed_and_varied(document, lines) if lines else []  # what code makes may add factors to a base
     for override in overrides:
         document = _override(document, override)
     if problem := problem_in_document(document):
         raise SpecError([f"can't be read: {problem}."], name)
-    spec = _check(document, lines, name, context=ASKED, known=fixed)
+    spec = _check(document, lines, name, context=ASKED)
     for override in overrides:
         _refuse_void(spec, override)
     return spec
@@ -83,45 +82,22 @@ def _check(
     *,
     context: Mapping[str, Any] | None = None,
     in_space: bool = True,
-    known: Sequence[Problem] = (),
 ) -> StudySpec:
     try:
         spec = StudySpec.model_validate(document, context=context)
         problems = problems_in_space(spec) if in_space else list(problems_without_temperature(spec))
     except ValidationError as error:
         problems = problems_in_validation(error)
-    if problems := problems or [*known]:
+    if problems:
         raise SpecError([_with_line(problem, lines) for problem in problems], name)
     return spec
 
 
 def _with_line(problem: Problem, lines: Lines) -> str:
-    return problem.text(line=_line_of(problem.keys, lines))
-
-
-def _line_of(keys: tuple[str, ...], lines: Lines) -> int | None:
+    keys = problem.keys
     while keys and keys not in lines:
         keys = keys[:-1]
-    return lines.get(keys) if keys else None
-
-
-def _fixed_and_varied(document: Mapping[str, Any], lines: Lines) -> list[Problem]:
-    """Return which values are fixed and also varied. The fixed one would be of no trial."""
-    if document.keys() >= StudySpec.model_fields.keys():
-        return []  # the document of a whole spec, which has every default
-    found = []
-    for section, what in (("setup", "a factor"), ("tune", "tuned")):
-        paths = document.get(section)
-        for path in map(str, paths if isinstance(paths, Mapping) else ()):
-            try:
-                value = value_at(document, path)
-            except KeyError:
-                continue
-            line = _line_of(tuple(path.split(".")), lines)
-            where = f" (line {line})" if line else ""
-            message = f"is {what}, and `{path}`{where} is fixed at {shown(value)}. Keep one of the two."
-            found.append(Problem((section, path), message))
-    return found
+    return problem.text(line=lines.get(keys) if keys else None)
 
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:

@@ -1,6 +1,5 @@
 """Specs: what is accepted, and the one message that each mistake gets."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -146,27 +145,6 @@ def test_each_mistake_has_one_message(override: str, path: str, finding: str, ru
     assert message.startswith(path)
     assert finding in message
     assert rule in message
-
-
-def test_a_value_is_fixed_or_varied(tmp_path: Path) -> None:
-    file = tmp_path / "study.yaml"
-    temperature = "objective.temperature: {low: 1, high: 40, log: true}"
-    file.write_text(
-        "name: s\noptimizer:\n  name: adamw\n  lr: 0.1\nsetup:\n  optimizer.name: [sgd, adamw]\n"
-        f"tune:\n  {temperature}\n  optimizer.lr: {{low: 0.01, high: 1}}\n"
-    )
-    with pytest.raises(SpecError) as caught:
-        load_spec(file)
-    assert caught.value.problems == [
-        "`setup.optimizer.name` (line 6) is a factor, and `optimizer.name` (line 3) is fixed at 'adamw'. "
-        "Keep one of the two.",
-        "`tune.optimizer.lr` (line 9) is tuned, and `optimizer.lr` (line 4) is fixed at 0.1. "
-        "Keep one of the two.",
-    ]
-    file.write_text(f"name: s\noptimizer: {{lr: 0.1}}\ntune: {{{temperature}}}")
-    tuned = load_spec(file, overrides=["tune.optimizer.lr={low: 0.01, high: 1}"])
-    file.write_text(json.dumps(spec_document(tuned)))
-    assert load_spec(file) == tuned
 
 
 @pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
