@@ -156,7 +156,7 @@ def test_a_very_long_answer_is_passed_on_and_the_note_comes_with_the_next_look(c
     told_of(client)
     monkeypatch.setattr("kdsearch.service.dashboard._MOST_BYTES", 5_000)  # of bytes without our notes
     assert client.get(whole).json()["note"]["body"] == ""
-    assert client.get(short).json()["note"]["body"].startswith("**The best temperature")
+    assert client.get(short).json()["note"]["body"].startswith("**The recommended temperatures")
 
 
 def test_the_page_hides_what_would_write_and_is_not_sent_again(client):
