@@ -270,7 +270,13 @@ def test_a_dry_run_says_hours_and_memory_in_words(capsys: pytest.CaptureFixture[
     plan = {
         **{"study": "s", "setups": [{}], "tuned": [TEMPERATURE], "trials": 80, "trials_per_setup": 80.0},
         **{"packs": 10, "pack": 8, "student_epochs": 2400, "hours": None, "gpu_hours": None},
-        **{"cpu_hours": None, "splits": 1, "teachers": [teacher], "luck": ["initialisation"], "packs_take": []},
+        **{
+            "cpu_hours": None,
+            "splits": 1,
+            "teachers": [teacher],
+            "luck": ["initialisation"],
+            "packs_take": [],
+        },
         **{"estimate": costs(spec, Measured()), "notes": [], "unknown": []},
     }
     print_plan(plan)
