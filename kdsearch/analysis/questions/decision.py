@@ -107,8 +107,8 @@ def _sharp(profile: TemperatureProfile, target: float) -> Iterator[str]:
     lost = profile.expected_regret + profile.lost_at_a_cusp
     if lost > target:
         yield (
-            f"a rounder top, or more trials on both sides of it: should the curve have a sharp peak, "
-            f"the expected loss is {_points(lost)}"
+            f"more trials on both sides of T = {temperature_text(profile.temperature)}: if the curve has a "
+            f"sharp peak there, the expected loss is {_points(lost)}"
         )
 
 
