@@ -40,16 +40,6 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _own_environment() -> Iterator[None]:
-    """Let no file of tests find variables that launches of another have set for their Ray in this process."""
-    before = dict(os.environ)
-    yield
-    for name in os.environ.keys() - before.keys():
-        del os.environ[name]
-    os.environ.update(before)
-
-
 @pytest.fixture
 def postgres_url() -> Iterator[str]:
     """The URL of a PostgreSQL server that this test has for itself."""

@@ -8,6 +8,16 @@ from kdsearch.bench.faults.shared_services import SharedServices
 from tests.bench.faults.rounds import ROUNDS_OF_DRIVERS, check_round
 
 
+@pytest.fixture(autouse=True)
+def _no_launch_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the hosts' Ray and drivers not find the token of a Ray that this process had before them.
+
+    Processes of their own start all that is needed here. It is put back: this process keeps to its token.
+    """
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize("kinds", ROUNDS_OF_DRIVERS, ids=" ".join)
