@@ -28,6 +28,7 @@ from kdsearch.analysis.report.tables import (
     interval_terms,
     pruned_table,
     sources_table,
+    target_terms,
 )
 from kdsearch.spec.luck import luck_text
 from kdsearch.trial import audit_text
@@ -91,11 +92,10 @@ def _print_promises(answer: BestAnswer) -> None:
     """Print what the intervals promise, and until when trials are to go."""
     if terms := interval_terms(answer):
         say(terms)
-    if any(found.forecast for found in answer.setups):
-        target = f"at most {100 * answer.target:g} points are expected to be lost"
+    if terms := target_terms(answer):
         hours = [own.forecast.hours or 0.0 for own in answer.setups if own.forecast and not own.stopped]
         taken = f"; in all {_with_slots(sum(hours), answer.slots)}" if sum(hours) else ""
-        say(f"to go: trials until {target}{taken}")
+        say(f"{terms}{taken}")
 
 
 def _with_slots(hours: float, slots: float) -> str:

@@ -304,10 +304,8 @@ def terms_of(answer: BestAnswer) -> list[str]:
     It is what its intervals promise, until when trials are to go, whose luck the doubt includes, and which
     earlier studies have a say.
     """
-    target = f"to go: trials until at most {100 * answer.target:g} points are expected to be lost"
     return [
-        *filter(None, [interval_terms(answer)]),
-        *([target] if any(found.forecast for found in answer.setups) else []),
+        *filter(None, [interval_terms(answer), target_terms(answer)]),
         luck_text(answer.luck),
         *([f"prior from: {', '.join(answer.prior_from)}"] if answer.prior_from else []),
     ]
@@ -321,6 +319,13 @@ def interval_terms(answer: BestAnswer) -> str | None:
         f"against the best; near-optimal: each such T loses at most {100 * answer.tolerance:g} points; "
         f"±: half of accuracy's interval"
     )
+
+
+def target_terms(answer: BestAnswer) -> str | None:
+    """Return until when the trials of a table of answers are to go. None where no answer has a forecast."""
+    if not any(found.forecast for found in answer.setups):
+        return None
+    return f"to go: trials until at most {100 * answer.target:g} points are expected to be lost"
 
 
 def promised_points(answer: BestAnswer) -> str | None:

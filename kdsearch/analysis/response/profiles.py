@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from kdsearch.analysis.response.axes import FloatArray, IntArray
+from kdsearch.analysis.response.kernels import SHORTEST
 
 Interval: TypeAlias = tuple[float, float]
 
@@ -24,9 +25,6 @@ added, intervals kept their promise in 92 to 96% of such curves instead of 81 to
 _FLAT = 0.8
 """How probable it must be of each temperature that it hardly matters. Chosen on 130 simulated studies: about
 nearly flat curves draws scatter 1.4 to 2 times as far as they err, so that it is wrong far less than 20%."""
-
-_BESIDE = 0.15
-"""The model's shortest length, as a share of the range: within it a sharp top is taken for a round one."""
 
 _MISSED = 0.045
 """After 16 trials three in four of the benchmark's cusps are missed by less than this share of the range."""
@@ -90,14 +88,14 @@ class TemperatureProfile:
         within a usual miss: the less of both, as a cusp has two slopes and trials tell the one from the
         other in time. 0 where the range ends sooner, or only some temperatures can be chosen.
         """
-        places = np.log(self.temperatures)
-        out = _BESIDE * float(places[-1] - places[0])
-        low, high = places[self.best] - out, places[self.best] + out
-        if not self.half_step or low < places[0] or high > places[-1]:
+        lowest, highest = float(self.temperatures[0]), float(self.temperatures[-1])
+        apart = (highest / lowest) ** SHORTEST  # within this length a sharp top is taken for a round one
+        low, high = self.temperature / apart, self.temperature * apart
+        if not self.half_step or low < lowest or high > highest:
             return 0.0
-        below, above = (_interpolated(float(at), places, self.draws) for at in (low, high))
+        below, above = self.accuracy_at(low), self.accuracy_at(high)
         least_fall = self.mean[self.best] - max(below.mean(), above.mean())
-        return float(min(np.abs(below - above).mean() / 2, max(least_fall, 0.0) * _MISSED / _BESIDE))
+        return float(min(np.abs(below - above).mean() / 2, max(least_fall, 0.0) * _MISSED / SHORTEST))
 
     @property
     def interval_loss(self) -> float:

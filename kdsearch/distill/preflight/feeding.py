@@ -4,7 +4,7 @@ import torch
 
 from kdsearch.distill.data.dataset import ImageData
 from kdsearch.distill.teachers.calibration import accuracy
-from kdsearch.distill.views.batches import Views
+from kdsearch.distill.views.batches import Batch, Views
 from kdsearch.distill.weights.prepared_networks import build_prepared
 from kdsearch.distill.weights.starts import load_checkpoint
 from kdsearch.errors import RequestError
@@ -37,23 +37,23 @@ def check_feeding(spec: TrainingSpec, data: ImageData) -> list[str]:
     teacher, path = spec.teacher, _checkpoint_as_it_is(spec.teacher)
     if path is None or not spec.objective.alpha or data.vocabulary is not None:
         return []
-    n = min(_N_IMAGES, len(data.validation))
-    share = _right(teacher, path, data, n)
+    batch = _some(data)
+    share = _right(teacher, path, data, batch)
     if teacher.preprocessing == "auto" and share + _CLEARLY < 1:
-        _refuse_other_pixels(teacher, path, data, share)
+        _refuse_other_pixels(teacher, path, data, batch, share)
+    n = len(batch.labels)
     return [f"teacher: the checkpoint as it is fed gets {share:.0%} of {n} validation images right"]
 
 
-def _refuse_other_pixels(teacher: Teacher, path: str, data: ImageData, share: float) -> None:
-    n = min(_N_IMAGES, len(data.validation))
+def _refuse_other_pixels(teacher: Teacher, path: str, data: ImageData, batch: Batch, share: float) -> None:
     fed = {text: teacher.model_copy(update={"preprocessing": usual}) for text, usual in _USUAL.items()}
-    others = {text: _right(other, path, data, n) for text, other in fed.items()}
+    others = {text: _right(other, path, data, batch) for text, other in fed.items()}
     text = max(others, key=others.__getitem__)
     if others[text] > share + _CLEARLY:
         raise RequestError(
             "`teacher.preprocessing` must be what the checkpoint was trained on. With `auto`, the data's own "
-            f"mean and deviation, it gets {share:.0%} of {n} validation images right, with {text} "
-            f"{others[text]:.0%}. Set that, or `data` for the data's own."
+            f"mean and deviation, it gets {share:.0%} of {len(batch.labels)} validation images right, "
+            f"with {text} {others[text]:.0%}. Set that, or `data` for the data's own."
         )
 
 
@@ -65,11 +65,16 @@ def _checkpoint_as_it_is(teacher: Teacher) -> str | None:
     return source.checkpoint
 
 
-def _right(teacher: Teacher, path: str, data: ImageData, n: int) -> float:
-    """Return the share of validation images that a teacher gets right: `n` of them, evenly taken."""
+def _some(data: ImageData) -> Batch:
+    """Return validation images, evenly taken."""
+    n = min(_N_IMAGES, len(data.validation))
+    views = Views(data.validation, Augment(), data.mean, data.std)
+    return views.batch(0, 0, torch.arange(n) * len(data.validation) // n)
+
+
+def _right(teacher: Teacher, path: str, data: ImageData, batch: Batch) -> float:
+    """Return the share of images that a teacher gets right."""
     model = build_prepared(teacher, data).eval()
     load_checkpoint(model, path, new_stem=teacher.stem == "small")
-    views = Views(data.validation, Augment(), data.mean, data.std)
-    batch = views.batch(0, 0, torch.arange(n) * len(data.validation) // n)
     with torch.no_grad():
         return accuracy(model(batch.images), batch.labels)

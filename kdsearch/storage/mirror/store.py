@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from kdsearch.errors import RequestError
 from kdsearch.storage.rows.queries import study_id
 from kdsearch.storage.sql.database import Database, engine_options
+from kdsearch.storage.sql.schema import OPTUNAS_TABLES, await_turn
 from kdsearch.storage.sql.tables import StudyTable
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _alone(database: Database) -> Iterator[None]:
         yield
         return
     with database.engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(5253747)"))
+        await_turn(connection, OPTUNAS_TABLES)
         yield
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from kdsearch.errors import RequestError
 from kdsearch.spec import Setup
+from kdsearch.spec.bounds import LARGEST_COLUMN
 from kdsearch.storage.rows.queries import study_id
 from kdsearch.storage.rows.read import TrialRow
 from kdsearch.storage.rows.reading import read_setups, read_trials
@@ -31,9 +32,6 @@ _MOST_REASONS = 1_000
 
 _MOST_PACKS = 100
 """By hand: a page shows a few of them."""
-
-_LARGEST = 2**31 - 1
-"""Of a trial's number: what every database takes."""
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -145,7 +143,7 @@ def load_trial(database: Database, study: str, number: int) -> TrialRow:
     """
     with database.read() as connection:
         own = study_id(connection, study)
-        is_number = number <= _LARGEST
+        is_number = number <= LARGEST_COLUMN
         found = read_trials(connection, own, TrialTable.number == number) if is_number else []
     if not found:
         raise RequestError(f"The study {study!r} has no trial {number}.")

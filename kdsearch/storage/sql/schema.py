@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 VERSION_TABLE = "kd_alembic_version"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
+_OUR_TABLES, OPTUNAS_TABLES = 5253746, 5253747
+"""PostgreSQL's locks of who makes them: any numbers that no other program of the database takes."""
+
 SchemaState: TypeAlias = Literal["empty", "current", "older", "newer"]
 
 
@@ -76,7 +79,7 @@ def create_schema(connection: Connection) -> SchemaStatus:
         RequestError: The tables are of a newer kdsearch.
     """
     if connection.dialect.name == "postgresql":  # of two that create at once, one waits
-        connection.execute(text("SELECT pg_advisory_xact_lock(5253746)"))
+        await_turn(connection, _OUR_TABLES)
     status = read_schema(connection)
     if status.state == "newer":
         check_schema(status, str(connection.engine.url))
@@ -85,6 +88,11 @@ def create_schema(connection: Connection) -> SchemaStatus:
 
         command.upgrade(alembic_config(connection), "head")
     return read_schema(connection)
+
+
+def await_turn(connection: Connection, lock: int) -> None:
+    """Wait until no other transaction has a lock of PostgreSQL's, and hold it until this one's end."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
 
 
 def alembic_config(connection: Connection) -> "Config":
