@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError
 
 from kdsearch.errors import RunError
 
 RETRY_LIMIT_S = 120.0
 """By hand: a database that is restarted or moved is back by then, and trials train on meanwhile."""
+
+_FIRST_PAUSE_S = 0.2
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -27,7 +29,7 @@ def with_retries(operation: Callable[[], _Result], *, limit_s: float = RETRY_LIM
         RunError: The database was away for longer.
     """
     deadline = time.monotonic() + limit_s
-    pause_s = 0.2
+    pause_s = _FIRST_PAUSE_S
     while True:
         try:
             return operation()
@@ -45,7 +47,8 @@ def with_retries(operation: Callable[[], _Result], *, limit_s: float = RETRY_LIM
 def _passing(error: BaseException) -> str | None:
     """Return what is wrong with the database, if it may pass.
 
-    Optuna wraps SQLAlchemy's errors, so causes are looked at too.
+    Optuna wraps SQLAlchemy's errors, so causes are looked at too. It also reads on after a read has failed:
+    where that one's connection was lost, the next says only that the transaction is to be rolled back.
     """
     inner: BaseException | None = error
     while inner is not None:
@@ -53,5 +56,5 @@ def _passing(error: BaseException) -> str | None:
             inner.connection_invalidated or isinstance(inner, OperationalError)
         ):
             return str(inner.orig).strip()
-        inner = inner.__cause__
+        inner = inner.__context__ if isinstance(inner, PendingRollbackError) else inner.__cause__
     return None

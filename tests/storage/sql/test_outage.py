@@ -17,6 +17,7 @@ from kdsearch.errors import RunError
 from kdsearch.spec import StudySpec
 from kdsearch.spec.widening import widen_range
 from kdsearch.storage import Database, StudyRecord, hold_lease, open_database
+from kdsearch.storage.sql import retries
 from kdsearch.storage.sql.retries import with_retries
 from kdsearch.storage.sql.tables import Table, UtcDateTime
 from kdsearch.trial import TrialResult
@@ -91,12 +92,8 @@ ELSEWHERE = ("uid", "versions", "seconds")
 """Columns that differ from database to database."""
 
 
-def everything_that_is_written(database: Database, spec: StudySpec) -> list[list[Any]]:
-    """Do each kind of writing once; return our tables' rows.
-
-    Their moments are left out.
-    """
-    record = StudyRecord.open(database, spec)
+def write_everything(record: StudyRecord, spec: StudySpec) -> None:
+    """Do each kind of writing once."""
     point = {"objective.temperature": 2.0, "optimizer.lr": 0.1}
     record.start(spec.setups()[0], [point] * 4, "p1")
     record.start_pack("p1")
@@ -112,6 +109,10 @@ def everything_that_is_written(database: Database, spec: StudySpec) -> list[list
     record.save_teacher({"digest": "d", "recipe": {}, "path": "p"})
     record.set_state("stopped", "enough")
     assert len(taken) == 1
+
+
+def everything_that_is_written(database: Database) -> list[list[Any]]:
+    """Return our tables' rows. Their moments are left out."""
     with database.read() as connection:
         tables = [table for name, table in sorted(Table.metadata.tables.items()) if name != "kd_lease"]
         told = [
@@ -124,11 +125,55 @@ def everything_that_is_written(database: Database, spec: StudySpec) -> list[list
         ]
 
 
-def test_what_was_committed_though_the_answer_was_lost_is_not_done_twice(
-    empty_url: str, spec: StudySpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def calmly_written(tmp_path: Path, spec: StudySpec) -> list[list[Any]]:
+    """Return the rows of a database that was never away."""
     with open_database(f"sqlite:///{tmp_path}/calm.db", create=True) as database:
-        expected = everything_that_is_written(database, spec)
+        write_everything(StudyRecord.open(database, spec), spec)
+        return everything_that_is_written(database)
+
+
+@contextmanager
+def each_new_statement_cut(postgres_url: str) -> Iterator[set[str]]:
+    """Cut the connection that sends a statement that was not sent before. All that were cut are given."""
+    others = sa.create_engine(postgres_url)
+    cut: set[str] = set()
+
+    def cut_once(connection: sa.Connection, cursor: Any, statement: str, *_: object) -> None:
+        if connection.engine is others or statement in cut:
+            return
+        cut.add(statement)
+        pid = cursor.connection.info.backend_pid
+        with others.begin() as other:
+            other.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        while Path(f"/proc/{pid}").exists():
+            time.sleep(0.001)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", cut_once)
+    yield cut
+    sa.event.remove(sa.Engine, "before_cursor_execute", cut_once)
+    others.dispose()
+
+
+@pytest.mark.postgres
+def test_a_connection_may_be_cut_at_any_statement(
+    postgres_url: str,
+    spec: StudySpec,
+    monkeypatch: pytest.MonkeyPatch,
+    calmly_written: list[list[Any]],
+) -> None:
+    monkeypatch.setattr(retries, "_FIRST_PAUSE_S", 0.0)
+    with open_database(postgres_url, create=True) as database:
+        record = StudyRecord.open(database, spec)  # a launch that can't begin is begun again by hand
+        with each_new_statement_cut(postgres_url) as cut:
+            write_everything(record, spec)
+        assert everything_that_is_written(database) == calmly_written
+    assert len(cut) > 50  # of our tables and of Optuna's
+
+
+def test_what_was_committed_though_the_answer_was_lost_is_not_done_twice(
+    empty_url: str, spec: StudySpec, monkeypatch: pytest.MonkeyPatch, calmly_written: list[list[Any]]
+) -> None:
     write, is_lost = Database.write, True
 
     @contextmanager
@@ -142,7 +187,8 @@ def test_what_was_committed_though_the_answer_was_lost_is_not_done_twice(
 
     with open_database(empty_url, create=True) as database:
         monkeypatch.setattr(Database, "write", write_and_lose_every_other_answer)
-        assert everything_that_is_written(database, spec) == expected
+        write_everything(StudyRecord.open(database, spec), spec)
+        assert everything_that_is_written(database) == calmly_written
 
 
 def test_patience_ends_in_words() -> None:
