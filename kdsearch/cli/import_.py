@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kdsearch.cli.answer import read_runs, runs_options
-from kdsearch.cli.options import storage_option
+from kdsearch.cli.options import again_with, storage_option
 from kdsearch.errors import RequestError
 
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ def _import_folder(folder: Path, storage: str) -> None:
 
 
 def _see(name: str, storage: str) -> str:
-    from kdsearch.storage import parse_url, shown_url
-
-    return f"See it: kdsearch best {name} --storage {shown_url(parse_url(storage))}"
+    return f"See it: kdsearch best {name}{again_with(storage)}"
 
 
 def _import_runs(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kdsearch.cli.formats import print_as, print_document
-from kdsearch.cli.options import format_option, storage_option
+from kdsearch.cli.options import again_with, format_option, storage_option
 from kdsearch.errors import RequestError, RunError
 from kdsearch.spec import StudySpec, level_label, load_spec
 from kdsearch.storage.rows.read import SET_ASIDE
@@ -110,12 +110,13 @@ def _run(spec: StudySpec, storage: str, address: str | None, takeover: bool, out
         raise KeyboardInterrupt
     study = open_study(spec.name, storage=storage)
     try:
-        print_as(output, study.best(), lambda: _tell_answer(study))
+        print_as(output, study.best(), lambda: _tell_answer(study, again_with(storage)))
     except BrokenPipeError:
         raise
     except OSError as error:  # a log on a full disk; the study is in the database
         discard(sys.stdout)
-        click.echo(f"The answer can't be shown: {error.strerror}. See `kdsearch best {spec.name}`.", err=True)
+        command = f"kdsearch best {spec.name}{again_with(storage)}"
+        click.echo(f"The answer can't be shown: {error.strerror}. See `{command}`.", err=True)
     _tell_set_aside(study)
 
 
@@ -135,21 +136,23 @@ def _tell_set_aside(study: "Study") -> None:
     )
 
 
-def _tell_answer(study: "Study") -> None:
+def _tell_answer(study: "Study", storage: str) -> None:
     from kdsearch.cli.tables import print_answer
 
     print_answer(study.best())
     try:
         click.echo(f"\nReport: {study.report(f'{study.name}-report.html')}")
     except RequestError as error:  # all that was asked for is in the database
-        click.echo(f"\n{error} Write it elsewhere: kdsearch report {study.name} --out FILE.html", err=True)
+        click.echo(
+            f"\n{error} Write it elsewhere: kdsearch report {study.name}{storage} --out FILE.html", err=True
+        )
     click.echo("\nNext:")
     program = _program()
-    factors = [f"compare {study.name} --factor {path}" for path in list(study.spec.setup)[:1]]
+    factors = [f"compare {study.name} --factor {path}{storage}" for path in list(study.spec.setup)[:1]]
     hints = [
         *((compare, "does it depend on a factor?") for compare in factors),
-        (f"trials {study.name} --format csv", "every trial"),
-        ("serve", "the explorer and the Optuna dashboard, on http://127.0.0.1:8080"),
+        (f"trials {study.name} --format csv{storage}", "every trial"),
+        (f"serve{storage}", "the explorer and the Optuna dashboard, on http://127.0.0.1:8080"),
     ]
     width = max(len(command) for command, _ in hints)
     for command, purpose in hints:

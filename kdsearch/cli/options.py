@@ -1,10 +1,12 @@
 """Options that several commands share."""
 
 import math
+import shlex
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from kdsearch.cli.completion import levels, study_names
 from kdsearch.intervals import LEVEL, TOLERANCE
@@ -20,6 +22,22 @@ storage_option = click.option(
     metavar="URL",
     help="The database; also from KDSEARCH_STORAGE.",
 )
+
+
+def again_with(storage: str) -> str:
+    """Return the option that names the same database in a command to come.
+
+    Nothing where that needs none. A URL with a password is to be given again by who knows it.
+    """
+    from kdsearch.storage import parse_url, shown_url
+
+    source = click.get_current_context().get_parameter_source("storage")
+    if source is not ParameterSource.COMMANDLINE:
+        return ""
+    shown = shown_url(parse_url(storage))
+    return f" --storage {'URL' if '***' in shown else shlex.quote(shown)}"
+
+
 study_argument = click.argument("study", shell_complete=study_names)
 format_option = click.option(
     "--format",

@@ -5,12 +5,16 @@ import math
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import optuna
 import pytest
+from click.core import ParameterSource
 
 import kdsearch
+from kdsearch.cli.import_ import import_
 from kdsearch.cli.main import run
+from kdsearch.cli.options import again_with
 from kdsearch.errors import RequestError
 from kdsearch.schedule.preflight import preflight
 from kdsearch.spec import TEMPERATURE, load_spec
@@ -148,3 +152,23 @@ def test_a_study_of_runs_goes_on_once_it_has_a_trainer(storage: str, tmp_path: P
             {"optimizer.name": "sgd"}, [{TEMPERATURE: 4.0, "optimizer.lr": 0.1}], "pack-1"
         )
     assert trial.number == 24
+
+
+def test_the_next_command_names_the_database_where_that_is_needed_and_no_password(
+    storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = table(tmp_path / "runs.csv", "sgd")
+    assert imported(storage, file, "--name", "old") == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told == f"See it: kdsearch best old --storage {storage}"
+    assert run(told.removeprefix("See it: kdsearch ").split()) == 0
+    monkeypatch.setenv("KDSEARCH_STORAGE", storage)
+    assert run(["import", str(file), "--name", "again", "--spec", "again.yaml"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "See it: kdsearch best again"
+
+
+def test_a_password_is_not_named_in_the_next_command() -> None:
+    with click.Context(import_) as context:
+        context.set_parameter_source("storage", ParameterSource.COMMANDLINE)
+        assert again_with("postgresql://me:secret@host/db") == " --storage URL"
+        assert again_with("postgresql://me@host/db") == " --storage postgresql+psycopg://me@host/db"

@@ -94,12 +94,12 @@ def _doubts(
 ) -> Iterator[str]:
     lost = float(profile.regret[:, at].mean())
     if lost > regret:
-        yield f"an expected loss of at most {_points(regret)}, it is {_points(lost)}"
+        yield f"an expected loss of at most {_points(regret)}, it is {_beyond(lost, regret)} points"
     large = profile.chance_to_lose(_LARGE * target, at)
     if large > chance:
+        found = _beyond(large, chance, ".0f")
         yield (
-            f"at most {100 * chance:.0f}% chance to lose more than {_points(_LARGE * target)}, "
-            f"it is {100 * large:.0f}%"
+            f"at most {100 * chance:.6g}% chance to lose more than {_points(_LARGE * target)}, it is {found}%"
         )
 
 
@@ -108,7 +108,7 @@ def _sharp(profile: TemperatureProfile, target: float) -> Iterator[str]:
     if lost > target:
         yield (
             f"more trials on both sides of T = {temperature_text(profile.temperature)}: if the curve has a "
-            f"sharp peak there, the expected loss is {_points(lost)}"
+            f"sharp peak there, the expected loss is {_beyond(lost, target)} points"
         )
 
 
@@ -119,7 +119,7 @@ def _alone(response: Response, setup: int, profile: TemperatureProfile, target: 
     large = alone.chance_to_lose(_LARGE * target, alone.nearest(profile.temperature))
     if large > _CHANCE_ALONE:
         yield (
-            f"agreement of its own trials: alone they give a {100 * large:.0f}% chance "
+            f"agreement of its own trials: alone they give a chance of {100 * large:.0f}% "
             f"that it loses more than {_points(_LARGE * target)}"
         )
 
@@ -136,4 +136,12 @@ def _earlier(response: Response, setup: int, profile: TemperatureProfile, target
 
 
 def _points(accuracy: float) -> str:
-    return f"{100 * accuracy:.2g} points"
+    return f"{100 * accuracy:.6g} points"
+
+
+def _beyond(value: float, bound: float, form: str = ".2g") -> str:
+    """Return a value in hundredths, with more digits where it would read like the bound that it is beyond."""
+    text = format(100 * value, form)
+    if float(text) > float(f"{100 * bound:.6g}"):
+        return text
+    return next(text for n in range(2, 18) if float(text := f"{100 * value:.{n}g}") > 100 * bound)

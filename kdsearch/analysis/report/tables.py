@@ -219,7 +219,7 @@ def answer_lines(answer: BestAnswer, *, most: int) -> list[str]:
     """
     names = setup_names([found.setup for found in answer.setups])
     lines = [
-        f"{name}: {temperature_text(found.temperature)} ({_temperatures(found.interval)})"
+        f"{name}: {temperature_text(found.temperature)} ({_temperatures(found.interval)}), {_state(found)}"
         if found.temperature is not None
         else f"{name}: not known yet"
         for name, found in zip(names[:most], answer.setups, strict=False)
@@ -440,6 +440,10 @@ def _accuracy(found: SetupAnswer) -> str:
         return points_text(found.accuracy)
     low, high = found.accuracy_interval
     return f"{points_text(found.accuracy)} ±{50 * (high - low):.1f}"
+
+
+def _state(found: SetupAnswer) -> str:
+    return "decided" if found.forecast and found.forecast.decided else "not decided"
 
 
 def _to_go(found: SetupAnswer) -> str:

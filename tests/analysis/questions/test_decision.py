@@ -1,13 +1,15 @@
 """An answer is called decided only where it was earned."""
 
 import math
+import re
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from kdsearch.analysis import SetupAnswer, best
-from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE
+from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE, _beyond, what_is_missing
+from kdsearch.analysis.response.fitted import fit_response
 from kdsearch.spec import TEMPERATURE, StudySpec, load_spec, spec_document
 from kdsearch.storage import TrialRow
 
@@ -168,3 +170,24 @@ def test_a_temperature_without_effect_has_no_answer(changes: dict, cause: str):
     for found in answers(spec, trials(spec, [spread(14)] * 4, [peak(0.4)] * 4)):
         assert found.temperature is None
         assert cause in (found.reason or "")
+
+
+def test_what_is_beyond_a_bound_never_reads_like_the_bound():
+    spec = a_study()
+    response = fit_response(spec, trials(spec, [spread(12)] * 4, [peak(0.4)] * 4, noise=0.02))
+    profile = response.profile([0])
+    lost = profile.expected_regret
+    for part in (0.3, 0.9, 0.99, 0.999, 0.9999):
+        told = "; ".join(what_is_missing(response, 0, profile, part * lost))
+        bounds = re.findall(r"at most ([\d.]+) points, it is ([\d.]+)", told)
+        bounds += re.findall(r"at most ([\d.]+)% .*?, it is ([\d.]+)%", told)
+        assert bounds, told
+        for bound, value in bounds:
+            assert float(value) > float(bound), told
+
+
+def test_numbers_are_told_with_no_more_digits_than_needed():
+    assert _beyond(0.00213, 0.002) == "0.21"
+    assert _beyond(0.00201, 0.002) == "0.201"
+    assert _beyond(0.0534, 0.05, ".0f") == "5.3"
+    assert _beyond(0.178, 0.05, ".0f") == "18"

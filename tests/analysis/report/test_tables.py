@@ -55,7 +55,13 @@ def test_where_temperature_hardly_matters_any_will_do():
 
 def test_lines_name_the_first_answers_and_count_the_rest():
     lines = answer_lines(answer(ANSWERED, SILENT, ANSWERED), most=2)
-    assert lines == ["sgd: 6.3 (4.2 to 17)", "adamw: not known yet", "and 1 more"]
+    assert lines == ["sgd: 6.3 (4.2 to 17), not decided", "adamw: not known yet", "and 1 more"]
+
+
+def test_lines_say_which_answers_are_decided():
+    decided = SetupForecast(ANSWERED.setup, 22, 0.001, more_trials=(0, 0, 0), hours=0.0, decided=True)
+    lines = answer_lines(answer(replace(ANSWERED, forecast=decided)), most=2)
+    assert lines == ["sgd: 6.3 (4.2 to 17), decided"]
 
 
 def test_a_stopped_setup_is_forecast_no_trials():
