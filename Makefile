@@ -9,6 +9,8 @@ SITE := import sysconfig; print(sysconfig.get_path("purelib"))
 TWO := -n 2 --dist loadfile
 FASHION := $(or $(KDSEARCH_DATA),$(HOME)/.cache/kdsearch/data)/FashionMNIST/raw
 PACKED := /usr/share/datasets/fashion-mnist
+# Tests start some hundred processes: none is to compile our modules anew.
+export PYTHONDONTWRITEBYTECODE :=
 LIGHT := tests/spec tests/storage tests/analysis tests/search tests/service tests/cli
 
 .PHONY: setup quickstart paper fashion cells test check lowest lint docs clean
