@@ -1,11 +1,10 @@
-"""What scheduling costs: how it is counted, and both ways once on very few trials."""
+"""What scheduling costs: how it is counted. `test_launches.py` runs both ways once."""
 
 import sys
-from pathlib import Path
 
 import pytest
 
-from kdsearch.bench.study.overhead import Run, measured, overhead_of
+from kdsearch.bench.study.overhead import Run, overhead_of
 from kdsearch.bench.study.spending import spending_of
 from kdsearch.errors import RunError
 
@@ -35,12 +34,3 @@ def test_the_cpu_time_of_children_counts() -> None:
 def test_a_command_that_fails_is_told() -> None:
     with pytest.raises(RunError, match="exit code 3: no luck"):
         spending_of([sys.executable, "-c", "import sys; print('no luck', file=sys.stderr); sys.exit(3)"])
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.parametrize("way", ["plain", "kdsearch"])
-def test_both_ways_run_their_trials(way: str) -> None:
-    found = measured(way, Path("studies/quickstart.yaml"), trials=4, seconds=0.0)
-    assert found.cpu_s > 0
-    assert found.wall_s > 0

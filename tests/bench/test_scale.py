@@ -2,10 +2,13 @@
 
 import io
 import json
+import os
 import resource
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,8 +17,9 @@ from click.testing import CliRunner
 
 from kdsearch.analysis import best
 from kdsearch.bench.__main__ import bench
-from kdsearch.bench.scale import ask
+from kdsearch.bench.scale import ask, drive
 from kdsearch.bench.scale.ask import Asked
+from kdsearch.bench.scale.drive import Load
 from kdsearch.bench.scale.fill import fill_study
 from kdsearch.cli.main import run as run_command
 from kdsearch.storage import (
@@ -26,6 +30,8 @@ from kdsearch.storage import (
     load_trials,
     open_database,
 )
+
+WORKERS = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 def test_a_study_that_is_written_in_bulk_is_one_like_any_other(tmp_path: Path) -> None:
@@ -91,13 +97,21 @@ def test_every_question_is_asked(database: str, request: pytest.FixtureRequest) 
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", ["--no-forked", "--forked"])
-def test_a_study_is_driven_to_its_end(workers: str) -> None:
+def test_a_study_is_driven_to_its_end() -> None:
     options = ["--part", "drive", "--database", "sqlite", "--driven", "48", "--packs", "2", "--pack", "4"]
-    options += [workers, "--format", "json"]
+    options += ["--forked", "--format", "json"]
     result = CliRunner().invoke(bench, ["scale", *options], catch_exceptions=False)
     driven = json.loads(result.stdout)["sqlite"]["drive"]
     assert driven["moments"][-1]["finished"] == 48
     assert len(driven["per_s"]) == 4
     assert driven["rss_mib"] > 50
     assert driven["database_kib"] > 1
+
+
+def test_workers_start_as_everyones_where_they_are_not_to_be_forked() -> None:
+    load = Load(trials=48, packs=2, pack=4, seconds=0.0, epochs=1, sampler="random")
+    with drive._environment(load) as environment:
+        assert environment == os.environ
+    with drive._environment(replace(load, forked=True)) as environment:
+        assert {**environment, WORKERS: None} == {**os.environ, WORKERS: None}
+        assert json.loads(environment[WORKERS])["runtime_env"]["py_executable"].startswith(sys.executable)

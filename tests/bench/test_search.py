@@ -268,14 +268,3 @@ def test_a_pack_is_to_be_asked_within_a_second():
     measured = times_of(40, levels=(2, 1, 1))
     assert (measured.n_setups, measured.trials) == (2, 40)
     assert min(measured.first_ask_s, measured.next_ask_s, measured.answer_s) > 0
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_a_launched_study_is_answered_as_well():
-    launched = run_case(replace(CASE, checkpoints=(24, 48), through="launch"))
-    assert [(one.by, one.trials) for one in launched.answers[::2]] == [("model", 24), ("model", 48)]
-    for score in launched.answers[2].scores:
-        assert score is not None
-        assert score.covered
-        assert score.regret < 0.3

@@ -6,7 +6,7 @@ Run as a script, it is the plain study: one student a Ray trial, sampled by `Opt
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,16 @@ def _epochs(
         yield epoch, {"val_accuracy": 0.9 - 0.05 * far - 0.3 / epoch}
 
 
+def main(words: Sequence[str]) -> str | int:
+    """Run the plain study of a file; return what a process ends with.
+
+    Args:
+        words: The study file, a folder for Tune's files, and what the file's values are replaced by.
+    """
+    spec = load_spec(Path(words[0]), overrides=words[2:])
+    ended = wait_plainly(spec, Path(words[1]))
+    return 0 if ended == spec.search.trials else f"{ended} of {spec.search.trials} trials ended."
+
+
 if __name__ == "__main__":
-    study = load_spec(Path(sys.argv[1]), overrides=sys.argv[3:])
-    ended = wait_plainly(study, Path(sys.argv[2]))
-    sys.exit(0 if ended == study.search.trials else f"{ended} of {study.search.trials} trials ended.")
+    sys.exit(main(sys.argv[1:]))
