@@ -191,6 +191,35 @@ def test_what_was_committed_though_the_answer_was_lost_is_not_done_twice(
         assert everything_that_is_written(database) == calmly_written
 
 
+@pytest.mark.postgres
+def test_what_postgres_committed_though_its_answer_was_lost_is_not_done_twice(
+    postgres_url: str,
+    spec: StudySpec,
+    monkeypatch: pytest.MonkeyPatch,
+    calmly_written: list[list[Any]],
+) -> None:
+    import psycopg
+
+    commit, is_lost = psycopg.Connection.commit, True
+
+    def commit_and_lose_every_other_answer(connection: Any) -> None:
+        nonlocal is_lost
+        commit(connection)
+        is_lost = not is_lost
+        if not is_lost:
+            connection.close()
+            raise psycopg.OperationalError("the server is away")
+
+    monkeypatch.setattr(retries, "_FIRST_PAUSE_S", 0.0)
+    with open_database(postgres_url, create=True) as database:
+        record = StudyRecord.open(database, spec)
+        monkeypatch.setattr(psycopg.Connection, "commit", commit_and_lose_every_other_answer)
+        write_everything(record, spec)
+        monkeypatch.undo()
+        assert everything_that_is_written(database) == calmly_written
+        assert len(record.optuna.get_trials()) == len(record.trials())
+
+
 def test_patience_ends_in_words() -> None:
     def fail() -> None:
         raise sa.exc.OperationalError("SELECT 1", {}, ConnectionError("the server is away"))
