@@ -41,6 +41,7 @@ from kdsearch.storage.rows.trials import (
 )
 from kdsearch.storage.rows.widenings import insert_widening, read_widenings
 from kdsearch.storage.sql.database import Database, database_now
+from kdsearch.storage.sql.retries import with_retries
 from kdsearch.storage.sql.tables import TrialTable
 from kdsearch.trial import Metrics, Trial, TrialResult
 
@@ -74,7 +75,7 @@ class StudyRecord:
         source: Path | None = None,
         data: Mapping[str, str] | None = None,
     ) -> "StudyRecord":
-        """Create a study, or go on with it.
+        """Create a study, or go on with it. A database that is away for a while is waited for.
 
         Args:
             database: An open database.
@@ -89,10 +90,14 @@ class StudyRecord:
             LiveDriverError: The lease is lost.
         """
         folder = source or Path.cwd()
-        make_way(database, spec, lease)
-        study, uid = write(database, lambda c: ensure_study(c, spec, folder, data or {}), lease)
-        spec = load_spec_of(database, spec.name)
-        return cls(BothHalves(database, spec, study, OptunaMirror(database, spec, uid, sampler), lease))
+
+        def opened() -> BothHalves:
+            make_way(database, spec, lease)
+            study, uid = write(database, lambda c: ensure_study(c, spec, folder, data or {}), lease)
+            stored = load_spec_of(database, spec.name)
+            return BothHalves(database, stored, study, OptunaMirror(database, stored, uid, sampler), lease)
+
+        return cls(with_retries(opened))
 
     @property
     def spec(self) -> StudySpec:

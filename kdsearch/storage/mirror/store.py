@@ -9,6 +9,7 @@ from sqlalchemy import select
 from kdsearch.errors import RequestError
 from kdsearch.storage.rows.queries import study_id
 from kdsearch.storage.sql.database import Database, engine_options
+from kdsearch.storage.sql.retries import tell_lost_connections
 from kdsearch.storage.sql.schema import OPTUNAS_TABLES, await_turn
 from kdsearch.storage.sql.tables import StudyTable
 
@@ -35,6 +36,7 @@ def open_optuna_storage(database: Database) -> "RDBStorage":
             storage = RDBStorage(url, engine_kwargs=engine_options(database.url))
     except RuntimeError as error:
         raise RequestError(f"Optuna's tables in {database.name} can't be used. {error}") from error
+    tell_lost_connections(storage.engine)
     database.keep(storage.engine)
     return storage
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 
-from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from kdsearch.errors import KDSearchError, LiveDriverError, RequestError, RunError
@@ -19,6 +19,9 @@ from kdsearch.storage.rows.ledger import close_packs, count_running, count_time,
 from kdsearch.storage.rows.processes import is_dead, process_mark
 from kdsearch.storage.rows.read import Driver
 from kdsearch.storage.sql.database import Database, database_now
+from kdsearch.storage.sql.failures import first_line
+from kdsearch.storage.sql.retries import with_retries
+from kdsearch.storage.sql.schema import LEASES, await_turn
 from kdsearch.storage.sql.tables import LeaseTable, table_of
 
 HEARTBEAT_S = 3.0
@@ -36,13 +39,14 @@ _log = logging.getLogger(__name__)
 class Lease:
     """A study that this process drives. `lost` once another driver has it, or its database is gone."""
 
-    def __init__(self, database: Database, study: str) -> None:
+    def __init__(self, database: Database, study: str, *, takeover: bool = False) -> None:
         self.study = study
+        self._takeover = takeover
         self.owner = uuid.uuid4().hex
         self._database = database
         self._ended = threading.Event()
         self._loss: KDSearchError | None = None
-        self._beaten = time.monotonic()
+        self._beaten = 0.0
         self._stop_requested = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease of {study}", daemon=True)
 
@@ -86,6 +90,8 @@ class Lease:
         return self._loss
 
     def __enter__(self) -> "Lease":
+        with_retries(self._take)
+        self._beaten = time.monotonic()
         self._thread.start()
         return self
 
@@ -95,13 +101,41 @@ class Lease:
         self._ended.set()
         self._thread.join()
         try:
-            with self._database.write() as connection:
-                self._count_time(connection, time.monotonic())
-                connection.execute(delete(LeaseTable).where(LeaseTable.owner == self.owner))
-        except DBAPIError as failure:  # it expires by itself, and a cause must not be hidden
-            _log.warning("The lease of %r could not be given back: %s", self.study, failure.orig)
-        except RunError as gone:
-            self._loss = gone
+            with_retries(self._give_back, limit_s=EXPIRY_S)
+        except (DBAPIError, RunError) as failure:  # it expires by itself, and a cause must not be hidden
+            if not self.lost:
+                _log.warning("The lease of %r could not be given back: %s", self.study, first_line(failure))
+
+    def _take(self) -> None:
+        with self._database.write() as connection:
+            if connection.dialect.name == "postgresql":  # of two that come at once, one waits
+                await_turn(connection, LEASES)
+            owner = select(LeaseTable.owner).where(LeaseTable.study == self.study)
+            if connection.scalar(owner) == self.owner:  # by a try whose answer was lost
+                return
+            if not self._takeover:
+                _refuse_second_driver(connection, self.study)
+            now = database_now(connection)
+            connection.execute(delete(LeaseTable).where(LeaseTable.study == self.study))
+            # Or this lease's first beat would count a dead driver's packs up to now.
+            close_packs(connection, self.study)
+            connection.execute(
+                insert(LeaseTable).values(
+                    study=self.study,
+                    owner=self.owner,
+                    host=socket.gethostname(),
+                    pid=os.getpid(),
+                    process=process_mark(),
+                    since=now,
+                    heartbeat=now,
+                    stop_requested=False,
+                )
+            )
+
+    def _give_back(self) -> None:
+        with self._database.write() as connection:
+            self._count_time(connection, time.monotonic())
+            connection.execute(delete(LeaseTable).where(LeaseTable.owner == self.owner))
 
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT_S):
@@ -144,7 +178,8 @@ class Lease:
 def hold_lease(database: Database, study: str, *, takeover: bool = False) -> Iterator[Lease]:
     """Drive a study alone, until the block ends.
 
-    A lease whose process is dead, or that was not renewed for half a minute, is free.
+    A lease whose process is dead, or that was not renewed for half a minute, is free. A database that is
+    away for a while is waited for.
 
     Args:
         database: Where the study is, or will be.
@@ -154,28 +189,7 @@ def hold_lease(database: Database, study: str, *, takeover: bool = False) -> Ite
     Raises:
         LiveDriverError: Another process drives it.
     """
-    lease = Lease(database, study)
-    with database.write() as connection:
-        if connection.dialect.name == "postgresql":  # of two that come at once, one waits
-            connection.execute(text("LOCK TABLE kd_lease IN SHARE ROW EXCLUSIVE MODE"))
-        if not takeover:
-            _refuse_second_driver(connection, study)
-        now = database_now(connection)
-        connection.execute(delete(LeaseTable).where(LeaseTable.study == study))
-        close_packs(connection, study)  # or this lease's first beat would count a dead driver's up to now
-        connection.execute(
-            insert(LeaseTable).values(
-                study=study,
-                owner=lease.owner,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                process=process_mark(),
-                since=now,
-                heartbeat=now,
-                stop_requested=False,
-            )
-        )
-    with lease:
+    with Lease(database, study, takeover=takeover) as lease:
         yield lease
 
 

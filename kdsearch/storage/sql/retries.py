@@ -5,9 +5,13 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError
 
 from kdsearch.errors import RunError
+from kdsearch.storage.sql.database import shown_url
+from kdsearch.storage.sql.failures import first_line
 
 RETRY_LIMIT_S = 120.0
 """By hand: a database that is restarted or moved is back by then, and trials train on meanwhile."""
@@ -16,6 +20,26 @@ _FIRST_PAUSE_S = 0.2
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
+
+
+class ConnectionLostError(RunError):
+    """A connection broke. Whether what it was asked was done is not known."""
+
+
+def tell_lost_connections(engine: Engine) -> None:
+    """Let an engine raise ConnectionLostError where its connection broke.
+
+    Optuna makes a trial again after any error of SQLAlchemy's: there were two where the first one had been
+    committed and only the answer was lost. This error it passes on.
+    """
+    event.listen(engine, "handle_error", _tell_lost_connection)
+
+
+def _tell_lost_connection(context: ExceptionContext) -> None:
+    if context.is_disconnect and not context.is_pre_ping:  # a ping's is replaced by a new one
+        name = shown_url(context.engine.url) if context.engine is not None else ""
+        cause = context.original_exception
+        raise ConnectionLostError(f"The database {name} can't be used: {first_line(cause)}.") from cause
 
 
 def with_retries(operation: Callable[[], _Result], *, limit_s: float = RETRY_LIMIT_S) -> _Result:
@@ -52,6 +76,8 @@ def _passing(error: BaseException) -> str | None:
     """
     inner: BaseException | None = error
     while inner is not None:
+        if isinstance(inner, ConnectionLostError):
+            return first_line(inner.__cause__)
         if isinstance(inner, DBAPIError) and (
             inner.connection_invalidated or isinstance(inner, OperationalError)
         ):

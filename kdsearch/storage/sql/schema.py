@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 VERSION_TABLE = "kd_alembic_version"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
-_OUR_TABLES, OPTUNAS_TABLES = 5253746, 5253747
+_OUR_TABLES, OPTUNAS_TABLES, LEASES = 5253746, 5253747, 5253748
 """PostgreSQL's locks of who makes them: any numbers that no other program of the database takes."""
 
 SchemaState: TypeAlias = Literal["empty", "current", "older", "newer"]

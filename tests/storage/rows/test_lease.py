@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -186,6 +187,31 @@ class TestTakeover:
             assert lease.lost
         assert list_studies(database)[0].state == "new"
         assert record.trials()[0].epochs == 0
+
+
+@pytest.mark.postgres
+class TestLocks:
+    def test_a_study_is_taken_over_in_the_middle_of_a_heartbeat(self, postgres_prepared: str) -> None:
+        with open_database(postgres_prepared) as database, hold_lease(database, "beating"):
+            taken = threading.Event()
+
+            def take() -> None:
+                with hold_lease(database, "beating", takeover=True):
+                    taken.set()
+
+            taker = threading.Thread(target=take)
+            with database.write() as beat:
+                mine = "FROM kd_lease WHERE study = 'beating' FOR UPDATE"
+                pid = beat.scalar(sa.text(f"SELECT pg_backend_pid() {mine}"))
+                taker.start()
+                with database.read() as connection:
+                    blocked = sa.text(
+                        "SELECT 1 FROM pg_locks WHERE NOT granted AND :pid = ANY (pg_blocking_pids(pid))"
+                    )
+                    wait_for(lambda: connection.scalar(blocked, {"pid": pid}) == 1)
+                beat.execute(sa.text("UPDATE kd_lease SET stop_requested = false WHERE study = 'beating'"))
+            taker.join()
+            assert taken.is_set()
 
 
 class TestFileGone:

@@ -17,6 +17,7 @@ from kdsearch.errors import RunError
 from kdsearch.spec import StudySpec
 from kdsearch.spec.widening import widen_range
 from kdsearch.storage import Database, StudyRecord, hold_lease, open_database
+from kdsearch.storage.rows import lease as leases
 from kdsearch.storage.sql import retries
 from kdsearch.storage.sql.retries import with_retries
 from kdsearch.storage.sql.tables import Table, UtcDateTime
@@ -125,6 +126,12 @@ def everything_that_is_written(database: Database) -> list[list[Any]]:
         ]
 
 
+def drivers_of(database: Database) -> list[str]:
+    """Return the studies that have a lease."""
+    with database.read() as connection:
+        return list(connection.scalars(sa.text("SELECT study FROM kd_lease")))
+
+
 @pytest.fixture
 def calmly_written(tmp_path: Path, spec: StudySpec) -> list[list[Any]]:
     """Return the rows of a database that was never away."""
@@ -150,12 +157,17 @@ def each_new_statement_cut(postgres_url: str) -> Iterator[set[str]]:
             time.sleep(0.001)
 
     sa.event.listen(sa.Engine, "before_cursor_execute", cut_once)
-    yield cut
-    sa.event.remove(sa.Engine, "before_cursor_execute", cut_once)
-    others.dispose()
+    try:
+        yield cut
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", cut_once)
+        others.dispose()
 
 
 @pytest.mark.postgres
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # Optuna's, where its opening fails
 def test_a_connection_may_be_cut_at_any_statement(
     postgres_url: str,
     spec: StudySpec,
@@ -164,11 +176,13 @@ def test_a_connection_may_be_cut_at_any_statement(
 ) -> None:
     monkeypatch.setattr(retries, "_FIRST_PAUSE_S", 0.0)
     with open_database(postgres_url, create=True) as database:
-        record = StudyRecord.open(database, spec)  # a launch that can't begin is begun again by hand
-        with each_new_statement_cut(postgres_url) as cut:
-            write_everything(record, spec)
+        StudyRecord.open(database, spec)
+        with each_new_statement_cut(postgres_url) as cut, hold_lease(database, spec.name) as lease:
+            write_everything(StudyRecord.open(database, spec, lease=lease), spec)
         assert everything_that_is_written(database) == calmly_written
-    assert len(cut) > 50  # of our tables and of Optuna's
+        assert not lease.lost
+        assert drivers_of(database) == []
+    assert len(cut) > 90  # of our tables and of Optuna's
 
 
 def test_what_was_committed_though_the_answer_was_lost_is_not_done_twice(
@@ -189,6 +203,38 @@ def test_what_was_committed_though_the_answer_was_lost_is_not_done_twice(
         monkeypatch.setattr(Database, "write", write_and_lose_every_other_answer)
         write_everything(StudyRecord.open(database, spec), spec)
         assert everything_that_is_written(database) == calmly_written
+
+
+@pytest.mark.postgres
+def test_what_postgres_committed_though_its_answer_was_lost_is_not_done_twice(
+    postgres_url: str,
+    spec: StudySpec,
+    monkeypatch: pytest.MonkeyPatch,
+    calmly_written: list[list[Any]],
+) -> None:
+    import psycopg
+
+    commit, is_lost = psycopg.Connection.commit, True
+
+    def commit_and_lose_every_other_answer(connection: Any) -> None:
+        nonlocal is_lost
+        commit(connection)
+        is_lost = not is_lost
+        if not is_lost:
+            connection.close()
+            raise psycopg.OperationalError("the server is away")
+
+    monkeypatch.setattr(retries, "_FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(leases, "HEARTBEAT_S", 600.0)
+    with open_database(postgres_url, create=True) as database:
+        record = StudyRecord.open(database, spec)
+        monkeypatch.setattr(psycopg.Connection, "commit", commit_and_lose_every_other_answer)
+        with hold_lease(database, spec.name):
+            write_everything(record, spec)
+        monkeypatch.undo()
+        assert drivers_of(database) == []
+        assert everything_that_is_written(database) == calmly_written
+        assert len(record.optuna.get_trials()) == len(record.trials())
 
 
 def test_patience_ends_in_words() -> None:
