@@ -86,7 +86,10 @@ def _check(
 ) -> StudySpec:
     try:
         spec = StudySpec.model_validate(document, context=context)
-        problems = problems_in_space(spec) if in_space else list(problems_without_temperature(spec))
+        is_asked = context == ASKED
+        problems = (
+            problems_in_space(spec, asked=is_asked) if in_space else [*problems_without_temperature(spec)]
+        )
     except ValidationError as error:
         problems = problems_in_validation(error)
     if problems:

@@ -69,6 +69,14 @@ def test_claims_of_a_file_are_checked_against_the_study(tmp_path: Path) -> None:
     )
     with pytest.raises(SpecError, match=r"claims\.0\.factor"):
         load_claims(path, load_spec(BASE))
+    older = load_spec(BASE).model_copy(update={"options": {"width": 8}})  # what is refused by now
+    path.write_text(
+        "claims:\n- {says: dear, quantity: shared_temperature, direction: none, at_least: 0.01}\n"
+    )
+    assert len(load_claims(path, older)) == 1
+    path.write_text(path.read_text() + "probabilty: 0.9\n")
+    with pytest.raises(SpecError, match="`probabilty` is not a known key"):
+        load_claims(path, older)
     path.write_text("name: none\n")
     with pytest.raises(SpecError, match="must have a list `claims`"):
         load_claims(path, load_spec(BASE))

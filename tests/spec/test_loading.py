@@ -304,7 +304,8 @@ def test_what_yaml_itself_refuses_is_a_mistake_too(tmp_path: Path, text: str, to
 
 
 def test_words_and_zeros_of_yaml_1_1_mean_what_they_look_like() -> None:
-    spec = load_spec(BASE, overrides=["training.epochs=010", "setup.options.mixer=[off, light, on, no]"])
+    mixer = "setup.options.mixer=[off, light, on, no]"
+    spec = load_spec({**BASE, "trainer": "mine:train"}, overrides=["training.epochs=010", mixer])
     assert spec.training.epochs == 10
     assert spec.setup["options.mixer"] == ("off", "light", "on", "no")
 
