@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from kdsearch.errors import SpecError
 from kdsearch.spec.bounds import read_text_file
-from kdsearch.spec.claims import Claim, problems_in_claims
+from kdsearch.spec.claims import Claim, idle_claims, problems_in_claims
 from kdsearch.spec.problems import Problem, problems_in_validation
 from kdsearch.spec.sections import ASKED, Section
 from kdsearch.spec.study import StudySpec
@@ -33,9 +33,8 @@ def load_claims(path: Path, spec: StudySpec) -> tuple[Claim, ...]:
         )
     try:
         claims = _Claims.model_validate({"claims": document["claims"]}, context=ASKED).claims
-        problems = [
-            Problem(*place) for place in problems_in_claims(spec.model_copy(update={"claims": claims}))
-        ]
+        judged = spec.model_copy(update={"claims": claims})
+        problems = [Problem(*place) for place in (*problems_in_claims(judged), *idle_claims(judged))]
     except ValidationError as error:
         problems = problems_in_validation(error)
     if problems:

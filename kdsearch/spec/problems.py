@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kdsearch.spec.bounds import shown
-from kdsearch.spec.claims import problems_in_claims
+from kdsearch.spec.claims import idle_claims, problems_in_claims
 from kdsearch.spec.idle import idle_settings
 from kdsearch.spec.luck import SEED_PATHS
 from kdsearch.spec.sections import ASKED, CommandTrainer, Section
@@ -177,7 +177,7 @@ def problems_in_space(spec: StudySpec, *, asked: bool = False) -> list[Problem]:
     found += [Problem(keys, message) for keys, message in problems_in_claims(spec)]
     found += _broken_ranges(spec) if not found else []
     if asked and not found:
-        found += [Problem(keys, message) for keys, message in idle_settings(spec)]
+        found += [Problem(keys, message) for keys, message in (*idle_settings(spec), *idle_claims(spec))]
     return found if found else list(_broken_combinations(spec))
 
 
