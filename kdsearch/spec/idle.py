@@ -7,13 +7,16 @@ from typing import Any
 
 from kdsearch.spec import catalogue
 from kdsearch.spec.claims import Place
+from kdsearch.spec.roles import LEARNING_RATES
 from kdsearch.spec.sections import Finetune
-from kdsearch.spec.space import value_at
+from kdsearch.spec.space import Choices, Dimension, Range, value_at
 from kdsearch.spec.study import StudySpec
 
 _FINETUNE = "teacher.finetune."
 _LENGTHS = (f"{_FINETUNE}epochs", f"{_FINETUNE}head_epochs")
 _OF_FINETUNING = tuple(path for leaf in Finetune.model_fields if (path := _FINETUNE + leaf) not in _LENGTHS)
+
+_RATES = LEARNING_RATES - {"eta"}  # which is a share, too
 
 
 def idle_settings(spec: StudySpec) -> Iterator[Place]:
@@ -24,6 +27,7 @@ def idle_settings(spec: StudySpec) -> Iterator[Place]:
     given = _Given(spec)
     yield from _splits_of_nothing(given)
     yield from _shape_of_nothing(given)
+    yield from _rates_of_nothing(given)
     if spec.trainer != "distill":
         return
     yield from _options_of_nothing(given)
@@ -75,6 +79,29 @@ def _splits_of_nothing(given: _Given) -> Iterator[Place]:
     if "split" not in given.spec.training.vary:
         for keys in given.places("training.splits"):
             yield keys, "does nothing: `training.vary` has no split. Add it, or leave this out."
+
+
+def _rates_of_nothing(given: _Given) -> Iterator[Place]:
+    """Yield learning rates of a user's own trainer that may be 0: so trained, a student learns nothing."""
+    spec = given.spec
+    values = {("options", name): [value] for name, value in spec.options.items()}
+    values |= {("setup", path): list(levels) for path, levels in spec.setup.items()}
+    values |= {("tune", path): list(_ends(dimension)) for path, dimension in spec.tune.items()}
+    for keys, found in values.items():
+        name = keys[1].removeprefix("options.").lower().replace("-", "_")
+        numbers = [v for v in found if isinstance(v, int | float) and not isinstance(v, bool)]
+        if name in _RATES and numbers and min(numbers) <= 0:
+            yield keys, f"must be above 0: at a learning rate of {min(numbers):g} a student learns nothing."
+
+
+def _ends(dimension: Dimension) -> Iterator[Any]:
+    if isinstance(dimension, Range):
+        yield from (dimension.low, dimension.high)
+    elif isinstance(dimension, Choices):
+        yield from dimension.choices
+    else:
+        for own in dimension.ranges.values():
+            yield from _ends(own)
 
 
 def _options_of_nothing(given: _Given) -> Iterator[Place]:

@@ -97,3 +97,30 @@ def test_a_pretraining_takes_its_momentum() -> None:
     with pytest.raises(SpecError, match="must have no `momentum` beside `optimizer: adamw`"):
         load_spec(study(student={"init": start}))
     load_spec(study(student={"init": {**start, "optimizer": "rmsprop"}}))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"tune": {"options.lr": {"low": 0, "high": 1}}},
+        {"tune": {"options.learning-rate": {"choices": [0.1, 0]}}},
+        {
+            **setup("options.kind", "a", "b"),
+            "tune": {
+                "options.lr": {
+                    "by": "options.kind",
+                    "a": {"low": 0.1, "high": 1, "log": True},
+                    "b": {"low": 0, "high": 1},
+                }
+            },
+        },
+        setup("options.LR", 0.1, 0.0),
+        {"options": {"max_lr": -1}},
+    ],
+)
+def test_a_learning_rate_of_ones_own_trainer_is_above_0(sections: dict[str, Any]) -> None:
+    with pytest.raises(
+        SpecError, match=r"must be above 0: at a learning rate of (0|-1) a student learns noth"
+    ):
+        load_spec(study(trainer="mine:train", **sections))
+    load_spec(study(trainer="mine:train", tune={"options.lr_decay": {"low": 0, "high": 1}}))
