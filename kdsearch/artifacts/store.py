@@ -312,19 +312,34 @@ class UrlStore:
 _PASSWORD = re.compile(r"(?<=://)(/*[^:/]*):.*@", re.DOTALL)
 """The user of a URL and all up to the last `@`: a password that is not escaped may hold any character."""
 
+_NO_PORT = re.compile(r"(?<=://)([^:/?\[]*:)(?!\d*(?:[/?]|$)).*", re.DOTALL)
+"""What stands where a port would: a password, say, whose `@host` was forgotten."""
+
+_QUERY = re.compile(r"\?.*", re.DOTALL)
+"""What a signed address has its secret in."""
+
 
 @lru_cache
 def _url_store(url: str, cache: Path) -> UrlStore:
-    if _PASSWORD.search(url):
-        hidden = _PASSWORD.sub(r"\1:…@", url)
-        raise RequestError(
-            f"`artifacts` must hold no password, which everyone could read in the database, got {hidden!r}. "
-            "Put credentials where the file system looks for them, such as FSSPEC_FTP_PASSWORD."
-        )
+    _refuse_secrets(url)
     if "::" in url:
         raise RequestError(f"`artifacts` must be a URL without `::`, got {url!r}. It is cached as it is.")
     name = re.sub(r"[^\w.-]+", "-", url)[-60:].strip("-")
     return UrlStore(url, cache / "remote" / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:8]}")
+
+
+def _refuse_secrets(url: str) -> None:
+    """Raise RequestError for a URL that may hold a password. The message has nothing of it."""
+    for pattern, rule, hidden in (
+        (_PASSWORD, "hold no password, which everyone could read in the database", r"\1:…@"),
+        (_NO_PORT, "have a port behind its host's colon, and no password", r"\1…"),
+        (_QUERY, "have no `?`: what stands behind it everyone could read in the database", "?…"),
+    ):
+        if pattern.search(url):
+            raise RequestError(
+                f"`artifacts` must {rule}, got {pattern.sub(hidden, url)!r}. Put credentials where the file "
+                "system looks for them, such as FSSPEC_FTP_PASSWORD."
+            )
 
 
 def _keep(folder: Path, files: Mapping[str, bytes | memoryview]) -> None:

@@ -4,6 +4,8 @@ from importlib import import_module
 
 import click
 
+from kdsearch.cli.options import Commands
+
 COMMANDS = {
     "calibration": "kdsearch.bench.calibration.command:calibration_command",
     "engine": "kdsearch.bench.engine.command:engine_command",
@@ -22,7 +24,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Commands):
     """Loads a command's module only when it is asked for.
 
     Its help asks for it, too.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kdsearch.cli.formats import print_document
-from kdsearch.cli.options import format_option, storage_option, study_argument
+from kdsearch.cli.options import Commands, format_option, storage_option, study_argument
 from kdsearch.errors import RunError
 from kdsearch.spec.bounds import LARGEST_COLUMN
 
@@ -92,7 +92,7 @@ def rename(study: str, name: str, storage: str) -> None:
     click.echo(f"Renamed {study} to {name}. Write `name: {name}` in its study file, too.")
 
 
-@click.group()
+@click.group(cls=Commands)
 def db() -> None:
     """Tell the database's version, or bring it up to date."""
 

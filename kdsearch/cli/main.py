@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from kdsearch.cli import administer, answer, ask, data, import_, launch, verdict
+from kdsearch.cli.options import Commands
 from kdsearch.errors import LiveDriverError, RequestError
 
 FAILED, WRONG_REQUEST, LIVE_DRIVER, INTERRUPTED = 1, 2, 3, 130  # exit codes; 130 is a shell's for SIGINT
@@ -21,7 +22,7 @@ class _ReaderGoneError(Exception):
     """
 
 
-class _Commands(click.Group):
+class _Commands(Commands):
     """The commands. A closed pipe is told to `run`, of which click would make exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:

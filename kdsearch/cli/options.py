@@ -9,10 +9,40 @@ import click
 from click.core import ParameterSource
 
 from kdsearch.cli.completion import levels, study_names
+from kdsearch.errors import RequestError
 from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.spec import parse_levels
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Commands(click.Group):
+    """Commands whose options are given once, but for those that collect. Of two click takes the last."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments name.
+
+        Raises:
+            RequestError: They give one of its options twice.
+        """
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing:
+            _refuse_twice(command, click.Context(command, parent=ctx, info_name=name), rest)
+        return name, command, rest
+
+
+def _refuse_twice(command: click.Command, ctx: click.Context, args: list[str]) -> None:
+    _, _, order = command.make_parser(ctx).parse_args(list(args))
+    for option in order:
+        if not isinstance(option, click.Option) or option.multiple or option.is_flag:
+            continue
+        if (n_given := order.count(option)) > 1:
+            takes_several = option.metavar is not None and "," in option.metavar
+            what = "Separate them by commas." if takes_several else "Keep one of them."
+            raise RequestError(f"`{option.opts[0]}` must be given once, got it {n_given} times. {what}")
+
 
 storage_option = click.option(
     "--storage",

@@ -11,6 +11,7 @@ from kdsearch.runs.asked import Asked
 from kdsearch.runs.cells import is_missing, levels_in
 from kdsearch.runs.files import RunTable
 from kdsearch.spec.bounds import shown
+from kdsearch.spec.roles import LEARNING_RATES
 
 _PREFIX = re.compile(r"^(config|params?|metrics?|summary|hparams|hyperparameters|data)[./_]", re.IGNORECASE)
 
@@ -19,12 +20,6 @@ TEMPERATURES = frozenset(
         *("temperature", "temp", "t", "tau", "kd_t", "kd_temp", "kd_temperature", "kd_tau", "distill_t"),
         *("distill_temp", "distill_temperature", "distillation_temperature", "distill_tau", "soft_t"),
         *("objective_temperature", "softmax_temperature", "soft_temperature", "loss_temperature"),
-    }
-)
-LEARNING_RATES = frozenset(
-    {
-        *("lr", "learning_rate", "learningrate", "init_lr", "initial_lr", "base_lr", "max_lr", "lr0"),
-        *("optimizer_lr", "optim_lr", "student_lr", "peak_lr", "eta"),
     }
 )
 SEEDS = frozenset({"seed", "random_seed", "rng_seed", "manual_seed", "seed_id", "replicate"})

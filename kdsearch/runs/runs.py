@@ -21,7 +21,6 @@ from kdsearch.runs.cells import (
     number_in,
 )
 from kdsearch.runs.columns import (
-    LEARNING_RATES,
     Columns,
     choose_columns,
     learning_rates,
@@ -38,7 +37,7 @@ from kdsearch.runs.space import (
 )
 from kdsearch.spec import TEMPERATURE, Setup, StudySpec, level_label, setup_key
 from kdsearch.spec.bounds import shown
-from kdsearch.spec.roles import role_of
+from kdsearch.spec.roles import LEARNING_RATES, role_of
 from kdsearch.spec.study import RUNS_OF_FILE
 from kdsearch.storage.rows.read import HOPELESS, TrialRow, TrialState
 from kdsearch.trial import DIVERGED

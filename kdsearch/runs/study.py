@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from kdsearch.errors import RequestError
-from kdsearch.runs.columns import EPOCHS, LEARNING_RATES, plain_name
+from kdsearch.runs.columns import EPOCHS, plain_name
 from kdsearch.runs.runs import Runs, levels_of
 from kdsearch.runs.space import Dimensions, tune_section
 from kdsearch.spec import (
@@ -21,6 +21,7 @@ from kdsearch.spec import (
     setup_key,
     spec_document,
 )
+from kdsearch.spec.roles import LEARNING_RATES
 from kdsearch.spec.sections import ASKED
 from kdsearch.spec.study import NO_TRAINER, TRAINING_LEAVES
 from kdsearch.storage.rows.distributions import within_range

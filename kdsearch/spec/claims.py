@@ -1,5 +1,6 @@
 """Claims: what a study is to confirm or refute."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -122,6 +123,8 @@ class Claim(Section):
                 f"must have `direction` higher or none: {self.quantity} is never below 0 where no two levels "
                 "are compared."
             )
+        if info.context == ASKED and self.quantity == "shared_temperature" and len(self.levels) == 1:
+            raise ValueError("needs two `levels` or more, or none for all: one alone costs nothing.")
         if self.quantity == "best_temperature" and self.at_least <= 1:
             raise ValueError(f"must have a ratio above 1 as `at_least`, such as 2, got {self.at_least:g}.")
         if self.quantity != "best_temperature" and self.at_least > 0.5 and info.context == ASKED:
@@ -139,6 +142,76 @@ def problems_in_claims(spec: "StudySpec") -> Iterator[Place]:
     for number, claim in enumerate(spec.claims):
         for keys, message in _problems_of(claim, spec):
             yield ("claims", str(number), *keys), message
+
+
+def idle_claims(spec: "StudySpec") -> Iterator[Place]:
+    """Yield claims whose verdict is known before any trial.
+
+    They are larger than any effect could be, claimed twice, or one of two of which one must hold.
+    """
+    largest = _largest_ratio(spec)
+    for number, claim in enumerate(spec.claims):
+        keys = ("claims", str(number))
+        if claim.quantity == "best_temperature" and claim.at_least >= largest:
+            yield (
+                (*keys, "at_least"),
+                f"must be below the ratio of the highest and lowest temperature, {largest:g}, got "
+                f"{claim.at_least:g}: no effect is as large. Write 2 for twice the temperature.",
+            )
+        for other, earlier in enumerate(spec.claims[:number]):
+            if problem := _problem_beside(claim, earlier):
+                yield keys, problem.format(f"`claims.{other}`")
+
+
+def _largest_ratio(spec: "StudySpec") -> float:
+    """Return the ratio of the ends of all temperatures. Where ranges may grow it is not known."""
+    dimension = spec.tune.get(TEMPERATURE)
+    if dimension is None:
+        return float(max(spec.setup[TEMPERATURE]) / min(spec.setup[TEMPERATURE]))
+    if spec.search.widen:
+        return math.inf
+    ranges = dimension.ranges.values() if isinstance(dimension, ByFactor) else [dimension]
+    ends = [
+        end
+        for own in ranges
+        for end in (own.choices if isinstance(own, Choices) else (own.low, own.high))
+        if isinstance(end, int | float)
+    ]
+    return max(ends) / min(ends)
+
+
+def _problem_beside(claim: Claim, earlier: Claim) -> str | None:
+    """Return what is wrong with a claim beside another, `{}` standing for that one. None where nothing is."""
+    if _contrast(claim) != _contrast(earlier):
+        return None
+    directions = {_direction(claim), _direction(earlier)}
+    if len(directions) == 1:
+        is_same = claim.at_least == earlier.at_least
+        return "is the same claim as {}: it would count twice. Leave one of them out." if is_same else None
+    if "none" in directions:
+        none, some = (claim, earlier) if claim.direction == "none" else (earlier, claim)
+        if some.at_least < none.at_least:
+            return None
+    return (
+        "must not stand beside {}, its opposite: of both one would be confirmed, whatever is true. Keep one: "
+        "its verdict tells where the other holds."
+    )
+
+
+def _contrast(claim: Claim) -> tuple[Any, ...]:
+    """Return what a claim measures, whatever the order of its levels."""
+    where = tuple(sorted((path, level_name(path, level)) for path, level in claim.where.items()))
+    levels = tuple(sorted(map(level_label, claim.levels)))
+    return claim.quantity, claim.factor, levels, claim.temperatures, where
+
+
+def _direction(claim: Claim) -> Direction:
+    """Return a claim's direction from the level whose name is first in the alphabet to the other."""
+    labels = [level_label(level) for level in claim.levels]
+    if not claim.has_sign or labels == sorted(labels):
+        return claim.direction
+    turned: dict[Direction, Direction] = {"higher": "lower", "lower": "higher", "none": "none"}
+    return turned[claim.direction]
 
 
 def _problems_of(claim: Claim, spec: "StudySpec") -> Iterator[Place]:

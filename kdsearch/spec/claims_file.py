@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from kdsearch.errors import SpecError
 from kdsearch.spec.bounds import read_text_file
-from kdsearch.spec.claims import Claim
-from kdsearch.spec.loading import load_spec, spec_document
+from kdsearch.spec.claims import Claim, idle_claims, problems_in_claims
+from kdsearch.spec.problems import Problem, problems_in_validation
+from kdsearch.spec.sections import ASKED, Section
 from kdsearch.spec.study import StudySpec
 from kdsearch.spec.yaml_text import NotYamlError, read_yaml
 
@@ -24,7 +27,22 @@ def load_claims(path: Path, spec: StudySpec) -> tuple[Claim, ...]:
         raise SpecError([f"line {error.line}: not valid YAML: {error.problem}."], str(path)) from error
     if not isinstance(document, dict) or not document.get("claims"):
         raise SpecError(["must have a list `claims`. See docs/claims.md for one."], str(path))
+    if unknown := [str(key) for key in document if key not in StudySpec.model_fields]:
+        raise SpecError(
+            [f"`{unknown[0]}` is not a known key. Write it into a claim, or leave it out."], str(path)
+        )
     try:
-        return load_spec({**spec_document(spec), "claims": document["claims"]}).claims
-    except SpecError as error:
-        raise SpecError(error.problems, str(path)) from error
+        claims = _Claims.model_validate({"claims": document["claims"]}, context=ASKED).claims
+        judged = spec.model_copy(update={"claims": claims})
+        problems = [Problem(*place) for place in (*problems_in_claims(judged), *idle_claims(judged))]
+    except ValidationError as error:
+        problems = problems_in_validation(error)
+    if problems:
+        raise SpecError([problem.text(line=None) for problem in problems], str(path))
+    return claims
+
+
+class _Claims(Section):
+    """Claims alone: the study around them was checked when it was stored."""
+
+    claims: tuple[Claim, ...]

@@ -37,7 +37,7 @@ def load_spec(source: str | Path | Mapping[str, Any], *, overrides: Sequence[str
 
     Raises:
         SpecError: The spec has mistakes; every one is named, with its path and line.
-        RequestError: The file can't be read, or an override is no `PATH=VALUE`.
+        RequestError: The file can't be read, or an override is no `PATH=VALUE` or is replaced by another.
 
     Example:
         >>> spec = load_spec("studies/quickstart.yaml", overrides=["search.trials=32"])
@@ -50,6 +50,7 @@ def load_spec(source: str | Path | Mapping[str, Any], *, overrides: Sequence[str
         document = dict(source)
     else:
         document, lines = _read_yaml(Path(source))
+    _refuse_replaced(overrides)
     for override in overrides:
         document = _override(document, override)
     if problem := problem_in_document(document):
@@ -85,7 +86,10 @@ def _check(
 ) -> StudySpec:
     try:
         spec = StudySpec.model_validate(document, context=context)
-        problems = problems_in_space(spec) if in_space else list(problems_without_temperature(spec))
+        is_asked = context == ASKED
+        problems = (
+            problems_in_space(spec, asked=is_asked) if in_space else [*problems_without_temperature(spec)]
+        )
     except ValidationError as error:
         problems = problems_in_validation(error)
     if problems:
@@ -127,6 +131,26 @@ def _refuse_void(spec: StudySpec, override: str) -> None:
                     f"`--set {path}` must name what all trials share, and `{name}` is {what} in this study. "
                     f"Replace its {values} with --set {section}.{name}=…, or edit the file."
                 )
+
+
+def _refuse_replaced(overrides: Sequence[str]) -> None:
+    """Refuse a value that a later one replaces."""
+    earlier: dict[tuple[str, ...], str] = {}
+    for override in overrides:
+        path = override.partition("=")[0]
+        keys = _keys(path)
+        for other, name in earlier.items():
+            if other[: len(keys)] == keys:
+                raise RequestError(
+                    f"`--set {path}` must not replace another: `{name}` is set before it. Keep one of them."
+                )
+        earlier[keys] = path
+
+
+def _keys(path: str) -> tuple[str, ...]:
+    """Return the keys of the document that a path leads through. Factors and tuned parameters are one key."""
+    section, _, rest = path.partition(".")
+    return (section, rest) if section in ("setup", "tune") and rest else tuple(path.split("."))
 
 
 def _override(document: dict[str, Any], override: str) -> dict[str, Any]:

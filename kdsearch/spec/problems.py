@@ -9,9 +9,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from kdsearch.spec import catalogue
 from kdsearch.spec.bounds import shown
-from kdsearch.spec.claims import problems_in_claims
+from kdsearch.spec.claims import idle_claims, problems_in_claims
+from kdsearch.spec.idle import idle_settings
 from kdsearch.spec.luck import SEED_PATHS
 from kdsearch.spec.sections import ASKED, CommandTrainer, Section
 from kdsearch.spec.space import (
@@ -162,18 +162,22 @@ def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Section)
 
 
-def problems_in_space(spec: StudySpec) -> list[Problem]:
-    """Return what no single field can know: factors against ranges, and levels against leaves."""
+def problems_in_space(spec: StudySpec, *, asked: bool = False) -> list[Problem]:
+    """Return what no single field can know: factors against ranges, and levels against leaves.
+
+    Args:
+        spec: The spec.
+        asked: Whether a user asks for it now: what was stored may have settings that do nothing.
+    """
     found = list(_too_many_setups(spec))
     found += [*_unknown_paths(spec), *_doubled(spec), *_broken_levels(spec), *_not_tuned(spec)]
     found += _fixed_and_drawn(spec)
-    found += _of_other_optimizers(spec)
-    found += _shape_of_nothing(spec)
-    found += _motion_of_nothing(spec)
     found += _broken_command(spec)
     found += _labels_of_one_name(spec)
     found += [Problem(keys, message) for keys, message in problems_in_claims(spec)]
     found += _broken_ranges(spec) if not found else []
+    if asked and not found:
+        found += [Problem(keys, message) for keys, message in (*idle_settings(spec), *idle_claims(spec))]
     return found if found else list(_broken_combinations(spec))
 
 
@@ -189,13 +193,13 @@ def _too_many_setups(spec: StudySpec) -> Iterator[Problem]:
 
 
 _OF_THE_STUDY = (StudySpec.model_fields.keys() - TrainingSpec.model_fields.keys()) | {"trainer"}
-_LUCK_OF_THE_STUDY = ("training.vary", "training.splits")
+_OF_ALL_TRIALS = ("training.vary", "training.splits", "dataset.download", "dataset.skip_bad")
 
 
 def _unknown_paths(spec: StudySpec) -> Iterator[Problem]:
     for section, paths in (("setup", spec.setup), ("tune", spec.tune)):
         for path in paths:
-            if path.split(".")[0] in _OF_THE_STUDY or path in _LUCK_OF_THE_STUDY:
+            if path.split(".")[0] in _OF_THE_STUDY or path in _OF_ALL_TRIALS:
                 yield Problem((section, path), "holds for the whole study and can't vary within it.")
             elif not spec.is_leaf(path):
                 close = get_close_matches(path, sorted(TRAINING_LEAVES), n=1, cutoff=0.5)
@@ -228,63 +232,6 @@ def _fixed_and_drawn(spec: StudySpec) -> Iterator[Problem]:
             if (path := SEED_PATHS[luck]) in paths:
                 message = f"is drawn for each pack, as `training.vary` has {luck}. Keep one of the two."
                 yield Problem((section, path), message)
-
-
-def _of_other_optimizers(spec: StudySpec) -> Iterator[Problem]:
-    """Yield settings that none of the study's optimizers takes: useless ones."""
-    names = [str(name) for name in spec.setup.get("optimizer.name", (spec.optimizer.name,))]
-    if spec.trainer != "distill" or any(name not in catalogue.OPTIMIZERS for name in names):
-        return
-    places = [("setup", path) for path in spec.setup] + [("tune", path) for path in spec.tune]
-    given = spec.optimizer.model_dump(exclude_defaults=True)  # a whole spec's document has the defaults
-    places += [("optimizer", leaf) for leaf in given]
-    for section, path in places:
-        owners = [
-            name
-            for name, facts in catalogue.OPTIMIZERS.items()
-            if path.removeprefix("optimizer.") in facts.takes
-        ]
-        if owners and not set(owners) & set(names):
-            message = f"does nothing: it belongs to {', '.join(owners)}, the study has {', '.join(names)}."
-            yield Problem((section, path), f"{message} Leave it out.")
-
-
-def _shape_of_nothing(spec: StudySpec) -> Iterator[Problem]:
-    """Yield the shape of a temperature that does not move. It would do nothing."""
-    ratio, shape = "objective.temperature_ratio", "objective.temperature_shape"
-    if ratio in spec.setup or ratio in spec.tune or spec.objective.temperature_ratio != 1:
-        return
-    for section, has_it in (
-        ("setup", shape in spec.setup),
-        ("tune", shape in spec.tune),
-        ("objective", "temperature_shape" in spec.objective.model_dump(exclude_defaults=True)),
-    ):
-        if has_it:
-            keys = tuple(shape.split(".")) if section == "objective" else (section, shape)
-            yield Problem(
-                keys,
-                f"does nothing: `{ratio}` is 1, so the temperature stays where it is. Set it, to 4 say.",
-            )
-
-
-def _motion_of_nothing(spec: StudySpec) -> Iterator[Problem]:
-    """Yield what moves a temperature that an objective does not take: its levels would be one training."""
-    names = [str(name) for name in spec.setup.get("objective.name", (spec.objective.name,))]
-    alphas = [float(alpha) for alpha in spec.setup.get("objective.alpha", (spec.objective.alpha,))]
-    silent = [f"`objective.name: {name}`" for name in names if catalogue.ignores_temperature(name, 1.0)]
-    silent += ["`objective.alpha: 0`"] * (0 in alphas)
-    if spec.trainer != "distill" or not silent:
-        return
-    beside = f"beside {' and '.join(silent)}, where temperature has no effect"
-    ratio = "objective.temperature_ratio"
-    for path in (ratio, "objective.temperature_shape"):
-        if path in spec.setup:
-            message = f"has levels that are the same training {beside}. Make a study of its own of that."
-            yield Problem(("setup", path), message)
-    if spec.objective.temperature_ratio != 1 and all(
-        catalogue.ignores_temperature(name, alpha) for name in names for alpha in alphas
-    ):
-        yield Problem(tuple(ratio.split(".")), f"does nothing {beside}. Leave it out.")
 
 
 _OWN_NAMES = ("seed", "number", "epochs", "trial")
@@ -420,6 +367,7 @@ def _broken_combinations(spec: StudySpec) -> Iterator[Problem]:
     seen: set[str] = set()
     for setup in spec.setups():
         labels = ", ".join(f"{path}={level_label(level)}" for path, level in setup.items())
+        where = f" (in the setup {labels})" if setup else ""
         for params in _corners(spec.dimensions(setup)):
             try:
                 spec.resolve(setup, params)
@@ -427,7 +375,7 @@ def _broken_combinations(spec: StudySpec) -> Iterator[Problem]:
                 for problem in problems_in_validation(error):
                     if problem.text(None) not in seen:
                         seen.add(problem.text(None))
-                        yield Problem(problem.keys, f"{problem.message} (in the setup {labels})")
+                        yield Problem(problem.keys, problem.message + where)
 
 
 def _corners(dimensions: Mapping[str, Range | Choices]) -> Iterator[dict[str, Any]]:

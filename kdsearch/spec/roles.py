@@ -1,7 +1,15 @@
-"""Parameters whose names bear a level: `lr_sgd` is `lr`."""
+"""What parameters are, by their names: `lr_sgd` is `lr`, a learning rate."""
 
 import re
 from collections.abc import Iterable
+
+LEARNING_RATES = frozenset(
+    {
+        *("lr", "learning_rate", "learningrate", "init_lr", "initial_lr", "base_lr", "max_lr", "lr0"),
+        *("optimizer_lr", "optim_lr", "student_lr", "peak_lr", "eta"),
+    }
+)
+"""A learning rate's usual names, in small letters joined by `_`."""
 
 _JOINT = r"[\W_]+"
 _NO_LETTER = r"(?![^\W_])"

@@ -302,6 +302,13 @@ class Pretraining(Section):
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     @model_validator(mode="after")
+    def _takes_its_momentum(self, info: ValidationInfo) -> "Pretraining":
+        facts = catalogue.OPTIMIZERS.get(self.optimizer or "sgd")
+        if info.context == ASKED and self.momentum is not None and facts and "momentum" not in facts.takes:
+            raise ValueError(f"must have no `momentum` beside `optimizer: {self.optimizer}`. Leave it out.")
+        return self
+
+    @model_validator(mode="after")
     def _one_source(self) -> "Pretraining":
         sources = [s for s in (self.weights, self.checkpoint, self.epochs) if s is not None]
         if len(sources) != 1 or (self.dataset is not None and self.epochs is None):

@@ -248,6 +248,9 @@ def test_a_connection_that_was_closed_is_opened_again(tmp_path, url, monkeypatch
         ("ftp://name:secret@host/path", "must hold no password"),
         ("ftp://name:p@secret@host/path", "must hold no password"),
         ("ftp://name:secret/p@host/path", "must hold no password"),
+        ("ftp://name:secret/path", "and no password, got 'ftp://name:…'"),
+        ("ftp://name:p/secret/path", "must have a port behind its host's colon"),
+        ("memory://path?sig=secret", "must have no `?`"),
         ("simplecache::memory://path", "without `::`"),
     ],
 )

@@ -260,6 +260,15 @@ def test_a_study_moves_to_another_database(
         (["stop", "made"], "live driver"),
         (["stop", "mad"], "Known: made"),
         (["report", "made", "--out", "/nowhere/x.html"], "can't be written"),
+        (
+            ["best", "made", "--by", "optimizer.name", "--by", "optimizer.lr"],
+            "`--by` must be given once, got it 2 t",
+        ),
+        (["db", "status", "--format", "json", "--format", "csv"], "`--format` must be given once"),
+        (
+            ["launch", *QUICKSTART, "--dry-run", "--trials", "9", "--set", "search.trials=8"],
+            "`--set search.trials` must not",
+        ),
         (["best"], "Missing argument"),
         (["bset"], "No such command"),
         (["launch", "nowhere.yaml"], "can't be read"),

@@ -53,7 +53,8 @@ def test_an_answer_says_how_many_claims_were_weighed(
     storage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Chances add up: 0.05 and 0.2; one claim alone says nothing of others."""
-    more = LATER.rstrip() + "\n" + LATER.split("claims:")[1].strip("\n") + "\n    probability: 0.8\n"
+    larger = LATER.split("claims:")[1].strip("\n").replace("at_least: 1.5", "at_least: 2")
+    more = f"{LATER.rstrip()}\n{larger}\n    probability: 0.8\n"
     for text, says in ((more, "2 are weighed, each by itself"), (LATER, None)):
         (tmp_path / "c.yaml").write_text(text)
         words = ["verdict", "made", "--claims", str(tmp_path / "c.yaml"), "--storage", storage]

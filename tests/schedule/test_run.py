@@ -75,6 +75,7 @@ def test_a_setup_that_only_fails_is_set_aside_and_the_others_get_its_trials(tmp_
     spec = load_spec(
         {
             **SPEC,
+            "trainer": "mine:train",
             "setup": {"options.model": ["broken", "small", "large"]},
             "search": {"trials": 24, "pack": 2},
         }
@@ -103,7 +104,7 @@ def ended(trial: Trial) -> TrialResult:
 
 
 def test_a_study_all_of_whose_setups_are_set_aside_has_failed(tmp_path: Path) -> None:
-    spec = load_spec({**SPEC, "setup": {"options.model": ["a", "b"]}})
+    spec = load_spec({**SPEC, "trainer": "mine:train", "setup": {"options.model": ["a", "b"]}})
     url = f"sqlite:///{tmp_path}/studies.db"
     with open_database(url, create=True) as database, hold_lease(database, spec.name) as lease:
         record = StudyRecord.open(database, spec, lease=lease)

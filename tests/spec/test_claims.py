@@ -49,6 +49,8 @@ def test_claims_are_kept_with_the_study_and_read_back() -> None:
         ({**SHARED, "direction": "lower"}, "never below 0"),
         ({**CLAIM, "probability": 95}, "below 1, such as 0.95, got 95"),
         ({**CLAIM, "says": " "}, "must be a sentence"),
+        ({**CLAIM, "at_least": 200}, "`claims.0.at_least` must be below the ratio"),
+        ({**SHARED, "factor": "training.epochs", "levels": [10]}, "one alone costs nothing"),
     ],
 )
 def test_a_claim_that_the_study_cannot_decide_is_refused_in_one_line(claim: dict, said: str) -> None:
@@ -56,6 +58,29 @@ def test_a_claim_that_the_study_cannot_decide_is_refused_in_one_line(claim: dict
         load_spec({**BASE, "claims": [claim]})
     assert len(refused.value.problems) == 1
     assert said in refused.value.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"says": "in other words", "probability": 0.9}, "is the same claim as `claims.0`"),
+        ({"levels": CLAIM["levels"][::-1], "direction": "lower"}, "is the same claim as `claims.0`"),
+        ({"direction": "lower"}, "must not stand beside `claims.0`, its opposite"),
+        ({"levels": CLAIM["levels"][::-1]}, "must not stand beside `claims.0`, its opposite"),
+        ({"direction": "none"}, "must not stand beside `claims.0`, its opposite"),
+        ({"direction": "none", "at_least": 3}, None),
+        ({"at_least": 3}, None),
+        ({"where": {"optimizer.name": "adamw"}, "direction": "lower"}, None),
+    ],
+)
+def test_no_claim_counts_twice_or_is_confirmed_whatever_is_true(changed: dict, said: str | None) -> None:
+    document = {**BASE, "claims": [CLAIM, {**CLAIM, **changed}]}
+    if said is None:
+        assert len(load_spec(document).claims) == 2
+        return
+    with pytest.raises(SpecError) as refused:
+        load_spec(document)
+    assert [problem.startswith(f"`claims.1` {said}") for problem in refused.value.problems] == [True]
 
 
 def test_claims_of_a_file_are_checked_against_the_study(tmp_path: Path) -> None:
@@ -69,6 +94,14 @@ def test_claims_of_a_file_are_checked_against_the_study(tmp_path: Path) -> None:
     )
     with pytest.raises(SpecError, match=r"claims\.0\.factor"):
         load_claims(path, load_spec(BASE))
+    older = load_spec(BASE).model_copy(update={"options": {"width": 8}})  # what is refused by now
+    path.write_text(
+        "claims:\n- {says: dear, quantity: shared_temperature, direction: none, at_least: 0.01}\n"
+    )
+    assert len(load_claims(path, older)) == 1
+    path.write_text(path.read_text() + "probabilty: 0.9\n")
+    with pytest.raises(SpecError, match="`probabilty` is not a known key"):
+        load_claims(path, older)
     path.write_text("name: none\n")
     with pytest.raises(SpecError, match="must have a list `claims`"):
         load_claims(path, load_spec(BASE))

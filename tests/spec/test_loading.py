@@ -202,6 +202,27 @@ def test_a_seed_is_a_factor_or_drawn(luck: str, path: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("overrides", "allowed"),
+    [
+        (("search.trials=8", "search.trials=16"), False),
+        (("setup.training.epochs=[1]", "setup.training.epochs=[2]"), False),
+        (("teacher.finetune.epochs=3", "teacher.finetune={lr: 0.1}"), False),
+        (("teacher.finetune={lr: 0.1}", "teacher.finetune.epochs=3"), True),
+        (("setup.objective.options.beta=[1]", "setup.training.epochs=[2]"), True),
+    ],
+)
+def test_no_override_replaces_another(overrides: tuple[str, str], allowed: bool) -> None:
+    document = {**BASE, "setup": {}, "tune": {"objective.temperature": {"low": 1, "high": 40, "log": True}}}
+    document["objective"] = {"name": "dkd"}
+    if allowed:
+        load_spec(document, overrides=overrides)
+        return
+    path = overrides[1].partition("=")[0]
+    with pytest.raises(RequestError, match=f"`--set {path}` must not replace another: `.*` is set before it"):
+        load_spec(document, overrides=overrides)
+
+
 def test_a_draw_fixes_what_varies_and_nothing_else() -> None:
     spec = load_spec(
         BASE, overrides=["training.vary=[split, views]", "dataset.split_seed=5", "search.seed=3"]
@@ -283,7 +304,8 @@ def test_what_yaml_itself_refuses_is_a_mistake_too(tmp_path: Path, text: str, to
 
 
 def test_words_and_zeros_of_yaml_1_1_mean_what_they_look_like() -> None:
-    spec = load_spec(BASE, overrides=["training.epochs=010", "setup.options.mixer=[off, light, on, no]"])
+    mixer = "setup.options.mixer=[off, light, on, no]"
+    spec = load_spec({**BASE, "trainer": "mine:train"}, overrides=["training.epochs=010", mixer])
     assert spec.training.epochs == 10
     assert spec.setup["options.mixer"] == ("off", "light", "on", "no")
 

@@ -12,6 +12,7 @@ from kdsearch.analysis.response.fitted import Response
 from kdsearch.analysis.response.profiles import TemperatureProfile
 from kdsearch.analysis.response.selection import select_setups
 from kdsearch.spec import Claim, level_label, level_name
+from kdsearch.spec.claims import Quantity
 
 _COARSE = 4
 """The common rate is sought at every fourth temperature: between them it hardly changes."""
@@ -101,6 +102,27 @@ def _of_group(response: Response, group: Sequence[int], nodes: IntArray) -> Temp
         return profile
     level = np.broadcast_to(profile.draws.mean(axis=1, keepdims=True), profile.draws.shape)
     return TemperatureProfile(profile.temperatures, np.asarray(level), profile.half_step)
+
+
+def share_beyond(response: Response, contrast: Contrast, quantity: Quantity) -> float:
+    """Return how probably a temperature that a quantity is made of is not compared.
+
+    It is one of a setup's best ones, and of a spread the worst, beyond the temperatures that all compared
+    setups allow. What is computed within those is then another quantity.
+
+    Returns:
+        The largest share of a setup's draws.
+    """
+    common = response.space.temperatures()[response.shared_temperatures(contrast.members)]
+    shares = [0.0]
+    for s in contrast.members:
+        if quantity != "crossing" and not response.ignores_temperature(s):
+            profile = response.profile([s])
+            inside = np.isin(profile.temperatures, common)
+            ends = [profile.draws.argmax(axis=1)]
+            ends += [profile.draws.argmin(axis=1)] if quantity == "spread" else []
+            shares += [float((~inside[end]).mean()) for end in ends]
+    return max(shares)
 
 
 def alone_profiles(response: Response, contrast: Contrast) -> list[TemperatureProfile] | None:

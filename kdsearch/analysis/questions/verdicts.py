@@ -22,6 +22,7 @@ from kdsearch.analysis.questions.contrasts import (
     alone_profiles,
     common_profiles,
     contrast_of,
+    share_beyond,
     tuned_profiles,
 )
 from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE
@@ -222,6 +223,7 @@ def _doubts(
     if leading == "not resolved":
         yield _undecided(claim, shares)
         return
+    yield from _beyond(response, contrast, claim)
     yield from _few_trials(response, contrast)
     yield from _other_sign(claim, effects, common)
     yield from _at_edges(response, contrast)
@@ -253,6 +255,16 @@ def _few_trials(response: Response, contrast: Contrast) -> Iterator[str]:
     fewest = min(len(response.tallies[s].complete) for s in contrast.members)
     if fewest < ENOUGH_TO_DECIDE:
         yield f"a compared setup has {fewest} complete trials, at least {ENOUGH_TO_DECIDE} are asked for"
+
+
+def _beyond(response: Response, contrast: Contrast, claim: Claim) -> Iterator[str]:
+    share = share_beyond(response, contrast, claim.quantity)
+    if share > 1 - claim.probability:
+        what = "best or worst" if claim.quantity == "spread" else "best"
+        yield (
+            f"with a probability of {share:.2f} a {what} temperature lies beyond the temperatures that all "
+            "compared setups were searched in"
+        )
 
 
 def _other_sign(claim: Claim, effects: Effects, common: Effects | None) -> Iterator[str]:

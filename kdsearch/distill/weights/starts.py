@@ -18,6 +18,8 @@ _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped
 _AVERAGED = re.compile(r"(^|[._])(ema|swa|averaged?)([._]|$)", re.IGNORECASE)
 # Heads that serve a network's training alone, by the names that published networks give them.
 _AUXILIARY = re.compile(r"aux|head|dist|proj|pred|classif|criterion|loss|queue|^fc", re.IGNORECASE)
+# What LoRA, DoRA, LoHa, LoKr and IA³ put beside the weights that they change.
+_ADAPTERS = re.compile(r"(^|[._])(lora|dora|hada|lokr|ia3)(_|[.]|$)", re.IGNORECASE)
 _OF_LAYERS = ("weight", "bias", "gamma", "running_mean")
 
 
@@ -64,6 +66,7 @@ def load_checkpoint(model: nn.Module, path: str, *, new_stem: bool = False) -> S
             networks, or are not finite.
     """
     states = read_state_dicts(path)
+    _refuse_adapters(model, states, path)
     chosen, note = _chosen(model, states, path, new_stem)
     _refuse_larger(model, chosen.tensors, path)
     start = load_weights(model, chosen.tensors, source=path, new_stem=new_stem)
@@ -265,17 +268,34 @@ def _refused(own: Mapping[str, Tensor], fitted: Mapping[str, Tensor], free: froz
     return [name for name in own if name not in fitted and name not in free]
 
 
+def _refuse_adapters(model: nn.Module, states: Sequence[StateDict], path: str) -> None:
+    """Raise RequestError where a file has what changes its weights. Without it they are another network's."""
+    if any(_ADAPTERS.search(name) for name in model.state_dict()):
+        return
+    found = [
+        name for state in states for name, v in state.tensors.items() if _ADAPTERS.search(name) and v.any()
+    ]
+    if found:
+        raise RequestError(
+            f"`pretraining.checkpoint` must hold weights that count alone, got {path!r} with adapters: "
+            f"{listed(found, 3)}. Merge them into the weights (PEFT: `merge_and_unload()`) and save these."
+        )
+
+
 def _refuse_larger(model: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
     """Raise RequestError where a file's network has layers that ours lacks.
 
     Without them it would be another network.
     """
     own = model.state_dict()
+    layers = {name.rpartition(".")[0] for name in own if name.endswith(".weight")}
     modules = {".".join(name.split(".")[:end]) for name in own for end in range(1, name.count(".") + 1)}
     heads = head_modules(model)
 
     def is_missed(name: str, value: Tensor) -> bool:
-        is_layer = name.rpartition(".")[2] in _OF_LAYERS and value.is_floating_point() and value.numel() > 1
+        module, _, leaf = name.rpartition(".")
+        decides = leaf in _OF_LAYERS or module in layers
+        is_layer = decides and value.is_floating_point() and value.numel() > 1
         if name in own or not is_layer or any(name.startswith(f"{head}.") for head in heads if head):
             return False
         parts = name.split(".")

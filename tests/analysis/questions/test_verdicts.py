@@ -132,6 +132,33 @@ def test_what_is_claimed_is_confirmed_its_opposite_reversed_and_a_small_effect_n
     assert found.written == "after 64 complete trials"
 
 
+def test_best_temperatures_beyond_the_range_in_common_are_not_compared_in_it() -> None:
+    """Within 6 to 8, which both levels were searched in, neither their ratio nor their rank is the true one."""
+    ranges = {"sgd": {"low": 1, "high": 8, "log": True}, "adamw": {"low": 6, "high": 60, "log": True}}
+    spec = load_spec(
+        {"name": "apart", "setup": {FACTOR: [*ranges]}, "tune": {TEMPERATURE: {"by": FACTOR, **ranges}}}
+    )
+    rng = np.random.default_rng(0)
+    rows = []
+    for setup, best, top in zip(spec.setups(), (3.0, 30.0), (0.90, 0.92), strict=True):
+        for temperature in np.geomspace(*list(ranges[setup[FACTOR]].values())[:2], 32):
+            accuracy = top - 0.02 * math.log(temperature / best) ** 2 + rng.normal(0, 0.002)
+            params = {TEMPERATURE: float(temperature)}
+            rows.append(TrialRow(len(rows), "complete", None, setup, params, len(rows), 20, accuracy))
+    asked = [
+        claim("best_temperature", "none", at_least=2),
+        claim("accuracy", "none", at_least=0.015),
+        claim("spread", "none", at_least=0.05),
+        claim("shared_temperature", "none", at_least=0.05),
+        claim("crossing", temperatures=[6.1, 7.9]),
+    ]
+    *others, crossing = verdicts_of(fit_response(spec, rows), claims=asked).verdicts
+    for found in others:
+        assert (found.verdict, found.claim.quantity) == ("not resolved", found.claim.quantity)
+        assert "beyond the temperatures that all compared setups were searched in" in found.reasons[0]
+    assert crossing.verdict == "confirmed"
+
+
 def test_the_studys_own_claims_were_written_before_it_ran(spec, trials) -> None:
     found = verdicts_of(fit_response(spec, trials))
     assert (found.written, found.digest) == ("before any trial had finished", claims_digest(spec.claims))

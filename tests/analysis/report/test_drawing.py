@@ -54,7 +54,7 @@ def test_of_very_many_trials_some_are_drawn_and_the_best_are_among_them():
 
 
 def test_texts_of_the_study_are_never_markup_in_a_figure(make_spec, make_trials):
-    spec = make_spec({"options.note": ["<b>&\"'", "plain"]})
+    spec = make_spec({"options.note": ["<b>&\"'", "plain"]}, trainer="mine:train")
     trials = [replace(t, state="failed", reason="<script>") for t in make_trials(spec)]
     cards = draw(
         response_figure(response_curves(fit_response(spec, trials)), trials, best(spec, trials))

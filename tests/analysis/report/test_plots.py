@@ -95,7 +95,7 @@ def test_terrible_trials_stand_at_the_lower_edge_with_their_true_accuracy_to_rea
 
 
 def test_names_are_text_not_markup(make_spec):
-    spec = make_spec({"options.note": ["<b>bold</b>", "plain"]})
+    spec = make_spec({"options.note": ["<b>bold</b>", "plain"]}, trainer="mine:train")
     figure = plot_response(bare_curves(spec), answer=full_answer(spec))
     assert "&lt;b&gt;bold" in figure.layout.annotations[0].text
     assert "&lt;b&gt;bold" in plot_best_temperatures(full_answer(spec), (1, 40)).layout.yaxis.ticktext[0]

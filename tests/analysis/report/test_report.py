@@ -174,7 +174,7 @@ def test_what_the_study_file_says_of_a_section_is_shown_of_an_own_trainer_too(ma
 
 def test_texts_from_the_study_are_never_markup(make_spec, make_trials):
     attack = "</script><script>alert(1)</script>"
-    spec = make_spec({"options.note": [attack, "plain"]})
+    spec = make_spec({"options.note": [attack, "plain"]}, trainer="mine:train")
     trials = make_trials(spec)
     curves = response_curves(fit_response(spec, trials))
     rest = [], {}, [], [], summary_of(spec, attack), importance(fit_response(spec, trials))

@@ -213,6 +213,7 @@ def test_files_that_are_no_checkpoints_are_refused_in_one_line(tmp_path, name, c
     [
         (network(1, "resnet14").state_dict(), r"has more: layer"),
         ({"a": network(1).state_dict(), "b": network(3).state_dict()}, r"with `a`, `b`"),
+        ({"net": network(1).state_dict(), "more": {"conv1.lora_A": torch.ones(4, 9)}}, "adapters"),
         (network(1, "mlp_4").state_dict(), r"not fitting .*; it has "),
         ({n: v * math.nan for n, v in network(1).state_dict().items() if v.is_floating_point()}, "NaN"),
         ({n: v.double() + 1e300 for n, v in network(1).state_dict().items()}, "NaN or infinity"),
@@ -221,6 +222,25 @@ def test_files_that_are_no_checkpoints_are_refused_in_one_line(tmp_path, name, c
 )
 def test_checkpoints_that_are_not_this_networks_are_refused(tmp_path, content, message):
     torch.save(content, tmp_path / "net.pt")
+    with pytest.raises(RequestError, match=message):
+        load_checkpoint(network(2), str(tmp_path / "net.pt"))
+
+
+@pytest.mark.parametrize(
+    ("beside", "message"),
+    [
+        ({"conv1.lora_A": torch.ones(4, 9), "conv1.lora_B": torch.ones(16, 4)}, "adapters: conv1.lora_A"),
+        ({"base.conv1.lora_A.default": torch.ones(4, 9)}, "adapters: base.conv1.lora_A.default"),
+        ({"fc.hada_w1_a": torch.ones(10, 4)}, "adapters: fc.hada_w1_a"),
+        ({"conv1.weight_scale": torch.ones(16)}, "has more: conv1.weight_scale"),
+        ({"rotary.inv_freq": torch.ones(8), "conv1.total_ops": torch.ones(1)}, None),
+    ],
+)
+def test_weights_that_others_change_are_not_taken_alone(tmp_path, beside, message):
+    torch.save(network(1).state_dict() | beside, tmp_path / "net.pt")
+    if message is None:
+        load_checkpoint(network(2), str(tmp_path / "net.pt"))
+        return
     with pytest.raises(RequestError, match=message):
         load_checkpoint(network(2), str(tmp_path / "net.pt"))
 
