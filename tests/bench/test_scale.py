@@ -62,11 +62,18 @@ def one_service(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+IN_PROCESSES = {"sqlite": ("studies", "the next pack"), "postgresql": ()}
+"""Which questions have processes of their own: one of a command, and the one that is none."""
+
+
 @pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def most_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask by commands in this process: to load all that they import for each takes most of the test's time."""
+    in_a_process = ask.run
 
     def run(question: str, command: Sequence[str], storage: str) -> Asked:
+        if question in IN_PROCESSES[storage.partition(":")[0]]:
+            return in_a_process(question, command, storage)
         wall, cpu = time.perf_counter(), time.process_time()
         module, *words = command
         if module == "kdsearch":
@@ -82,11 +89,9 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_service")
+@pytest.mark.usefixtures("one_service", "most_in_this_process")
 @pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def test_every_question_is_asked(database: str, request: pytest.FixtureRequest) -> None:
-    if database == "postgresql":
-        request.getfixturevalue("in_this_process")  # processes of their own are SQLite's part
+def test_every_question_is_asked(database: str) -> None:
     options = ["--part", "ask", "--database", database, "--trials", "200", "--format", "json"]
     result = CliRunner().invoke(bench, ["scale", *options], catch_exceptions=False)
     asked = json.loads(result.stdout)[database]["ask"]

@@ -7,6 +7,7 @@ may live. The study's log in the folder has a line for each result that the reco
 it. Prints how many drivers died.
 """
 
+import gc
 import os
 import random
 import signal
@@ -106,6 +107,8 @@ def load_what_drivers_need(url: str) -> None:
         drive(elsewhere, "elsewhere", Path(folder) / "log", tell)
         os.close(ready)
         os.close(tell)
+    gc.collect()
+    gc.freeze()  # else the collector of each driver would look through all that is loaded
 
 
 def kill_drivers(url: str, name: str, log: Path, seed: int, mode: str) -> int:

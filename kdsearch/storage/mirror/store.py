@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 STUDY_ATTRIBUTE = "kdsearch_study"
 """The user attribute of an Optuna study that holds our `kd_study.uid`."""
 
+_FITTING: set[str] = set()
+"""The version of the installed Optuna's tables, once known: all of their history is loaded to find it."""
+
 
 def open_optuna_storage(database: Database) -> "RDBStorage":
     """Return Optuna's storage in a database, with the same options as ours.
@@ -31,14 +34,31 @@ def open_optuna_storage(database: Database) -> "RDBStorage":
     from optuna.storages import RDBStorage
 
     url = database.engine.url.render_as_string(hide_password=False)
-    try:
-        with _alone(database):
-            storage = RDBStorage(url, engine_kwargs=engine_options(database.url))
-    except RuntimeError as error:
-        raise RequestError(f"Optuna's tables in {database.name} can't be used. {error}") from error
+    with _alone(database):
+        storage = RDBStorage(url, engine_kwargs=engine_options(database.url), skip_compatibility_check=True)
     tell_lost_connections(storage.engine)
     database.keep(storage.engine)
+    _check_version(storage, database)
     return storage
+
+
+def _check_version(storage: "RDBStorage", database: Database) -> None:
+    """Refuse tables that are not this Optuna's, as it does itself, but look up its own version only once."""
+    version = storage.get_current_version()
+    if version in _FITTING:
+        return
+    newest = storage.get_head_version()
+    if version != newest:
+        is_older = version in storage.get_all_versions()
+        advice = (
+            "Upgrade them with `optuna storage upgrade --storage URL`"
+            if is_older
+            else "Upgrade Optuna with `pip install -U optuna`"
+        )
+        raise RequestError(
+            f"Optuna's tables in {database.name} must be of its version {newest}, got {version}. {advice}."
+        )
+    _FITTING.add(version)
 
 
 @contextmanager

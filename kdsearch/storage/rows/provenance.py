@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -10,6 +11,11 @@ PACKAGES = ("kdsearch-hpo", "torch", "torchvision", "optuna", "ray", "numpy", "s
 
 def package_versions() -> dict[str, str]:
     """Return the versions of Python and the packages that decide results."""
+    return dict(_installed())
+
+
+@cache  # they are read from the packages' files, and a process keeps the code that it has loaded
+def _installed() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

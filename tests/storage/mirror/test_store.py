@@ -4,11 +4,28 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import sqlalchemy as sa
 
+from kdsearch.errors import RequestError
 from kdsearch.storage import open_database
 from kdsearch.storage.mirror.store import open_optuna_storage
 
 N_LAUNCHES = 4
+
+
+@pytest.mark.parametrize(
+    ("version", "advice"), [("v9.0.0", "pip install -U optuna"), ("v1.3.0.a", "optuna storage upgrade")]
+)
+def test_tables_of_another_optuna_are_refused_also_after_fitting_ones(
+    empty_url: str, version: str, advice: str
+) -> None:
+    with open_database(empty_url, create=True) as database:
+        open_optuna_storage(database)
+        open_optuna_storage(database)
+        with database.write() as connection:
+            connection.execute(sa.text(f"UPDATE alembic_version SET version_num = '{version}'"))
+        with pytest.raises(RequestError, match=f"Optuna's tables in .* got {version}. .*{advice}"):
+            open_optuna_storage(database)
 
 
 @pytest.mark.postgres
