@@ -8,6 +8,8 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
+from sqlalchemy.exc import DBAPIError
+
 from kdsearch.analysis.response.warm_start import EarlierStudy, load_warm_start
 from kdsearch.artifacts.store import Place
 from kdsearch.errors import KDSearchError, LiveDriverError, RunError
@@ -114,7 +116,7 @@ def _has_begun(spec: StudySpec, storage: str) -> bool:
     try:
         with open_database(storage) as database:
             return load_study(database, spec.name).progress.complete > 0
-    except KDSearchError:  # no such database or study yet, or what opening it below will say
+    except (KDSearchError, DBAPIError):  # no such database or study yet, or what opening it below will say
         return False
 
 

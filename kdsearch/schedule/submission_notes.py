@@ -1,10 +1,14 @@
 """A submitted study in its database, from before its driver writes. A job that dies at its start is seen."""
 
+import logging
+
 from sqlalchemy.exc import DBAPIError
 
-from kdsearch.errors import RequestError
+from kdsearch.errors import KDSearchError, RequestError, RunError
 from kdsearch.spec import StudySpec
-from kdsearch.storage import StudyRecord, load_spec_of, load_study, open_database
+from kdsearch.storage import Database, StudyRecord, load_spec_of, load_study, open_database
+
+_log = logging.getLogger(__name__)
 
 
 def note_submission(spec: StudySpec, storage: str, how: str) -> None:
@@ -25,10 +29,17 @@ def note_submission(spec: StudySpec, storage: str, how: str) -> None:
     except (RequestError, DBAPIError):
         return
     with database:
-        record = StudyRecord.open(database, spec)
-        found = load_study(database, spec.name)
-        if found.driver is None:
-            record.set_state(found.state, how)
+        try:
+            _note(database, spec, how)
+        except (RunError, DBAPIError) as error:  # the job runs even so
+            _log.warning("The study %r has no note of its job: %s", spec.name, error)
+
+
+def _note(database: Database, spec: StudySpec, how: str) -> None:
+    record = StudyRecord.open(database, spec)
+    found = load_study(database, spec.name)
+    if found.driver is None:
+        record.set_state(found.state, how)
 
 
 def note_failed_start(study: str, storage: str, reason: str) -> None:
@@ -38,5 +49,5 @@ def note_failed_start(study: str, storage: str, reason: str) -> None:
             found = load_study(database, study)
             if found.state == "new" and found.driver is None:
                 StudyRecord.open(database, load_spec_of(database, study)).set_state("failed", reason)
-    except (RequestError, DBAPIError):  # there is none, or the driver could not reach the database either
+    except (KDSearchError, DBAPIError):  # there is none, or the driver could not reach the database either
         return

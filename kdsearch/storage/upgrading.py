@@ -19,6 +19,8 @@ def upgrade(database: Database) -> SchemaStatus:
         RequestError: The tables are of a newer kdsearch.
         LiveDriverError: A study is being run, by a kdsearch that knows the older tables.
     """
+    if (status := schema_status(database)).state == "current":  # one that can't be written may be
+        return status
     with database.write() as connection:
         if read_schema(connection).state == "older":
             for study, driver in live_drivers(connection).items():

@@ -5,6 +5,9 @@ It is seen without one, too.
 
 from pathlib import Path
 
+import pytest
+
+from kdsearch.errors import RunError
 from kdsearch.schedule.submission_notes import note_failed_start, note_submission
 from kdsearch.spec import load_spec
 from kdsearch.storage import StudyRecord, hold_lease, list_studies, open_database
@@ -40,3 +43,14 @@ def test_a_study_with_a_driver_and_a_database_out_of_reach_stay_as_they_are(tmp_
         assert studies(url) == [("new", None)]
     note_submission(spec, f"sqlite:///{tmp_path}/none/s.db", "submitted as the job j")
     note_failed_start("sent", f"sqlite:///{tmp_path}/none/s.db", "no")
+
+
+def test_a_note_that_fails_on_the_way_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RunError("The database could not be used for 120 seconds")
+
+    url, spec = f"sqlite:///{tmp_path}/s.db", load_spec(SPEC)
+    monkeypatch.setattr(StudyRecord, "set_state", fail)
+    note_submission(spec, url, "submitted as the job j")
+    note_failed_start("sent", url, "its folder is gone")
+    assert studies(url) == [("new", None)]

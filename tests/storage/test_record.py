@@ -1,16 +1,27 @@
 """The record of a study: the same promises on both databases."""
 
 import math
+import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from kdsearch.errors import RequestError
 from kdsearch.spec import StudySpec
-from kdsearch.storage import Database, StudyRecord, load_epochs, load_spec_of
+from kdsearch.storage import (
+    Database,
+    StudyRecord,
+    load_epochs,
+    load_spec_of,
+    open_database,
+)
 from kdsearch.storage.rows.entries import NewTrial
+from kdsearch.storage.rows.study import ensure_study
 from kdsearch.trial import TrialResult
 
 POINT = {"objective.temperature": 3.0, "optimizer.lr": 0.1}
@@ -101,6 +112,38 @@ class TestStart:
         record.start(spec.setups()[1], [{"objective.temperature": 2.0}], "p1")
         record.recover()
         assert record.take_waiting(1, "p2")[0].setup == spec.setups()[1]
+
+
+class TestMadeByTwo:
+    """Who submits a study makes its rows while its driver may begin."""
+
+    @pytest.mark.postgres
+    def test_of_two_that_make_a_study_at_once_one_waits_and_has_it_too(
+        self, postgres_prepared: str, make_spec: Callable[..., StudySpec]
+    ) -> None:
+        spec, found = make_spec(name="by_two"), []
+        with open_database(postgres_prepared) as database:
+            second = threading.Thread(target=lambda: found.append(StudyRecord.open(database, spec)))
+            with database.write() as first:
+                ensure_study(first, spec, Path(), {})
+                pid = first.scalar(sa.text("SELECT pg_backend_pid()"))
+                second.start()
+                query = sa.text(
+                    "SELECT 1 FROM pg_locks WHERE NOT granted AND :pid = ANY (pg_blocking_pids(pid))"
+                )
+                with database.read() as connection:
+                    while connection.scalar(query, {"pid": pid}) is None:
+                        assert second.is_alive()
+                        time.sleep(0.01)
+            second.join()
+            assert [record.spec.name for record in found] == ["by_two"]
+
+    def test_optunas_half_that_another_has_just_made_is_the_study(
+        self, database: Database, spec: StudySpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        StudyRecord.open(database, spec).start(spec.setups()[0], points(1), "p1")
+        monkeypatch.setattr("kdsearch.storage.mirror.store.optuna_name", lambda *_: None)  # asked too early
+        assert len(StudyRecord.open(database, spec).optuna.trials) == 1
 
 
 class TestDraws:

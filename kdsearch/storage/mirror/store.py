@@ -122,7 +122,10 @@ def ensure_optuna_study(
         direction="maximize",
         load_if_exists=True,
     )
-    if STUDY_ATTRIBUTE in study.user_attrs or study.get_trials(deepcopy=False):
+    owner = study.user_attrs.get(STUDY_ATTRIBUTE)
+    if owner == uid:  # another process was quicker
+        return study
+    if owner is not None or study.get_trials(deepcopy=False):
         raise RequestError(
             f"`name` must not be that of another Optuna study in this database, got {name!r}. "
             "Choose another name, or another database."

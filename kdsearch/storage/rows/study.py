@@ -24,6 +24,7 @@ from kdsearch.spec.space import ByFactor
 from kdsearch.spec.study import NO_TRAINER
 from kdsearch.storage.rows.provenance import git_commit, package_versions
 from kdsearch.storage.rows.queries import read_progress
+from kdsearch.storage.rows.trials import insert_new
 from kdsearch.storage.sql.database import database_now
 from kdsearch.storage.sql.tables import SetupTable, StudyTable, table_of
 
@@ -63,7 +64,8 @@ def ensure_study(
         "updated": now,
     }
     if stored is None:
-        return _create(connection, spec, {**values, "versions": [run], "created": now})
+        made = _create(connection, spec, {**values, "versions": [run], "created": now})
+        return made or ensure_study(connection, spec, source, data)
     _refuse_other_spec(spec, load_stored_spec(stored.spec))
     runs = stored.versions
     if read_progress(connection, stored.id).finished:
@@ -97,10 +99,13 @@ def set_stopped(connection: Connection, study: int, reasons: Mapping[str, str]) 
         connection.execute(change, [{"of_key": key, "why": reason} for key, reason in reasons.items()])
 
 
-def _create(connection: Connection, spec: StudySpec, values: Mapping[str, Any]) -> tuple[int, str]:
+def _create(connection: Connection, spec: StudySpec, values: Mapping[str, Any]) -> tuple[int, str] | None:
+    """Create a study and return its id and its uid. None where another process was quicker."""
     uid = uuid.uuid4().hex
-    connection.execute(insert(StudyTable).values(name=spec.name, uid=uid, state="new", **values))
-    study = connection.scalars(select(StudyTable.id).where(StudyTable.uid == uid)).one()
+    insert_new(connection, StudyTable, [{"name": spec.name, "uid": uid, "state": "new", **values}])
+    study = connection.scalar(select(StudyTable.id).where(StudyTable.uid == uid))
+    if study is None:
+        return None
     _add_setups(connection, study, spec)
     return study, uid
 

@@ -22,7 +22,7 @@ from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, StatementError
 
 from kdsearch.errors import KDSearchError, RequestError, RunError
-from kdsearch.storage.sql.failures import first_line, is_read_only
+from kdsearch.storage.sql.failures import WRITE, first_line, is_read_only
 from kdsearch.storage.sql.filesystems import network_filesystem
 from kdsearch.storage.sql.schema import check_schema, create_schema, read_schema
 
@@ -91,8 +91,13 @@ class Database:
         None holds where the block raises.
 
         Raises:
+            RequestError: It is a SQLite file that can't be written, or its folder can't.
             RunError: The SQLite file was deleted or replaced since the first writing.
         """
+        if self.is_read_only:  # and maybe a copy, which would take what is written with it
+            raise RequestError(
+                f"The database {self.name} can't be written: it or its folder is read-only. {WRITE}"
+            )
         self.check_file()
         with self._writer.begin() as connection:
             yield connection

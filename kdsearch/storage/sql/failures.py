@@ -13,7 +13,7 @@ _SQLITE_DAMAGED = (11, 26)  # CORRUPT and NOTADB
 _NO_RIGHT, _READ_ONLY, _DISK_FULL, _TOO_MANY = "42501", "25006", "53100", "53300"  # PostgreSQL's SQLSTATEs
 
 _RIGHT = "Ask its owner for the right, or name another user with --storage."
-_WRITE = "Only reading commands work on it. Ask its owner to let you write, or name another with --storage."
+WRITE = "Only reading commands work on it. Ask its owner to let you write, or name another with --storage."
 _ROOM = "Make room on its disk; the same command then goes on."
 _DAMAGED = (
     "The file is damaged. Restore a copy, or save what can still be read: "
@@ -60,7 +60,7 @@ def _of_database(error: SQLAlchemyError) -> KDSearchError:
     if state == _NO_RIGHT:
         return RequestError(f"{name} refuses its user: {cause}. {_RIGHT}")
     if state == _READ_ONLY or code == _SQLITE_READ_ONLY:
-        return RequestError(f"{name} can't be written: {cause}. {_WRITE}")
+        return RequestError(f"{name} can't be written: {cause}. {WRITE}")
     if code in _SQLITE_DAMAGED:
         return RunError(f"{name} can't be read: {cause}. {_DAMAGED}")
     if state == _DISK_FULL or code == _SQLITE_FULL:
