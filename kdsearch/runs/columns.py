@@ -1,8 +1,8 @@
 """Which column of a table is what, as asked or by name."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -127,6 +127,9 @@ def choose_columns(table: RunTable, asked: Asked) -> Columns:
         RequestError: A name is unknown, a guess would be ambiguous, or runs differ in columns without a say.
     """
     guessed: dict[str, str] = {}
+    every, ignored = table, {_named(table, name, "ignore") for name in asked.ignore}
+    _refuse_ignored(table, asked, ignored)
+    table = replace(table, columns={name: c for name, c in table.columns.items() if name not in ignored})
     setup = tuple(_named(table, name, "setup") for name in asked.setup)
     temperature = _one(table, asked.temperature, "temperature", TEMPERATURES, guessed)
     metric = _metric(table, asked.metric, guessed)
@@ -145,8 +148,7 @@ def choose_columns(table: RunTable, asked: Asked) -> Columns:
         guessed=guessed,
     )
     _check_distinct(columns)
-    ignored = {_named(table, name, "ignore") for name in asked.ignore}
-    _refuse_unnamed(table, columns, ignored)
+    _refuse_unnamed(every, columns, ignored)
     return columns
 
 
@@ -256,6 +258,14 @@ def _tuned(
 def learning_rates(table: RunTable) -> list[str]:
     """Return the columns that are a learning rate by their name."""
     return [column for column in _filled(table) if plain_name(column) in LEARNING_RATES]
+
+
+def _refuse_ignored(table: RunTable, asked: Asked, ignored: Collection[str]) -> None:
+    """Refuse a column that is to be ignored and to have a part. What is guessed is none that is ignored."""
+    named = (*asked.setup, *(asked.tuned or ()), asked.temperature, asked.metric, asked.seed)
+    for name in filter(None, named):
+        if find_column(table.columns, name) in ignored:
+            raise RequestError(f"`ignore` must name columns without a part, got {name!r}. Name it once.")
 
 
 def _check_distinct(columns: Columns) -> None:

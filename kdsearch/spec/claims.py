@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from kdsearch.spec.sections import ASKED, Number, Section, Temperature
+from kdsearch.spec.sections import ASKED, LARGEST_LOSS, Number, Section, Temperature
 from kdsearch.spec.space import TEMPERATURE, ByFactor, Choices, Range, level_label, level_name
 
 if TYPE_CHECKING:
@@ -127,10 +127,10 @@ class Claim(Section):
             raise ValueError("needs two `levels` or more, or none for all: one alone costs nothing.")
         if self.quantity == "best_temperature" and self.at_least <= 1:
             raise ValueError(f"must have a ratio above 1 as `at_least`, such as 2, got {self.at_least:g}.")
-        if self.quantity != "best_temperature" and self.at_least > 0.5 and info.context == ASKED:
+        if self.quantity != "best_temperature" and self.at_least > LARGEST_LOSS and info.context == ASKED:
             raise ValueError(
-                f"must have an accuracy of at most 0.5 as `at_least`, got {self.at_least:g}. "
-                "Divide points by 100."
+                f"must have an accuracy of at most {LARGEST_LOSS:g} as `at_least`, ten points, got "
+                f"{self.at_least:g}. Divide points by 100."
             )
         return self
 

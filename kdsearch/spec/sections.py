@@ -23,6 +23,9 @@ from kdsearch.spec.bounds import LARGEST_COLUMN, LARGEST_WHOLE
 ASKED = {"asked": True}
 """The context in which a user's values are validated; what earlier versions took is read without it."""
 
+LARGEST_LOSS = 0.1
+"""The largest accuracy that may not matter, by hand: 0.5 is half a point that was not divided by 100."""
+
 
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
@@ -98,8 +101,11 @@ def _one_temperature(value: Any) -> Any:
 
 
 def _accuracy(regret: float, info: ValidationInfo) -> float:
-    if info.context == ASKED and regret > 1:
-        raise ValueError(f"must be an accuracy of at most 1, got {regret:g}. Divide points by 100.")
+    if info.context == ASKED and regret > LARGEST_LOSS:
+        raise ValueError(
+            f"must be an accuracy of at most {LARGEST_LOSS:g}, ten points, got {regret:g}. Divide points by "
+            "100."
+        )
     return regret
 
 

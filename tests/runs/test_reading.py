@@ -254,3 +254,13 @@ def test_diverged_runs_are_none_of_the_measured(tmp_path: Path) -> None:
     found = runs(tmp_path, table(*LINES, "sgd,2,0.3,7,inf"))
     assert found.trials[-1].val_accuracy is None
     assert all(t.val_accuracy is None or math.isfinite(t.val_accuracy) for t in found.trials)
+
+
+def test_a_column_that_is_ignored_is_taken_for_nothing(tmp_path: Path) -> None:
+    found = runs(tmp_path, table(*LINES), Asked(setup=("optimizer",), ignore=("lr", "seed")))
+    assert (found.read["tuned"], found.read["seed"]) == ([], None)
+    two = table(*(f"{line},0.1" for line in LINES), header=f"{HEADER},val_acc")
+    assert runs(tmp_path, two, Asked(setup=("optimizer",), ignore=("acc",))).read["metric"] == "val_acc"
+    for asked in (Asked(setup=("optimizer",), ignore=("optimizer",)), Asked(metric="acc", ignore=("ACC",))):
+        with pytest.raises(RequestError, match="`ignore` must name columns without a part, got '"):
+            runs(tmp_path, table(*LINES), asked)

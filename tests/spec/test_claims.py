@@ -40,7 +40,10 @@ def test_claims_are_kept_with_the_study_and_read_back() -> None:
         ({**CLAIM, "where": {"optimizer.name": "lion"}}, "`claims.0.where` must name levels of"),
         ({**CLAIM, "where": {"training.epochs": 10}}, "must not fix `training.epochs`"),
         ({**CLAIM, "at_least": 0.9}, "must have a ratio above 1 as `at_least`"),
-        ({**CROSSING, "at_least": 2}, "Divide points by 100"),
+        (
+            {**CROSSING, "at_least": 0.5},
+            "at most 0.1 as `at_least`, ten points, got 0.5. Divide points by 100",
+        ),
         ({**CROSSING, "temperatures": [8, 2]}, "the lower one first"),
         ({**CROSSING, "temperatures": [2, 60]}, "must lie in the range of `objective.temperature`, got 60"),
         ({**CLAIM, "temperatures": [2, 8]}, "only crossing compares two of them"),

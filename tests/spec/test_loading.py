@@ -104,7 +104,7 @@ def test_a_recipe_may_be_a_level() -> None:
         ("dataset.validation_size=true", "`dataset.validation_size`", "True", "must be a number"),
         ("search.trials='12'", "`search.trials`", "'12'", "must be a number"),
         ("search.trials=1" + 400 * "0", "`search.trials`", "10000", "less than"),
-        ("search.stop.regret=5", "`search.stop.regret`", "5", "at most 1"),
+        ("search.stop.regret=0.5", "`search.stop.regret`", "0.5", "at most 0.1, ten points"),
         ("resources.gpus_per_pack=1.5", "`resources.gpus_per_pack`", "1.5", "a whole number of them"),
         ("objective={name: dkd, options: {beta: .nan}}", "`objective.options.beta`", "nan", "finite"),
         ("options.width={a: 1}", "`options.width`", "{'a': 1}", "a number or a text"),
