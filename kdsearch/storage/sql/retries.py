@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from kdsearch.errors import RunError
 from kdsearch.storage.sql.database import shown_url
@@ -30,7 +30,8 @@ def tell_lost_connections(engine: Engine) -> None:
     """Let an engine raise ConnectionLostError where its connection broke.
 
     Optuna makes a trial again after any error of SQLAlchemy's: there were two where the first one had been
-    committed and only the answer was lost. This error it passes on.
+    committed and only the answer was lost. It also reads on after a read has failed, in a transaction that is
+    lost. This error it passes on.
     """
     event.listen(engine, "handle_error", _tell_lost_connection)
 
@@ -71,8 +72,7 @@ def with_retries(operation: Callable[[], _Result], *, limit_s: float = RETRY_LIM
 def _passing(error: BaseException) -> str | None:
     """Return what is wrong with the database, if it may pass.
 
-    Optuna wraps SQLAlchemy's errors, so causes are looked at too. It also reads on after a read has failed:
-    where that one's connection was lost, the next says only that the transaction is to be rolled back.
+    Optuna wraps SQLAlchemy's errors, so causes are looked at too.
     """
     inner: BaseException | None = error
     while inner is not None:
@@ -82,5 +82,5 @@ def _passing(error: BaseException) -> str | None:
             inner.connection_invalidated or isinstance(inner, OperationalError)
         ):
             return str(inner.orig).strip()
-        inner = inner.__context__ if isinstance(inner, PendingRollbackError) else inner.__cause__
+        inner = inner.__cause__
     return None
