@@ -133,7 +133,6 @@ class Questions:
         """
         from kdsearch.analysis.report.headline import headline
 
-        _check_numbers(level, tolerance)
         found = self._open(study).best(by=by, where=where, level=level, tolerance=tolerance)
         return bounded(headline(found), answer_rows(found), _notes_of(found.table()))
 
@@ -154,7 +153,6 @@ class Questions:
             where: Levels of other factors, by path.
             level: Probability of the intervals.
         """
-        _check_numbers(level)
         found = self._open(study).compare(factor, where=where, level=level)
         document = found.to_dict()
         return bounded(document["statement"] or document["reason"], comparison_rows(found))
@@ -215,7 +213,6 @@ class Questions:
             studies: The studies to draw from; by default all of the database.
             level: Probability of the intervals.
         """
-        _check_numbers(level)
         found = recommend_for(setup, studies=studies, storage=self._storage, level=level).to_dict()
         sources, warnings = found.pop("sources"), found.pop("warnings")
         words = found["reason"] or "A recommendation from what was run, not a measurement of this setup."
@@ -246,7 +243,6 @@ class Questions:
         from kdsearch.analysis.report.headline import headline
         from kdsearch.runs import Asked, read_table, runs_of
 
-        _check_numbers(level)
         roles = {"setup": setup, "temperature": temperature, "tuned": tuned, "metric": metric, "seed": seed}
         given: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in roles.items() if v is not None
@@ -366,13 +362,6 @@ def bounded(words: str, rows: Sequence[Mapping[str, Any]], notes: Sequence[str] 
 
 def _notes_of(table: Table) -> list[str]:
     return [f"{name}: {note}" for name, note in table.notes]
-
-
-def _check_numbers(level: float, tolerance: float = 0.0) -> None:
-    if not 0.5 <= level <= 0.999:
-        raise RequestError(f"`level` must be a number from 0.5 to 0.999, got {level}.")
-    if not 0 <= tolerance <= 1:
-        raise RequestError(f"`tolerance` must be a number from 0 to 1, got {tolerance}.")
 
 
 def _command(*words: str) -> list[str]:

@@ -21,6 +21,7 @@ from kdsearch.cli.options import (
     where_option,
 )
 from kdsearch.errors import RequestError
+from kdsearch.intervals import LARGEST_LOSS, SMALLEST_REGRET
 
 if TYPE_CHECKING:
     from kdsearch.storage import StudySummary, TrialRow
@@ -148,9 +149,9 @@ def recommend(
 @study_argument
 @click.option(
     "--regret",
-    type=Interval(0, 1, min_open=True),
-    help="Accuracy that a recommended temperature may be expected to lose; default: what `best` goes by, the "
-    "study's search.stop.regret or 0.002.",
+    type=Interval(SMALLEST_REGRET, LARGEST_LOSS),
+    help="Accuracy that a recommended temperature may be expected to lose, a fraction; default: what `best` "
+    "goes by, the study's search.stop.regret or 0.002.",
 )
 @where_option
 @storage_option

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from kdsearch.cli.completion import levels, study_names
 from kdsearch.errors import RequestError
-from kdsearch.intervals import LEVEL, TOLERANCE
+from kdsearch.intervals import LARGEST_LOSS, LEVEL, LEVELS, TOLERANCE
 from kdsearch.spec import parse_levels
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -106,15 +106,15 @@ level_option = click.option(
     "--level",
     default=LEVEL,
     show_default=True,
-    type=Interval(0.5, 0.999),
+    type=Interval(*LEVELS),
     help="Probability of the intervals.",
 )
 tolerance_option = click.option(
     "--tolerance",
     default=TOLERANCE,
     show_default=True,
-    type=Interval(0, 1),
-    help="Accuracy that may be lost for a temperature to be called near-optimal.",
+    type=Interval(0, LARGEST_LOSS),
+    help="Accuracy that may be lost for a temperature to be called near-optimal, a fraction.",
 )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from kdsearch.analysis.report.figures.document import STUDY_FIGURES
+from kdsearch.intervals import LARGEST_LOSS, LEVELS, SMALLEST_REGRET
 from kdsearch.storage.rows.read import TrialState
 
 MOST_TRIALS = 10_000
@@ -103,9 +104,12 @@ _SCHEMAS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "study": ("Only from this study's trials", _TEXTS),
     "factor": ("The factor whose levels are compared, as PATH", _TEXT),
     "kind": ("Which figure", {"type": "string", "enum": [*STUDY_FIGURES]}),
-    "level": ("Probability of the intervals", {"type": "number", "minimum": 0.5, "maximum": 0.999}),
-    "tolerance": ("What counts as near the best", {"type": "number", "minimum": 0, "maximum": 1}),
-    "regret": ("The loss at which a setup is decided", {"type": "number", "minimum": 1e-6, "maximum": 1}),
+    "level": ("Probability of the intervals", {"type": "number", "minimum": LEVELS[0], "maximum": LEVELS[1]}),
+    "tolerance": ("What counts as near the best", {"type": "number", "minimum": 0, "maximum": LARGEST_LOSS}),
+    "regret": (
+        "The loss at which a setup is decided",
+        {"type": "number", "minimum": SMALLEST_REGRET, "maximum": LARGEST_LOSS},
+    ),
     "limit": ("At most so many", {"type": "integer", "minimum": 1, "maximum": MOST_TRIALS}),
     "offset": (
         "So many are left out before; only beside `limit`",

@@ -9,7 +9,7 @@ from starlette.datastructures import QueryParams
 
 from kdsearch.analysis.report.figures.document import STUDY_FIGURES
 from kdsearch.errors import RequestError
-from kdsearch.intervals import LEVEL, TOLERANCE
+from kdsearch.intervals import LARGEST_LOSS, LEVEL, LEVELS, SMALLEST_REGRET, TOLERANCE
 from kdsearch.service.openapi import MOST_TRIALS, STATES
 from kdsearch.spec import parse_levels
 
@@ -61,9 +61,9 @@ def read_question(query: QueryParams, allowed: Collection[str]) -> Question:
     return Question(
         by=tuple(dict.fromkeys(by)) or None,
         where=_assignments(query, "where"),
-        level=_number(query, "level", Question.level, low=0.5, high=0.999),
-        tolerance=_number(query, "tolerance", Question.tolerance, low=0.0, high=1.0),
-        regret=_number(query, "regret", Question.regret, low=1e-6, high=1.0),
+        level=_number(query, "level", Question.level, low=LEVELS[0], high=LEVELS[1]),
+        tolerance=_number(query, "tolerance", Question.tolerance, low=0.0, high=LARGEST_LOSS),
+        regret=_number(query, "regret", Question.regret, low=SMALLEST_REGRET, high=LARGEST_LOSS),
         factor=query.get("factor"),
         setup=_assignments(query, "set"),
         studies=tuple(query.getlist("study")) or None,

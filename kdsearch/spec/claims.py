@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from kdsearch.spec.sections import ASKED, LARGEST_LOSS, Number, Section, Temperature
+from kdsearch.intervals import LARGEST_LOSS
+from kdsearch.spec.sections import ASKED, Number, Section, Temperature
 from kdsearch.spec.space import TEMPERATURE, ByFactor, Choices, Range, level_label, level_name
 
 if TYPE_CHECKING:

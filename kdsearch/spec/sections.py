@@ -17,14 +17,12 @@ from pydantic import (
     model_validator,
 )
 
+from kdsearch.intervals import LARGEST_LOSS
 from kdsearch.spec import catalogue
 from kdsearch.spec.bounds import LARGEST_COLUMN, LARGEST_WHOLE
 
 ASKED = {"asked": True}
 """The context in which a user's values are validated; what earlier versions took is read without it."""
-
-LARGEST_LOSS = 0.1
-"""The largest accuracy that may not matter, by hand: 0.5 is half a point that was not divided by 100."""
 
 
 def _finite(value: Any) -> Any:

@@ -255,6 +255,8 @@ def test_a_study_moves_to_another_database(
         (["best", "made", "--level", "2"], "--level"),
         (["best", "made", "--level", "nan"], "--level"),
         (["best", "made", "--tolerance", "nan"], "--tolerance"),
+        (["best", "made", "--tolerance", "0.5"], "--tolerance"),
+        (["forecast", "made", "--regret", "0.2"], "--regret"),
         (["forecast", "made", "--regret", "nan"], "--regret"),
         (["compare", "made", "--factor", "nope"], "nope"),
         (["stop", "made"], "live driver"),

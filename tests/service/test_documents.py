@@ -147,6 +147,8 @@ def test_an_unknown_study_is_not_found_and_the_known_ones_are_named(client, addr
         ("/best?level=2", "`level` must be a number from 0.5 to 0.999, got '2'"),
         ("/best?level=high", "`level`"),
         ("/best?tolerance=nan", "`tolerance`"),
+        ("/best?tolerance=0.5", "`tolerance` must be a number from 0 to 0.1, got '0.5'"),
+        ("/forecast?regret=0.2", "`regret` must be a number from 1e-06 to 0.1, got '0.2'"),
         ("/best?by=optimizer.lr", "Factors: optimizer.name"),
         ("/best?where=optimizer.name", "`where` must be PATH=VALUE"),
         ("/best?where=optimizer.name=lion", "Levels: sgd, adamw"),

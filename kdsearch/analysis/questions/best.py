@@ -30,7 +30,7 @@ from kdsearch.analysis.response.space import level_of
 from kdsearch.analysis.response.warm_start import EarlierStudy
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
-from kdsearch.intervals import LEVEL, TOLERANCE
+from kdsearch.intervals import LEVEL, TOLERANCE, check_level, check_loss
 from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, setup_key
 from kdsearch.storage import SET_ASIDE, StoredWidening, StudySummary, Trials, columns_of
 
@@ -258,6 +258,8 @@ def best_of(
         tolerance: What counts as near the best, as a fraction of accuracy.
         slots: How many packs run at the same time, for what is forecast.
     """
+    check_level(level)
+    check_loss("tolerance", tolerance)
     groups = group_setups(response.space.setups, select_setups(response.space.setups, where), by)
     target = target_of(response.spec)
     judge = _Judge(response, trials, level, tolerance, target, slots)

@@ -15,7 +15,7 @@ from kdsearch.analysis.response.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response.selection import check_factor, group_setups, select_setups
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
-from kdsearch.intervals import LEVEL
+from kdsearch.intervals import LEVEL, check_level
 from kdsearch.spec import level_label
 
 SAME_RATIO = 1.1
@@ -100,6 +100,7 @@ def compare(
     Raises:
         RequestError: The factor, or a level of `where`, does not belong to the study.
     """
+    check_level(level)
     study, setups = response.spec.name, response.space.setups
     check_factor(setups, factor, "factor")
     groups = group_setups(setups, select_setups(setups, where), [factor])

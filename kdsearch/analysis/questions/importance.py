@@ -15,7 +15,7 @@ from kdsearch.analysis.response.profiles import Interval
 from kdsearch.analysis.response.selection import select_setups
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
-from kdsearch.intervals import LEVEL
+from kdsearch.intervals import LEVEL, check_level
 from kdsearch.spec import level_label
 
 _N_SURFACES = 2
@@ -81,6 +81,7 @@ def importance(
     Raises:
         RequestError: A factor or a level of `where` does not belong to the study.
     """
+    check_level(level)
     study = response.spec.name
     chosen = select_setups(response.space.setups, where)
     members = [s for s in chosen if response.silence(s) is None]

@@ -16,7 +16,7 @@ from kdsearch.analysis.response.warm_start import EarlierStudy
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.errors import RequestError, SpecError
-from kdsearch.intervals import LEVEL, TOLERANCE
+from kdsearch.intervals import LEVEL, TOLERANCE, check_level, check_loss
 from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, level_label, load_stored_spec, spec_document
 from kdsearch.spec.space import ByFactor
 from kdsearch.storage import TrialRow
@@ -121,6 +121,8 @@ def recommend_from(
     Raises:
         RequestError: A path or a value is wrong, or a factor that matters is not given.
     """
+    check_level(level)
+    check_loss("tolerance", tolerance)
     told = [
         study for study in studies if sum(row.state == "complete" for row in study.trials) >= ENOUGH_POINTS
     ]
