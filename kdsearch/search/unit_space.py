@@ -14,6 +14,7 @@ from optuna.distributions import (
 
 from kdsearch.search.conditions import Conditions, Levels
 from kdsearch.spec import TEMPERATURE, Choices, Params, Range, Setup, StudySpec, load_spec
+from kdsearch.spec.study import NO_TRAINER
 
 Space: TypeAlias = Mapping[str, BaseDistribution]
 
@@ -68,7 +69,8 @@ class UnitSpace:
         if TEMPERATURE not in tuned:
             factors[TEMPERATURE] = [1.0]
         tune = {path: dimension.model_dump() for path, dimension in tuned.items()}
-        return load_spec({"name": "optuna", "setup": factors, "tune": tune, "search": {"seed": seed}})
+        document = {"name": "optuna", "trainer": NO_TRAINER, "setup": factors, "tune": tune}
+        return load_spec({**document, "search": {"seed": seed}})
 
     def _slots(self, roles: Mapping[str, str]) -> dict[str, str]:
         """Return a setup's parameter for each shared one of the model."""

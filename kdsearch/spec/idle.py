@@ -36,7 +36,6 @@ def idle_settings(spec: StudySpec) -> Iterator[Place]:
     yield from _of_other_schedules(given)
     yield from _of_no_finetuning(given)
     yield from _motion_of_nothing(given)
-    yield from _of_no_distillation(given)
 
 
 @dataclass(frozen=True)
@@ -140,11 +139,11 @@ def _of_other_schedules(given: _Given) -> Iterator[Place]:
 
 
 def _of_no_finetuning(given: _Given) -> Iterator[Place]:
+    """Yield what varies of a finetuning that there is none of. A value beside `epochs: 0` waits for epochs."""
     if not all(given.is_always(path, 0) for path in _LENGTHS):
         return
-    for path in _OF_FINETUNING:
-        for keys in given.places(path):
-            yield keys, f"does nothing: `{_FINETUNE}epochs` is 0, the teacher is not finetuned. Leave it out."
+    for keys in given.varied(lambda path: path in _OF_FINETUNING):
+        yield keys, f"does nothing: `{_FINETUNE}epochs` is 0, the teacher is not finetuned. Leave it out."
 
 
 def _shape_of_nothing(given: _Given) -> Iterator[Place]:
@@ -178,13 +177,3 @@ def _motion_of_nothing(given: _Given) -> Iterator[Place]:
         for name in names
     ):
         yield tuple(ratio.split(".")), f"does nothing {beside}. Leave it out."
-
-
-def _of_no_distillation(given: _Given) -> Iterator[Place]:
-    """Yield what varies of the teacher or the distillation term where its weight is 0."""
-    if not given.is_always("objective.alpha", 0):
-        return
-    starts = ("teacher.", "objective.options.", "objective.name")
-    for keys in given.varied(lambda path: path.startswith(starts)):
-        message = "does nothing: `objective.alpha` is 0, so students learn from labels alone. Leave it out."
-        yield keys, message

@@ -67,7 +67,7 @@ def test_a_temperature_that_is_a_factor_is_decided_for_all_its_levels(study: Sim
             record.study.rows.append(
                 row.__class__(**{**row.__dict__, "setup": setup, "params": {"optimizer.lr": lr}})
             )
-    asker = asker_of(record, 0.5)
+    asker = asker_of(record, 0.1)
     assert asker.ask("p", 1) is None
     assert set(record.stopped) == keys(by_level)
 
