@@ -139,7 +139,7 @@ def _of_other_schedules(given: _Given) -> Iterator[Place]:
 
 
 def _of_no_finetuning(given: _Given) -> Iterator[Place]:
-    """Yield what varies of a finetuning that there is none of. A value beside `epochs: 0` waits for epochs."""
+    """Yield what varies of a finetuning that there is none of. A value beside `epochs: 0` waits for some."""
     if not all(given.is_always(path, 0) for path in _LENGTHS):
         return
     for keys in given.varied(lambda path: path in _OF_FINETUNING):
