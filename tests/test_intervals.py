@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kdsearch.analysis import best
 from kdsearch.analysis.questions.comparison import compare
-from kdsearch.analysis.questions.forecast import forecast_of
 from kdsearch.analysis.questions.importance import importance
 from kdsearch.analysis.questions.recommendation import recommend_from
 from kdsearch.analysis.response.fitted import fit_response
+from kdsearch.analysis.stored_study import StoredStudy
 from kdsearch.errors import RequestError
 from kdsearch.spec import TEMPERATURE, load_spec
+from kdsearch.storage import StudyRecord, open_database
 
 SPEC = load_spec(
     {
@@ -50,7 +52,10 @@ def test_a_tolerance_is_a_fraction_of_accuracy(ask: Callable[[Any], Any], tolera
 
 
 @pytest.mark.parametrize("regret", [0.2, 0.0, -0.001, math.nan])
-def test_a_regret_is_a_fraction_of_accuracy_above_none(regret: float) -> None:
-    with pytest.raises(RequestError, match=r"`regret` must be an accuracy from 1e-06 to 0.1, ten points"):
-        forecast_of(RESPONSE, regret=regret)
-    forecast_of(RESPONSE, regret=0.002)
+def test_a_regret_is_a_fraction_of_accuracy_above_none(tmp_path: Path, regret: float) -> None:
+    with open_database(f"sqlite:///{tmp_path}/s.db", create=True) as database:
+        StudyRecord.open(database, SPEC)
+        study = StoredStudy(database, "s")
+        with pytest.raises(RequestError, match=r"`regret` must be an accuracy from 1e-06 to 0.1, ten points"):
+            study.forecast(regret)
+        study.forecast(0.002)

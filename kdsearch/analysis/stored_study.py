@@ -12,7 +12,7 @@ from kdsearch.analysis.questions.importance import Importance, importance
 from kdsearch.analysis.questions.verdicts import VerdictAnswer, verdicts_of
 from kdsearch.analysis.response.fitted import Response, ResponseCurve, fit_response, response_curves
 from kdsearch.analysis.response.warm_start import EarlierStudy, load_prior
-from kdsearch.intervals import LEVEL, TOLERANCE
+from kdsearch.intervals import LEVEL, SMALLEST_REGRET, TOLERANCE, check_loss
 from kdsearch.spec import Claim, StudySpec
 from kdsearch.storage import (
     Database,
@@ -117,6 +117,8 @@ class StoredStudy:
 
     def forecast(self, regret: float | None = None, where: Mapping[str, Any] | None = None) -> Forecast:
         """Return which setups are decided, and what the others need. None asks for the study's own target."""
+        if regret is not None:
+            check_loss("regret", regret, least=SMALLEST_REGRET)
         found = self._kept.answer(
             Forecast,
             ["forecast", regret, where],

@@ -14,7 +14,6 @@ from kdsearch.analysis.response.selection import select_setups
 from kdsearch.analysis.response.space import without_temperature
 from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
-from kdsearch.intervals import SMALLEST_REGRET, check_loss
 from kdsearch.spec import Setup, StudySpec, setup_key
 from kdsearch.storage import StudySummary
 
@@ -157,8 +156,6 @@ def forecast_of(
     Raises:
         RequestError: A factor or a level does not belong to the study.
     """
-    if regret is not None:
-        check_loss("regret", regret, least=SMALLEST_REGRET)
     target = target_of(response.spec) if regret is None else regret
     members = select_setups(response.space.setups, where)
     setups = [_of_setup(response, s, target, slots) for s in members]
