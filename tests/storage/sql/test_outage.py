@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from kdsearch.errors import RunError
 from kdsearch.spec import StudySpec
 from kdsearch.spec.widening import widen_range
-from kdsearch.storage import Database, StudyRecord, hold_lease, open_database
+from kdsearch.storage import Database, StudyRecord, hold_lease, open_database, parse_url
 from kdsearch.storage.rows import lease as leases
 from kdsearch.storage.sql import retries
 from kdsearch.storage.sql.retries import with_retries
@@ -143,7 +143,7 @@ def calmly_written(tmp_path: Path, spec: StudySpec) -> list[list[Any]]:
 @contextmanager
 def each_new_statement_cut(postgres_url: str) -> Iterator[set[str]]:
     """Cut the connection that sends a statement that was not sent before. All that were cut are given."""
-    others = sa.create_engine(postgres_url)
+    others = sa.create_engine(parse_url(postgres_url))
     cut: set[str] = set()
 
     def cut_once(connection: sa.Connection, cursor: Any, statement: str, *_: object) -> None:
