@@ -8,7 +8,15 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from kdsearch.intervals import LARGEST_LOSS
 from kdsearch.spec.sections import ASKED, Number, Section, Temperature
-from kdsearch.spec.space import TEMPERATURE, ByFactor, Choices, Range, level_label, level_name
+from kdsearch.spec.space import (
+    TEMPERATURE,
+    Choices,
+    Range,
+    ends_of,
+    level_label,
+    level_name,
+    ranges_of,
+)
 
 if TYPE_CHECKING:
     from kdsearch.spec.study import StudySpec
@@ -171,13 +179,7 @@ def _largest_ratio(spec: "StudySpec") -> float:
         return float(max(spec.setup[TEMPERATURE]) / min(spec.setup[TEMPERATURE]))
     if spec.search.widen:
         return math.inf
-    ranges = dimension.ranges.values() if isinstance(dimension, ByFactor) else [dimension]
-    ends = [
-        end
-        for own in ranges
-        for end in (own.choices if isinstance(own, Choices) else (own.low, own.high))
-        if isinstance(end, int | float)
-    ]
+    ends = [end for end in ends_of(dimension) if isinstance(end, int | float)]
     return max(ends) / min(ends)
 
 
@@ -254,13 +256,13 @@ def _unreachable_temperatures(claim: Claim, spec: "StudySpec") -> Iterator[Place
         )
         return
     dimension = spec.tune.get(TEMPERATURE)
-    ranges = dimension.ranges.values() if isinstance(dimension, ByFactor) else [dimension]
+    ranges = ranges_of(dimension) if dimension is not None else []
     for temperature in claim.temperatures:
         if not all(_holds(own, temperature) for own in ranges):
             yield ("temperatures",), f"must lie in the range of `objective.temperature`, got {temperature:g}."
 
 
-def _holds(dimension: Range | Choices | Any, temperature: float) -> bool:
+def _holds(dimension: Range | Choices, temperature: float) -> bool:
     if isinstance(dimension, Choices):
         return temperature in dimension.choices
-    return not isinstance(dimension, Range) or dimension.low <= temperature <= dimension.high
+    return dimension.low <= temperature <= dimension.high

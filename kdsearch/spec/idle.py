@@ -9,7 +9,7 @@ from kdsearch.spec import catalogue
 from kdsearch.spec.claims import Place
 from kdsearch.spec.roles import LEARNING_RATES
 from kdsearch.spec.sections import Finetune
-from kdsearch.spec.space import Choices, Dimension, Range, value_at
+from kdsearch.spec.space import ends_of, value_at
 from kdsearch.spec.study import StudySpec
 
 _FINETUNE = "teacher.finetune."
@@ -68,10 +68,10 @@ class _Given:
             return ()
         return self.spec.setup[path] if path in self.spec.setup else (self.spec.value_at(path),)
 
-    def is_always(self, path: str, *values: Any) -> bool:
-        """Return whether a path has no other values in the study."""
+    def is_always(self, path: str, value: Any) -> bool:
+        """Return whether a path has no other value in the study."""
         levels = self.levels(path)
-        return bool(levels) and all(level in values for level in levels)
+        return bool(levels) and all(level == value for level in levels)
 
 
 def _splits_of_nothing(given: _Given) -> Iterator[Place]:
@@ -85,22 +85,12 @@ def _rates_of_nothing(given: _Given) -> Iterator[Place]:
     spec = given.spec
     values = {("options", name): [value] for name, value in spec.options.items()}
     values |= {("setup", path): list(levels) for path, levels in spec.setup.items()}
-    values |= {("tune", path): list(_ends(dimension)) for path, dimension in spec.tune.items()}
+    values |= {("tune", path): ends_of(dimension) for path, dimension in spec.tune.items()}
     for keys, found in values.items():
         name = keys[1].removeprefix("options.").lower().replace("-", "_")
         numbers = [v for v in found if isinstance(v, int | float) and not isinstance(v, bool)]
         if name in _RATES and numbers and min(numbers) <= 0:
             yield keys, f"must be above 0: at a learning rate of {min(numbers):g} a student learns nothing."
-
-
-def _ends(dimension: Dimension) -> Iterator[Any]:
-    if isinstance(dimension, Range):
-        yield from (dimension.low, dimension.high)
-    elif isinstance(dimension, Choices):
-        yield from dimension.choices
-    else:
-        for own in dimension.ranges.values():
-            yield from _ends(own)
 
 
 def _options_of_nothing(given: _Given) -> Iterator[Place]:

@@ -160,6 +160,20 @@ Dimension: TypeAlias = Annotated[
 ]
 
 
+def ranges_of(dimension: Dimension) -> list[Range | Choices]:
+    """Return a dimension's ranges: one for each level of its factor, or the one that it is."""
+    return list(dimension.ranges.values()) if isinstance(dimension, ByFactor) else [dimension]
+
+
+def ends_of(dimension: Dimension) -> list[Any]:
+    """Return the ends of a dimension's ranges, and all that it chooses from."""
+    return [
+        end
+        for own in ranges_of(dimension)
+        for end in (own.choices if isinstance(own, Choices) else (own.low, own.high))
+    ]
+
+
 def equal_pair(values: Sequence[Any]) -> str | None:
     """Return in words the first two values that Optuna confuses.
 

@@ -4,18 +4,14 @@ A process and a Ray for each would take most of their time; benchmarks that watc
 """
 
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, chdir, contextmanager
-from dataclasses import replace
-from functools import partial
+from contextlib import chdir
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import ray
 
 from kdsearch.bench.gpu_check import study
 from kdsearch.bench.gpu_check.command import study_lines
@@ -26,30 +22,21 @@ from kdsearch.bench.study import overhead, waiting
 from kdsearch.bench.study.overhead import measured
 from kdsearch.bench.study.spending import Spending
 from kdsearch.cli.main import run
-from kdsearch.schedule.cluster import connection
+from tests.one_ray import one_ray
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_ray() -> Iterator[None]:
-    """One Ray for this file's launches, with room for one pack at a time and no GPU."""
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+def _on_one_ray() -> Iterator[None]:
+    """Launch on one Ray, without a GPU."""
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        patch.setattr(ray, "init", partial(ray.init, num_cpus=1))
-        cluster = stack.enter_context(connection.connect(None))
-
-        @contextmanager
-        def join(address: str | None) -> Iterator[connection.Cluster]:
-            assert address is None
-            with tempfile.TemporaryDirectory(dir=cluster.scratch) as scratch:
-                yield replace(cluster, scratch=Path(scratch))
-
-        patch.setattr(connection, "connect", join)
-        yield
+        with one_ray():
+            yield
 
 
-def run_here(command: Sequence[str], **_: Any) -> int | str:
+def run_here(command: Sequence[str]) -> int | str:
     """Run a command of this Python's in this process, and return what it ends with."""
     python, option, module, *words = command
     assert (python, option) == (sys.executable, "-m")

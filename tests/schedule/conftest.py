@@ -5,20 +5,16 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, chdir, closing, contextmanager
-from dataclasses import replace
-from functools import partial
+from contextlib import ExitStack, chdir, closing
 from pathlib import Path
 
 import pytest
-import ray
 
 from kdsearch.cli.main import INTERRUPTED, run
-from kdsearch.schedule.cluster import connection
 from kdsearch.storage import TrialRow, load_trials, open_database
+from tests.one_ray import one_ray
 
 TRAINER = """
 import logging, math, time
@@ -146,26 +142,13 @@ class Launches:
 
 @pytest.fixture(scope="module")
 def shared_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One Ray for the launches of a file in this process; each has one pack at a time.
-
-    A start of Ray takes longer than a small study, and so does that of a worker for another pack at once.
-    Workers look for a trainer in the folder where Ray began.
-    """
+    """One Ray for the launches of a file; its workers find the trainer in the folder where Ray began."""
     folder = tmp_path_factory.mktemp("trainer")
     (folder / "waiting_trainer.py").write_text(TRAINER)
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.syspath_prepend(folder)
-        patch.setattr(ray, "init", partial(ray.init, num_cpus=1))
         with chdir(folder):
-            cluster = stack.enter_context(connection.connect(None))
-
-        @contextmanager
-        def join(address: str | None) -> Iterator[connection.Cluster]:
-            assert address is None
-            with tempfile.TemporaryDirectory(dir=cluster.scratch) as scratch:
-                yield replace(cluster, scratch=Path(scratch))
-
-        patch.setattr(connection, "connect", join)
+            stack.enter_context(one_ray())
         yield
 
 

@@ -8,7 +8,6 @@ from kdsearch.errors import SpecError
 from kdsearch.spec import TEMPERATURE, load_spec, load_stored_spec, spec_document
 
 TEMPERATURES = {TEMPERATURE: {"low": 1, "high": 40, "log": True}}
-STILL = {"finetune": {"epochs": 0}}
 
 
 def study(**sections: Any) -> dict[str, Any]:
@@ -49,7 +48,7 @@ def setup(path: str, *levels: Any) -> dict[str, Any]:
             setup("optimizer.name", "my.steps:make", "adam"),
         ),
         (
-            {"teacher": STILL, **setup("teacher.finetune.lr", 0.1, 0.2)},
+            {"teacher": {"finetune": {"epochs": 0}}, **setup("teacher.finetune.lr", 0.1, 0.2)},
             "setup.teacher.finetune.lr",
             {"teacher": {"finetune": {"epochs": 0, "head_epochs": 2}}},
         ),

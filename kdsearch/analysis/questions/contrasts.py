@@ -113,10 +113,12 @@ def share_beyond(response: Response, contrast: Contrast, quantity: Quantity) -> 
     Returns:
         The largest share of a setup's draws.
     """
+    if quantity == "crossing":
+        return 0.0
     common = response.space.temperatures()[response.shared_temperatures(contrast.members)]
     shares = [0.0]
     for s in contrast.members:
-        if quantity != "crossing" and not response.ignores_temperature(s):
+        if not response.ignores_temperature(s):
             profile = response.profile([s])
             inside = np.isin(profile.temperatures, common)
             ends = [profile.draws.argmax(axis=1)]

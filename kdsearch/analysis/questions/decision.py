@@ -141,7 +141,6 @@ def _points(accuracy: float) -> str:
 
 def _beyond(value: float, bound: float, form: str = ".2g") -> str:
     """Return a value in hundredths, with more digits where it would read like the bound that it is beyond."""
-    text = format(100 * value, form)
-    if float(text) > float(f"{100 * bound:.6g}"):
-        return text
-    return next(text for n in range(2, 18) if float(text := f"{100 * value:.{n}g}") > 100 * bound)
+    shown = float(f"{100 * bound:.6g}")
+    texts = (format(100 * value, each) for each in (form, *(f".{n}g" for n in range(2, 18))))
+    return next((text for text in texts if float(text) > shown), f"{100 * value:.17g}")

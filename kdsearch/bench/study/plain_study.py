@@ -12,11 +12,11 @@ import torch
 from ray import tune
 
 from kdsearch.bench.engine.plain_loop import PlainLoop
-from kdsearch.bench.study.plain_tune import tune_plainly
+from kdsearch.bench.study.plain_tune import run_file, tune_plainly
 from kdsearch.distill.data.dataset import load_dataset
 from kdsearch.distill.models import build_model
 from kdsearch.distill.teachers.made import ensure_teacher, load_teacher, recipe_of
-from kdsearch.spec import StudySpec, load_spec
+from kdsearch.spec import StudySpec
 
 
 def run_plain_study(spec: StudySpec, artifacts: Path) -> int:
@@ -39,6 +39,4 @@ def run_plain_study(spec: StudySpec, artifacts: Path) -> int:
 
 
 if __name__ == "__main__":
-    study = load_spec(Path(sys.argv[1]), overrides=sys.argv[3:])
-    ended = run_plain_study(study, Path(sys.argv[2]))
-    sys.exit(0 if ended == study.search.trials else f"{ended} of {study.search.trials} trials ended.")
+    sys.exit(run_file(sys.argv[1:], run_plain_study))

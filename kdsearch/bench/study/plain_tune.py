@@ -3,7 +3,7 @@
 It is as a user scripts it from their documentation.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from optuna import Trial
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from kdsearch.spec import Choices, StudySpec, encode_level
+from kdsearch.spec import Choices, StudySpec, encode_level, load_spec
 
 
 class Space:
@@ -55,3 +55,15 @@ def tune_plainly(train: Callable[[dict[str, Any]], None], spec: StudySpec, folde
     results = tuner.fit()
     ended: int = len(results) - results.num_errors
     return ended
+
+
+def run_file(words: Sequence[str], run: Callable[[StudySpec, Path], int]) -> str | int:
+    """Run the plain study of a file; return what a process ends with.
+
+    Args:
+        words: The study file, a folder for Tune's files, and what the file's values are replaced by.
+        run: Runs its trials and returns how many ended.
+    """
+    spec = load_spec(Path(words[0]), overrides=words[2:])
+    ended = run(spec, Path(words[1]))
+    return 0 if ended == spec.search.trials else f"{ended} of {spec.search.trials} trials ended."

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdsearch.spec import TEMPERATURE, StudySpec, load_spec
+from kdsearch.spec import TEMPERATURE, StudySpec
 from kdsearch.trial import Metrics, Trial
 
 
@@ -51,14 +51,10 @@ def _epochs(
 
 
 def main(words: Sequence[str]) -> str | int:
-    """Run the plain study of a file; return what a process ends with.
+    """Run the plain study of a file; see `run_file`."""
+    from kdsearch.bench.study.plain_tune import run_file
 
-    Args:
-        words: The study file, a folder for Tune's files, and what the file's values are replaced by.
-    """
-    spec = load_spec(Path(words[0]), overrides=words[2:])
-    ended = wait_plainly(spec, Path(words[1]))
-    return 0 if ended == spec.search.trials else f"{ended} of {spec.search.trials} trials ended."
+    return run_file(words, wait_plainly)
 
 
 if __name__ == "__main__":
