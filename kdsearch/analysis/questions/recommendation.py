@@ -255,9 +255,7 @@ def _split(
 
 
 def _loss_curve(profile: TemperatureProfile, level: float) -> LossCurve:
-    lost = profile.draws[:, [profile.best]] - profile.draws
-    low, high = np.quantile(lost, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    columns = (profile.temperatures, lost.mean(axis=0), low, high)
+    columns = (profile.temperatures, *profile.lost(level))
     return LossCurve(*(tuple(map(float, column)) for column in columns))
 
 

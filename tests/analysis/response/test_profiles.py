@@ -142,3 +142,38 @@ def test_a_best_at_an_end_is_no_cusp() -> None:
 def test_temperatures_between_which_nothing_can_be_chosen_have_no_cusp() -> None:
     draws = cusps(-0.02, 0.0, 0.02).draws
     assert TemperatureProfile(TEMPERATURES, draws, 0.0).lost_at_a_cusp == 0.0
+
+
+def lost_of(curve: np.ndarray, share: float, spread: float = 0.0) -> tuple[float, float]:
+    """Return the interval of what the temperature at a share of the range loses, by draws of a curve."""
+    draws = curve + spread * np.random.default_rng(0).standard_normal((400, 1)) * np.sin(9 * LOG)
+    profile = TemperatureProfile(TEMPERATURES, draws, float(STEP / 2))
+    found = profile.lost_at(float(np.exp(share * LOG[-1])), 0.9)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("at", [0.1, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("top", [0.0, 0.6])
+def test_what_a_temperature_loses_holds_for_a_sharp_curve_of_which_draws_are_round(
+    at: float, top: float
+) -> None:
+    fine = np.linspace(-0.15, 1.15, 1301)
+    sharp = -0.04 * np.abs(fine - top)
+    rounded = np.convolve(np.pad(sharp, 75, mode="edge"), np.full(151, 1 / 151), mode="valid")
+    units = LOG / LOG[-1]
+    true = 0.04 * abs(at - top) - 0.04 * abs(units[np.interp(units, fine, rounded).argmax()] - top)
+    low, high = lost_of(np.interp(units, fine, rounded), at)
+    assert low < true < high
+    assert high - low < 0.03
+
+
+def test_a_level_curve_and_the_recommended_temperature_are_as_sure_as_their_draws() -> None:
+    assert lost_of(np.zeros(len(LOG)), 0.4) == pytest.approx((0, 0))
+    assert lost_of(-((LOG - LOG[20]) ** 2), 0.5) == pytest.approx((0, 0))
+
+
+def test_temperatures_between_which_nothing_can_be_chosen_are_as_sure_as_their_draws() -> None:
+    draws = np.array([[0.7, 0.8, 0.6], [0.7, 0.8, 0.5]])
+    profile = TemperatureProfile(np.array([1.0, 4.0, 16.0]), draws, 0.0)
+    assert profile.lost_at(1.0, 0.9) == (pytest.approx(0.1), pytest.approx((0.1, 0.1)))
