@@ -228,6 +228,12 @@ class StudySummary:
         return "; ".join(part for part in (self.reason, early, aside) if part) or None
 
     @property
+    def is_unfinished(self) -> bool:
+        """Whether it has ended before its budget was spent: launched again, it resumes."""
+        has_ended = self.driver is None and self.state in ("interrupted", "stopped", "failed")
+        return has_ended and self.progress.finished < self.progress.target
+
+    @property
     def set_aside(self) -> tuple[StoppedSetup, ...]:
         """The setups that get no more trials because theirs fail."""
         return tuple(setup for setup in self.stopped if setup.reason.startswith(SET_ASIDE))

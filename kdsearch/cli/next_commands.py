@@ -1,0 +1,55 @@
+"""The commands that a person may want after an answer."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeAlias
+
+import click
+
+from kdsearch.storage import StudySummary
+
+Hint: TypeAlias = tuple[str, str]
+"""A command without the program's name, and what it is for."""
+
+
+def print_next(hints: Sequence[Hint]) -> None:
+    """Print commands with what they are for. Without any, nothing."""
+    if not hints:
+        return
+    click.echo("\nNext:")
+    program, width = _program(), max(len(command) for command, _ in hints)
+    for command, purpose in hints:
+        click.echo(f"  {program} {command:<{width}}   {purpose}")
+
+
+def to_resume(study: StudySummary, storage: str, launched: str | None = None) -> list[Hint]:
+    """Return the command that resumes a study. None where it is finished, or runs.
+
+    Args:
+        study: The study.
+        storage: The option that names its database.
+        launched: How it was launched; None where its file is not known, as a database has none.
+    """
+    if not study.is_unfinished:
+        return []
+    done = study.progress
+    command = launched or f"launch FILE --trials {done.target}"
+    what = "the study" if launched else "the study, FILE is its study file"
+    return [(f"{command}{storage}", f"resume {what}: {done.finished} of {done.target} trials are finished")]
+
+
+def _program() -> str:
+    """Return the command that calls this program from here.
+
+    It works whether the environment is active or not.
+    """
+    called = Path(sys.argv[0])
+    if shutil.which("kdsearch") or called.name != "kdsearch":
+        return "kdsearch"
+    with suppress(FileNotFoundError):  # the working directory may be gone by now
+        called = called.absolute()
+        return str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called)
+    return str(called)
