@@ -26,6 +26,7 @@ from kdsearch.intervals import LARGEST_LOSS, SMALLEST_REGRET
 
 if TYPE_CHECKING:
     from kdsearch.analysis import BestAnswer
+    from kdsearch.api import Study
     from kdsearch.storage import StudySummary, TrialRow
 
 
@@ -91,15 +92,15 @@ def best(
     paths = [path.strip() for path in by.split(",")] if by else None
     asked = open_study(study, storage=storage)
     answer = asked.best(by=paths, where=where, level=level, tolerance=tolerance)
-    print_as(output, answer, lambda: _show_best(answer, asked.summary(), again_with(storage)))
+    print_as(output, answer, lambda: _show_best(asked, answer, again_with(storage)))
 
 
-def _show_best(answer: "BestAnswer", study: "StudySummary", storage: str) -> None:
-    from kdsearch.cli.next_commands import print_next, to_resume
+def _show_best(study: "Study", answer: "BestAnswer", storage: str) -> None:
+    from kdsearch.cli.next_commands import print_next, to_reproduce, to_resume
     from kdsearch.cli.tables import print_answer
 
     print_answer(answer)
-    print_next(to_resume(study, storage))
+    print_next([*to_resume(study.summary(), storage), *to_reproduce(answer, study.spec, storage)])
 
 
 @click.command()

@@ -9,6 +9,10 @@ from typing import TypeAlias
 
 import click
 
+from kdsearch.analysis import BestAnswer
+from kdsearch.analysis.labels import setup_names
+from kdsearch.spec import StudySpec
+from kdsearch.spec.study import NO_TRAINER
 from kdsearch.storage import StudySummary
 
 Hint: TypeAlias = tuple[str, str]
@@ -39,6 +43,17 @@ def to_resume(study: StudySummary, storage: str, launched: str | None = None) ->
     command = launched or f"launch FILE --trials {done.target}"
     what = "the study" if launched else "the study, FILE is its study file"
     return [(f"{command}{storage}", f"resume {what}: {done.finished} of {done.target} trials are finished")]
+
+
+def to_reproduce(answer: BestAnswer, spec: StudySpec, storage: str) -> list[Hint]:
+    """Return the command that trains one trial near an answer again: of several setups, the first's."""
+    names = setup_names([found.setup for found in answer.setups])
+    for name, found in zip(names, answer.setups, strict=True):
+        if found.nearest_trial is not None and spec.trainer != NO_TRAINER:
+            command = f"reproduce {answer.study} {found.nearest_trial}{storage}"
+            which = f"the answer of {name}" if len(names) > 1 else "the answer"
+            return [(command, f"train the trial nearest to {which} again")]
+    return []
 
 
 def _program() -> str:

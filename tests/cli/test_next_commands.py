@@ -1,5 +1,6 @@
 """What a person is told to do after an answer."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,3 +48,17 @@ def test_nobody_is_told_to_resume_what_is_done_or_runs(
     url = ended("finished", 3)  # its hours were spent: the same command would start nothing
     assert run(["best", "half", "--storage", url]) == 0
     assert "resume" not in capsys.readouterr().out
+
+
+def test_best_names_a_trial_that_can_be_reproduced(capsys: pytest.CaptureFixture[str], storage: str) -> None:
+    assert run(["best", "made", "--storage", storage, "--format", "json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["setups"]
+    for options, number, which in (
+        ([], first["nearest_trial"], "the answer of sgd"),
+        (["--where", "optimizer.name=adamw"], second["nearest_trial"], "the answer"),
+    ):
+        assert run(["best", "made", "--storage", storage, *options]) == 0
+        command = f"kdsearch reproduce made {number} --storage {storage}"
+        assert f"{command}   train the trial nearest to {which} again" in capsys.readouterr().out
+    assert run(["best", "made", "--storage", storage, "--by", "optimizer.name"]) == 0
+    assert "Next:" not in capsys.readouterr().out

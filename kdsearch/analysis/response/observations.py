@@ -30,11 +30,12 @@ _LARGEST_KEY = 2**62
 
 @dataclass(frozen=True)
 class Competitors:
-    """The trials of a setup that compete, by number: nodes [N, P], and what was measured [N].
+    """The trials of a setup that compete, by number [N]: nodes [N, P], and what was measured [N].
 
     Accuracies are fractions; what a trial does not tell is NaN.
     """
 
+    number: IntArray
     nodes: IntArray
     temperature: FloatArray
     val_accuracy: FloatArray
@@ -186,6 +187,7 @@ def _tally(columns: TrialColumns, placed: _Placed, ended: _Ended, setup: int) ->
     measured = (columns.val_accuracy, columns.test_accuracy, columns.seconds)
     return Tally(
         Competitors(
+            np.array(columns.number, dtype=np.intp)[complete],
             placed.nodes[complete],
             placed.temperature[complete],
             *(_numbers([column[at] for at in complete.tolist()]) for column in measured),

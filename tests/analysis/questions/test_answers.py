@@ -103,6 +103,31 @@ def test_the_document_is_the_contracts():
     assert answer["regret_of"]["1"] > answer["regret_of"]["4"] >= 0
 
 
+def test_an_answer_names_the_best_of_the_trials_that_are_nearest_to_it():
+    spec = spec_of({TEMPERATURE: LOG_T, LR: LOG_LR})
+    rows = trials_of(spec, peak_at_six)
+    [answer] = best(spec, rows).setups
+    at = {TEMPERATURE: answer.temperature, **answer.params}
+    first = len(rows)
+    rows += [
+        replace(rows[0], number=first + k, seed=first + k, params=at, val_accuracy=answer.accuracy + luck)
+        for k, luck in enumerate((-0.001, 0.001, 0.0))
+    ]
+    [again] = best(spec, rows).setups
+    nearest = rows[again.nearest_trial]
+    assert nearest.number == first + 1
+    [marginal] = best(spec, rows, by=[]).setups
+    assert marginal.nearest_trial is None
+
+
+def test_no_trial_is_named_where_none_is_near_the_answer():
+    spec = spec_of({TEMPERATURE: LOG_T})
+    ends = [row for row in trials_of(spec, peak_at_six) if not 3 < row.params[TEMPERATURE] < 12]
+    [answer] = best(spec, ends).setups
+    assert 4 < answer.temperature < 9
+    assert answer.nearest_trial is None
+
+
 @pytest.mark.parametrize("n_tuned", [1, 2, 3])
 def test_the_truth_is_found_with_any_number_of_tuned_parameters(n_tuned: int):
     tune = {
