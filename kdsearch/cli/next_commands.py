@@ -11,6 +11,7 @@ import click
 
 from kdsearch.analysis import BestAnswer
 from kdsearch.analysis.labels import setup_names
+from kdsearch.cli.tables import terminal_width
 from kdsearch.spec import StudySpec
 from kdsearch.spec.study import NO_TRAINER
 from kdsearch.storage import StudySummary
@@ -23,10 +24,18 @@ def print_next(hints: Sequence[Hint]) -> None:
     """Print commands with what they are for. Without any, nothing."""
     if not hints:
         return
-    click.echo("\nNext:")
-    program, width = _program(), max(len(command) for command, _ in hints)
-    for command, purpose in hints:
-        click.echo(f"  {program} {command:<{width}}   {purpose}")
+    program, longest = _program(), max(len(command) for command, _ in hints)
+    lines = [f"  {program} {command:<{longest}}   {purpose}" for command, purpose in hints]
+    width = terminal_width()
+    if width is not None and max(map(len, lines)) > width:
+        lines = [line for hint in hints for line in _narrow(program, *hint, width)]
+    click.echo("\n".join(["\nNext:", *lines]))
+
+
+def _narrow(program: str, command: str, purpose: str, width: int) -> list[str]:
+    """Return a hint in lines of its own. A command that is too long is broken so that a shell takes it."""
+    line = f"    {program} {command}"
+    return [f"  {purpose}:", line if len(line) <= width else line.replace(" --", " \\\n      --")]
 
 
 def to_resume(study: StudySummary, storage: str, launched: str | None = None) -> list[Hint]:
