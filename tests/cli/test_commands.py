@@ -228,6 +228,21 @@ def test_reasons_are_shown_to_the_letter(capsys: pytest.CaptureFixture[str], tmp
         assert reason in " ".join(capsys.readouterr().out.split())
 
 
+def test_trials_that_diverged_are_shown_beside_those_that_finished(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'high.db'}"
+    spec = load_spec({"name": "high", "tune": {TEMPERATURE: {"low": 1, "high": 40}}})
+    with open_database(url, create=True) as database:
+        record = StudyRecord.open(database, spec)
+        for trial in record.start({}, [{TEMPERATURE: 4.0}, {TEMPERATURE: 5.0}], "p"):
+            record.finish(TrialResult(trial.number, "failed", 1, reason="diverged"))
+    assert run(["studies", "--storage", url]) == 0
+    heads, row = (line.split() for line in capsys.readouterr().out.splitlines() if line.strip("─- "))
+    assert heads[2:7] == ["finished", "of", "running", "diverged", "failed"]
+    assert row[2:7] == ["2", str(spec.search.trials), "0", "2", "0"]
+
+
 def test_a_report_is_written(capsys: pytest.CaptureFixture[str], storage: str, tmp_path: Path) -> None:
     out = tmp_path / "made.html"
     assert run(["report", "made", "--storage", storage, "--out", str(out)]) == 0

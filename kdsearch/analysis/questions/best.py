@@ -65,7 +65,8 @@ class SetupAnswer:
         nearest_trial: The number of the complete trial nearest to the recommendation, within 15% of every
             range, of equally near ones the best; None where there is none, and for a marginal answer.
         trials: Complete trials that have a say.
-        failed: Failed trials, those that diverged included.
+        diverged: Trials that diverged.
+        failed: Other failed trials, those that were lost and run again included.
         pruned: Pruned trials.
         outcomes: How the trials of each range of temperatures ended; the ranges are the same for all setups.
         forecast: How far the setup is from being decided; None for a marginal answer, or without an answer.
@@ -99,6 +100,7 @@ class SetupAnswer:
     params: Params | None = None
     nearest_trial: int | None = None
     trials: int = 0
+    diverged: int = 0
     failed: int = 0
     pruned: int = 0
     outcomes: tuple[TemperatureBand, ...] = ()
@@ -308,6 +310,7 @@ class _Judge:
         known: dict[str, Any] = {
             "setup": setup,
             "trials": sum(len(tally.complete) for tally in tallies),
+            "diverged": sum(tally.diverged for tally in tallies),
             "failed": sum(tally.failed for tally in tallies),
             "pruned": sum(tally.pruned for tally in tallies),
             "outcomes": self._outcomes(members),

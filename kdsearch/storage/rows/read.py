@@ -94,7 +94,7 @@ class EpochRow:
 class Progress:
     """How many trials of a study are in each state.
 
-    `failed` is without those that diverged.
+    `failed` is without those that diverged, and with those that were lost and run again.
     """
 
     target: int

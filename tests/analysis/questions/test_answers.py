@@ -201,14 +201,18 @@ def test_a_study_without_trials_answers_every_setup_with_a_reason():
     assert [curve.temperatures for curve in response_curves(fit_response(spec, []))] == [[], []]
 
 
-def test_failed_and_pruned_trials_are_counted():
+def test_diverged_failed_and_pruned_trials_are_counted_apart():
     spec = spec_of({TEMPERATURE: LOG_T})
     rows = trials_of(spec, peak_at_six)
     rows[0] = replace(rows[0], state="failed", reason="diverged", val_accuracy=None)
     rows[1] = replace(rows[1], state="failed", reason="lost", val_accuracy=None)
     rows[2] = replace(rows[2], state="pruned", epochs=2)
-    [answer] = best(spec, rows).setups
-    assert (answer.trials, answer.failed, answer.pruned) == (21, 2, 1)
+    answer = best(spec, rows)
+    counts = {"trials": 21, "diverged": 1, "failed": 1, "pruned": 1}
+    table, [document], [row] = answer.table(), answer.to_dict()["setups"], answer.rows()
+    shown = dict(zip((heading.text for heading in table.headings), table.rows[0], strict=True))
+    for kind, count in counts.items():
+        assert (document[kind], row[kind], shown[kind]) == (count, count, str(count))
 
 
 def test_trials_of_unequal_budget_do_not_compete():
