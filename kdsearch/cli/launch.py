@@ -14,6 +14,7 @@ from kdsearch.cli.formats import print_as, print_document
 from kdsearch.cli.options import again_with, format_option, storage_option
 from kdsearch.errors import RequestError, RunError
 from kdsearch.spec import StudySpec, level_label, load_spec
+from kdsearch.spec.repeats import repeated_baselines
 from kdsearch.storage.rows.read import SET_ASIDE
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ def _show_plan(spec: StudySpec, address: str | None, output: str) -> None:
     else:
         found = preflight(spec, address)
         plan = _plan(spec, list(found.unknown)) | (_work(spec, found.engine) if found.engine else {})
+    plan["notes"] = [*filter(None, [repeated_baselines(spec)]), *plan["notes"]]
     rows = [{path: level_label(level) for path, level in setup.items()} for setup in plan["setups"]]
     print_document(output, lambda: plan, lambda: rows, lambda: _show(plan))
     if output == "table" and address is None:

@@ -364,6 +364,23 @@ def test_a_dry_run_tells_the_teachers_of_every_split(
     assert "Answers hold in this batch order; their doubt includes the luck of the initialisation" in told
 
 
+def test_a_dry_run_tells_of_a_baseline_that_is_trained_for_each_teacher(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    study = {
+        "name": "twice",
+        "dataset": {"name": "digits", "train_size": 300, "validation_size": 900},
+        "student": {"arch": "mlp_8"},
+        "teacher": {"arch": "mlp_8"},
+        "setup": {"objective.alpha": [0, 0.9], "teacher.finetune.epochs": [2, 3]},
+        "tune": {"objective.temperature": {"low": 1, "high": 9}},
+    }
+    (tmp_path / "twice.yaml").write_text(yaml.safe_dump(study))
+    url = f"sqlite:///{tmp_path / 'none.db'}"
+    assert run(["launch", str(tmp_path / "twice.yaml"), "--dry-run", "--storage", url]) == 0
+    assert "note: 2 setups have `objective.alpha: 0`, which uses no teacher" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [
