@@ -315,6 +315,9 @@ _PASSWORD = re.compile(r"(?<=://)(/*[^:/]*):.*@", re.DOTALL)
 _NO_PORT = re.compile(r"(?<=://)([^:/?\[]*:)(?!\d*(?:[/?]|$)).*", re.DOTALL)
 """What stands where a port would: a password, say, whose `@host` was forgotten."""
 
+_SHORT_HOST = re.compile(r"^((?:ftp|sftp|ssh|smb)://(?!localhost:)[^.:/?\[]+:)\d+.*", re.DOTALL)
+"""A name without a dot and a number: a host's port, or a user's password whose `@host` was forgotten."""
+
 _QUERY = re.compile(r"\?.*", re.DOTALL)
 """What a signed address has its secret in."""
 
@@ -333,6 +336,7 @@ def _refuse_secrets(url: str) -> None:
     for pattern, rule, hidden in (
         (_PASSWORD, "hold no password, which everyone could read in the database", r"\1:…@"),
         (_NO_PORT, "have a port behind its host's colon, and no password", r"\1…"),
+        (_SHORT_HOST, "name its host in full where a port follows, such as nas.lan:2121", r"\1…"),
         (_QUERY, "have no `?`: what stands behind it everyone could read in the database", "?…"),
     ):
         if pattern.search(url):

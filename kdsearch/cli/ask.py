@@ -11,6 +11,7 @@ import click
 from kdsearch.cli.completion import factors, study_names
 from kdsearch.cli.options import (
     Interval,
+    again_with,
     format_option,
     formats_option,
     level_option,
@@ -24,6 +25,8 @@ from kdsearch.errors import RequestError
 from kdsearch.intervals import LARGEST_LOSS, SMALLEST_REGRET
 
 if TYPE_CHECKING:
+    from kdsearch.analysis import BestAnswer
+    from kdsearch.api import Study
     from kdsearch.storage import StudySummary, TrialRow
 
 
@@ -85,11 +88,19 @@ def best(
     """Tell the best temperature per setup, with its uncertainty."""
     from kdsearch.api import open_study
     from kdsearch.cli.formats import print_as
-    from kdsearch.cli.tables import print_answer
 
     paths = [path.strip() for path in by.split(",")] if by else None
-    answer = open_study(study, storage=storage).best(by=paths, where=where, level=level, tolerance=tolerance)
-    print_as(output, answer, lambda: print_answer(answer))
+    asked = open_study(study, storage=storage)
+    answer = asked.best(by=paths, where=where, level=level, tolerance=tolerance)
+    print_as(output, answer, lambda: _show_best(asked, answer, again_with(storage)))
+
+
+def _show_best(study: "Study", answer: "BestAnswer", storage: str) -> None:
+    from kdsearch.cli.next_commands import print_next, to_reproduce, to_resume
+    from kdsearch.cli.tables import print_answer
+
+    print_answer(answer)
+    print_next([*to_resume(study.summary(), storage), *to_reproduce(answer, study.spec, storage)])
 
 
 @click.command()

@@ -1,9 +1,9 @@
 """`kdsearch launch`: run a study, or say what running it would mean."""
 
 import json
-import shutil
+import shlex
 import sys
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,11 @@ from kdsearch.cli.formats import print_as, print_document
 from kdsearch.cli.options import again_with, format_option, storage_option
 from kdsearch.errors import RequestError, RunError
 from kdsearch.spec import StudySpec, level_label, load_spec
+from kdsearch.spec.repeats import repeated_baselines
 from kdsearch.storage.rows.read import SET_ASIDE
 
 if TYPE_CHECKING:
+    from kdsearch.analysis import BestAnswer
     from kdsearch.api import Study
     from kdsearch.distill.preflight.trainings import Preflight
     from kdsearch.schedule.jobs import Submission
@@ -69,7 +71,7 @@ def launch(
         if not detach:
             follow_job(submission.job, checked.name, storage, address, echo=click.echo)
     else:
-        _run(checked, storage, address, takeover, output)
+        _run(checked, storage, address, takeover, output, _launched(spec, texts, address))
 
 
 def _tell_submission(study: str, submission: "Submission", address: str, output: str) -> None:
@@ -91,7 +93,15 @@ def _show_submission(study: str, submission: "Submission", address: str) -> None
     click.echo(f"  stop:   kdsearch stop {study}")
 
 
-def _run(spec: StudySpec, storage: str, address: str | None, takeover: bool, output: str) -> None:
+def _launched(spec: Path, overrides: Sequence[str], address: str | None) -> str:
+    """Return the command that launched a study, all but its database."""
+    options = [word for override in overrides for word in ("--set", override)]
+    return shlex.join(["launch", str(spec), *options, *(["--address", address] if address else [])])
+
+
+def _run(
+    spec: StudySpec, storage: str, address: str | None, takeover: bool, output: str, launched: str
+) -> None:
     from kdsearch.schedule.cluster.resources import check_local_resources
 
     if address is None:
@@ -110,7 +120,8 @@ def _run(spec: StudySpec, storage: str, address: str | None, takeover: bool, out
         raise KeyboardInterrupt
     study = open_study(spec.name, storage=storage)
     try:
-        print_as(output, study.best(), lambda: _tell_answer(study, again_with(storage)))
+        answer = study.best()
+        print_as(output, answer, lambda: _tell_answer(study, answer, again_with(storage), launched))
     except BrokenPipeError:
         raise
     except OSError as error:  # a log on a full disk; the study is in the database
@@ -136,41 +147,25 @@ def _tell_set_aside(study: "Study") -> None:
     )
 
 
-def _tell_answer(study: "Study", storage: str) -> None:
+def _tell_answer(study: "Study", answer: "BestAnswer", storage: str, launched: str) -> None:
+    from kdsearch.cli.next_commands import print_next, to_resume
     from kdsearch.cli.tables import print_answer
 
-    print_answer(study.best())
+    print_answer(answer)
     try:
         click.echo(f"\nReport: {study.report(f'{study.name}-report.html')}")
     except RequestError as error:  # all that was asked for is in the database
         click.echo(
             f"\n{error} Write it elsewhere: kdsearch report {study.name}{storage} --out FILE.html", err=True
         )
-    click.echo("\nNext:")
-    program = _program()
     factors = [f"compare {study.name} --factor {path}{storage}" for path in list(study.spec.setup)[:1]]
     hints = [
+        *to_resume(study.summary(), storage, launched),
         *((compare, "does it depend on a factor?") for compare in factors),
         (f"trials {study.name} --format csv{storage}", "every trial"),
         (f"serve{storage}", "the explorer and the Optuna dashboard, on http://127.0.0.1:8080"),
     ]
-    width = max(len(command) for command, _ in hints)
-    for command, purpose in hints:
-        click.echo(f"  {program} {command:<{width}}   {purpose}")
-
-
-def _program() -> str:
-    """Return the command that calls this program from here.
-
-    It works whether the environment is active or not.
-    """
-    called = Path(sys.argv[0])
-    if shutil.which("kdsearch") or called.name != "kdsearch":
-        return "kdsearch"
-    with suppress(FileNotFoundError):  # the working directory may be gone by now
-        called = called.absolute()
-        return str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called)
-    return str(called)
+    print_next(hints)
 
 
 def _show_plan(spec: StudySpec, address: str | None, output: str) -> None:
@@ -185,6 +180,7 @@ def _show_plan(spec: StudySpec, address: str | None, output: str) -> None:
     else:
         found = preflight(spec, address)
         plan = _plan(spec, list(found.unknown)) | (_work(spec, found.engine) if found.engine else {})
+    plan["notes"] = [*filter(None, [repeated_baselines(spec)]), *plan["notes"]]
     rows = [{path: level_label(level) for path, level in setup.items()} for setup in plan["setups"]]
     print_document(output, lambda: plan, lambda: rows, lambda: _show(plan))
     if output == "table" and address is None:

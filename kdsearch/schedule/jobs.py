@@ -6,9 +6,10 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kdsearch.errors import RequestError, RunError
 from kdsearch.schedule.cluster.authentication import send_token_if_any
@@ -19,11 +20,16 @@ from kdsearch.storage import parse_url, shown_url
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
+_T = TypeVar("_T")
+
 POLL_S = 1.0
 """A person waits for it; a second is soon."""
 
 START_S = 20.0
 """A job that lacks its folder or its command has died by then; who detaches waits no longer for it."""
+PATIENCE_S = 60.0
+"""A network or a proxy that is restarted is back by then; a person who waits longer should know."""
+
 MOST_CHARACTERS = 600  # by hand, of a cluster's answer: some lines of a terminal
 
 
@@ -96,7 +102,7 @@ def submit_study(
             "keep them elsewhere and name that place in `dataset.root`."
         ) from error
     note_submission(study, storage, f"submitted as the job {chosen}; see {log_command(chosen, address)}")
-    _await_start(client, chosen, study.name, storage)
+    _await_start(_Job(client, chosen, address), study.name, storage)
     return Submission(chosen, is_new=True)
 
 
@@ -119,31 +125,65 @@ def _refuse_password(storage: str) -> None:
         )
 
 
-def _await_start(client: "JobSubmissionClient", job: str, study: str, storage: str) -> None:
+class _Job:
+    """A submitted job, as its head tells of it. A head that does not answer is asked again for a while.
+
+    Each question raises RunError where it stays without an answer. The job goes on even so.
+    """
+
+    def __init__(self, client: "JobSubmissionClient", name: str, address: str) -> None:
+        self.name = name
+        self._client = client
+        self._address = address
+
+    def status(self) -> Any:
+        return self._answered(partial(self._client.get_job_status, self.name))
+
+    def logs(self) -> str:
+        return self._answered(partial(self._client.get_job_logs, self.name))
+
+    def message(self) -> str:
+        """Return why it ended, in one line."""
+        return _one_line(self._answered(partial(self._client.get_job_info, self.name)).message or "")
+
+    def _answered(self, ask: Callable[[], _T]) -> _T:
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return ask()
+            except (OSError, RuntimeError) as error:  # of the network, and of a head that answers otherwise
+                if time.monotonic() >= deadline:
+                    raise RunError(
+                        f"The head at {self._address} has not answered for {PATIENCE_S:g} s: "
+                        f"{_clause(error)}. The job {self.name} does not depend on this terminal and goes "
+                        f"on while its head does. Look: {log_command(self.name, self._address)}"
+                    ) from error
+            time.sleep(POLL_S)
+
+
+def _await_start(job: _Job, study: str, storage: str) -> None:
     """Wait a moment for a job to begin; note why it failed."""
     from ray.job_submission import JobStatus
 
     deadline = time.monotonic() + START_S
-    while (status := client.get_job_status(job)) == JobStatus.PENDING and time.monotonic() < deadline:
+    while (status := job.status()) == JobStatus.PENDING and time.monotonic() < deadline:
         time.sleep(POLL_S)
     if status == JobStatus.FAILED:
-        reason = f"its job {job} could not start: {_one_line(client.get_job_info(job).message or '')}"
-        note_failed_start(study, storage, reason)
+        note_failed_start(study, storage, f"its job {job.name} could not start: {job.message()}")
 
 
 def follow_job(job: str, study: str, storage: str, address: str, *, echo: Callable[[str], None]) -> None:
     """Pass a job's log on until it ends.
 
     Raises:
-        RunError: The job failed.
+        RunError: The job failed, or its head does not answer any more.
     """
     from ray.job_submission import JobStatus
 
-    client = _connect(address)
-    status = _follow(client, job, echo)
+    followed = _Job(_connect(address), job, address)
+    status = _follow(followed, echo)
     if status != JobStatus.SUCCEEDED:
-        message = _one_line(client.get_job_info(job).message or "")
-        note_failed_start(study, storage, f"its job {job} ended as {status}: {message}")
+        note_failed_start(study, storage, f"its job {job} ended as {status}: {followed.message()}")
         raise RunError(f"The job {job} ended as {status}. Its log is above.")
 
 
@@ -193,11 +233,10 @@ def _same_command(study: str, job: Any, command: str) -> str:
     return str(job.submission_id)
 
 
-def _follow(client: "JobSubmissionClient", job: str, echo: Callable[[str], None]) -> Any:
+def _follow(job: _Job, echo: Callable[[str], None]) -> Any:
     shown = 0
     while True:
-        status = client.get_job_status(job)
-        log = client.get_job_logs(job)
+        status, log = job.status(), job.logs()
         if len(log) > shown:
             echo(log[shown:].rstrip("\n"))
             shown = len(log)

@@ -38,7 +38,8 @@ class Address:
 
 
 _STUDY = (
-    "study state reason setups trials finished complete pruned failed running waiting created updated driver"
+    "study state reason setups trials finished complete pruned diverged failed running waiting "
+    "created updated driver"
 )
 _TRIAL = (
     "number state reason setup params seed epochs val_accuracy test_accuracy val_loss train_loss "

@@ -8,7 +8,7 @@ from typing import Any
 from kdsearch.spec import catalogue
 from kdsearch.spec.claims import Place
 from kdsearch.spec.roles import LEARNING_RATES
-from kdsearch.spec.sections import Finetune
+from kdsearch.spec.sections import Augment, Finetune
 from kdsearch.spec.space import ends_of, value_at
 from kdsearch.spec.study import StudySpec
 
@@ -36,6 +36,7 @@ def idle_settings(spec: StudySpec) -> Iterator[Place]:
     yield from _of_other_schedules(given)
     yield from _of_no_finetuning(given)
     yield from _motion_of_nothing(given)
+    yield from _views_of_nothing(given)
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,16 @@ def _of_no_finetuning(given: _Given) -> Iterator[Place]:
         return
     for keys in given.varied(lambda path: path in _OF_FINETUNING):
         yield keys, f"does nothing: `{_FINETUNE}epochs` is 0, the teacher is not finetuned. Leave it out."
+
+
+def _views_of_nothing(given: _Given) -> Iterator[Place]:
+    """Yield seeds of views where no image is ever changed. A seed that does not vary waits for some."""
+    if not all(
+        given.is_always(f"augment.{leaf}", default) for leaf, default in Augment().model_dump().items()
+    ):
+        return
+    for keys in given.varied(lambda path: path == "training.view_seed"):
+        yield keys, "does nothing: the study has no `augment`, so all views are the same. Leave it out."
 
 
 def _shape_of_nothing(given: _Given) -> Iterator[Place]:

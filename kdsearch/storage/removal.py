@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, delete, select, update
 
@@ -11,12 +11,13 @@ from kdsearch.errors import LiveDriverError, RequestError
 from kdsearch.spec import StudySpec, load_stored_spec
 from kdsearch.storage.both_halves import write
 from kdsearch.storage.mirror.documents import read_optuna, write_optuna
-from kdsearch.storage.mirror.store import open_optuna_storage, optuna_name
+from kdsearch.storage.mirror.store import STUDY_ATTRIBUTE, open_optuna_storage, optuna_name
 from kdsearch.storage.rows.distributions import OptunaSpace
 from kdsearch.storage.rows.lease import Lease, live_drivers
 from kdsearch.storage.rows.queries import read_progress, study_id
 from kdsearch.storage.rows.study import check_name, differences, spec_hash
 from kdsearch.storage.sql.database import Database
+from kdsearch.storage.sql.retries import with_retries
 from kdsearch.storage.sql.tables import (
     EpochTable,
     LeaseTable,
@@ -28,6 +29,9 @@ from kdsearch.storage.sql.tables import (
     WideningTable,
     table_of,
 )
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
 
 _PARTS = (EpochTable, TrialTable, PackTable, WideningTable, StudyTeacherTable, SetupTable)
 
@@ -69,10 +73,12 @@ def rename_study(database: Database, study: str, name: str) -> None:
     with database.read() as connection:
         row = _idle_study(connection, study)
         taken = connection.scalar(select(StudyTable.name).where(StudyTable.name == name))
-    if taken or any(found.study_name == name for found in storage.get_all_studies()):
+    owners = {found.study_name: found.user_attrs.get(STUDY_ATTRIBUTE) for found in storage.get_all_studies()}
+    if taken or owners.get(name, row.uid) != row.uid:
         raise RequestError(f"`name` must be free in this database, got {name!r}. Choose another.")
-    about, trials = read_optuna(storage, row.uid)
-    write_optuna(storage, row.uid, {**about, "name": name}, trials)
+    if name not in owners:  # else a rename that was cut has brought it there
+        about, trials = read_optuna(storage, row.uid)
+        _replace_in_optuna(storage, row.uid, {**about, "name": name}, trials)
     with database.write() as connection:
         for other, spec in list(_specs(connection)):
             if other == study or study in _warm_start(spec):
@@ -120,7 +126,14 @@ def _grow_in_optuna(database: Database, spec: StudySpec, uid: str) -> None:
     levels = {path: distribution_to_json(space[path]) for path in spec.setup}
     if all(_has_levels(trial["distributions"], levels) for trial in trials):
         return
-    write_optuna(storage, uid, about, [_with_levels(trial, levels) for trial in trials])
+    _replace_in_optuna(storage, uid, about, [_with_levels(trial, levels) for trial in trials])
+
+
+def _replace_in_optuna(
+    storage: "RDBStorage", uid: str, about: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write a study of Optuna's anew. A database that is away is waited for: what was read is here alone."""
+    with_retries(lambda: write_optuna(storage, uid, about, trials))
 
 
 def _has_levels(known: Mapping[str, str], levels: Mapping[str, str]) -> bool:

@@ -250,6 +250,9 @@ def test_a_connection_that_was_closed_is_opened_again(tmp_path, url, monkeypatch
         ("ftp://name:secret/p@host/path", "must hold no password"),
         ("ftp://name:secret/path", "and no password, got 'ftp://name:…'"),
         ("ftp://name:p/secret/path", "must have a port behind its host's colon"),
+        ("ftp://name:1234567/path", "in full where a port follows, such as nas.lan:2121, got 'ftp://name:…'"),
+        ("sftp://name:1234567", "in full where a port follows"),
+        ("ftp://localhost:9/path", "Connection refused"),
         ("memory://path?sig=secret", "must have no `?`"),
         ("simplecache::memory://path", "without `::`"),
     ],
@@ -262,6 +265,7 @@ def test_a_url_that_does_not_work_is_told_with_its_reason(url, reason):
     assert reason in message
     assert url.partition(":")[0] in message
     assert "secret" not in message
+    assert "1234567" not in message
 
 
 def test_a_url_that_can_only_be_read_is_told_over_one_connection(url, tmp_path, monkeypatch):

@@ -117,6 +117,19 @@ def test_few_trials_rule_nothing_out_and_decide_nothing(tmp_path: Path) -> None:
     assert "**Objective.** Varied in start-small, where no claim is about it." in page
 
 
+def test_a_setup_whose_trials_all_diverged_has_been_run(results: Path) -> None:
+    table = results / "start-small-trials.csv"
+    with table.open() as lines:
+        names, *rows = csv.reader(lines)
+    ends = ["failed", "diverged", ""]
+    lost = [[*row[:4], *(ends if row[1] == "mse" else ["complete", "", row[5]])] for row in rows]
+    write_csv(table, [*names[:5], "reason", names[5]], lost)
+    (found,) = evidence_in(results, results)
+    counts = {(own.setup["objective.name"], own.diverged, own.failed) for own in found.answers}
+    assert counts == {("kd", 0, 0), ("mse", 24, 0)}
+    assert found.unrun == 0
+
+
 def test_results_that_are_not_of_their_study_are_refused(results: Path, tmp_path: Path) -> None:
     other = {**STUDY, "setup": {**STUDY["setup"], "student.init": ["random", {"epochs": 6}]}}
     (results / "start-small.yaml").write_text(yaml.safe_dump(other))

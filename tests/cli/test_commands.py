@@ -228,6 +228,21 @@ def test_reasons_are_shown_to_the_letter(capsys: pytest.CaptureFixture[str], tmp
         assert reason in " ".join(capsys.readouterr().out.split())
 
 
+def test_trials_that_diverged_are_shown_beside_those_that_finished(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'high.db'}"
+    spec = load_spec({"name": "high", "tune": {TEMPERATURE: {"low": 1, "high": 40}}})
+    with open_database(url, create=True) as database:
+        record = StudyRecord.open(database, spec)
+        for trial in record.start({}, [{TEMPERATURE: 4.0}, {TEMPERATURE: 5.0}], "p"):
+            record.finish(TrialResult(trial.number, "failed", 1, reason="diverged"))
+    assert run(["studies", "--storage", url]) == 0
+    heads, row = (line.split() for line in capsys.readouterr().out.splitlines() if line.strip("─- "))
+    assert heads[2:7] == ["finished", "of", "running", "diverged", "failed"]
+    assert row[2:7] == ["2", str(spec.search.trials), "0", "2", "0"]
+
+
 def test_a_report_is_written(capsys: pytest.CaptureFixture[str], storage: str, tmp_path: Path) -> None:
     out = tmp_path / "made.html"
     assert run(["report", "made", "--storage", storage, "--out", str(out)]) == 0
@@ -347,6 +362,23 @@ def test_a_dry_run_tells_the_teachers_of_every_split(
     assert "6 teachers are trained first, each once, on 3 splits" in told
     assert "kB of soft targets a teacher, and as much for each draw of views" in told
     assert "Answers hold in this batch order; their doubt includes the luck of the initialisation" in told
+
+
+def test_a_dry_run_tells_of_a_baseline_that_is_trained_for_each_teacher(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    study = {
+        "name": "twice",
+        "dataset": {"name": "digits", "train_size": 300, "validation_size": 900},
+        "student": {"arch": "mlp_8"},
+        "teacher": {"arch": "mlp_8"},
+        "setup": {"objective.alpha": [0, 0.9], "teacher.finetune.epochs": [2, 3]},
+        "tune": {"objective.temperature": {"low": 1, "high": 9}},
+    }
+    (tmp_path / "twice.yaml").write_text(yaml.safe_dump(study))
+    url = f"sqlite:///{tmp_path / 'none.db'}"
+    assert run(["launch", str(tmp_path / "twice.yaml"), "--dry-run", "--storage", url]) == 0
+    assert "note: 2 setups have `objective.alpha: 0`, which uses no teacher" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Where a driver's start, end or death is looked at, it has a process and a Ray of
 
 import os
 import random
+import re
 import signal
 import time
 from collections import Counter
@@ -186,10 +187,12 @@ def test_a_second_driver_is_refused_by_name_and_stop_lets_running_packs_finish(l
     assert f"process {process.pid} on " in err
     with open_database(launches.storage) as database:
         request_stop(database, "waiting")
-        process.communicate(timeout=launches.patience_s)
+        out, _ = process.communicate(timeout=launches.patience_s)
         assert process.returncode == 0
         (study,) = list_studies(database)
         assert (study.state, study.reason) == ("stopped", "`kdsearch stop` asked for it")
+    done = f"{study.progress.finished} of 60 trials are finished"
+    assert re.search(rf"launch study.yaml --set search.trials=60 +resume the study: {done}", out)
     states = Counter(row.state for row in launches.rows())
     assert set(states) == {"complete"}
     assert states["complete"] < 60

@@ -24,6 +24,8 @@ def test_the_first_page_lists_studies_with_progress_and_answers(client):
     assert page.status_code == 200
     assert '<a href="/studies/demo">demo</a>' in page.text
     assert "16 of 16" in page.text
+    assert "2 diverged" in page.text  # as the list of `kdsearch studies` has them
+    assert "failed" not in page.text
     assert "all trials are done; 1 of 2 setups were stopped early" in page.text
     assert re.search(r"sgd: [3-9]\.\d \(\d", page.text)
 

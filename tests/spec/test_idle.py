@@ -52,6 +52,16 @@ def setup(path: str, *levels: Any) -> dict[str, Any]:
             "setup.teacher.finetune.lr",
             {"teacher": {"finetune": {"epochs": 0, "head_epochs": 2}}},
         ),
+        (
+            {"augment": {"mixup": 0.0}, **setup("training.view_seed", 0, 1)},
+            "setup.training.view_seed",
+            {"augment": {"flip": True}},
+        ),
+        (
+            {"tune": {"training.view_seed": {"choices": [0, 1]}}},
+            "tune.training.view_seed",
+            {"tune": {"training.view_seed": {"choices": [0, 1]}, "augment.cutout": {"choices": [0, 4]}}},
+        ),
     ],
 )
 def test_a_setting_that_does_nothing_is_refused(

@@ -23,7 +23,7 @@ from kdsearch.analysis.questions.outcomes import TemperatureBand, outcomes_of, t
 from kdsearch.analysis.questions.replication import USUAL_TEMPERATURE
 from kdsearch.analysis.response.axes import FloatArray, IntArray
 from kdsearch.analysis.response.fitted import Response, fit_response
-from kdsearch.analysis.response.observations import Tally
+from kdsearch.analysis.response.observations import Competitors, Tally
 from kdsearch.analysis.response.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response.selection import group_setups, select_setups
 from kdsearch.analysis.response.space import level_of
@@ -62,8 +62,11 @@ class SetupAnswer:
         test_accuracy: The mean observed test accuracy of the nearest (at most 5) complete trials within 15%
             of every range from the recommendation; None where there is none.
         params: The other tuned parameters at the recommendation; None for a marginal answer.
+        nearest_trial: The number of the complete trial nearest to the recommendation, within 15% of every
+            range, of equally near ones the best; None where there is none, and for a marginal answer.
         trials: Complete trials that have a say.
-        failed: Failed trials, those that diverged included.
+        diverged: Trials that diverged.
+        failed: Other failed trials, those that were lost and run again included.
         pruned: Pruned trials.
         outcomes: How the trials of each range of temperatures ended; the ranges are the same for all setups.
         forecast: How far the setup is from being decided; None for a marginal answer, or without an answer.
@@ -95,7 +98,9 @@ class SetupAnswer:
     accuracy_interval: Interval | None = None
     test_accuracy: float | None = None
     params: Params | None = None
+    nearest_trial: int | None = None
     trials: int = 0
+    diverged: int = 0
     failed: int = 0
     pruned: int = 0
     outcomes: tuple[TemperatureBand, ...] = ()
@@ -305,6 +310,7 @@ class _Judge:
         known: dict[str, Any] = {
             "setup": setup,
             "trials": sum(len(tally.complete) for tally in tallies),
+            "diverged": sum(tally.diverged for tally in tallies),
             "failed": sum(tally.failed for tally in tallies),
             "pruned": sum(tally.pruned for tally in tallies),
             "outcomes": self._outcomes(members),
@@ -331,7 +337,7 @@ class _Judge:
             note = tuning_note(profile, common, params, level=self._level, tolerance=self._tolerance)
             warnings += [note] if note else []
         if not is_marginal:
-            known["params"] = params
+            known |= {"params": params, "nearest_trial": details[0].nearest_trial}
             known |= self._about_evidence(answered[0], profile)
             warnings += [_flat_note(self._tolerance)] if known["flat"] else []
             warnings += [note] if (note := self._moving_note(answered[0], details[0].params)) else []
@@ -403,7 +409,9 @@ class _Judge:
         params = response.space.values(site, list(nodes))
         params.pop(TEMPERATURE)
         accuracies = response.at(setup, nodes[None])[:, 0]
-        return _Recommendation(nodes, params, accuracies, _test_accuracy_near(response, setup, nodes))
+        complete, apart = response.tallies[setup].complete, _apart(response, setup, nodes)
+        near = _nearest_trial(complete, apart), _test_accuracy_near(complete, apart)
+        return _Recommendation(nodes, params, accuracies, *near)
 
     def _about_accuracy(self, details: Sequence["_Recommendation"]) -> dict[str, Any]:
         accuracies = np.mean([detail.accuracies for detail in details], axis=0)
@@ -421,6 +429,7 @@ class _Recommendation:
     nodes: IntArray
     params: Params
     accuracies: FloatArray
+    nearest_trial: int | None
     test_accuracy: float | None
 
 
@@ -492,11 +501,21 @@ def _exclusions(tally: Tally) -> Iterator[str]:
         yield f"{tally.outside} complete trials lie outside the ranges and have no say."
 
 
-def _test_accuracy_near(response: Response, setup: int, nodes: IntArray) -> float | None:
-    complete, axes = response.tallies[setup].complete, response.space.axes
-    apart = np.max(
-        [axis.distances()[own, n] for axis, own, n in zip(axes, complete.nodes.T, nodes, strict=True)], axis=0
-    )
+def _apart(response: Response, setup: int, nodes: IntArray) -> FloatArray:
+    """Return how far each complete trial of a setup is from some nodes, as the largest share of an axis."""
+    trials, axes = response.tallies[setup].complete.nodes, response.space.axes
+    places = zip(axes, trials.T, nodes, strict=True)
+    apart: FloatArray = np.max([axis.distances()[own, node] for axis, own, node in places], axis=0)
+    return apart
+
+
+def _nearest_trial(complete: Competitors, apart: FloatArray) -> int | None:
+    """Return the number of the nearest trial; of equally near ones, the best. None where none is near."""
+    order = np.lexsort((-complete.val_accuracy, apart))
+    return next((int(complete.number[at]) for at in order[:1] if apart[at] <= _NEAR), None)
+
+
+def _test_accuracy_near(complete: Competitors, apart: FloatArray) -> float | None:
     near = np.flatnonzero((apart <= _NEAR) & ~np.isnan(complete.test_accuracy))
     measured = complete.test_accuracy[near]
     nearest = measured[np.lexsort((measured, apart[near]))][:_N_NEAREST]

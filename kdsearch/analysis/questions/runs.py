@@ -158,9 +158,8 @@ def _with_doubts(runs: Runs, found: SetupAnswer) -> SetupAnswer:
     alone = _one_temperature(runs, found.setup)
     if alone is not None:
         reason = f"all of its {found.trials} runs have T = {alone:g}: at least two temperatures are needed."
-        return SetupAnswer(
-            found.setup, trials=found.trials, failed=found.failed, pruned=found.pruned, reason=reason
-        )
+        counts = {kind: getattr(found, kind) for kind in ("trials", "diverged", "failed", "pruned")}
+        return SetupAnswer(found.setup, **counts, reason=reason)
     names = runs.columns.get(setup_key(found.setup), {})
     params = None if found.params is None else {names.get(p, p): v for p, v in found.params.items()}
     notes = [] if found.reason else _few_seeds(runs.complete(found.setup))

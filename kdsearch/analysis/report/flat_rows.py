@@ -37,7 +37,7 @@ def _answer_row(setup: Mapping[str, Any], level: float) -> Row:
             for default, interval in (setup["regret_interval_of"] or {}).items()
             for end, at in _ends(interval)
         },
-        **{name: setup[name] for name in ("trials", "failed", "pruned")},
+        **{name: setup[name] for name in ("trials", "diverged", "failed", "pruned")},
         "expected_loss": forecast.get("regret"),
         "decided": bool(forecast.get("decided")),
         "reason": setup["reason"],

@@ -11,20 +11,22 @@ from kdsearch.analysis.labels import (
     points_text,
     value_text,
 )
-from kdsearch.analysis.report.tables import ALWAYS, Heading, Table
+from kdsearch.analysis.report.tables import ALWAYS, FAILED_TITLE, Heading, Table
 from kdsearch.spec import TEMPERATURE
 from kdsearch.storage import StudySummary, TrialRow
 
 
 def studies_table(studies: Sequence[StudySummary]) -> Table:
     """Return the list of studies."""
+    has_diverged = any(study.progress.diverged for study in studies)
     headings = [
         Heading("study", kind="word", worth=ALWAYS),
         Heading("state", kind="word", worth=ALWAYS),
-        Heading("finished", "trials", worth=9),
+        Heading("finished", "trials that are complete, pruned or diverged", worth=9),
         Heading("of", "trials that it is to have", worth=9),
         Heading("running", worth=4),
-        Heading("failed", worth=4),
+        *([Heading("diverged", "of those that finished", worth=4)] if has_diverged else []),
+        Heading("failed", FAILED_TITLE, worth=4),
         Heading("setups", worth=3),
         Heading("time", "for how long drivers have run it", worth=3),
         Heading("CPU time", worth=2),
@@ -33,7 +35,7 @@ def studies_table(studies: Sequence[StudySummary]) -> Table:
         Heading("driver", "the process that runs it", "word", worth=3),
         Heading("why", kind="prose", worth=5),
     ]
-    return Table(headings, [_study_row(study) for study in studies])
+    return Table(headings, [_study_row(study, has_diverged=has_diverged) for study in studies])
 
 
 def trials_table(trials: Sequence[TrialRow]) -> Table:
@@ -58,12 +60,14 @@ def trials_table(trials: Sequence[TrialRow]) -> Table:
     return Table(headings, [_trial_row(trial, factors, tuned, is_told=is_told) for trial in trials])
 
 
-def _study_row(study: StudySummary) -> list[str]:
+def _study_row(study: StudySummary, *, has_diverged: bool) -> list[str]:
     done = study.progress
     hours = (study.hours.wall, study.hours.cpu, study.hours.gpu)
     return [
         *(study.name, study.state),
-        *map(str, (done.finished, done.target, done.running, done.failed, study.setups)),
+        *map(str, (done.finished, done.target, done.running)),
+        *([str(done.diverged)] if has_diverged else []),
+        *map(str, (done.failed, study.setups)),
         *(duration_text(own) if own else NOTHING for own in hours),
         f"{study.created:%Y-%m-%d %H:%M}",
         f"{study.driver.host}, process {study.driver.pid}" if study.driver else NOTHING,

@@ -39,6 +39,8 @@ NEEDED = 6
 _MOST_MISSING = 2
 """What a decision takes is a list; more than so much of it is counted, JSON has all."""
 
+FAILED_TITLE = "for another reason than divergence; those that were lost and run again included"
+
 _MOST_SOURCES = 8
 """Setups that a recommendation draws from: the likest say most of it."""
 
@@ -366,8 +368,13 @@ def _belief_columns(answer: BestAnswer) -> list[_Column]:
 
 def _count_columns(answer: BestAnswer) -> list[_Column]:
     """Return on what each answer rests, and what is missing. What no setup has is left out."""
-    kinds = {"trials": "complete trials that have a say", "failed": "diverged ones included", "pruned": ""}
-    has = {kind: any(getattr(found, kind) for found in answer.setups) for kind in ("failed", "pruned")}
+    kinds = {
+        "trials": "complete trials that have a say",
+        "diverged": "their loss or accuracy was not finite",
+        "failed": FAILED_TITLE,
+        "pruned": "",
+    }
+    has = {kind: any(getattr(found, kind) for found in answer.setups) for kind in kinds if kind != "trials"}
     to_go = Heading("to go", f"complete trials until {_decided_at(answer.target)}", worth=8)
     is_forecast = any(found.forecast for found in answer.setups)
     return [

@@ -30,11 +30,12 @@ _LARGEST_KEY = 2**62
 
 @dataclass(frozen=True)
 class Competitors:
-    """The trials of a setup that compete, by number: nodes [N, P], and what was measured [N].
+    """The trials of a setup that compete, by number [N]: nodes [N, P], and what was measured [N].
 
     Accuracies are fractions; what a trial does not tell is NaN.
     """
 
+    number: IntArray
     nodes: IntArray
     temperature: FloatArray
     val_accuracy: FloatArray
@@ -52,9 +53,10 @@ class Competitors:
 
 @dataclass(frozen=True)
 class Tally:
-    """How a setup's trials ended; `complete` are those that compete."""
+    """How a setup's trials ended: `complete` are those that compete, `failed` is without diverged ones."""
 
     complete: Competitors
+    diverged: int
     failed: int
     pruned: int
     other_length: int
@@ -156,6 +158,7 @@ def _place(spec: StudySpec, space: ResponseSpace, columns: TrialColumns, study: 
 class _Ended:
     """How trials of the study's setups ended, a mask [N] each."""
 
+    diverged: BoolArray
     failed: BoolArray
     pruned: BoolArray
     other_length: BoolArray
@@ -173,11 +176,15 @@ def _sort_by_end(columns: TrialColumns, placed: _Placed) -> _Ended:
     epochs = np.array([epochs or 0 for epochs in columns.epochs], dtype=np.intp)
     other_length = complete & (epochs != 0) & (epochs != placed.asked_epochs)
     outside = complete & ~other_length & (placed.nodes[:, 0] < 0)
-    far_below = np.zeros(len(columns), dtype=bool)
+    diverged, hopeless = np.zeros((2, len(columns)), dtype=bool)
     for at in np.flatnonzero(failed | pruned).tolist():
         reason = columns.reason[at] or ""
-        far_below[at] = reason == DIVERGED if failed[at] else reason.startswith(HOPELESS)
-    return _Ended(failed, pruned, other_length, outside, complete & ~other_length & ~outside, far_below)
+        diverged[at] = failed[at] and reason == DIVERGED
+        hopeless[at] = pruned[at] and reason.startswith(HOPELESS)
+    competes = complete & ~other_length & ~outside
+    return _Ended(
+        diverged, failed & ~diverged, pruned, other_length, outside, competes, far_below=diverged | hopeless
+    )
 
 
 def _tally(columns: TrialColumns, placed: _Placed, ended: _Ended, setup: int) -> Tally:
@@ -186,10 +193,12 @@ def _tally(columns: TrialColumns, placed: _Placed, ended: _Ended, setup: int) ->
     measured = (columns.val_accuracy, columns.test_accuracy, columns.seconds)
     return Tally(
         Competitors(
+            np.array(columns.number, dtype=np.intp)[complete],
             placed.nodes[complete],
             placed.temperature[complete],
             *(_numbers([column[at] for at in complete.tolist()]) for column in measured),
         ),
+        diverged=int((own & ended.diverged).sum()),
         failed=int((own & ended.failed).sum()),
         pruned=int((own & ended.pruned).sum()),
         other_length=int((own & ended.other_length).sum()),

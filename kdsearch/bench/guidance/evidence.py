@@ -76,7 +76,9 @@ def _evidence(file: Path, study: Path) -> Evidence:
     asked = Asked(setup=tuple(spec.setup), tuned=tuned, temperature=TEMPERATURE, metric="val_accuracy")
     trials = [_in_terms_of(spec, trial, file) for trial in runs_of(read_table(file), asked).trials]
     answer = best(spec, trials)
-    answers = [found for found in answer.setups if found.trials or found.pruned or found.failed]
+    answers = [
+        found for found in answer.setups if any((found.trials, found.pruned, found.diverged, found.failed))
+    ]
     page = file.with_name(f"{spec.name}.md")
     return Evidence(
         spec,

@@ -41,22 +41,13 @@ def read_optuna(storage: "RDBStorage", uid: str) -> tuple[dict[str, Any], list[d
 def write_optuna(
     storage: "RDBStorage", uid: str, about: Mapping[str, Any], trials: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Make the Optuna study that `read_optuna` told of.
+    """Make the Optuna study that `read_optuna` told of, in place of the one that is there.
 
     Raises:
         RequestError: Another Optuna study has its name.
     """
-    from optuna.exceptions import DuplicatedStudyError
-    from optuna.study import StudyDirection
-
-    remove_optuna(storage, uid)  # half of it, from an import that was interrupted
-    try:
-        study = storage.create_new_study([StudyDirection.MAXIMIZE], about["name"])
-    except DuplicatedStudyError as error:
-        raise RequestError(
-            f"`directory` must hold a study whose name is free in Optuna too, got {about['name']!r}. "
-            "Import it into another database."
-        ) from error
+    remove_optuna(storage, uid)  # half of it, from a try or an import that was interrupted
+    study = _new_study(storage, about["name"])
     for key, value in {STUDY_ATTRIBUTE: uid, **about["user_attrs"]}.items():
         storage.set_study_user_attr(study, key, value)
     ids = {
@@ -65,6 +56,24 @@ def write_optuna(
     }
     for key, value in _renamed(about["system_attrs"], ids).items():
         storage.set_study_system_attr(study, key, value)
+
+
+def _new_study(storage: "RDBStorage", name: str) -> int:
+    """Make an Optuna study. One of the name that has nothing in it was made by a try before."""
+    from optuna.exceptions import DuplicatedStudyError
+    from optuna.study import StudyDirection
+
+    try:
+        return storage.create_new_study([StudyDirection.MAXIMIZE], name)
+    except DuplicatedStudyError as error:
+        study = storage.get_study_id_from_name(name)
+        has_use = storage.get_study_user_attrs(study) or storage.get_n_trials(study)
+        if has_use or storage.get_study_directions(study) != [StudyDirection.MAXIMIZE]:
+            raise RequestError(
+                f"`directory` must hold a study whose name is free in Optuna too, got {name!r}. "
+                "Import it into another database."
+            ) from error
+        return study
 
 
 def remove_optuna(storage: "RDBStorage", uid: str) -> None:

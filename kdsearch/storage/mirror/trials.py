@@ -58,18 +58,23 @@ class OptunaMirror:
 
     def has(self, number: int) -> bool:
         """Return whether there is a trial of a number."""
-        try:
-            with_retries(lambda: self._trial_id(number))
-        except KeyError:
-            return False
-        return True
+        return with_retries(lambda: self._has(number))
 
     def restore(self, number: int, trial: StoredTrial | None, curve: Mapping[int, float]) -> None:
         """Make a trial again that Optuna has lost. None for a number that our tables don't know."""
         frozen = lost_frozen_trial() if trial is None else stored_frozen_trial(self._space, trial, curve)
-        made = with_retries(lambda: self._storage.create_new_trial(self._study_id, template_trial=frozen))
-        if self._storage.get_trial_number_from_id(made) != number:
-            raise RunError(f"Optuna can't restore trial {number}: another program writes to its study.")
+        tried = False
+
+        def restore_once() -> None:
+            nonlocal tried
+            if tried and self._has(number):  # the try before was committed, its answer lost
+                return
+            tried = True
+            made = self._storage.create_new_trial(self._study_id, template_trial=frozen)
+            if self._storage.get_trial_number_from_id(made) != number:
+                raise RunError(f"Optuna can't restore trial {number}: another program writes to its study.")
+
+        with_retries(restore_once)
 
     def open_trials(self) -> dict[int, "FrozenTrial"]:
         """Return the trials that run or wait, by number."""
@@ -185,13 +190,13 @@ class OptunaMirror:
         try:
             return with_retries(operation)
         except KeyError:
-            self._find_again()
+            with_retries(self._find_again)
             return with_retries(operation)
 
     def _find_again(self) -> None:
         import optuna
 
-        name = with_retries(lambda: optuna_name(self._storage, self._uid))
+        name = optuna_name(self._storage, self._uid)
         if name is None:
             raise RunError(
                 f"The Optuna study {self._study.study_name!r} was deleted while it ran. "
@@ -203,6 +208,13 @@ class OptunaMirror:
         self._study = study
         self._ids: dict[int, int] = {}
         self._study_id: int = self._storage.get_study_id_from_name(study.study_name)
+
+    def _has(self, number: int) -> bool:
+        try:
+            self._trial_id(number)
+        except KeyError:
+            return False
+        return True
 
     def _trial_id(self, number: int) -> int:
         if number not in self._ids:

@@ -94,7 +94,7 @@ class EpochRow:
 class Progress:
     """How many trials of a study are in each state.
 
-    `failed` is without those that diverged.
+    `failed` is without those that diverged, and with those that were lost and run again.
     """
 
     target: int
@@ -226,6 +226,12 @@ class StudySummary:
         early = f"{n_early} of {self.setups} setups were stopped early" if n_early else None
         aside = f"{n_aside} of {self.setups} setups were set aside, their trials fail" if n_aside else None
         return "; ".join(part for part in (self.reason, early, aside) if part) or None
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it has ended before its budget was spent: launched again, it resumes."""
+        has_ended = self.driver is None and self.state in ("interrupted", "stopped", "failed")
+        return has_ended and self.progress.finished < self.progress.target
 
     @property
     def set_aside(self) -> tuple[StoppedSetup, ...]:

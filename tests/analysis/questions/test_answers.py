@@ -103,6 +103,31 @@ def test_the_document_is_the_contracts():
     assert answer["regret_of"]["1"] > answer["regret_of"]["4"] >= 0
 
 
+def test_an_answer_names_the_best_of_the_trials_that_are_nearest_to_it():
+    spec = spec_of({TEMPERATURE: LOG_T, LR: LOG_LR})
+    rows = trials_of(spec, peak_at_six)
+    [answer] = best(spec, rows).setups
+    at = {TEMPERATURE: answer.temperature, **answer.params}
+    first = len(rows)
+    rows += [
+        replace(rows[0], number=first + k, seed=first + k, params=at, val_accuracy=answer.accuracy + luck)
+        for k, luck in enumerate((-0.001, 0.001, 0.0))
+    ]
+    [again] = best(spec, rows).setups
+    nearest = rows[again.nearest_trial]
+    assert nearest.number == first + 1
+    [marginal] = best(spec, rows, by=[]).setups
+    assert marginal.nearest_trial is None
+
+
+def test_no_trial_is_named_where_none_is_near_the_answer():
+    spec = spec_of({TEMPERATURE: LOG_T})
+    ends = [row for row in trials_of(spec, peak_at_six) if not 3 < row.params[TEMPERATURE] < 12]
+    [answer] = best(spec, ends).setups
+    assert 4 < answer.temperature < 9
+    assert answer.nearest_trial is None
+
+
 @pytest.mark.parametrize("n_tuned", [1, 2, 3])
 def test_the_truth_is_found_with_any_number_of_tuned_parameters(n_tuned: int):
     tune = {
@@ -176,14 +201,18 @@ def test_a_study_without_trials_answers_every_setup_with_a_reason():
     assert [curve.temperatures for curve in response_curves(fit_response(spec, []))] == [[], []]
 
 
-def test_failed_and_pruned_trials_are_counted():
+def test_diverged_failed_and_pruned_trials_are_counted_apart():
     spec = spec_of({TEMPERATURE: LOG_T})
     rows = trials_of(spec, peak_at_six)
     rows[0] = replace(rows[0], state="failed", reason="diverged", val_accuracy=None)
     rows[1] = replace(rows[1], state="failed", reason="lost", val_accuracy=None)
     rows[2] = replace(rows[2], state="pruned", epochs=2)
-    [answer] = best(spec, rows).setups
-    assert (answer.trials, answer.failed, answer.pruned) == (21, 2, 1)
+    answer = best(spec, rows)
+    counts = {"trials": 21, "diverged": 1, "failed": 1, "pruned": 1}
+    table, [document], [row] = answer.table(), answer.to_dict()["setups"], answer.rows()
+    shown = dict(zip((heading.text for heading in table.headings), table.rows[0], strict=True))
+    for kind, count in counts.items():
+        assert (document[kind], row[kind], shown[kind]) == (count, count, str(count))
 
 
 def test_trials_of_unequal_budget_do_not_compete():

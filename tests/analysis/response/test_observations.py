@@ -46,7 +46,7 @@ def test_a_diverged_trial_is_information_and_a_lost_one_is_not():
         row(1, state="failed", reason="lost", val_accuracy=None),
     )
     assert np.isnan(points).tolist() == [True]
-    assert tally.failed == 2
+    assert (tally.diverged, tally.failed) == (1, 1)
 
 
 def test_pruned_and_shorter_trials_do_not_compete():
@@ -181,7 +181,11 @@ def test_rows_and_columns_say_the_same():
     assert len(tally.complete) == sum(f and i for f, i in zip(full, inside, strict=True))
     assert tally.outside == sum(f and not i for f, i in zip(full, inside, strict=True))
     assert tally.other_length == sum(w and not f for w, f in zip(whole, full, strict=True))
-    assert (tally.failed, tally.pruned) == (sum(states == "failed"), sum(states == "pruned"))
+    assert (tally.diverged + tally.failed, tally.pruned) == (
+        sum(states == "failed"),
+        sum(states == "pruned"),
+    )
+    assert tally.diverged == sum((r.state, r.reason) == ("failed", "diverged") for r in rows)
 
 
 def test_what_competes_keeps_what_was_measured():
