@@ -168,6 +168,18 @@ FORMS = {
 }
 
 
+def in_float8(state):
+    """Return weights as quantisers keep them: by the largest value, with one scale for each tensor."""
+    kept = {}
+    for name, value in state.items():
+        if value.ndim > 1:
+            scale = value.abs().max() / torch.finfo(torch.float8_e4m3fn).max
+            kept[name], kept[f"{name}_scale"] = (value / scale).to(torch.float8_e4m3fn), scale
+        else:
+            kept[name] = value
+    return kept
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_checkpoints_of_all_makers_are_read(tmp_path, form):
     theirs, mine = network(1), network(2)
@@ -218,6 +230,7 @@ def test_files_that_are_no_checkpoints_are_refused_in_one_line(tmp_path, name, c
         ({n: v * math.nan for n, v in network(1).state_dict().items() if v.is_floating_point()}, "NaN"),
         ({n: v.double() + 1e300 for n, v in network(1).state_dict().items()}, "NaN or infinity"),
         ({n: v.to("meta") for n, v in network(1).state_dict().items()}, "must hold a state dict"),
+        (in_float8(network(1).state_dict()), r"16 bits or more, .* conv1.weight in float8_e4m3fn"),
     ],
 )
 def test_checkpoints_that_are_not_this_networks_are_refused(tmp_path, content, message):
@@ -233,6 +246,8 @@ def test_checkpoints_that_are_not_this_networks_are_refused(tmp_path, content, m
         ({"base.conv1.lora_A.default": torch.ones(4, 9)}, "adapters: base.conv1.lora_A.default"),
         ({"fc.hada_w1_a": torch.ones(10, 4)}, "adapters: fc.hada_w1_a"),
         ({"conv1.weight_scale": torch.ones(16)}, "has more: conv1.weight_scale"),
+        ({"conv1.weight_scale": torch.tensor(0.5)}, "has more: conv1.weight_scale"),
+        ({"layer1.0.prelu.weight": torch.tensor([0.25])}, "has more: layer1.0.prelu.weight"),
         ({"rotary.inv_freq": torch.ones(8), "conv1.total_ops": torch.ones(1)}, None),
     ],
 )
