@@ -1,5 +1,6 @@
 import math
 import shutil
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -10,6 +11,8 @@ import torch
 from kdsearch.distill import train_pack, train_trials
 from kdsearch.distill.data.streaming.memory import Memory
 from kdsearch.distill.execution import Choice, ChoiceMemory, LoopedPack
+from kdsearch.distill.models import build_model
+from kdsearch.distill.randomness import stream
 from kdsearch.distill.training import kept as residents
 from kdsearch.distill.training import pack as pack_training
 from kdsearch.distill.views import batches as views
@@ -262,6 +265,74 @@ def test_another_packs_checkpoint_is_not_read(artifacts, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             train_pack(SPEC, MEMBERS, artifacts=artifacts, report=reports, checkpoint=tmp_path)
         assert reports.told == [(1, [3, 5, 7])]
+
+
+OWN_CODE = """
+import numpy as np
+from torch import nn, optim
+from torch.nn import functional as F
+def data():
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 4, 4), dtype=np.uint8)
+    return (pixels, np.arange(60) % 3), None
+def net(num_classes, image_size):
+    return nn.Sequential(nn.Flatten(), nn.Linear(image_size**2, num_classes))
+def term(student, teacher, targets, temperature):
+    return F.mse_loss(student / temperature, teacher / temperature)
+def step(groups):
+    return optim.Adagrad(groups)
+def rates(steps, warmup_steps):
+    return lambda step: 1.0
+"""
+EDITS = {
+    "dataset.name": ("data", "% 3", "% 2"),
+    "student.arch": ("net", "nn.Flatten()", "nn.Flatten(), nn.Tanh()"),
+    "objective.name": ("term", "mse_loss", "l1_loss"),
+    "optimizer.name": ("step", "Adagrad", "SGD"),
+    "training.schedule": ("rates", "1.0", "0.5"),
+}
+
+
+@pytest.mark.parametrize("path", EDITS)
+def test_a_checkpoint_of_other_data_or_code_is_not_read(tmp_path, monkeypatch, path):
+    name, before, after = EDITS[path]
+    module = f"own_code_{name}"
+    file = tmp_path / f"{module}.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = SPEC.with_values(
+        {path: f"{module}:{name}", "dataset.validation_size": 10, "dataset.train_size": 30}
+    )
+
+    def train(fail_at=None):
+        sys.modules.pop(module, None)  # as in another process
+        reports = Reports(fail_at=fail_at)
+        with suppress(KeyboardInterrupt):
+            return train_pack(
+                spec, [{"seed": 0}], artifacts=tmp_path, checkpoint=tmp_path / "kept", report=reports
+            )
+
+    file.write_text(OWN_CODE)
+    train(fail_at=3)
+    file.write_text(OWN_CODE.replace(before, after))
+    (found,) = train()
+    shutil.rmtree(tmp_path / "kept")
+    assert_same([found], train())
+
+
+def test_a_checkpoint_beside_other_starting_weights_is_not_read(artifacts, tmp_path):
+    weights = tmp_path / "net.pt"
+    spec = SPEC.with_values({"student.init": {"checkpoint": str(weights)}})
+    found = []
+    for seed, fail_at in ((1, 3), (2, None), (2, None)):
+        model = build_model("mlp_16", 10, 1, image_size=8, generator=stream(seed, "start"))
+        torch.save(model.state_dict(), weights)
+        with suppress(KeyboardInterrupt):
+            reports = Reports(fail_at=fail_at)
+            found.append(
+                train_pack(
+                    spec, [{"seed": 0}], artifacts=artifacts, checkpoint=tmp_path / "kept", report=reports
+                )
+            )
+    assert_same(*found)
 
 
 @pytest.mark.parametrize(
