@@ -27,6 +27,9 @@ from kdsearch.spec.sections import Finetune, Pretraining
 
 _N_EXAMPLES = 8
 """By hand: a batch that shows shapes, at next to no cost."""
+_N_FEWER = 3  # of them, which have other neighbours then
+_ROUNDING = 1e-2
+"""By hand: far above what other sums make of a logit, in bf16 too, and far below what other neighbours do."""
 
 
 def check_training(
@@ -70,12 +73,13 @@ def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
 
 
 def check_output(model: nn.Module, arch: str, name: str, data: ImageData) -> str | None:
-    """Call a foreign network once in training and twice in evaluation. Return a word on what it draws."""
+    """Call a foreign network in training and in evaluation. Return a word on what it draws."""
     images = data.inputs.random(_N_EXAMPLES, stream(0, "output"))
     trial = copy.deepcopy(model)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         trained = trial.train()(images)
         logits, again = trial.eval()(images), trial(images)
+        fewer = trial(images[:_N_FEWER])
     if not isinstance(trained, torch.Tensor) or trained.shape != logits.shape:
         got = tuple(trained.shape) if isinstance(trained, torch.Tensor) else type(trained).__name__
         raise RequestError(
@@ -89,7 +93,14 @@ def check_output(model: nn.Module, arch: str, name: str, data: ImageData) -> str
             f"`arch` must give logits, got {arch!r}, whose outputs are probabilities: a temperature divides "
             "logits. Leave out its softmax."
         )
-    return None if torch.equal(logits, again) else f"{name}: draws at random in evaluation too"
+    if not torch.equal(logits, again):
+        return f"{name}: draws at random in evaluation too"
+    if not torch.allclose(logits[:_N_FEWER], fewer, rtol=_ROUNDING, atol=_ROUNDING):
+        raise RequestError(
+            f"`arch` must give each example its own logits in evaluation, got {arch!r}, whose logits depend "
+            "on the rest of the batch. Let BatchNorm keep running statistics, say."
+        )
+    return None
 
 
 def check_weights(spec: TrainingSpec, data: ImageData) -> list[str]:

@@ -378,6 +378,14 @@ class Infinite(Body):
         return super().forward(images) / 0
 
 
+class OfItsBatch(Body):
+    """Normalises by the statistics of the images that are seen together, in evaluation too."""
+
+    def __init__(self, num_classes, in_channels):
+        super().__init__(num_classes, in_channels)
+        self.conv = nn.Sequential(self.conv, nn.BatchNorm2d(8, track_running_stats=False))
+
+
 @pytest.mark.parametrize("role", ["student", "teacher"])
 @pytest.mark.parametrize(
     ("arch", "told"),
@@ -386,6 +394,7 @@ class Infinite(Body):
         ("Auxiliary", "must give logits alone in training too, .* with tuple"),
         ("Ending", "raises SystemExit in .*test_foreign.py:"),
         ("Infinite", "must give finite logits"),
+        ("OfItsBatch", "must give each example its own logits in evaluation"),
     ],
 )
 def test_networks_that_give_no_logits_are_refused_before_anything_starts(role, arch, told):
