@@ -139,7 +139,7 @@ def _dataset_values(dataset: Dataset) -> dict[str, Any]:
     if dataset.labels != "fine":
         values["split_by"] = "fine"
     if dataset.labels not in ("fine", "coarse"):
-        values["labels_sha256"] = _sha256_of(dataset.labels, "dataset.labels")
+        values["labels_sha256"] = file_digest(dataset.labels, "dataset.labels")
     return values
 
 
@@ -178,7 +178,7 @@ def _pretraining_values(pretraining: str | Pretraining, dataset: Dataset) -> str
         with errors_about("pretraining"):
             values |= _first_values(pretraining, dataset)
     if pretraining.checkpoint is not None:
-        values["sha256"] = _sha256_of(pretraining.checkpoint, "pretraining.checkpoint")
+        values["sha256"] = file_digest(pretraining.checkpoint, "pretraining.checkpoint")
     return values
 
 
@@ -210,7 +210,12 @@ def _code_of(training: Mapping[str, Any]) -> dict[str, Any]:
     return {"code": found} if found else {}
 
 
-def _sha256_of(path: str, setting: str) -> str:
+def file_digest(path: str, setting: str) -> str:
+    """Return the SHA-256 of what a file holds.
+
+    Raises:
+        RequestError: It can't be read; the message names the setting that names it.
+    """
     file = Path(path).expanduser()
     try:
         status = file.stat()
