@@ -415,6 +415,23 @@ def test_a_small_set_is_not_one_batch_of_its_teacher(tmp_path):
     assert torch.equal(teachers[0](images), teachers[1](images))
 
 
+def swapped_kd(logits_teacher, logits_student, target, at):
+    student, teacher = F.log_softmax(logits_student / at, 1), F.softmax(logits_teacher / at, 1)
+    return F.kl_div(student, teacher, reduction="batchmean")
+
+
+class SwappedKD(nn.Module):
+    def forward(self, teacher, student, labels, at):
+        return swapped_kd(teacher, student, labels, at)
+
+
+@pytest.mark.parametrize(("name", "first"), [("swapped_kd", "logits_teacher"), ("SwappedKD", "teacher")])
+def test_an_own_objective_whose_names_contradict_the_order_is_refused(name, first):
+    told = f"`objective.name` must take the student's logits first, .* which takes them as `{first}`"
+    with pytest.raises(RequestError, match=told):
+        OwnTerm(f"{__name__}:{name}", {})
+
+
 def test_a_study_of_an_own_objective_without_temperature_is_refused():
     checks = Preflight()
     checks.check_all([(spec(objective={"name": f"{__name__}:Averaging"}), (1.0, 40.0))])
