@@ -1,6 +1,7 @@
 """What users bring to the engine: networks, weights, objectives; each taken right or refused."""
 
 import math
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -376,6 +377,62 @@ class Ending(Body):
 class Infinite(Body):
     def forward(self, images):
         return super().forward(images) / 0
+
+
+class Counting(Body):
+    """Remembers outside its tensors how often it was trained."""
+
+    def __init__(self, num_classes, in_channels):
+        super().__init__(num_classes, in_channels)
+        self.n_steps = 0
+
+    def forward(self, images):
+        self.n_steps += self.training
+        return super().forward(images) * (1 + self.n_steps / 10)
+
+
+class Forgetting(Body):
+    """Keeps running statistics in a buffer that its state dict leaves out."""
+
+    def __init__(self, num_classes, in_channels):
+        super().__init__(num_classes, in_channels)
+        self.register_buffer("seen", torch.zeros(8), persistent=False)
+
+    def forward(self, images):
+        features = F.relu(self.conv(images)).mean((2, 3))
+        if self.training:
+            self.seen.add_(features.mean(0).detach())
+        return self.fc(features - self.seen)
+
+
+def interrupted(asked, tmp_path, checkpoint):
+    """Train a student, once interrupted after its first epoch was saved, and return its result."""
+
+    def interrupt(epoch, metrics):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return ()
+
+    for report in (interrupt, None) if checkpoint else (None,):
+        with suppress(KeyboardInterrupt):
+            (found,) = train_pack(
+                asked, [{"seed": 0}], artifacts=tmp_path, checkpoint=checkpoint, report=report, way="looped"
+            )
+    return found.metrics
+
+
+@pytest.mark.parametrize("arch", ["Body", "Counting", "Forgetting", "Assigning"])
+def test_a_student_that_remembers_in_any_way_comes_out_the_same_if_it_is_interrupted(tmp_path, arch):
+    asked = spec(student={"arch": f"{__name__}:{arch}"})
+    assert interrupted(asked, tmp_path, tmp_path / "kept") == interrupted(asked, tmp_path, None)
+
+
+@pytest.mark.parametrize("arch", ["Counting", "Forgetting"])
+def test_a_teacher_that_its_stored_weights_are_not_is_refused(tmp_path, arch):
+    asked = spec(teacher={"arch": f"{__name__}:{arch}", "finetune": {"epochs": 1}})
+    with pytest.raises(RequestError, match=f"`teacher.arch` must keep .* in its state dict, got .*{arch}'"):
+        ensure_teacher(recipe_of(asked), tmp_path)
+    assert not list(tmp_path.glob("teachers/*/weights.pt"))
 
 
 class OfItsBatch(Body):
