@@ -24,6 +24,7 @@ from kdsearch.distill.devices import chosen_device, on_device
 from kdsearch.distill.execution import is_foreign, remembers
 from kdsearch.distill.models import layout_of
 from kdsearch.distill.models.batches_of_one import check_batch_size
+from kdsearch.distill.optim.optimizers import keeps_more
 from kdsearch.distill.randomness import seeded, stream
 from kdsearch.distill.teachers.calibration import accuracy, calibration_error, soft_target_entropy
 from kdsearch.distill.teachers.class_order import exchanged_classes
@@ -211,16 +212,17 @@ class _Making:
         self._check_batch_size(model)
         views = Views(data.train, recipe.augment, data.mean, data.std, self._device)
         teacher = recipe.teacher
+        shorter = None if self._remembers(model, views) else self._shorter_training()
+        if shorter is None:
+            start = load_start(model, recipe, data, self._artifacts, self._device)
+            refuse_untrained(start, recipe.teacher.finetune)
         training = SupervisedTraining(
             model, views, teacher.finetune, seed=teacher.seed, layout=layout_of(teacher.arch)
         )
-        shorter = None if remembers(model, _few(views)) else self._shorter_training()
-        if shorter is not None:
-            training.load_state_dict(torch.load(shorter, map_location=self._device, weights_only=True))
-        else:
-            start = load_start(model, recipe, data, self._artifacts, self._device)
-            refuse_untrained(start, recipe.teacher.finetune)
+        if shorter is None:
             training.train_head()
+        else:
+            training.load_state_dict(torch.load(shorter, map_location=self._device, weights_only=True))
         training.train()
         self._check_state(model, views)
         return training
@@ -245,6 +247,10 @@ class _Making:
             if folder is not None and (folder / _RESUME_FILE).exists():
                 return folder / _RESUME_FILE
         return None
+
+    def _remembers(self, model: nn.Module, views: Views) -> bool:
+        """Return whether a training's state lacks what a user's network or optimizer keeps."""
+        return keeps_more(self._recipe.teacher.finetune.optimizer) or remembers(model, _few(views))
 
     def _check_state(self, model: nn.Module, views: Views) -> None:
         """Refuse a network that is another one where its weights are loaded anew, as they will be."""

@@ -31,7 +31,7 @@ from kdsearch.distill.execution import (
 )
 from kdsearch.distill.models import is_users
 from kdsearch.distill.optim.fused import FusedOptimizer
-from kdsearch.distill.optim.optimizers import LearningRates, build_optimizer
+from kdsearch.distill.optim.optimizers import LearningRates, build_optimizer, keeps_more
 from kdsearch.distill.optim.schedules import schedule_of
 from kdsearch.distill.teachers.initial_students import initial_student
 from kdsearch.distill.training.checkpoints import Checkpoint
@@ -147,8 +147,10 @@ class PackTraining:
             yield from self._loss.targets(chunk, teacher, epoch)
 
     def _is_resumable(self, model: nn.Module) -> bool:
-        """Return whether a checkpoint has all: what users' terms and networks remember would else be lost."""
-        return self._loss.is_resumable and not remembers(model, self._first_images())
+        """Return whether a checkpoint has all. What users' code remembers would be lost without a word."""
+        if not self._loss.is_resumable or keeps_more(self._spec.optimizer.name):
+            return False
+        return not remembers(model, self._first_images())
 
     def _initial_student(self, member: Trial, artifacts: Place) -> nn.Module:
         data = self._split_views.data
@@ -211,6 +213,13 @@ class PackTraining:
         images = self._first_images()
         random = draws_globally(models[0], images)
         chosen = way or self._remembered(models, artifacts).way
+        if chosen == "fused" and keeps_more(self._spec.optimizer.name):
+            if way is not None:
+                raise RequestError(
+                    f"`way` must not be fused for {self._spec.optimizer.name!r}, which keeps more than its "
+                    "groups and the state of their parameters. Take 'looped'."
+                )
+            chosen = "looped"
         if is_users(self._spec.student.arch):
             problem = way_problem(chosen, models[0], images, self._plan(random))
             if problem is not None and way is not None:

@@ -483,6 +483,57 @@ def test_each_seed_of_the_spec_changes_the_curve_and_nothing_else_does(artifacts
     assert first.metrics["train_loss"] != other.metrics["train_loss"]
 
 
+class Lookahead:
+    """Draws weights back to slow ones, which it keeps itself and its state dict leaves out."""
+
+    def __init__(self, groups):
+        self._fast = torch.optim.SGD(groups, momentum=0.9)
+        self.param_groups, self.state = self._fast.param_groups, self._fast.state
+        self._slow = [[p.detach().clone() for p in group["params"]] for group in self.param_groups]
+        self._n_steps = 0
+
+    def zero_grad(self):
+        self._fast.zero_grad()
+
+    @torch.no_grad()
+    def step(self):
+        self._fast.step()
+        self._n_steps += 1
+        for group, slow in zip(self.param_groups, self._slow, strict=False):
+            for parameter, kept in zip(group["params"], slow, strict=True):
+                if self._n_steps % 2 == 0:
+                    parameter.copy_(kept.add_(0.5 * (parameter - kept)))
+
+    def state_dict(self):
+        return self._fast.state_dict()
+
+    def load_state_dict(self, state):
+        self._fast.load_state_dict(state)
+
+
+@pytest.mark.parametrize("fail_at", [None, 3])
+def test_an_optimizer_that_keeps_something_itself_trains_as_alone(artifacts, tmp_path, fail_at):
+    spec = SPEC.with_values({"optimizer.name": f"{__name__}:Lookahead", "optimizer.lr": 0.02})
+    (alone,) = train_pack(spec, MEMBERS[:1], artifacts=artifacts, way="looped")
+    if fail_at is not None:
+        with suppress(KeyboardInterrupt):
+            interrupted = Reports(stop={1: [3]}, fail_at=fail_at)
+            train_pack(
+                spec,
+                MEMBERS[1::-1],
+                artifacts=artifacts,
+                report=interrupted,
+                checkpoint=tmp_path,
+                way="looped",
+            )
+    found = train_pack(
+        spec, MEMBERS[1::-1], artifacts=artifacts, report=Reports(stop={1: [3]}), checkpoint=tmp_path
+    )
+    assert_same(found[1:], [alone], 1e-5)
+    with pytest.raises(RequestError, match=r"`way` must not be fused for .*:Lookahead'"):
+        train_pack(spec, MEMBERS[:2], artifacts=artifacts, way="fused")
+
+
 def test_a_measured_choice_is_remembered(tmp_path, monkeypatch):
     spec = SPEC.with_values({"objective.alpha": 0.0, "training.epochs": 1})
     train_pack(spec, MEMBERS, artifacts=tmp_path)
