@@ -3,20 +3,21 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kdsearch.artifacts.store import Place, folder_of, store_at
 from kdsearch.distill.data.fingerprints import data_fingerprint
 from kdsearch.distill.factories import load_factory
-from kdsearch.distill.teachers.recipes import is_known_by_name
+from kdsearch.distill.teachers.recipes import file_digest, is_known_by_name
 from kdsearch.errors import RequestError
 from kdsearch.schedule.workers.trainers import load_trainer
 from kdsearch.spec import TEMPERATURE, Choices, Range, Setup, StudySpec, TrainingSpec
 from kdsearch.spec.catalogue import USUAL_TEMPERATURES, is_factory
-from kdsearch.spec.sections import CommandTrainer, Dataset, Pretraining
+from kdsearch.spec.sections import CommandTrainer, Pretraining
 from kdsearch.spec.study import NO_TRAINER
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _OWN_CODE = (
     *("training.schedule", "teacher.finetune.optimizer", "teacher.finetune.schedule"),
 )
 _SOME_CLASSES = 10  # which most objectives take; those of data that are elsewhere are not known
+_NO_FILE = ("fine", "coarse")  # those that are no file
 _SECTIONS = ("dataset", "student", "teacher", "objective", "training")
 """What of a training the checks depend on; all else is numbers that the spec has checked."""
 
@@ -123,35 +125,61 @@ def costs(spec: StudySpec, checks: "Preflight") -> dict[str, Any] | None:
     }
 
 
-def data_fingerprints(spec: StudySpec) -> dict[str, str]:
-    """Return digests of what a study's data sets hold.
+def data_fingerprints(spec: StudySpec, setups: Iterable[Setup] | None = None) -> dict[str, str]:
+    """Return digests of what a study's data sets, label files and checkpoints hold.
 
-    They are by the data sets' names and roots. Those whose name decides them have none; those of an own
-    trainer are its affair.
+    They are by the data sets' names and roots, and the files' paths. Data that their name decides have none;
+    those of an own trainer are its affair.
+
+    Args:
+        spec: The checked spec.
+        setups: Those that count; all of the study's where none are given.
+
+    Raises:
+        RequestError: Files are missing, or don't make a data set.
     """
+    found = {name: digest() for name, digest in _digests(spec, setups).items()}
+    return {name: digest for name, digest in found.items() if digest is not None}
+
+
+def _digests(spec: StudySpec, setups: Iterable[Setup] | None = None) -> dict[str, Callable[[], str | None]]:
+    """Return by name what tells the digest of each thing that a path or a name stands for."""
     if spec.trainer != "distill":
         return {}
-    found = {name: data_fingerprint(data) for name, data in _datasets(spec).items()}
-    return {name: fingerprint for name, fingerprint in found.items() if fingerprint is not None}
+    found: dict[str, Callable[[], str | None]] = {}
+    for training in map(spec.with_values, spec.setups() if setups is None else setups):
+        data = training.dataset
+        found[" in ".join(filter(None, (data.name, data.root)))] = partial(data_fingerprint, data)
+        found |= {path: partial(file_digest, path, setting) for path, setting in _files(training).items()}
+    return found
 
 
-def _datasets(spec: StudySpec) -> dict[str, Dataset]:
-    datasets = [spec.with_values(setup).dataset for setup in spec.setups()]
-    return {" in ".join(filter(None, (data.name, data.root))): data for data in datasets}
+def _files(training: TrainingSpec) -> dict[str, str]:
+    """Return the settings that name files that are read whole, by the files' paths."""
+    found = {}
+    if training.dataset.labels not in _NO_FILE:
+        found[training.dataset.labels] = "dataset.labels"
+    sources: dict[str, str | Pretraining] = {"student.init": training.student.init}
+    if training.objective.alpha:
+        sources["teacher.pretraining"] = training.teacher.pretraining
+    for setting, source in sources.items():
+        if isinstance(source, Pretraining) and source.checkpoint is not None:
+            found[source.checkpoint] = f"{setting}.checkpoint"
+    return found
 
 
 def _data_from_here(spec: StudySpec) -> tuple[dict[str, str], list[str]]:
     """Return the digests of data that this machine has. With them, those that it could not look at."""
     found, unseen = {}, []
-    for name, data in _datasets(spec).items():
+    for name, digest in _digests(spec).items():
         why = "nothing is there on this machine"
         try:
-            fingerprint = data_fingerprint(data)
+            fingerprint = digest()
         except RequestError as error:
             fingerprint, why = None, str(error).rstrip(".")
         if fingerprint is not None:
             found[name] = fingerprint
-        elif not is_known_by_name(data.name):
+        elif not is_known_by_name(name.partition(" in ")[0]):
             unseen.append(f"whether the data of {name} are those of earlier launches: {why}")
     return found, unseen
 

@@ -13,7 +13,7 @@ from kdsearch.artifacts.store import Place, store_at
 from kdsearch.distill.teachers.recipes import recipe_of
 from kdsearch.distill.teachers.records import find_record
 from kdsearch.errors import RequestError, RunError
-from kdsearch.schedule.preflight import artifacts_of, import_from_working_directory
+from kdsearch.schedule.preflight import artifacts_of, data_fingerprints, import_from_working_directory
 from kdsearch.schedule.workers.trainers import load_trainer
 from kdsearch.spec import StudySpec, TrainingSpec
 from kdsearch.storage import (
@@ -111,7 +111,9 @@ def reproduce_trial(database: Database, study: str, number: int) -> Reproduction
     rows = load_trials(database, study)
     row = _with_result(next(row for row in rows if row.number == number), study)
     artifacts = artifacts_of(spec)
-    differences = [*origin.differences(Path.cwd()), *_new_teacher(spec, row, artifacts)]
+    import_from_working_directory()
+    data = data_fingerprints(spec, [row.setup])
+    differences = [*origin.differences(Path.cwd(), data), *_new_teacher(spec, row, artifacts)]
     start = time.perf_counter()
     neighbours = [other for other in rows if other.pack == row.pack and other.number != row.number]
     curve, result = _train_again(spec, row, neighbours, artifacts)
@@ -154,7 +156,6 @@ def _train_again(
     spec: StudySpec, row: TrialRow, neighbours: Sequence[TrialRow], artifacts: Place
 ) -> tuple[dict[int, Mapping[str, float]], TrialResult]:
     """Return the trial's curve by epoch, and its end. One that was pruned is stopped where it was."""
-    import_from_working_directory()
     trial = Trial.of(spec, row.setup, row.params, number=row.number, seed=row.seed, draw=row.draw)
     copies = {-1 - place: end for place, end in enumerate(_ends_beside(row, neighbours))}
     ends = {**copies, row.number: row.epochs if row.state == "pruned" else math.inf}

@@ -17,7 +17,10 @@ import torch
 
 from kdsearch.analysis.response.noise import seed_noise
 from kdsearch.cli.main import run
-from kdsearch.distill import train_trials
+from kdsearch.distill import build_model, train_trials
+from kdsearch.distill.randomness import stream
+from kdsearch.errors import RequestError
+from kdsearch.schedule.preflight import data_fingerprints
 from kdsearch.schedule.workers.trainers import load_trainer
 from kdsearch.spec import TEMPERATURE, load_spec
 from kdsearch.storage import StudyRecord, load_trials, open_database
@@ -260,6 +263,82 @@ def test_a_distilled_student_comes_out_exactly(
     assert json.loads(capsys.readouterr().out)["differences"] == [
         f"its teacher was not in {artifacts} and was trained anew"
     ]
+
+
+def test_weights_that_were_edited_since_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(seed: int) -> None:
+        torch.save(build_model("mlp_8", 10, 1, image_size=8, generator=stream(seed)).state_dict(), weights)
+
+    monkeypatch.chdir(tmp_path)
+    weights = tmp_path / "net.pt"
+    write(1)
+    spec = load_spec(
+        {
+            "name": "edited",
+            "dataset": {"name": "digits", "train_size": 50, "validation_size": 50},
+            "student": {"arch": "mlp_8", "init": {"checkpoint": str(weights)}},
+            "teacher": {"arch": "mlp_8", "finetune": {"epochs": 1}},
+            "training": {"epochs": 1},
+            "setup": {"optimizer.name": ["sgd"]},
+            "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
+            "artifacts": str(tmp_path / "artifacts"),
+        }
+    )
+    url = f"sqlite:///{tmp_path / 'edited.db'}"
+    with open_database(url, create=True) as database:
+        record = StudyRecord.open(database, spec, data=data_fingerprints(spec))
+        (trial,) = record.start({"optimizer.name": "sgd"}, [{TEMPERATURE: 4.5}], "p1")
+        record.finish(*train_trials([trial], artifacts=tmp_path / "artifacts"))
+        arguments = ["reproduce", "edited", "0", "--storage", url, "--format", "json"]
+        for seed, differences in ((1, []), (2, [f"{weights} was edited since"])):
+            write(seed)
+            run(arguments)
+            assert json.loads(capsys.readouterr().out)["differences"] == differences
+        with pytest.raises(RequestError, match=f"finished trials of other data: {weights} was edited"):
+            StudyRecord.open(database, spec, data=data_fingerprints(spec))
+
+
+def test_own_data_are_found_in_the_folder_of_the_command(
+    one_thread: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "again_data.py").write_text(
+        "import numpy as np\ndef data():\n"
+        "    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)\n"
+        "    return (pixels, np.arange(60) % 3), None\n"
+    )
+    spec = load_spec(
+        {
+            "name": "own",
+            "dataset": {"name": "again_data:data", "validation_size": 15},
+            "student": {"arch": "mlp_8"},
+            "teacher": {"arch": "mlp_8", "finetune": {"epochs": 1}},
+            "training": {"epochs": 1},
+            "setup": {"optimizer.name": ["sgd"]},
+            "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
+            "artifacts": str(tmp_path / "artifacts"),
+        }
+    )
+    url = f"sqlite:///{tmp_path / 'own.db'}"
+    with open_database(url, create=True) as database:
+        record = StudyRecord.open(database, spec)
+        (trial,) = record.start({"optimizer.name": "sgd"}, [{TEMPERATURE: 4.5}], "p1")
+        sys.path.insert(0, str(tmp_path))
+
+        def report(epoch: int, metrics: Any) -> tuple[int, ...]:
+            record.report(epoch, metrics)
+            return ()
+
+        record.finish(*train_trials([trial], artifacts=tmp_path / "artifacts", report=report))
+        sys.path.remove(str(tmp_path))
+    sys.modules.pop("again_data")  # as in another process
+    assert run(["reproduce", "own", "0", "--storage", url]) == 0
+    out = capsys.readouterr().out
+    assert "trained anew" not in out
+    assert "The result is the same, exactly." in out
 
 
 def test_a_student_comes_out_exactly_under_the_luck_that_its_pack_drew(

@@ -14,7 +14,7 @@ from kdsearch.distill.execution.choice import (
     recorder_of,
     way_problem,
 )
-from kdsearch.distill.execution.content import content_of, has_convolutions, is_foreign
+from kdsearch.distill.execution.content import content_of, has_convolutions, is_foreign, remembers
 from kdsearch.distill.execution.cuda import recorder_on
 from kdsearch.distill.execution.dropout import draws_globally, key_dropout
 from kdsearch.distill.execution.executor import Executor, MemberLoss
@@ -51,5 +51,6 @@ __all__ = [
     "preferred",
     "recorder_of",
     "recorder_on",
+    "remembers",
     "way_problem",
 ]

@@ -70,8 +70,9 @@ def build_from_factory(name: str, num_classes: int, inputs: Inputs) -> nn.Module
 
     The factory is called with those of `num_classes`, `in_channels` and `image_size` that it takes, by
     name, and returns an `nn.Module` that maps images [B, C, H, W] to logits; a linear head of another
-    number of classes is replaced. For texts it is offered `num_classes`, `vocab_size` and `max_length`, and
-    its network is called with `input_ids` and `attention_mask` by name.
+    number of classes is replaced, and parameters of another type are taken in float32, in which weights are
+    learned: `training.precision` says what is computed in. For texts it is offered `num_classes`,
+    `vocab_size` and `max_length`, and its network is called with `input_ids` and `attention_mask` by name.
     """
     factory = load_factory(name, "arch")
     is_text = inputs.vocabulary is not None
@@ -96,6 +97,7 @@ def build_from_factory(name: str, num_classes: int, inputs: Inputs) -> nn.Module
     model = factory(**given)
     if not isinstance(model, nn.Module):
         raise RequestError(f"`arch` {name!r} must return an nn.Module, got {type(model).__name__}.")
+    model.float()
     if is_text:
         take_tokens(model)
         give_logits(model)

@@ -21,6 +21,7 @@ from kdsearch.distill.factories import load_factory
 from kdsearch.errors import RequestError
 
 _ARGUMENTS = ("student_logits", "teacher_logits", "targets", "temperature")
+_SIDES = ("student", "teacher")  # in the order of their logits
 _CONTRACT = (
     "a function (student_logits, teacher_logits, targets, temperature) -> loss, or a factory of one that "
     "takes `objective.options`"
@@ -62,8 +63,23 @@ class OwnTerm:
                 f"({', '.join(_parameters(called))}). Change its signature."
             )
         self._order = _order(_parameters(called))
+        self._refuse_swapped(_parameters(called))
         self._term: Callable[..., Any] = found.to(device) if isinstance(found, nn.Module) else found
         self._options = dict(options)
+
+    def _refuse_swapped(self, names: Sequence[str]) -> None:
+        """Refuse names that say the opposite of what comes in their places."""
+        for name, given in zip(names, self._order, strict=False):
+            if (
+                given < len(_SIDES)
+                and _SIDES[1 - given] in name.lower()
+                and _SIDES[given] not in name.lower()
+            ):
+                raise RequestError(
+                    f"`objective.name` must take the student's logits first, got {self._name!r}, which takes "
+                    f"{'the teacher' if given else 'them'} as `{name}`. Call its parameters "
+                    f"{', '.join(_ARGUMENTS)}, in any order."
+                )
 
     def __call__(
         self,

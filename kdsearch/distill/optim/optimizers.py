@@ -28,7 +28,6 @@ class PackOptimizer(Protocol):
     """What training asks of an optimizer: torch.optim's interface, as far as it is used."""
 
     param_groups: list[Group]
-    state: Any
 
     def step(self) -> Any:
         """Take a step."""
@@ -70,9 +69,67 @@ def build_optimizer(parameters: Parameters, sections: Sequence[OptimizerSection]
         {"params": list(own), **_hyperparameters(section)}
         for own, section in zip(parameters, sections, strict=True)
     ]
-    builder = load_factory(name, "optimizer.name") if ":" in name else _builder(name)
-    optimizer: PackOptimizer = builder(groups)
+    if ":" not in name:
+        return _builder(name)(groups)
+    factory = load_factory(name, "optimizer.name")
+    if keeps_more(name):
+        return SeparateOptimizers([factory([group]) for group in groups])
+    optimizer: PackOptimizer = factory(groups)
     return optimizer
+
+
+def keeps_more(name: str) -> bool:
+    """Return whether a user's optimizer may keep more than its groups and the state of their parameters.
+
+    What it keeps is then no part of a checkpoint, and no other parameters can take the place of its own.
+    """
+    if ":" not in name:
+        return False
+    tried = torch.zeros(2, 2, requires_grad=True)
+    groups = [{"params": [tried], "lr": 0.1, "weight_decay": 0.0}]
+    optimizer = load_factory(name, "optimizer.name")(groups)
+    if type(optimizer).__module__.startswith("torch."):
+        return False
+    usual = vars(torch.optim.SGD([tried])).keys()
+    own = [value for key, value in getattr(optimizer, "__dict__", {}).items() if key not in usual]
+    is_usual = isinstance(optimizer, torch.optim.Optimizer)
+    return not is_usual or not all(isinstance(value, bool | str | None) for value in own)
+
+
+class SeparateOptimizers:
+    """An optimizer for each member, where one for all could not be told which of them stay.
+
+    Args:
+        optimizers: The members', each with one group.
+    """
+
+    def __init__(self, optimizers: Sequence[PackOptimizer]) -> None:
+        self._optimizers = list(optimizers)
+        self.param_groups = [group for own in optimizers for group in own.param_groups]
+
+    def step(self) -> None:
+        """Take every member's step."""
+        for own in self._optimizers:
+            own.step()
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for own in self._optimizers:
+            own.zero_grad()
+
+    def keep(self, kept: Sequence[int]) -> None:
+        """Go on with the members at these places alone, whose parameters are the same tensors."""
+        self._optimizers = [self._optimizers[k] for k in kept]
+        self.param_groups = [self.param_groups[k] for k in kept]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the optimizers say of their states."""
+        return {"members": [own.state_dict() for own in self._optimizers]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        for own, saved in zip(self._optimizers, state_dict["members"], strict=True):
+            own.load_state_dict(saved)
 
 
 class LearningRates:
@@ -139,13 +196,17 @@ def keep_members(optimizer: PackOptimizer, kept: Sequence[int], parameters: Para
         kept: The places of the members that stay, ascending.
         parameters: The parameters of the members that stay; they may be new tensors.
     """
+    if isinstance(optimizer, SeparateOptimizers):
+        optimizer.keep(kept)
+        return
     groups = [optimizer.param_groups[k] for k in kept]
-    states = [[optimizer.state.get(p, {}) for p in group["params"]] for group in groups]
-    optimizer.state.clear()
+    state: Any = optimizer.state  # type: ignore[attr-defined]  # torch.optim's and ours have one
+    states = [[state.get(p, {}) for p in group["params"]] for group in groups]
+    state.clear()
     optimizer.param_groups[:] = groups
     for group, own, of_member in zip(groups, parameters, states, strict=True):
         group["params"] = list(own)
-        optimizer.state.update({p: state for p, state in zip(own, of_member, strict=True) if state})
+        state.update({p: its for p, its in zip(own, of_member, strict=True) if its})
 
 
 def _hyperparameters(section: OptimizerSection) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from kdsearch.distill.data.dataset import ImageData, load_dataset
+from kdsearch.distill.data.dataset import ImageData, Split, load_dataset
 from kdsearch.distill.data.preprocessing import described
 from kdsearch.distill.factories import place_of
 from kdsearch.distill.models import is_unvetted
@@ -17,6 +17,7 @@ from kdsearch.distill.teachers.initial_students import starting_recipe
 from kdsearch.distill.teachers.recipes import TeacherRecipe, recipe_of
 from kdsearch.distill.teachers.setting_paths import errors_about
 from kdsearch.distill.teachers.supervised import batch_size_of
+from kdsearch.distill.weights.checkpoint_files import listed
 from kdsearch.distill.weights.prepared_networks import build_prepared, preparation_of
 from kdsearch.distill.weights.published import published_head
 from kdsearch.distill.weights.starts import Start, fresh, load_checkpoint, refuse_untrained
@@ -27,6 +28,9 @@ from kdsearch.spec.sections import Finetune, Pretraining
 
 _N_EXAMPLES = 8
 """By hand: a batch that shows shapes, at next to no cost."""
+_N_FEWER = 3  # of them, which have other neighbours then
+_ROUNDING = 1e-2
+"""By hand: far above what other sums make of a logit, in bf16 too, and far below what other neighbours do."""
 
 
 def check_training(
@@ -45,9 +49,27 @@ def check_training(
         RequestError: Something can't be had, or does not fit; in one line.
     """
     data = load_dataset(spec.dataset) if data is None else data
-    notes = [*check_networks(spec, data), *check_weights(spec, data)]
+    notes = [*check_classes(data), *check_networks(spec, data), *check_weights(spec, data)]
     has_effect = has_temperature(spec, data.num_classes, temperatures)
     return [*notes, *objective_notes(spec, has_effect=has_effect)]
+
+
+def check_classes(data: ImageData) -> list[str]:
+    """Refuse a training split without some class. Return what the validation split lacks."""
+    untaught, unmeasured = (_classes_without(data, split) for split in (data.train, data.validation))
+    if untaught:
+        raise RequestError(
+            f"`dataset.train_size` must leave each class an example to train on, got {len(data.train)}, "
+            f"none of {untaught}. Raise it, or lower `dataset.validation_size`."
+        )
+    return [f"the validation split holds no example of {unmeasured}"] if unmeasured else []
+
+
+def _classes_without(data: ImageData, split: Split) -> str:
+    """Return the names of the classes that a split has no example of."""
+    counts = torch.bincount(split.labels, minlength=data.num_classes)
+    names = [repr(data.classes[index]) for index in (counts == 0).nonzero().flatten()]
+    return listed(names, 3) if names else ""
 
 
 def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
@@ -70,12 +92,13 @@ def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
 
 
 def check_output(model: nn.Module, arch: str, name: str, data: ImageData) -> str | None:
-    """Call a foreign network once in training and twice in evaluation. Return a word on what it draws."""
+    """Call a foreign network in training and in evaluation. Return a word on what it draws."""
     images = data.inputs.random(_N_EXAMPLES, stream(0, "output"))
     trial = copy.deepcopy(model)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         trained = trial.train()(images)
         logits, again = trial.eval()(images), trial(images)
+        fewer = trial(images[:_N_FEWER])
     if not isinstance(trained, torch.Tensor) or trained.shape != logits.shape:
         got = tuple(trained.shape) if isinstance(trained, torch.Tensor) else type(trained).__name__
         raise RequestError(
@@ -89,7 +112,14 @@ def check_output(model: nn.Module, arch: str, name: str, data: ImageData) -> str
             f"`arch` must give logits, got {arch!r}, whose outputs are probabilities: a temperature divides "
             "logits. Leave out its softmax."
         )
-    return None if torch.equal(logits, again) else f"{name}: draws at random in evaluation too"
+    if not torch.equal(logits, again):
+        return f"{name}: draws at random in evaluation too"
+    if not torch.allclose(logits[:_N_FEWER], fewer, rtol=_ROUNDING, atol=_ROUNDING):
+        raise RequestError(
+            f"`arch` must give each example its own logits in evaluation, got {arch!r}, whose logits depend "
+            "on the rest of the batch. Let BatchNorm keep running statistics, say."
+        )
+    return None
 
 
 def check_weights(spec: TrainingSpec, data: ImageData) -> list[str]:

@@ -21,9 +21,11 @@ from kdsearch.distill.data.dataset import ImageData, Split, load_dataset
 from kdsearch.distill.data.fingerprints import data_fingerprint
 from kdsearch.distill.data.sources.loading import load_source
 from kdsearch.distill.devices import chosen_device, on_device
+from kdsearch.distill.execution import is_foreign, remembers
 from kdsearch.distill.models import layout_of
 from kdsearch.distill.models.batches_of_one import check_batch_size
-from kdsearch.distill.randomness import stream
+from kdsearch.distill.optim.optimizers import keeps_more
+from kdsearch.distill.randomness import seeded, stream
 from kdsearch.distill.teachers.calibration import accuracy, calibration_error, soft_target_entropy
 from kdsearch.distill.teachers.class_order import exchanged_classes
 from kdsearch.distill.teachers.loading import load_teacher, load_weights_of
@@ -62,6 +64,8 @@ TEMPERATURES = (1, 2, 4, 8, 16, 40)
 
 _RESUME_FILE = "resume.pt"
 _EVALUATION_BATCH = 512  # by hand: it keeps a device busy, and without gradients takes little of its memory
+_N_TRIED = 4  # images on which networks are compared
+_ROUNDING = 1e-3  # of logits; what a network forgets changes more
 _log = logging.getLogger(__name__)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
@@ -208,17 +212,19 @@ class _Making:
         self._check_batch_size(model)
         views = Views(data.train, recipe.augment, data.mean, data.std, self._device)
         teacher = recipe.teacher
+        shorter = None if self._remembers(model, views) else self._shorter_training()
+        if shorter is None:
+            start = load_start(model, recipe, data, self._artifacts, self._device)
+            refuse_untrained(start, recipe.teacher.finetune)
         training = SupervisedTraining(
             model, views, teacher.finetune, seed=teacher.seed, layout=layout_of(teacher.arch)
         )
-        shorter = self._shorter_training()
-        if shorter is not None:
-            training.load_state_dict(torch.load(shorter, map_location=self._device, weights_only=True))
-        else:
-            start = load_start(model, recipe, data, self._artifacts, self._device)
-            refuse_untrained(start, recipe.teacher.finetune)
+        if shorter is None:
             training.train_head()
+        else:
+            training.load_state_dict(torch.load(shorter, map_location=self._device, weights_only=True))
         training.train()
+        self._check_state(model, views)
         return training
 
     def _check_batch_size(self, model: nn.Module) -> None:
@@ -241,6 +247,32 @@ class _Making:
             if folder is not None and (folder / _RESUME_FILE).exists():
                 return folder / _RESUME_FILE
         return None
+
+    def _remembers(self, model: nn.Module, views: Views) -> bool:
+        """Return whether a training's state lacks what a user's network or optimizer keeps."""
+        return keeps_more(self._recipe.teacher.finetune.optimizer) or remembers(model, _few(views))
+
+    def _check_state(self, model: nn.Module, views: Views) -> None:
+        """Refuse a network that is another one where its weights are loaded anew, as they will be."""
+        if not is_foreign(model):
+            return
+        again = self._fresh_model().to(self._device).eval()
+        again.load_state_dict(model.state_dict())
+        images = _few(views)
+        expected, found = (self._seeded_logits(own, images) for own in (model, again))
+        if not torch.allclose(found, expected, rtol=_ROUNDING, atol=_ROUNDING * float(expected.abs().max())):
+            raise RequestError(
+                "`arch` must keep all that it learns in its state dict, got "
+                f"{self._recipe.teacher.arch!r}, which gives other logits once its weights are loaded anew. "
+                "Let it keep what it changes in parameters and persistent buffers."
+            )
+
+    @torch.no_grad()
+    def _seeded_logits(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Return logits, the same ones where a network draws at random."""
+        with seeded(0, self._device):
+            logits: Tensor = model(images)
+        return logits.float()
 
     def _measured(self, model: nn.Module) -> dict[str, Any]:
         data = self._data
@@ -303,6 +335,10 @@ class _Making:
                 "infinity. Take other weights, or finetune at a lower `finetune.lr`."
             )
         return logits
+
+
+def _few(views: Views) -> Tensor:
+    return views.plain(torch.arange(min(_N_TRIED, len(views))))
 
 
 def _can_go_on(recipe: TeacherRecipe) -> bool:

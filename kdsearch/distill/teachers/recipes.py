@@ -20,6 +20,7 @@ from kdsearch.spec.sections import Augment, Dataset, Finetune, Pretraining, Teac
 _VERSION = 2  # raise it when the same recipe begins to give other weights
 _KNOWN_BY_NAME = ("digits", *TORCHVISION_DATASETS)
 _WITH_MOMENTUM = {name for name, facts in OPTIMIZERS.items() if "momentum" in facts.takes}
+_OWN_CODE = ("optimizer", "schedule")  # what a training may take of a user's modules
 _SOURCES = {"weights", "checkpoint", "dataset", "epochs", "finetune_epochs"}
 
 
@@ -92,6 +93,18 @@ def recipe_of(spec: TrainingSpec) -> TeacherRecipe:
     return TeacherRecipe(spec.dataset, spec.augment, spec.teacher)
 
 
+def contents_of(spec: TrainingSpec) -> list[str | None]:
+    """Return digests of what a training's names and paths stand for: data, weights and a user's code."""
+    init, objective = spec.student.init, spec.objective
+    source = init.model_copy(update={"finetune_epochs": 0}) if isinstance(init, Pretraining) else "none"
+    student = Teacher(arch=spec.student.arch, pretraining=source, finetune=Finetune(epochs=0))
+    return [
+        TeacherRecipe(spec.dataset, spec.augment, student, role="student").digest,
+        recipe_of(spec).digest if objective.alpha else None,
+        *map(code_fingerprint, (objective.name, spec.optimizer.name, spec.training.schedule)),
+    ]
+
+
 def pretraining_data(pretraining: Pretraining, dataset: Dataset) -> Dataset:
     """Return a pretraining's data.
 
@@ -126,7 +139,7 @@ def _dataset_values(dataset: Dataset) -> dict[str, Any]:
     if dataset.labels != "fine":
         values["split_by"] = "fine"
     if dataset.labels not in ("fine", "coarse"):
-        values["labels_sha256"] = _sha256_of(dataset.labels, "dataset.labels")
+        values["labels_sha256"] = file_digest(dataset.labels, "dataset.labels")
     return values
 
 
@@ -148,7 +161,8 @@ def _forget_place(values: dict[str, Any]) -> None:
 def _said(recipe: Mapping[str, Any]) -> Any:
     """Return what a recipe says, without what its data and code were."""
     values = json.loads(json.dumps(recipe))
-    for part in (values["dataset"], values["teacher"], values["teacher"]["pretraining"]):
+    teacher = values["teacher"]
+    for part in (values["dataset"], teacher, teacher["pretraining"], teacher["finetune"]):
         for name in ("content", "code", "root", "labels_sha256", "sha256") if isinstance(part, dict) else ():
             part.pop(name, None)
     return values
@@ -159,11 +173,12 @@ def _pretraining_values(pretraining: str | Pretraining, dataset: Dataset) -> str
     if not isinstance(pretraining, Pretraining):
         return pretraining
     values = pretraining.model_dump(mode="json", include=_SOURCES) | pretraining.training
+    values |= _code_of(pretraining.training)
     if pretraining.dataset is not None:
         with errors_about("pretraining"):
             values |= _first_values(pretraining, dataset)
     if pretraining.checkpoint is not None:
-        values["sha256"] = _sha256_of(pretraining.checkpoint, "pretraining.checkpoint")
+        values["sha256"] = file_digest(pretraining.checkpoint, "pretraining.checkpoint")
     return values
 
 
@@ -185,10 +200,22 @@ def _finetune_values(finetune: Finetune) -> dict[str, Any]:
         return {"epochs": 0, "head_epochs": 0}
     if finetune.optimizer not in _WITH_MOMENTUM:
         del values["momentum"]
-    return values
+    return values | _code_of(values)
 
 
-def _sha256_of(path: str, setting: str) -> str:
+def _code_of(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a user's modules among a training's settings hold. It is nothing where there are none."""
+    codes = {name: code_fingerprint(str(training.get(name))) for name in _OWN_CODE}
+    found = {name: code for name, code in codes.items() if code is not None}
+    return {"code": found} if found else {}
+
+
+def file_digest(path: str, setting: str) -> str:
+    """Return the SHA-256 of what a file holds.
+
+    Raises:
+        RequestError: It can't be read; the message names the setting that names it.
+    """
     file = Path(path).expanduser()
     try:
         status = file.stat()

@@ -26,11 +26,12 @@ from kdsearch.distill.execution import (
     draws_globally,
     key_dropout,
     measured_choice,
+    remembers,
     way_problem,
 )
 from kdsearch.distill.models import is_users
 from kdsearch.distill.optim.fused import FusedOptimizer
-from kdsearch.distill.optim.optimizers import LearningRates, build_optimizer
+from kdsearch.distill.optim.optimizers import LearningRates, build_optimizer, keeps_more
 from kdsearch.distill.optim.schedules import schedule_of
 from kdsearch.distill.teachers.initial_students import initial_student
 from kdsearch.distill.training.checkpoints import Checkpoint
@@ -74,9 +75,6 @@ class PackTraining:
         self._split_views = split_views_of(self._spec, device)
         objectives, epochs = [m.spec.objective for m in members], self._spec.training.epochs
         self._loss = PackLoss(objectives, epochs=epochs, device=device)
-        if not self._loss.is_resumable:  # what a user's term remembers would be lost without a word
-            checkpoint = None
-        self._checkpoint = checkpoint
         self._teacher = None
         if self._loss.needs_teacher:
             self._teacher = teacher_logits_of(
@@ -90,8 +88,11 @@ class PackTraining:
         self._epochs_done = 0
         self._problem: str | None = None
         self._told = False
-        saved = checkpoint.load(device) if checkpoint else None
         models = [self._initial_student(member, artifacts) for member in members]
+        if checkpoint and not self._is_resumable(models[0]):
+            checkpoint = None
+        self._checkpoint = checkpoint
+        saved = checkpoint.load(device) if checkpoint else None
         self.choice = Choice(**saved["choice"]) if saved else self._chosen(models, artifacts, way)
         self._size = len(members)
         self._pack = self._plan(self.choice.random).build(self.choice.way, models)
@@ -144,6 +145,12 @@ class PackTraining:
             if self._teacher is not None:
                 teacher = self._teacher.logits(training, epoch, chunk)
             yield from self._loss.targets(chunk, teacher, epoch)
+
+    def _is_resumable(self, model: nn.Module) -> bool:
+        """Return whether a checkpoint has all. What users' code remembers would be lost without a word."""
+        if not self._loss.is_resumable or keeps_more(self._spec.optimizer.name):
+            return False
+        return not remembers(model, self._first_images())
 
     def _initial_student(self, member: Trial, artifacts: Place) -> nn.Module:
         data = self._split_views.data
@@ -206,6 +213,13 @@ class PackTraining:
         images = self._first_images()
         random = draws_globally(models[0], images)
         chosen = way or self._remembered(models, artifacts).way
+        if chosen == "fused" and keeps_more(self._spec.optimizer.name):
+            if way is not None:
+                raise RequestError(
+                    f"`way` must not be fused for {self._spec.optimizer.name!r}, which keeps more than its "
+                    "groups and the state of their parameters. Take 'looped'."
+                )
+            chosen = "looped"
         if is_users(self._spec.student.arch):
             problem = way_problem(chosen, models[0], images, self._plan(random))
             if problem is not None and way is not None:

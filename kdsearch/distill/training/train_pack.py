@@ -11,6 +11,7 @@ import torch
 from kdsearch.artifacts.store import Place, store_at
 from kdsearch.distill.devices import chosen_device, is_out_of_memory, on_device, release_memory
 from kdsearch.distill.execution import Way
+from kdsearch.distill.teachers.recipes import contents_of
 from kdsearch.distill.teachers.soft_targets import DEFAULT_CAP_BYTES
 from kdsearch.distill.training.checkpoints import Checkpoint
 from kdsearch.distill.training.members import groups_of, trials_of
@@ -176,7 +177,8 @@ class _Conditions:
         if self.checkpoint_place is None:
             return None
         parts = [[m.seed, m.spec.model_dump(mode="json")] for m in group]
-        document = json.dumps([_CHECKPOINT_VERSION, str(self.device), parts], sort_keys=True)
+        contents = contents_of(max((m.spec for m in group), key=lambda spec: spec.objective.alpha))
+        document = json.dumps([_CHECKPOINT_VERSION, str(self.device), parts, contents], sort_keys=True)
         identity = hashlib.sha256(document.encode()).hexdigest()
         checkpoint = Checkpoint(
             store_at(self.checkpoint_place), f"{identity[:32]}.pt", identity, self.interval_s

@@ -21,6 +21,8 @@ _AUXILIARY = re.compile(r"aux|head|dist|proj|pred|classif|criterion|loss|queue|^
 # What LoRA, DoRA, LoHa, LoKr and IA³ put beside the weights that they change.
 _ADAPTERS = re.compile(r"(^|[._])(lora|dora|hada|lokr|ia3)(_|[.]|$)", re.IGNORECASE)
 _OF_LAYERS = ("weight", "bias", "gamma", "running_mean")
+_COUNTS = ("total_ops", "total_params")  # what thop puts beside a layer that it has counted
+_LEAST_BYTES = 2  # of a weight that counts alone
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ def load_checkpoint(model: nn.Module, path: str, *, new_stem: bool = False) -> S
     states = read_state_dicts(path)
     _refuse_adapters(model, states, path)
     chosen, note = _chosen(model, states, path, new_stem)
+    _refuse_scaled(model, chosen.tensors, path)
     _refuse_larger(model, chosen.tensors, path)
     start = load_weights(model, chosen.tensors, source=path, new_stem=new_stem)
     return Start(start.untrained, start.why, note)
@@ -282,6 +285,24 @@ def _refuse_adapters(model: nn.Module, states: Sequence[StateDict], path: str) -
         )
 
 
+def _refuse_scaled(model: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
+    """Raise RequestError where weights have fewer than 16 bits.
+
+    They fill their type's range, and the scale that makes weights of them may be anywhere.
+    """
+    own = model.state_dict()
+    small = [
+        f"{n} in {str(value.dtype).removeprefix('torch.')}"
+        for n, value in weights.items()
+        if n in own and value.is_floating_point() and value.element_size() < _LEAST_BYTES
+    ]
+    if small:
+        raise RequestError(
+            f"`pretraining.checkpoint` must hold weights of 16 bits or more, got {path!r} with "
+            f"{listed(small, 3)}, which count only by their scales. Multiply them by these and save that."
+        )
+
+
 def _refuse_larger(model: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
     """Raise RequestError where a file's network has layers that ours lacks.
 
@@ -295,7 +316,7 @@ def _refuse_larger(model: nn.Module, weights: Mapping[str, Tensor], path: str) -
     def is_missed(name: str, value: Tensor) -> bool:
         module, _, leaf = name.rpartition(".")
         decides = leaf in _OF_LAYERS or module in layers
-        is_layer = decides and value.is_floating_point() and value.numel() > 1
+        is_layer = decides and value.is_floating_point() and leaf not in _COUNTS
         if name in own or not is_layer or any(name.startswith(f"{head}.") for head in heads if head):
             return False
         parts = name.split(".")
@@ -346,5 +367,5 @@ def _fitted(found: Tensor | None, own: Tensor) -> Tensor | None:
         return found
     differs_in_inputs = own.ndim == found.ndim == 4 and own[:, 0].shape == found[:, 0].shape
     if differs_in_inputs and {own.shape[1], found.shape[1]} == {1, 3}:
-        return adapt_input_channels(found, own.shape[1])
+        return adapt_input_channels(found.to(own.dtype), own.shape[1])  # before sums are rounded
     return None

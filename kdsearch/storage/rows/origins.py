@@ -1,7 +1,7 @@
 """What a trial was trained with, against what is here now."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -16,18 +16,22 @@ from kdsearch.storage.sql.tables import StudyTable, TrialTable
 
 @dataclass(frozen=True)
 class Origin:
-    """The code that a study was launched with.
+    """The code and the data that a study was launched with.
 
-    It is the package versions, and the git commit of the folder it was launched from.
+    It is the package versions, the git commit of the folder it was launched from, and the digests of data
+    sets and files by their names.
     """
 
     versions: Mapping[str, str]
     git_commit: str | None
+    data: Mapping[str, str] = field(default_factory=dict)
 
-    def differences(self, folder: Path) -> list[str]:
+    def differences(self, folder: Path, data: Mapping[str, str]) -> list[str]:
         """Return in words what has changed here since.
 
-        `folder` is the one whose git commit is compared.
+        Args:
+            folder: The one whose git commit is compared.
+            data: The digests of the data that are here.
         """
         here = package_versions()
         found = [
@@ -40,7 +44,8 @@ class Origin:
             found.append(f"the git commit was {self.git_commit or 'none'}, is {commit or 'none'}")
         elif commit and commit.endswith("+changes"):
             found.append(f"the files of {commit} may have been changed otherwise")
-        return found
+        edited = [name for name, digest in data.items() if self.data.get(name, digest) != digest]
+        return [*found, *(f"{name} was edited since" for name in edited)]
 
 
 def load_origin(database: Database, study: str, number: int) -> Origin:
@@ -62,4 +67,4 @@ def load_origin(database: Database, study: str, number: int) -> Origin:
         raise RequestError(f"`number` must be a trial of {study}, got {number}. See: kdsearch trials {study}")
     before = [run for run in runs if trial.started and datetime.fromisoformat(run["since"]) <= trial.started]
     run = before[-1] if before else runs[0]
-    return Origin(run["versions"], run["git_commit"])
+    return Origin(run["versions"], run["git_commit"], run.get("data", {}))

@@ -121,6 +121,25 @@ def test_code_counts_with_what_it_imports_but_not_its_comments(tmp_path, monkeyp
     assert recipe_of(TrainingSpec.model_validate(document)).digest != first
 
 
+@pytest.mark.parametrize("name", ["optimizer", "schedule"])
+@pytest.mark.parametrize("part", ["finetune", "pretraining"])
+def test_the_code_that_trains_a_teacher_counts(tmp_path, monkeypatch, part, name):
+    monkeypatch.syspath_prepend(tmp_path)
+    own = {"epochs": 2, name: f"own_{part}_{name}:make"} | (
+        {"dataset": "digits"} if part == "pretraining" else {}
+    )
+    file = tmp_path / f"own_{part}_{name}.py"
+    file.write_text("def make(groups):\n    return 1\n")
+    document = {"teacher": {part: own}}
+    first = recipe_of(TrainingSpec.model_validate(document))
+    file.write_text("def make(groups):  # a comment\n    return 1\n")
+    assert recipe_of(TrainingSpec.model_validate(document)).digest == first.digest
+    file.write_text("def make(groups):\n    return 2\n")
+    second = recipe_of(TrainingSpec.model_validate(document))
+    assert second.digest != first.digest
+    assert second.is_like(first.to_dict())
+
+
 @pytest.mark.parametrize("name", ["resnet8", "torchvision:resnet18", "timm:resnet18", "no_such_module:net"])
 def test_what_is_no_users_code_has_no_fingerprint(name):
     assert code_fingerprint(name) is None

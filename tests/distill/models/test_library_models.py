@@ -69,6 +69,21 @@ def test_a_factorys_network_gets_the_head_it_needs(factory):
     assert model(torch.zeros(2, 1, 8, 8)).shape == (2, 7)
 
 
+def in_half(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes), nn.BatchNorm1d(num_classes)).half()
+
+
+def in_double(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes)).double()
+
+
+@pytest.mark.parametrize("factory", [in_half, in_double])
+def test_a_factorys_network_is_trained_in_float32(factory):
+    model = build_model(f"{__name__}:{factory.__name__}", 7, 1, image_size=8)
+    assert {own.dtype for own in model.state_dict().values() if own.is_floating_point()} == {torch.float32}
+    assert model.eval()(torch.zeros(2, 1, 8, 8)).dtype == torch.float32
+
+
 @pytest.mark.parametrize(
     ("factory", "message"),
     [

@@ -196,6 +196,29 @@ def test_a_head_is_trained_on_the_frozen_body(tmp_path):
     assert trained.val_accuracy > untrained.val_accuracy + 0.4
 
 
+SEEN = []
+
+
+def noting(groups):
+    """Note the weights that an optimizer is made for."""
+    SEEN.append([parameter.detach().clone() for group in groups for parameter in group["params"]])
+    return torch.optim.SGD(groups)
+
+
+def test_an_optimizer_is_made_for_the_weights_that_it_begins_with(tmp_path):
+    SEEN.clear()
+    start = build_model("convnet_8_16", 10, 1, image_size=8, generator=stream(5, "start"))
+    torch.save(start.state_dict(), tmp_path / "start.pt")
+    ensure_teacher(
+        recipe(
+            pretraining={"checkpoint": str(tmp_path / "start.pt")},
+            finetune={"epochs": 1, "optimizer": f"{__name__}:noting"},
+        ),
+        tmp_path,
+    )
+    assert all(torch.equal(own, given) for own, given in zip(SEEN[-1], start.parameters(), strict=True))
+
+
 def test_label_smoothing_softens_the_targets(tmp_path):
     plain, smooth = (
         ensure_teacher(

@@ -1,5 +1,6 @@
 import math
 import shutil
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -10,6 +11,8 @@ import torch
 from kdsearch.distill import train_pack, train_trials
 from kdsearch.distill.data.streaming.memory import Memory
 from kdsearch.distill.execution import Choice, ChoiceMemory, LoopedPack
+from kdsearch.distill.models import build_model
+from kdsearch.distill.randomness import stream
 from kdsearch.distill.training import kept as residents
 from kdsearch.distill.training import pack as pack_training
 from kdsearch.distill.views import batches as views
@@ -264,6 +267,74 @@ def test_another_packs_checkpoint_is_not_read(artifacts, tmp_path):
         assert reports.told == [(1, [3, 5, 7])]
 
 
+OWN_CODE = """
+import numpy as np
+from torch import nn, optim
+from torch.nn import functional as F
+def data():
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 4, 4), dtype=np.uint8)
+    return (pixels, np.arange(60) % 3), None
+def net(num_classes, image_size):
+    return nn.Sequential(nn.Flatten(), nn.Linear(image_size**2, num_classes))
+def term(student, teacher, targets, temperature):
+    return F.mse_loss(student / temperature, teacher / temperature)
+def step(groups):
+    return optim.Adagrad(groups)
+def rates(steps, warmup_steps):
+    return lambda step: 1.0
+"""
+EDITS = {
+    "dataset.name": ("data", "% 3", "% 2"),
+    "student.arch": ("net", "nn.Flatten()", "nn.Flatten(), nn.Tanh()"),
+    "objective.name": ("term", "mse_loss", "l1_loss"),
+    "optimizer.name": ("step", "Adagrad", "SGD"),
+    "training.schedule": ("rates", "1.0", "0.5"),
+}
+
+
+@pytest.mark.parametrize("path", EDITS)
+def test_a_checkpoint_of_other_data_or_code_is_not_read(tmp_path, monkeypatch, path):
+    name, before, after = EDITS[path]
+    module = f"own_code_{name}"
+    file = tmp_path / f"{module}.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = SPEC.with_values(
+        {path: f"{module}:{name}", "dataset.validation_size": 10, "dataset.train_size": 30}
+    )
+
+    def train(fail_at=None):
+        sys.modules.pop(module, None)  # as in another process
+        reports = Reports(fail_at=fail_at)
+        with suppress(KeyboardInterrupt):
+            return train_pack(
+                spec, [{"seed": 0}], artifacts=tmp_path, checkpoint=tmp_path / "kept", report=reports
+            )
+
+    file.write_text(OWN_CODE)
+    train(fail_at=3)
+    file.write_text(OWN_CODE.replace(before, after))
+    (found,) = train()
+    shutil.rmtree(tmp_path / "kept")
+    assert_same([found], train())
+
+
+def test_a_checkpoint_beside_other_starting_weights_is_not_read(artifacts, tmp_path):
+    weights = tmp_path / "net.pt"
+    spec = SPEC.with_values({"student.init": {"checkpoint": str(weights)}})
+    found = []
+    for seed, fail_at in ((1, 3), (2, None), (2, None)):
+        model = build_model("mlp_16", 10, 1, image_size=8, generator=stream(seed, "start"))
+        torch.save(model.state_dict(), weights)
+        with suppress(KeyboardInterrupt):
+            reports = Reports(fail_at=fail_at)
+            found.append(
+                train_pack(
+                    spec, [{"seed": 0}], artifacts=artifacts, checkpoint=tmp_path / "kept", report=reports
+                )
+            )
+    assert_same(*found)
+
+
 @pytest.mark.parametrize(
     "error",
     [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED")],
@@ -410,6 +481,57 @@ def test_each_seed_of_the_spec_changes_the_curve_and_nothing_else_does(artifacts
     )
     assert_same([first], [again])
     assert first.metrics["train_loss"] != other.metrics["train_loss"]
+
+
+class Lookahead:
+    """Draws weights back to slow ones, which it keeps itself and its state dict leaves out."""
+
+    def __init__(self, groups):
+        self._fast = torch.optim.SGD(groups, momentum=0.9)
+        self.param_groups, self.state = self._fast.param_groups, self._fast.state
+        self._slow = [[p.detach().clone() for p in group["params"]] for group in self.param_groups]
+        self._n_steps = 0
+
+    def zero_grad(self):
+        self._fast.zero_grad()
+
+    @torch.no_grad()
+    def step(self):
+        self._fast.step()
+        self._n_steps += 1
+        for group, slow in zip(self.param_groups, self._slow, strict=False):
+            for parameter, kept in zip(group["params"], slow, strict=True):
+                if self._n_steps % 2 == 0:
+                    parameter.copy_(kept.add_(0.5 * (parameter - kept)))
+
+    def state_dict(self):
+        return self._fast.state_dict()
+
+    def load_state_dict(self, state):
+        self._fast.load_state_dict(state)
+
+
+@pytest.mark.parametrize("fail_at", [None, 3])
+def test_an_optimizer_that_keeps_something_itself_trains_as_alone(artifacts, tmp_path, fail_at):
+    spec = SPEC.with_values({"optimizer.name": f"{__name__}:Lookahead", "optimizer.lr": 0.02})
+    (alone,) = train_pack(spec, MEMBERS[:1], artifacts=artifacts, way="looped")
+    if fail_at is not None:
+        with suppress(KeyboardInterrupt):
+            interrupted = Reports(stop={1: [3]}, fail_at=fail_at)
+            train_pack(
+                spec,
+                MEMBERS[1::-1],
+                artifacts=artifacts,
+                report=interrupted,
+                checkpoint=tmp_path,
+                way="looped",
+            )
+    found = train_pack(
+        spec, MEMBERS[1::-1], artifacts=artifacts, report=Reports(stop={1: [3]}), checkpoint=tmp_path
+    )
+    assert_same(found[1:], [alone], 1e-5)
+    with pytest.raises(RequestError, match=r"`way` must not be fused for .*:Lookahead'"):
+        train_pack(spec, MEMBERS[:2], artifacts=artifacts, way="fused")
 
 
 def test_a_measured_choice_is_remembered(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What users bring to the engine: networks, weights, objectives; each taken right or refused."""
 
 import math
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -168,6 +169,18 @@ FORMS = {
 }
 
 
+def in_float8(state):
+    """Return weights as quantisers keep them: by the largest value, with one scale for each tensor."""
+    kept = {}
+    for name, value in state.items():
+        if value.ndim > 1:
+            scale = value.abs().max() / torch.finfo(torch.float8_e4m3fn).max
+            kept[name], kept[f"{name}_scale"] = (value / scale).to(torch.float8_e4m3fn), scale
+        else:
+            kept[name] = value
+    return kept
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_checkpoints_of_all_makers_are_read(tmp_path, form):
     theirs, mine = network(1), network(2)
@@ -218,6 +231,7 @@ def test_files_that_are_no_checkpoints_are_refused_in_one_line(tmp_path, name, c
         ({n: v * math.nan for n, v in network(1).state_dict().items() if v.is_floating_point()}, "NaN"),
         ({n: v.double() + 1e300 for n, v in network(1).state_dict().items()}, "NaN or infinity"),
         ({n: v.to("meta") for n, v in network(1).state_dict().items()}, "must hold a state dict"),
+        (in_float8(network(1).state_dict()), r"16 bits or more, .* conv1.weight in float8_e4m3fn"),
     ],
 )
 def test_checkpoints_that_are_not_this_networks_are_refused(tmp_path, content, message):
@@ -233,6 +247,8 @@ def test_checkpoints_that_are_not_this_networks_are_refused(tmp_path, content, m
         ({"base.conv1.lora_A.default": torch.ones(4, 9)}, "adapters: base.conv1.lora_A.default"),
         ({"fc.hada_w1_a": torch.ones(10, 4)}, "adapters: fc.hada_w1_a"),
         ({"conv1.weight_scale": torch.ones(16)}, "has more: conv1.weight_scale"),
+        ({"conv1.weight_scale": torch.tensor(0.5)}, "has more: conv1.weight_scale"),
+        ({"layer1.0.prelu.weight": torch.tensor([0.25])}, "has more: layer1.0.prelu.weight"),
         ({"rotary.inv_freq": torch.ones(8), "conv1.total_ops": torch.ones(1)}, None),
     ],
 )
@@ -363,6 +379,70 @@ class Infinite(Body):
         return super().forward(images) / 0
 
 
+class Counting(Body):
+    """Remembers outside its tensors how often it was trained."""
+
+    def __init__(self, num_classes, in_channels):
+        super().__init__(num_classes, in_channels)
+        self.n_steps = 0
+
+    def forward(self, images):
+        self.n_steps += self.training
+        return super().forward(images) * (1 + self.n_steps / 10)
+
+
+class Forgetting(Body):
+    """Keeps running statistics in a buffer that its state dict leaves out."""
+
+    def __init__(self, num_classes, in_channels):
+        super().__init__(num_classes, in_channels)
+        self.register_buffer("seen", torch.zeros(8), persistent=False)
+
+    def forward(self, images):
+        features = F.relu(self.conv(images)).mean((2, 3))
+        if self.training:
+            self.seen.add_(features.mean(0).detach())
+        return self.fc(features - self.seen)
+
+
+def interrupted(asked, tmp_path, checkpoint):
+    """Train a student, once interrupted after its first epoch was saved, and return its result."""
+
+    def interrupt(epoch, metrics):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return ()
+
+    for report in (interrupt, None) if checkpoint else (None,):
+        with suppress(KeyboardInterrupt):
+            (found,) = train_pack(
+                asked, [{"seed": 0}], artifacts=tmp_path, checkpoint=checkpoint, report=report, way="looped"
+            )
+    return found.metrics
+
+
+@pytest.mark.parametrize("arch", ["Body", "Counting", "Forgetting", "Assigning"])
+def test_a_student_that_remembers_in_any_way_comes_out_the_same_if_it_is_interrupted(tmp_path, arch):
+    asked = spec(student={"arch": f"{__name__}:{arch}"})
+    assert interrupted(asked, tmp_path, tmp_path / "kept") == interrupted(asked, tmp_path, None)
+
+
+@pytest.mark.parametrize("arch", ["Counting", "Forgetting"])
+def test_a_teacher_that_its_stored_weights_are_not_is_refused(tmp_path, arch):
+    asked = spec(teacher={"arch": f"{__name__}:{arch}", "finetune": {"epochs": 1}})
+    with pytest.raises(RequestError, match=f"`teacher.arch` must keep .* in its state dict, got .*{arch}'"):
+        ensure_teacher(recipe_of(asked), tmp_path)
+    assert not list(tmp_path.glob("teachers/*/weights.pt"))
+
+
+class OfItsBatch(Body):
+    """Normalises by the statistics of the images that are seen together, in evaluation too."""
+
+    def __init__(self, num_classes, in_channels):
+        super().__init__(num_classes, in_channels)
+        self.conv = nn.Sequential(self.conv, nn.BatchNorm2d(8, track_running_stats=False))
+
+
 @pytest.mark.parametrize("role", ["student", "teacher"])
 @pytest.mark.parametrize(
     ("arch", "told"),
@@ -371,11 +451,22 @@ class Infinite(Body):
         ("Auxiliary", "must give logits alone in training too, .* with tuple"),
         ("Ending", "raises SystemExit in .*test_foreign.py:"),
         ("Infinite", "must give finite logits"),
+        ("OfItsBatch", "must give each example its own logits in evaluation"),
     ],
 )
 def test_networks_that_give_no_logits_are_refused_before_anything_starts(role, arch, told):
     with pytest.raises(RequestError, match=f"`{role}.arch` .*{told}"):
         check_training(spec(**{role: {"arch": f"{__name__}:{arch}"}}))
+
+
+def test_classes_that_nothing_is_learned_or_measured_of_are_told():
+    few = {"name": "digits", "train_size": 9, "validation_size": 100}
+    with pytest.raises(RequestError, match=r"`dataset.train_size` must leave each class .* got 9, none of '"):
+        check_training(spec(dataset=few))
+    notes = check_training(spec(dataset={**few, "train_size": 100, "validation_size": 9}))
+    assert any("the validation split holds no example of '" in note for note in notes)
+    notes = check_training(spec(dataset={**few, "train_size": 10, "validation_size": 10}))
+    assert not any("holds no example" in note for note in notes)
 
 
 def test_a_small_set_is_not_one_batch_of_its_teacher(tmp_path):
@@ -389,6 +480,23 @@ def test_a_small_set_is_not_one_batch_of_its_teacher(tmp_path):
     ]
     images = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(teachers[0](images), teachers[1](images))
+
+
+def swapped_kd(logits_teacher, logits_student, target, at):
+    student, teacher = F.log_softmax(logits_student / at, 1), F.softmax(logits_teacher / at, 1)
+    return F.kl_div(student, teacher, reduction="batchmean")
+
+
+class SwappedKD(nn.Module):
+    def forward(self, teacher, student, labels, at):
+        return swapped_kd(teacher, student, labels, at)
+
+
+@pytest.mark.parametrize(("name", "first"), [("swapped_kd", "logits_teacher"), ("SwappedKD", "teacher")])
+def test_an_own_objective_whose_names_contradict_the_order_is_refused(name, first):
+    told = f"`objective.name` must take the student's logits first, .* which takes them as `{first}`"
+    with pytest.raises(RequestError, match=told):
+        OwnTerm(f"{__name__}:{name}", {})
 
 
 def test_a_study_of_an_own_objective_without_temperature_is_refused():

@@ -63,6 +63,18 @@ def test_colour_weights_are_fitted_to_grey_images():
     torch.testing.assert_close(mine(grey), theirs(grey.expand(-1, 3, -1, -1)))
 
 
+def test_colour_weights_in_half_precision_are_fitted_as_precisely_as_wider_ones():
+    theirs, half = network(0).state_dict(), {}
+    for name, value in theirs.items():
+        half[name] = value.bfloat16() if value.is_floating_point() else value
+    fitted = []
+    for weights in (half, {n: v.float() if v.is_floating_point() else v for n, v in half.items()}):
+        mine = network(1, in_channels=1)
+        load_weights(mine, weights, source="there")
+        fitted.append(mine.convs[0].weight)
+    assert torch.equal(*fitted)
+
+
 def test_a_new_stem_stays():
     theirs = network(0, arch="torchvision:resnet18")
     mine = network(1, arch="torchvision:resnet18", stem="small")
