@@ -49,20 +49,19 @@ def check_training(
         RequestError: Something can't be had, or does not fit; in one line.
     """
     data = load_dataset(spec.dataset) if data is None else data
-    notes = [*check_classes(data), *check_networks(spec, data), *check_weights(spec, data)]
+    notes = [*class_notes(data), *check_networks(spec, data), *check_weights(spec, data)]
     has_effect = has_temperature(spec, data.num_classes, temperatures)
     return [*notes, *objective_notes(spec, has_effect=has_effect)]
 
 
-def check_classes(data: ImageData) -> list[str]:
-    """Refuse a training split without some class. Return what the validation split lacks."""
-    untaught, unmeasured = (_classes_without(data, split) for split in (data.train, data.validation))
-    if untaught:
-        raise RequestError(
-            f"`dataset.train_size` must leave each class an example to train on, got {len(data.train)}, "
-            f"none of {untaught}. Raise it, or lower `dataset.validation_size`."
-        )
-    return [f"the validation split holds no example of {unmeasured}"] if unmeasured else []
+def class_notes(data: ImageData) -> list[str]:
+    """Return of which classes a split holds no example.
+
+    It may be on purpose: a teacher tells its student of classes that the student is never shown.
+    """
+    splits = {"training": data.train, "validation": data.validation}
+    lacking = {name: _classes_without(data, split) for name, split in splits.items()}
+    return [f"the {name} split holds no example of {classes}" for name, classes in lacking.items() if classes]
 
 
 def _classes_without(data: ImageData, split: Split) -> str:

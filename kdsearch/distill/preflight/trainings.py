@@ -15,9 +15,9 @@ from kdsearch.distill.data.dataset import ImageData, load_dataset
 from kdsearch.distill.devices import chosen_device
 from kdsearch.distill.factories import place_of, words_of
 from kdsearch.distill.preflight.checks import (
-    check_classes,
     check_networks,
     check_weights,
+    class_notes,
     has_temperature,
     objective_notes,
 )
@@ -82,7 +82,7 @@ class Preflight:
         """
         for training, temperatures in trainings:
             data = self.data_of(training.dataset)
-            notes = [*check_classes(data), *check_networks(training, data), *check_weights(training, data)]
+            notes = [*class_notes(data), *check_networks(training, data), *check_weights(training, data)]
             has_effect = has_temperature(training, data.num_classes, temperatures)
             if not has_effect:
                 refuse_own_objective(training, temperatures)

@@ -461,8 +461,8 @@ def test_networks_that_give_no_logits_are_refused_before_anything_starts(role, a
 
 def test_classes_that_nothing_is_learned_or_measured_of_are_told():
     few = {"name": "digits", "train_size": 9, "validation_size": 100}
-    with pytest.raises(RequestError, match=r"`dataset.train_size` must leave each class .* got 9, none of '"):
-        check_training(spec(dataset=few))
+    notes = check_training(spec(dataset=few))
+    assert any("the training split holds no example of '" in note for note in notes)
     notes = check_training(spec(dataset={**few, "train_size": 100, "validation_size": 9}))
     assert any("the validation split holds no example of '" in note for note in notes)
     notes = check_training(spec(dataset={**few, "train_size": 10, "validation_size": 10}))
