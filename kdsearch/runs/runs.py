@@ -36,9 +36,10 @@ from kdsearch.runs.space import (
     temperature_range,
     tune_section,
 )
+from kdsearch.seeds import named_seed
 from kdsearch.spec import TEMPERATURE, Setup, StudySpec, level_label, setup_key
 from kdsearch.spec.bounds import shown
-from kdsearch.spec.roles import LEARNING_RATES, role_of
+from kdsearch.spec.roles import LEARNING_RATES, is_learning_rate, role_of
 from kdsearch.spec.study import RUNS_OF_FILE
 from kdsearch.storage.rows.read import HOPELESS, TrialRow, TrialState
 from kdsearch.trial import DIVERGED
@@ -254,14 +255,12 @@ class _Reading:
         return level
 
     def _seeds(self) -> list[int]:
-        """Return a number for each run: its seed's, or one for each name that is no whole number."""
-        n_runs = len(self._table)
+        """Return a number for each run: its seed, or what a seed's name makes in every file."""
         if self._columns.seed is None:
-            return list(range(n_runs))
+            return list(range(len(self._table)))
         cells = [levels_in([cell])[0] for cell in self._table.columns[self._columns.seed]]
-        names = {name: n_runs + at for at, name in enumerate(dict.fromkeys(map(str, cells)))}
         return [
-            at if cell is None else cell if type(cell) is int else names[str(cell)]
+            at if cell is None else cell if type(cell) is int else named_seed(0, str(cell))
             for at, cell in enumerate(cells)
         ]
 
@@ -309,7 +308,7 @@ class _Reading:
 
     def _about_rates(self) -> list[str]:
         columns, table = self._columns, self._table
-        if any(is_rate(self._short[column]) for column in columns.tuned):
+        if any(is_learning_rate(plain_name(self._short[column])) for column in columns.tuned):
             return []
         rates = {column: set(levels_in(table.columns[column])) for column in learning_rates(table)}
         one = [f"{column} = {next(iter(found))}" for column, found in rates.items() if len(found) == 1]
@@ -357,17 +356,6 @@ def _temperature_in(cell: Any) -> Any:
 
 def _written(cell: Any) -> str:
     return f"{cell:g}" if isinstance(cell, float) else shown(cell)
-
-
-def is_rate(name: str) -> bool:
-    """Return whether a parameter's name is that of a learning rate.
-
-    One of some setups alone counts too, such as `lr_sgd`.
-    """
-    plain = plain_name(name)
-    return any(
-        plain == rate or plain.startswith(f"{rate}_") or plain.endswith(f"_{rate}") for rate in LEARNING_RATES
-    )
 
 
 def merge_parameters(factors: Sequence[str], trials: Sequence[TrialRow]) -> dict[str, str]:
