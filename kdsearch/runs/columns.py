@@ -33,7 +33,7 @@ _TEST = re.compile(rf"(best_|final_|last_|max_)?test_{_ACCURACY}|{_ACCURACY}_tes
 _NUMBERED = re.compile(r"(.*[a-z])_?([0-46-9])")  # acc_1 is a top-1 accuracy beside acc_5, not beside acc_0
 _MEASURED = re.compile(
     r".*(loss|acc|accuracy|top1|top5|error|f1|auc|precision|recall|entropy|agreement|time|seconds|duration|"
-    r"runtime|memory|grad|norm|ece|nll|kl|score|miou|iou|bleu|rouge|perplexity)(_.*)?"
+    r"runtime|memory|grad|norm|ece|nll|kl|score|miou|iou|bleu|rouge|perplexity)\d*(_.*)?"
 )
 _LOWER_IS_BETTER = re.compile(
     r"(.*_)?([a-z]*\d*(loss|losses|error|err)\d*|nll|perplexity|ppl|xent|mse|rmse|mae|ece|brier|wer|cer|"

@@ -259,11 +259,11 @@ def test_copies_under_other_names_count_once(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_is_passed_over_is_named(tmp_path: Path) -> None:
-    lines = [f"{T},{0.1 + 0.02 * n},0.8{n:02},{n}" for n, T in enumerate((1, 2, 4, 8) * 5)]
-    header = "T,alpha,acc,run_id"
+    lines = [f"{T},{0.1 + 0.02 * n},0.8{n:02},0.9{n:02},{n}" for n, T in enumerate((1, 2, 4, 8) * 5)]
+    header = "T,alpha,acc1,acc5,run_id"
     found = runs(tmp_path, table(*lines, header=header), Asked())
     assert any("in `alpha` too" in note for note in found.notes)
-    assert not any("run_id" in note for note in found.notes)
+    assert not any("run_id" in note or "acc5" in note for note in found.notes)
     ignored = runs(tmp_path, table(*lines, header=header), Asked(ignore=("alpha",)))
     assert not any("alpha" in note for note in ignored.notes)
 
