@@ -423,7 +423,7 @@ def _refuse_nothing(
             f"`file` must have runs with `{columns.temperature}` and `{columns.metric}`, got none in "
             f"{table.source}{why}"
         )
-    if len(measured) >= _ENOUGH_TO_DIFFER and len(set(measured)) == 1:
+    if len(measured) >= _ENOUGH_TO_DIFFER and len(set(measured)) == 1 and measured[0] != 1:
         raise RequestError(
             f"`{columns.metric}` must differ from run to run, got {measured[0]:g} alone in all "
             f"{len(measured)} of {table.source}. Name the column of what was measured with --metric."

@@ -73,7 +73,7 @@ class SetupAnswer:
         flat: Whether temperature hardly matters: of each temperature in the range it is 80% probable that it
             costs at most twice the tolerance. Never said of fewer than 12 trials, where it may be the other
             setups that are flat, nor where all trials have one value of another tuned parameter, or it
-            moves with T: at a better one temperature may matter. Nor of trials that all have one accuracy.
+            moves with T: at a better one temperature may matter.
         alone: What the setup's own trials say without the other setups; None where nothing is shared, or they
             are too few.
         tuned_trials: Complete trials in each quarter of the range of temperatures whose other parameters cost
@@ -348,10 +348,10 @@ class _Judge:
         profile: TemperatureProfile,
         left_open: Sequence[Sequence[Untried | Tied]],
     ) -> bool:
-        measured = np.concatenate([self._response.tallies[s].complete.val_accuracy for s in members])
-        if len(measured) < ENOUGH_TO_DECIDE or not profile.is_flat(self._tolerance):
+        n_trials = sum(len(self._response.tallies[s].complete) for s in members)
+        if n_trials < ENOUGH_TO_DECIDE or not profile.is_flat(self._tolerance):
             return False
-        return bool(np.ptp(measured)) and not any(o.hides_temperature for own in left_open for o in own)
+        return not any(o.hides_temperature for own in left_open for o in own)
 
     def _moving_note(self, setup: int, params: Params) -> str | None:
         """Return what T stands for where it moves within a training."""
