@@ -106,6 +106,22 @@ def check_rates(column: str, cells: Sequence[Any], places: Sequence[str]) -> Non
             )
 
 
+def check_seeds(column: str, cells: Sequence[Any], places: Sequence[str]) -> None:
+    """Refuse a word among numbered seeds: such a line is of several runs, their mean or their spread.
+
+    Raises:
+        RequestError: The message has the cell and its place.
+    """
+    there = [(cell, place) for cell, place in zip(cells, places, strict=True) if not is_missing(cell)]
+    words = [(cell, place) for cell, place in there if not any(map(str.isdigit, str(cell)))]
+    if words and len(words) < len(there):
+        cell, place = words[0]
+        raise RequestError(
+            f"`{column}` must be of one kind, got {shown(cell)} in {place} beside numbered ones. Leave out "
+            "lines that are made of other runs, such as means."
+        )
+
+
 def _number(cell: Any, *, whole: bool) -> int | float:
     number = number_in(cell)
     assert number is not None  # noqa: S101 - the caller has looked

@@ -25,12 +25,15 @@ TEMPERATURES = frozenset(
 SEEDS = frozenset({"seed", "random_seed", "rng_seed", "manual_seed", "seed_id", "replicate"})
 STATES = frozenset({"state", "status"})
 _ACCURACY = r"(top_?1|top1_acc|acc_?1|acc|accuracy|top1_accuracy|acc_top1|miou|mean_iou)"
-_VALIDATION = re.compile(rf"(best_)?(val|valid|validation|eval|dev)_{_ACCURACY}|{_ACCURACY}_(val|valid|eval)")
-_PLAIN = re.compile(rf"(best_|final_)?{_ACCURACY}")
-_TEST = re.compile(rf"(best_)?test_{_ACCURACY}|{_ACCURACY}_test")
+_VALIDATION = re.compile(
+    rf"(best_|final_|last_|max_)?(val|valid|validation|eval|dev)_{_ACCURACY}|{_ACCURACY}_(val|valid|eval)"
+)
+_PLAIN = re.compile(rf"(best_|final_|last_|max_)?{_ACCURACY}")
+_TEST = re.compile(rf"(best_|final_|last_|max_)?test_{_ACCURACY}|{_ACCURACY}_test")
+_NUMBERED = re.compile(r"(.*[a-z])_?([0-46-9])")  # acc_1 is a top-1 accuracy beside acc_5, not beside acc_0
 _MEASURED = re.compile(
     r".*(loss|acc|accuracy|top1|top5|error|f1|auc|precision|recall|entropy|agreement|time|seconds|duration|"
-    r"runtime|memory|grad|norm|ece|nll|kl|score|miou|iou|bleu|rouge|perplexity)(_.*)?"
+    r"runtime|memory|grad|norm|ece|nll|kl|score|miou|iou|bleu|rouge|perplexity)\d*(_.*)?"
 )
 _LOWER_IS_BETTER = re.compile(
     r"(.*_)?([a-z]*\d*(loss|losses|error|err)\d*|nll|perplexity|ppl|xent|mse|rmse|mae|ece|brier|wer|cer|"
@@ -102,7 +105,10 @@ def short_name(column: str, all_columns: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of a table is what. `guessed` are those that nobody named."""
+    """Which column of a table is what.
+
+    `guessed` are those that nobody named. `passed_over` are settings with too many values to be conditions.
+    """
 
     setup: tuple[str, ...]
     tuned: tuple[str, ...]
@@ -112,6 +118,7 @@ class Columns:
     test: str | None
     state: str | None
     guessed: dict[str, str]
+    passed_over: tuple[str, ...] = ()
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -149,7 +156,7 @@ def choose_columns(table: RunTable, asked: Asked) -> Columns:
     )
     _check_distinct(columns)
     _refuse_unnamed(every, columns, ignored)
-    return columns
+    return replace(columns, passed_over=tuple(c for c in table.columns if _is_passed_over(table, c, columns)))
 
 
 def find_column(columns: Iterable[str], name: str) -> str | None:
@@ -204,11 +211,18 @@ def _metric(table: RunTable, asked: str | None, guessed: dict[str, str]) -> str:
     values = [c for c in filled if plain_name(c) == "value"]
     tests = [c for c in filled if _TEST.fullmatch(plain_name(c))]
     found = next((group for group in (validation + plain, values, tests) if group), [])
+    found = [*found, *(c for c in filled if c not in found and any(_are_a_series(c, own) for own in found))]
     if len(found) != 1:
         why = f"may be {' or '.join(found)}" if found else f"is none of {', '.join(list(table.columns)[:30])}"
         raise RequestError(f"`metric` must be named: by its usual names it {why}. Say --metric COLUMN.")
     guessed["metric"] = found[0]
     return found[0]
+
+
+def _are_a_series(column: str, other: str) -> bool:
+    """Return whether two columns are numbered, as those of one run's seeds are."""
+    first, second = (_NUMBERED.fullmatch(plain_name(name)) for name in (column, other))
+    return first is not None and second is not None and first[1] == second[1]
 
 
 def _accuracy_named(table: RunTable, asked: str) -> str:
@@ -298,6 +312,16 @@ def _refuse_unnamed(table: RunTable, columns: Columns, ignored: set[str]) -> Non
             f"`setup` must say what the runs differ in, which they do in {each}{more}. Name each with "
             "--setup or --tuned, or pass over it with --ignore."
         )
+
+
+def _is_passed_over(table: RunTable, column: str, columns: Columns) -> bool:
+    """Return whether a column without a role may be a setting that was drawn anew for each run."""
+    if column in columns.named or _is_measured(column) or plain_name(column) in LEARNING_RATES:
+        return False
+    levels = levels_in(table.columns[column])
+    return len(set(levels)) > _MOST_LEVELS and any(
+        isinstance(level, float) and not level.is_integer() for level in levels
+    )
 
 
 def _is_measured(column: str) -> bool:

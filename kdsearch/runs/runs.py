@@ -16,6 +16,7 @@ from kdsearch.runs.cells import (
     check_levels,
     check_numbers,
     check_rates,
+    check_seeds,
     is_missing,
     levels_in,
     number_in,
@@ -35,15 +36,22 @@ from kdsearch.runs.space import (
     temperature_range,
     tune_section,
 )
+from kdsearch.seeds import named_seed
 from kdsearch.spec import TEMPERATURE, Setup, StudySpec, level_label, setup_key
 from kdsearch.spec.bounds import shown
-from kdsearch.spec.roles import LEARNING_RATES, role_of
+from kdsearch.spec.roles import LEARNING_RATES, is_learning_rate, role_of
 from kdsearch.spec.study import RUNS_OF_FILE
 from kdsearch.storage.rows.read import HOPELESS, TrialRow, TrialState
 from kdsearch.trial import DIVERGED
 
 _COMPLETE = frozenset({"complete", "completed", "finished", "success", "succeeded", "done", "terminated"})
 _FAILED = frozenset({"failed", "fail", "crashed", "killed", "error", "preempted"})
+_ENOUGH_TO_DIFFER = 12
+"""So many runs may be decided, and never have one accuracy, unless it was never measured."""
+
+_ENOUGH_GROUPS = 6
+"""By hand: by luck alone six groups of equal runs are all of even size once in sixty tables."""
+
 _MOST_SETUPS = 1_000
 """By hand: more setups than most tables have rows, so a wrong column was named."""
 
@@ -129,8 +137,9 @@ def runs_of(table: RunTable, asked: Asked) -> Runs:
     accuracies = accuracies_in(columns.metric, table.columns[columns.metric], table.places, asked.unit)
     reading = _Reading(table, columns, accuracies)
     trials = reading.trials()
-    _refuse_nothing(table, columns, trials)
+    _refuse_nothing(table, columns, trials, reading.left_out())
     trials, doubled = _once_each(table, columns, trials)
+    trials, copied = _without_copies(trials)
     names = merge_parameters(reading.factors, trials)
     columns_of_setups = own_names(trials, names)
     trials = [replace(t, params={names.get(p, p): v for p, v in t.params.items()}) for t in trials]
@@ -142,7 +151,7 @@ def runs_of(table: RunTable, asked: Asked) -> Runs:
         dimensions=dimensions_of(trials),
         columns=columns_of_setups,
         read=reading.read(),
-        notes=(*reading.notes(trials), *doubled),
+        notes=(*reading.notes(trials), *doubled, *copied),
     )
 
 
@@ -163,6 +172,7 @@ class _Reading:
         tuned = {self._short[c]: levels_in(table.columns[c]) for c in columns.tuned}
         temperatures = [_temperature_in(cell) for cell in table.columns[columns.temperature]]
         self._check_cells(setup)
+        seeds = self._seeds()
         found = []
         for at, place in enumerate(table.places):
             state, reason = self._state(at)
@@ -181,7 +191,7 @@ class _Reading:
                     reason=reason,
                     setup=levels,
                     params={TEMPERATURE: temperature, **params},
-                    seed=self._seed(at),
+                    seed=seeds[at],
                     epochs=0,
                     val_accuracy=self._accuracies.values[at] if state == "complete" else None,
                     test_accuracy=self._test(at),
@@ -194,6 +204,8 @@ class _Reading:
         table, columns = self._table, self._columns
         for column in columns.setup:
             check_levels(column, table.columns[column], setup[self._short[column]], table.places)
+        if columns.seed is not None:
+            check_seeds(columns.seed, table.columns[columns.seed], table.places)
         for column in columns.tuned:
             check_numbers(column, table.columns[column], table.places)
         names = {level_label(level) for levels in setup.values() for level in levels}
@@ -242,9 +254,15 @@ class _Reading:
             )
         return level
 
-    def _seed(self, at: int) -> int:
-        cell = levels_in([self._table.columns[self._columns.seed][at]])[0] if self._columns.seed else None
-        return cell if isinstance(cell, int) and not isinstance(cell, bool) else at
+    def _seeds(self) -> list[int]:
+        """Return a number for each run: its seed, or what a seed's name makes in every file."""
+        if self._columns.seed is None:
+            return list(range(len(self._table)))
+        cells = [levels_in([cell])[0] for cell in self._table.columns[self._columns.seed]]
+        return [
+            at if cell is None else cell if type(cell) is int else named_seed(0, str(cell))
+            for at, cell in enumerate(cells)
+        ]
 
     def _test(self, at: int) -> float | None:
         column = self._columns.test
@@ -276,13 +294,21 @@ class _Reading:
             "unit": self._accuracies.unit,
         }
 
+    def left_out(self) -> list[str]:
+        return [f"{count} runs with {why} are left out." for why, count in self._left_out.items()]
+
     def notes(self, trials: Sequence[TrialRow]) -> list[str]:
-        out = [f"{count} runs with {why} are left out." for why, count in self._left_out.items()]
-        return [*out, *self._about_rates(), *self._about_tests(), *self._about_seeds(trials)]
+        return [
+            *self.left_out(),
+            *self._about_rates(),
+            *self._about_settings(),
+            *self._about_tests(),
+            *self._about_seeds(trials),
+        ]
 
     def _about_rates(self) -> list[str]:
         columns, table = self._columns, self._table
-        if any(is_rate(self._short[column]) for column in columns.tuned):
+        if any(is_learning_rate(plain_name(self._short[column])) for column in columns.tuned):
             return []
         rates = {column: set(levels_in(table.columns[column])) for column in learning_rates(table)}
         one = [f"{column} = {next(iter(found))}" for column, found in rates.items() if len(found) == 1]
@@ -295,6 +321,17 @@ class _Reading:
         return [
             "No learning rate is among the columns: the answers hold at this one learning rate that the runs "
             "had; another may have another best T."
+        ]
+
+    def _about_settings(self) -> list[str]:
+        over = self._columns.passed_over
+        if not over:
+            return []
+        more = f" and {len(over) - 4} more" if len(over) > 4 else ""
+        names = ", ".join(f"`{column}`" for column in over[:4])
+        return [
+            f"The runs differ in {names}{more} too, which has no say: where it is a setting, name "
+            "it with --tuned; where it is none, with --ignore."
         ]
 
     def _about_tests(self) -> list[str]:
@@ -319,17 +356,6 @@ def _temperature_in(cell: Any) -> Any:
 
 def _written(cell: Any) -> str:
     return f"{cell:g}" if isinstance(cell, float) else shown(cell)
-
-
-def is_rate(name: str) -> bool:
-    """Return whether a parameter's name is that of a learning rate.
-
-    One of some setups alone counts too, such as `lr_sgd`.
-    """
-    plain = plain_name(name)
-    return any(
-        plain == rate or plain.startswith(f"{rate}_") or plain.endswith(f"_{rate}") for rate in LEARNING_RATES
-    )
 
 
 def merge_parameters(factors: Sequence[str], trials: Sequence[TrialRow]) -> dict[str, str]:
@@ -387,11 +413,20 @@ def own_names(trials: Sequence[TrialRow], names: Mapping[str, str]) -> dict[str,
     }
 
 
-def _refuse_nothing(table: RunTable, columns: Columns, trials: Sequence[TrialRow]) -> None:
-    if not any(trial.state == "complete" for trial in trials):
+def _refuse_nothing(
+    table: RunTable, columns: Columns, trials: Sequence[TrialRow], left_out: Sequence[str]
+) -> None:
+    measured = [trial.val_accuracy for trial in trials if trial.state == "complete"]
+    if not measured:
+        why = f": {' '.join(left_out)}" if left_out else "."
         raise RequestError(
             f"`file` must have runs with `{columns.temperature}` and `{columns.metric}`, got none in "
-            f"{table.source}."
+            f"{table.source}{why}"
+        )
+    if len(measured) >= _ENOUGH_TO_DIFFER and len(set(measured)) == 1 and measured[0] != 1:
+        raise RequestError(
+            f"`{columns.metric}` must differ from run to run, got {measured[0]:g} alone in all "
+            f"{len(measured)} of {table.source}. Name the column of what was measured with --metric."
         )
     if len({trial.params[TEMPERATURE] for trial in trials}) < 2:
         raise RequestError(
@@ -419,13 +454,35 @@ def _once_each(
         if row in rows or (before is not None and before.val_accuracy == trial.val_accuracy):
             doubled += 1
             continue
-        if before is not None and trial.state == before.state == "complete":
+        if columns.seed is not None and before is not None and trial.state == before.state == "complete":
+            seed = table.columns[columns.seed][trial.number]
             raise RequestError(
                 f"`file` must have each run once, and {table.places[before.number]} and "
-                f"{table.places[trial.number]} of {table.source} are the same run (seed {trial.seed}) "
+                f"{table.places[trial.number]} of {table.source} are the same run (seed {seed}) "
                 "with other accuracies. Keep its last epoch, or name what they differ in with --setup."
             )
         rows.add(row)
         known[point] = trial
         kept.append(trial)
     return kept, [f"{doubled} runs are there twice and count once."] if doubled else []
+
+
+def _without_copies(trials: Sequence[TrialRow]) -> tuple[list[TrialRow], list[str]]:
+    """Return the runs without copies of them under other names or seeds.
+
+    Such a table has each accuracy of each point equally often: copies would pass for replicates that agree
+    to the last digit, and so for certainty.
+    """
+    groups: dict[tuple[str, str, float | None], list[TrialRow]] = {}
+    for trial in trials:
+        if trial.state == "complete":
+            point = setup_key(trial.setup), setup_key(trial.params), trial.val_accuracy
+            groups.setdefault(point, []).append(trial)
+    times = math.gcd(*map(len, groups.values()))
+    if times < 2 or len(groups) < _ENOUGH_GROUPS:
+        return list(trials), []
+    copies = {t.number for own in groups.values() for t in own[len(own) // times :]}
+    return [trial for trial in trials if trial.number not in copies], [
+        f"Each accuracy of each point is there {times} times, as where runs were copied or a seed changes "
+        "nothing: they count once."
+    ]

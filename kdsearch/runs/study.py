@@ -1,5 +1,6 @@
 """Runs as a study that is kept: a spec, and trials."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -41,11 +42,19 @@ _PATHS = {
 
 @dataclass(frozen=True)
 class ImportedStudy:
-    """A study of runs: its spec, its trials under the spec's paths, and the path of each column."""
+    """A study of runs.
+
+    Attributes:
+        spec: Its spec.
+        trials: Its trials under the spec's paths.
+        paths: The path of each column.
+        has_seeds: Whether a column tells replicates apart, in this file and in others.
+    """
 
     spec: StudySpec
     trials: list[TrialRow]
     paths: Mapping[str, str]
+    has_seeds: bool
 
     @property
     def document(self) -> dict[str, Any]:
@@ -90,7 +99,7 @@ def study_of(runs: Runs, *, name: str | None = None, trainer: str | None = None)
             "search": {"trials": len(trials)},
         }
     )
-    return ImportedStudy(spec, [_whole(spec, trial) for trial in trials], paths)
+    return ImportedStudy(spec, [_whole(spec, trial) for trial in trials], paths, bool(runs.read["seed"]))
 
 
 def joined_study(found: ImportedStudy, stored: StudySpec, known: Sequence[TrialRow]) -> ImportedStudy:
@@ -123,11 +132,10 @@ def joined_study(found: ImportedStudy, stored: StudySpec, known: Sequence[TrialR
             dimension["ranges"] = {**new["ranges"], **dimension["ranges"]}
     if spec.trainer != NO_TRAINER:
         document["trainer"] = spec_document(spec)["trainer"]
-    points = {_point(trial) for trial in known}
-    trials = [trial for trial in found.trials if _point(trial) not in points]
+    trials = _new(found, known)
     document["search"]["trials"] = max(stored.search.trials, len(known) + len(trials))
     together = load_spec(document)
-    return ImportedStudy(together, [_inside(together, trial) for trial in trials], found.paths)
+    return replace(found, spec=together, trials=[_inside(together, trial) for trial in trials])
 
 
 def _grown(levels: Sequence[Any], others: Sequence[Any]) -> list[Any]:
@@ -135,8 +143,27 @@ def _grown(levels: Sequence[Any], others: Sequence[Any]) -> list[Any]:
     return [*levels, *(level for level in others if level_label(level) not in known)]
 
 
-def _point(trial: TrialRow) -> tuple[str, str, int, float | None]:
-    return setup_key(trial.setup), setup_key(trial.params), trial.seed, trial.val_accuracy
+def _new(found: ImportedStudy, known: Sequence[TrialRow]) -> list[TrialRow]:
+    """Return an imported study's trials that are not among the known ones.
+
+    Without seeds it is known by its accuracy, as often as that is there: lines come in any order.
+    """
+    if found.has_seeds:
+        points = {(_point(trial), trial.seed) for trial in known}
+        return [trial for trial in found.trials if (_point(trial), trial.seed) not in points]
+    left = Counter(map(_point, known))
+    new = []
+    for trial in found.trials:
+        point = _point(trial)
+        if left[point]:
+            left[point] -= 1
+        else:
+            new.append(trial)
+    return new
+
+
+def _point(trial: TrialRow) -> tuple[str, str, float | None]:
+    return setup_key(trial.setup), setup_key(trial.params), trial.val_accuracy
 
 
 def _inside(spec: StudySpec, trial: TrialRow) -> TrialRow:

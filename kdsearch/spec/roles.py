@@ -11,6 +11,7 @@ LEARNING_RATES = frozenset(
 )
 """A learning rate's usual names, in small letters joined by `_`."""
 
+_OTHER = re.compile(r"[^a-z0-9]+")
 _JOINT = r"[\W_]+"
 _NO_LETTER = r"(?![^\W_])"
 
@@ -29,3 +30,18 @@ def role_of(name: str, levels: Iterable[str]) -> str:
     for level in map(re.escape, filter(None, levels)):
         role = re.sub(f"^{level}{_JOINT}|{_JOINT}{level}{_NO_LETTER}", "", role, flags=re.IGNORECASE)
     return role or name
+
+
+def is_learning_rate(name: str) -> bool:
+    """Return whether a parameter's name is that of a learning rate.
+
+    One of some setups alone counts too, such as `lr_sgd`.
+
+    >>> [is_learning_rate(name) for name in ("optimizer.lr", "options.lr_head", "objective.options.beta")]
+    [True, True, False]
+    """
+    plain = _OTHER.sub("_", name.lower()).strip("_")
+    return any(
+        plain == rate or plain.startswith(f"{rate}_") or plain.endswith(f"_{rate}") or f"_{rate}_" in plain
+        for rate in LEARNING_RATES
+    )

@@ -88,6 +88,21 @@ def test_imports_that_agree_are_one_study(
     assert len(kdsearch.open_study("all", storage=storage).optuna.trials) == 24
 
 
+@pytest.mark.parametrize("seed", [None, "first"])
+def test_the_same_runs_in_another_order_are_no_new_ones(
+    storage: str, tmp_path: Path, seed: str | None
+) -> None:
+    header, *lines = table(tmp_path / "a.csv", "sgd").read_text().splitlines()
+    rows = [line.split(",") for line in (header, *lines)]
+    written = [
+        ",".join([*row[:3], *([] if seed is None else [row[3].replace("0", seed)]), row[4]]) for row in rows
+    ]
+    for name, own in (("b.csv", [*written[1:5], *written[6:]]), ("c.csv", written[:0:-1])):
+        (tmp_path / name).write_text("\n".join([written[0], *own]))
+        assert imported(storage, tmp_path / name, "--setup", "optimizer", "--name", "all") == 0
+    assert len(kdsearch.open_study("all", storage=storage).trials()) == 12
+
+
 def test_a_study_grows_by_levels_with_ranges_of_their_own(storage: str, tmp_path: Path) -> None:
     both = table(tmp_path / "a.csv", "sgd", "adamw")
     three = table(tmp_path / "b.csv", "sgd", "adamw", "lion", seed=1)

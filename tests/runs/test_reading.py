@@ -176,6 +176,30 @@ def test_a_parameter_of_one_setup_is_the_same_parameter_of_another(tmp_path: Pat
             {"metric": "neg_loss"},
             "negated or not, write 1 - error as a column `accuracy`",
         ),
+        (table(*LINES, "sgd,4,0.3,mean,0.91"), {}, "`seed` must be of one kind, got 'mean' in line 6"),
+        (table(*LINES).replace(",0,0", ",x,0").replace("x,0.92", "x,0.92\nsgd,4,0.3,x,0.8"), {}, "(seed x)"),
+        (
+            table(*(f"{line},0.8,0.9" for line in LINES), header="optimizer,T,lr,seed,acc_1,acc_0,acc_2"),
+            {},
+            "may be acc_1 or acc_0 or acc_2",
+        ),
+        (
+            table(
+                *(f"{line},0.8" for line in LINES), header="optimizer,T,lr,seed,best_val_acc,final_val_acc"
+            ),
+            {},
+            "may be best_val_acc or final_val_acc",
+        ),
+        (
+            table(*(f"{line},weird" for line in LINES), header=f"{HEADER},state"),
+            {},
+            "runs.csv: 4 runs with the state 'weird' are left out",
+        ),
+        (
+            table(*(f"sgd,{T},0.1,0,0.8" for T in range(1, 13))),
+            {},
+            "`acc` must differ from run to run, got 0.8 alone",
+        ),
         (
             table(*LINES, "sgd,2,1.000,0,0,9").replace(",", ";").replace("0.", "0,").replace("0;9", "0,9"),
             {},
@@ -222,6 +246,26 @@ def test_a_run_that_is_there_twice_counts_once(tmp_path: Path) -> None:
     found = runs(tmp_path, table(*LINES, LINES[0]))
     assert len(found.trials) == 4
     assert "1 runs are there twice and count once." in found.notes
+
+
+def test_copies_under_other_names_count_once(tmp_path: Path) -> None:
+    lines = [f"{T},0.8{T}{n}" for T in (1, 2, 4) for n in range(3)]
+    named = table(*(f"{line},run{n}" for n, line in enumerate(lines * 2)), header="T,acc,name")
+    found = runs(tmp_path, named, Asked())
+    assert len(found.trials) == 9
+    assert any("2 times" in note and "count once" in note for note in found.notes)
+    chance = table(*(f"{line},run{n}" for n, line in enumerate([*lines, *lines[:4]])), header="T,acc,name")
+    assert len(runs(tmp_path, chance, Asked()).trials) == 13
+
+
+def test_a_setting_that_is_passed_over_is_named(tmp_path: Path) -> None:
+    lines = [f"{T},{0.1 + 0.02 * n},0.8{n:02},0.9{n:02},{n}" for n, T in enumerate((1, 2, 4, 8) * 5)]
+    header = "T,alpha,acc1,acc5,run_id"
+    found = runs(tmp_path, table(*lines, header=header), Asked())
+    assert any("in `alpha` too" in note for note in found.notes)
+    assert not any("run_id" in note or "acc5" in note for note in found.notes)
+    ignored = runs(tmp_path, table(*lines, header=header), Asked(ignore=("alpha",)))
+    assert not any("alpha" in note for note in ignored.notes)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kdsearch.analysis.labels import temperature_text
-from kdsearch.analysis.questions.bracketing import Untried, untried_sides
+from kdsearch.analysis.questions.bracketing import Tied, Untried, untried
 from kdsearch.analysis.questions.decision import ENOUGH_TO_DECIDE, tuned_trials
 from kdsearch.analysis.questions.edges import Edge, edges
 from kdsearch.analysis.questions.effects import TemperatureEffect, effect_of, tuning_note
@@ -75,8 +75,8 @@ class SetupAnswer:
         regret_interval_of: Holds that loss with the asked probability; below 0 where they may gain.
         flat: Whether temperature hardly matters: of each temperature in the range it is 80% probable that it
             costs at most twice the tolerance. Never said of fewer than 12 trials, where it may be the other
-            setups that are flat, nor where all trials have one value of another tuned parameter: at a better
-            one temperature may matter.
+            setups that are flat, nor where all trials have one value of another tuned parameter, or it
+            moves with T: at a better one temperature may matter.
         alone: What the setup's own trials say without the other setups; None where nothing is shared, or they
             are too few.
         tuned_trials: Complete trials in each quarter of the range of temperatures whose other parameters cost
@@ -324,11 +324,10 @@ class _Judge:
         profile = self._response.profile(answered)
         known |= self._about_temperature(profile)
         details = [self._at_the_recommendation(s, profile) for s in answered]
-        untried = [
-            list(untried_sides(self._response, s, own.nodes))
-            for s, own in zip(answered, details, strict=True)
+        left_open = [
+            list(untried(self._response, s, own.nodes)) for s, own in zip(answered, details, strict=True)
         ]
-        known["flat"] = self._is_flat(known["trials"], profile, untried)
+        known["flat"] = self._is_flat(answered, profile, left_open)
         known |= self._about_accuracy(details)
         params = None if is_marginal else details[0].params
         if self._response.tunes_others:
@@ -345,16 +344,20 @@ class _Judge:
             warnings += [_APART] if answered[0] in self._response.apart else []
             at_edge = list(edges(self._response, answered[0], int(details[0].nodes[0])))
             warnings += map(str, at_edge)
-            warnings += map(str, untried[0])
+            warnings += map(str, left_open[0])
             known["forecast"] = self._forecast(answered[0], profile, at_edge)
         return SetupAnswer(**known, warnings=tuple(warnings))
 
     def _is_flat(
-        self, n_trials: int, profile: TemperatureProfile, untried: Sequence[Sequence[Untried]]
+        self,
+        members: Sequence[int],
+        profile: TemperatureProfile,
+        left_open: Sequence[Sequence[Untried | Tied]],
     ) -> bool:
+        n_trials = sum(len(self._response.tallies[s].complete) for s in members)
         if n_trials < ENOUGH_TO_DECIDE or not profile.is_flat(self._tolerance):
             return False
-        return not any(side.is_only_value for own in untried for side in own)
+        return not any(o.hides_temperature for own in left_open for o in own)
 
     def _moving_note(self, setup: int, params: Params) -> str | None:
         """Return what T stands for where it moves within a training."""

@@ -1,7 +1,7 @@
-"""Whether the recommended other parameters were tried on both sides.
+"""Whether the recommended other parameters were tried on both sides, and apart from temperature.
 
-Temperature acts as a hidden learning rate. Where all trials have one rate, what the temperature does at a
-better one is not known, however often each temperature was repeated.
+Temperature acts as a hidden learning rate. Where all trials have one rate, or one for each temperature, what
+the temperature does at a better one is not known, however often each temperature was repeated.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,12 @@ import numpy as np
 from kdsearch.analysis.questions.edges import OUTER_SHARE
 from kdsearch.analysis.response.axes import IntArray
 from kdsearch.analysis.response.fitted import Response
+
+_TIED = 0.95
+"""By hand: so correlated, the two have a tenth of their variance apart; searches that follow a ridge less."""
+
+_ENOUGH_TO_TIE = 8
+"""Complete trials: of eight that are random, one setup in three thousand is so correlated."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +33,64 @@ class Untried:
     above: float | None
 
     @property
-    def is_only_value(self) -> bool:
+    def hides_temperature(self) -> bool:
         """Whether neither side was tried: all trials have one value."""
         return self.below is not None and self.above is not None
 
     def __str__(self) -> str:
-        if self.is_only_value:
+        if self.hides_temperature:
             side = f"other than about {self.below:.3g}"
         else:
             side = f"below {self.below:.3g}" if self.above is None else f"above {self.above:.3g}"
         return (
             f"None of its trials has `{self.path}` {side}: at a better value another temperature may be best."
         )
+
+
+@dataclass(frozen=True)
+class Tied:
+    """A parameter that moves with the temperature in all trials of a setup, up or down."""
+
+    path: str
+    rises: bool
+
+    @property
+    def hides_temperature(self) -> bool:
+        """Always: what is seen is of both together."""
+        return True
+
+    def __str__(self) -> str:
+        return (
+            f"`{self.path}` {'rises' if self.rises else 'falls'} with the temperature in its trials: none of "
+            f"them tells an effect of temperature from one of `{self.path}`."
+        )
+
+
+def untried(response: Response, setup: int, nodes: IntArray) -> Iterator[Untried | Tied]:
+    """Yield why a setup's trials leave open what temperature does at better values of the others.
+
+    Args:
+        response: The study's response.
+        setup: A setup that can be answered.
+        nodes: The node on each axis of the recommendation [P].
+    """
+    yield from untried_sides(response, setup, nodes)
+    yield from tied_parameters(response, setup)
+
+
+def tied_parameters(response: Response, setup: int) -> Iterator[Tied]:
+    """Yield the parameters that a setup's trials have not moved apart from temperature."""
+    complete, axes = response.tallies[setup].complete.nodes, response.space.axes
+    if len(complete) < _ENOUGH_TO_TIE:
+        return
+    temperatures = axes[0].positions[complete[:, 0]]
+    for number, axis in enumerate(axes[1:], start=1):
+        values = axis.positions[complete[:, number]]
+        if axis.choices or not np.ptp(values) or not np.ptp(temperatures):
+            continue
+        correlation = float(np.corrcoef(temperatures, values)[0, 1])
+        if abs(correlation) >= _TIED:
+            yield Tied(axis.path, rises=correlation > 0)
 
 
 def untried_sides(response: Response, setup: int, nodes: IntArray) -> Iterator[Untried]:

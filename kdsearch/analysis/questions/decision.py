@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kdsearch.analysis.labels import temperature_text
-from kdsearch.analysis.questions.bracketing import untried_sides
+from kdsearch.analysis.questions.bracketing import untried
 from kdsearch.analysis.questions.replication import Gap, count_tuned, find_gaps, usual_index
 from kdsearch.analysis.response.axes import FloatArray, IntArray
 from kdsearch.analysis.response.fitted import Response
@@ -50,6 +50,9 @@ def _missing(response: Response, setup: int, profile: TemperatureProfile, target
     n_trials = len(response.tallies[setup].complete)
     if n_trials < ENOUGH_TO_DECIDE:
         yield f"{ENOUGH_TO_DECIDE} complete trials, it has {n_trials}"
+    measured = response.tallies[setup].complete.val_accuracy
+    if not np.ptp(measured) and measured[0] < 1:  # at the ceiling any temperature will do
+        yield f"accuracies that differ, all of its {n_trials} trials have {100 * measured[0]:.6g}%"
     doubts = list(_doubts(profile, profile.best, target, target, _CHANCE_OF_LARGE))
     yield from doubts
     if not doubts:
@@ -59,7 +62,7 @@ def _missing(response: Response, setup: int, profile: TemperatureProfile, target
         plural = "" if gap.missing == 1 else "s"
         yield f"{gap.missing} more trial{plural} near T = {temperature} ({gap.why}) at tuned values"
     nodes = response.recommended_nodes(setup, profile.temperature)
-    yield from map(str, untried_sides(response, setup, nodes))
+    yield from map(str, untried(response, setup, nodes))
     if n_trials < ENOUGH_TO_DECIDE or doubts:
         return  # the rest is dear to find, and says little before
     yield from _alone(response, setup, profile, target)

@@ -12,6 +12,7 @@ import numpy as np
 from kdsearch.analysis.response.fitted import Response
 from kdsearch.analysis.response.profiles import TemperatureProfile
 from kdsearch.spec import TEMPERATURE, Range
+from kdsearch.spec.roles import is_learning_rate
 from kdsearch.spec.widening import may_widen
 
 MOST_WIDENINGS = 3
@@ -31,7 +32,7 @@ _SLIGHT_GAIN = 0.001
 class Edge:
     """An end of a range where the best value probably lies.
 
-    The range is logarithmic, and the value the best of one setup. `is_widened` tells whether `search.widen`
+    The value is the best of one setup. `is_widened` tells whether `search.widen`
     asks for that range.
     """
 
@@ -59,7 +60,8 @@ class Edge:
 def edges(response: Response, setup: int, temperature_node: int) -> Iterator[Edge]:
     """Yield the edges at which a setup's best values lie, temperature first.
 
-    Ranges that are not logarithmic may end where the parameter does, as alpha does at 1.
+    Ranges that are not logarithmic may end where the parameter does, as alpha does at 1; a learning rate
+    never does.
 
     Args:
         response: The study's response.
@@ -76,7 +78,7 @@ def parameter_edges(response: Response, setup: int, temperature_node: int) -> It
     best_nodes = response.best_nodes(setup, temperature_node)
     for axis, nodes in zip(response.space.axes[1:], best_nodes.T, strict=True):
         dimension, positions = dimensions[axis.path], axis.positions[nodes]
-        if isinstance(dimension, Range) and dimension.log:
+        if isinstance(dimension, Range) and (dimension.log or is_learning_rate(axis.path)):
             is_widened = may_widen(response.spec, axis.path)
             if np.mean(positions <= OUTER_SHARE) >= _PROBABLE:
                 yield Edge(axis.path, dimension.low, is_high=False, is_widened=is_widened)

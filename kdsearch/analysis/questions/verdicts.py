@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from kdsearch.analysis.labels import setup_names
-from kdsearch.analysis.questions.bracketing import untried_sides
+from kdsearch.analysis.questions.bracketing import untried
 from kdsearch.analysis.questions.contrasts import (
     Contrast,
     alone_profiles,
@@ -287,7 +287,7 @@ def _at_edges(response: Response, contrast: Contrast) -> Iterator[str]:
     for s in contrast.members:
         profile = response.profile([s])
         nodes = response.recommended_nodes(s, profile.temperature)
-        for note in (*parameter_edges(response, s, int(nodes[0])), *untried_sides(response, s, nodes)):
+        for note in (*parameter_edges(response, s, int(nodes[0])), *untried(response, s, nodes)):
             yield f"{names[s]}: {note}"
 
 

@@ -110,6 +110,43 @@ def test_rates_below_the_best_alone_decide_nothing():
     assert "None of its trials has `optimizer.lr` above 0.0" in missing(found)
 
 
+@pytest.mark.parametrize(("slope", "says"), [(0.6, "rises"), (-0.6, "falls")])
+def test_rates_that_move_with_the_temperature_decide_nothing(slope: float, says: str) -> None:
+    """A rate that undoes what temperature does looks flat along the only line that was tried."""
+    spec = a_study()
+    tied = [((k % 8 + 0.5) / 8, 0.5 + slope * ((k % 8 + 0.5) / 8 - 0.5)) for k in range(24)]
+    level: Truth = lambda u, v: 0.9  # noqa: E731
+    found = answers(spec, trials(spec, [spread(24)] * 3 + [tied], [level] * 4))
+    assert f"`optimizer.lr` {says} with the temperature" in missing(found[3])
+    assert any(f"{says} with the temperature" in warning for warning in found[3].warnings)
+    assert [answer.flat for answer in found] == [True, True, True, False]
+
+
+def test_trials_of_one_accuracy_decide_nothing() -> None:
+    spec = a_study()
+    constant: Truth = lambda u, v: 0.8  # noqa: E731
+    found = answers(spec, trials(spec, [spread(24)] * 4, [constant] * 4, noise=0.0))
+    assert all("accuracies that differ, all of its 24 trials have 80%" in missing(a) for a in found)
+    ceiling: Truth = lambda u, v: 1.0  # noqa: E731
+    above = answers(spec, trials(spec, [spread(24)] * 4, [ceiling] * 4, noise=0.0))
+    assert not any("that differ" in missing(a) for a in above)
+
+
+def test_a_best_rate_at_the_end_of_a_range_is_told_on_every_scale() -> None:
+    spec = a_study()
+    document = spec_document(spec)
+    document["tune"][LR] = {"low": 0.03, "high": 0.1}
+    linear = load_spec(document)
+    falling: Truth = lambda u, v: peak(0.4)(u, 0.5) - 0.05 * v  # noqa: E731
+    rows = trials(linear, [[(u, float(k % 2)) for k, (u, _) in enumerate(spread(24))]] * 4, [falling] * 4)
+    for answer in answers(linear, rows):
+        assert any(
+            "best `optimizer.lr` probably lies at the edge of its range (0.03)" in w for w in answer.warnings
+        )
+        assert answer.forecast is not None
+        assert not answer.forecast.decided
+
+
 def test_certainty_that_is_borrowed_from_other_setups_decides_nothing():
     """Three setups fall steeply; the fourth's own noisy trials tell hardly anything."""
     spec = a_study()
