@@ -6,6 +6,7 @@ import numpy as np
 import scipy
 
 from kdsearch.analysis.response.axes import BoolArray, FloatArray, IntArray
+from kdsearch.analysis.response.doubts import OUTLIER_VARIANCE, doubted, doubted_unseen
 from kdsearch.analysis.response.kernels import Kernel
 from kdsearch.analysis.response.observations import (
     Evidence,
@@ -17,28 +18,10 @@ from kdsearch.analysis.response.observations import (
 )
 from kdsearch.analysis.response.process import Posterior, Process
 
-_OUTLIER_VARIANCE = 1e4
-"""Of a trial's own noise: what counts so little says nothing."""
-
-_OUTLIER_SDS = 3.0
-"""The usual three standard deviations; beyond, the tail's doubt would still let it pull."""
-
 _RARE = 0.25
 """Accidents are rare: no such share of a setup's trials are accidents."""
-_TAIL = 4.0
-"""Degrees of freedom of Student's t: a usual choice for robust fits, with a finite variance."""
-
 _SAME_DOUBT = 0.2
 """By hand: variances that change less than a fifth move no hyper-parameter."""
-
-_SD_OF_MEDIAN_DEVIATION = 1.4826
-"""Of a normal distribution, 1 / 0.6745."""
-
-_ENOUGH_FOR_OUTLIERS = 20
-"""By hand: with fewer, a median of residuals is as doubtful as what it would doubt."""
-
-_ENOUGH_FOR_OWN_SCALE = 8
-"""By hand: with so many residuals a setup's own scale and that of all weigh alike."""
 
 _ENOUGH_TO_FIT = 3
 """Fewer observations say nothing that the prior does not."""
@@ -101,14 +84,14 @@ def fit(
     if theta is None:
         theta, sample = _most_probable(kernel, plain, kernel.prior_mean if start is None else start)
     else:
-        sample = _doubted(kernel, theta, plain, _doubted(kernel, theta, plain, plain))
+        sample = doubted(kernel, theta, plain, doubted(kernel, theta, plain, plain))
     variance = everything.variance.copy()
     variance[chosen] = sample.variance
     rest = np.setdiff1d(np.arange(len(everything)), chosen)
     if len(rest):
-        variance[rest] = _doubted_unseen(kernel, theta, sample, everything.take(rest))
+        variance[rest] = doubted_unseen(kernel, theta, plain, sample, everything.take(rest))
     evidence = pool_to_fit(kernel, everything.with_variance(variance), _SOLVE_CELLS)
-    contradicted = _contradicted(everything.setup, variance >= _OUTLIER_VARIANCE)
+    contradicted = _contradicted(everything.setup, variance >= OUTLIER_VARIANCE)
     return Fit(kernel, theta, _pool_replicates(sample), evidence, contradicted)
 
 
@@ -139,9 +122,9 @@ def _most_probable(kernel: Kernel, plain: Evidence, theta: FloatArray) -> tuple[
     """
     if len(plain) < _ENOUGH_TO_FIT:
         return kernel.prior_mean, plain
-    doubted = _doubted(kernel, theta, plain, plain)
+    doubts = doubted(kernel, theta, plain, plain)
     for iterations in _ITERATIONS:
-        evidence = doubted
+        evidence = doubts
         found = scipy.optimize.minimize(
             Posterior(kernel, _pool_replicates(evidence)).value_and_gradient,
             theta,
@@ -151,61 +134,10 @@ def _most_probable(kernel: Kernel, plain: Evidence, theta: FloatArray) -> tuple[
             options={"maxiter": iterations, "ftol": _CLOSE},
         )
         theta = np.asarray(found.x)
-        doubted = _doubted(kernel, theta, plain, evidence)
-        if np.allclose(doubted.variance, evidence.variance, rtol=_SAME_DOUBT):
+        doubts = doubted(kernel, theta, plain, evidence)
+        if np.allclose(doubts.variance, evidence.variance, rtol=_SAME_DOUBT):
             break
     return theta, evidence
-
-
-def _doubted(kernel: Kernel, theta: FloatArray, plain: Evidence, evidence: Evidence) -> Evidence:
-    """Return evidence with more variance for what is surprisingly low.
-
-    It is compared with the prediction from the others. The residuals' scale is their median deviation, not
-    the fitted noise: a few broken trials inflate that one and would hide behind it.
-    """
-    if len(plain) < _ENOUGH_FOR_OUTLIERS:
-        return plain
-    process = Process(kernel, theta, evidence)
-    residual, variance = process.leave_one_out()
-    model_variance = variance - process.tables.noise[evidence.setup] * evidence.variance
-    scale = _typical_residuals(residual, evidence.setup, kernel.n_setups)[evidence.setup]
-    deviation = residual / np.sqrt(np.maximum(model_variance, 0) + scale**2)
-    return plain.with_variance(_doubt(deviation, plain.variance))
-
-
-def _doubted_unseen(kernel: Kernel, theta: FloatArray, sample: Evidence, unseen: Evidence) -> FloatArray:
-    """Return noise multiples for evidence outside the sample.
-
-    They follow from what the sample believes of its places.
-    """
-    process = Process(kernel, theta, sample)
-    first, place = distinct_rows([unseen.setup, *unseen.nodes.T])
-    mean, belief = process.believe_each(unseen.setup[first], unseen.nodes[first])
-    sd = np.sqrt(belief[place] + process.tables.noise[unseen.setup] * unseen.variance)
-    return _doubt((unseen.y - mean[place]) / sd, unseen.variance)
-
-
-def _doubt(deviation: FloatArray, variance: FloatArray) -> FloatArray:
-    """Return noise multiples that doubt what deviates downwards, in standard deviations.
-
-    Trials break downwards, so noise has a long lower tail: a Student t's, which raises the variance with the
-    deviation. What lies far below says nothing at all. Diverged trials are taken as they are.
-    """
-    low = np.minimum(deviation, 0.0)
-    tail = np.maximum((_TAIL + low**2) / (_TAIL + 1), 1.0)
-    doubted = np.where(deviation < -_OUTLIER_SDS, _OUTLIER_VARIANCE, tail)
-    return np.asarray(np.where(variance == 1.0, doubted, variance))
-
-
-def _typical_residuals(residual: FloatArray, setup: IntArray, n_setups: int) -> FloatArray:
-    """Return the scale of each setup's residuals [S]: their median deviation, drawn to that of all."""
-    deviation = np.maximum(np.abs(residual), 1e-6)
-    scale = np.full(n_setups, np.log(np.median(deviation)))
-    for s in np.unique(setup):
-        own = deviation[setup == s]
-        share = len(own) / (len(own) + _ENOUGH_FOR_OWN_SCALE)
-        scale[s] += share * (np.log(np.median(own)) - scale[s])
-    return np.asarray(_SD_OF_MEDIAN_DEVIATION * np.exp(scale))
 
 
 def _pool_replicates(evidence: Evidence) -> Evidence:
