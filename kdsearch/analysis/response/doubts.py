@@ -23,7 +23,7 @@ _SLOPES = np.linspace(-4, 4, 81)
 """By hand, of the log variance of noise along the range of temperatures: a factor of 7 of the deviation."""
 
 _SLOPE_SD = 2.0
-"""Tuned students have 0.9 to 1.3 times the usual deviation anywhere; what dozens of trials show is believed."""
+"""Tuned students scatter by 0.9 to 1.3 of the usual anywhere; what dozens of trials show is believed."""
 
 _SD_OF_MEDIAN_DEVIATION = 1.4826
 """Of a normal distribution, 1 / 0.6745."""

@@ -93,3 +93,18 @@ def test_of_trials_that_were_not_fitted_the_broken_weigh_nothing_and_the_others_
     at = Observations(measured.setup, measured.nodes // step * step, measured.points)
     weight = (1 / fit(kernel, at).evidence.variance).sum()
     assert 0.85 * (n - n_broken) < weight < n - n_broken + 1
+
+
+@pytest.mark.parametrize("n", [80, 400])
+@pytest.mark.parametrize("growth", [0.2, 1.0, 5.0])
+def test_noise_that_grows_with_temperature_is_found(kernel: Kernel, n: int, growth: float):
+    rng = np.random.default_rng(0)
+    u, v = rng.random((2, n))
+    points = 90 - 4 * (u - 0.4) ** 2 - 8 * (v - 0.5) ** 2 + 0.3 * growth ** (u - 0.5) * rng.normal(size=n)
+    nodes = np.column_stack([np.rint(40 * u), np.rint(32 * v)]).astype(np.intp)
+    found = fit(kernel, Observations(np.arange(n) % 2, nodes, points))
+    noise = np.sqrt(kernel.noise(found.theta)[found.evidence.setup] * found.evidence.variance)
+    places = found.evidence.nodes[:, 0] / 40
+    low, high = (float(np.median(noise[places < 0.3])), float(np.median(noise[places > 0.7])))
+    assert high / low == pytest.approx(growth**0.7, rel=0.4)
+    assert np.median(noise) == pytest.approx(0.3, rel=0.3)
