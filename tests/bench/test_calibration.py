@@ -144,7 +144,9 @@ def test_a_study_of_a_shape_is_searched_judged_and_kept_as_a_line() -> None:
     assert len(result.answers[96]) == 12
     (summary,) = summaries_of([result])
     assert summary.loss.value < 1.0
-    assert any(target.name.startswith("a:") for target in targets_of([replace(summary, search="profile")]))
+    names = [target.name for target in targets_of([replace(summary, search="profile")])]
+    assert any("keep their promise" in name for name in names)
+    assert any("T = 4" in name for name in names)
 
 
 def test_a_search_never_sees_a_student_twice_nor_one_of_the_truth() -> None:

@@ -38,6 +38,8 @@ def _of_kind(part: str, kind: str, own: Sequence[Summary], n_setups: int) -> Ite
     where = f"{kind}, {ours[-1].studies if ours else 0} studies"
     if judged:
         yield from _of_promise(where, judged)
+        if part != "tables":  # their truths are not known so well
+            yield from _of_default(where, judged)
         yield from _of_regret(part, where, judged)
         yield from _of_decided(where, judged)
         yield from _of_flatness(where, judged)
@@ -54,6 +56,15 @@ def _of_promise(where: str, judged: Sequence[Summary]) -> Iterator[Target]:
     if kept:
         met = all(low <= mean.value <= high for _, mean in kept)
         yield Target(f"a: intervals keep their promise in {low:.0%} to {high:.0%}", where, _told(kept), met)
+
+
+def _of_default(where: str, judged: Sequence[Summary]) -> Iterator[Target]:
+    low = KEPT[0]
+    held = [(s, s.default_held) for s in judged if s.default_held is not None]
+    if held:
+        met = all(mean.value >= low for _, mean in held)
+        name = f"a: intervals of what T = 4 loses hold it in {low:.0%} at least"
+        yield Target(name, where, _told(held), met)
 
 
 def _of_regret(part: str, where: str, judged: Sequence[Summary]) -> Iterator[Target]:
