@@ -38,7 +38,7 @@ def _of_kind(part: str, kind: str, own: Sequence[Summary], n_setups: int) -> Ite
     where = f"{kind}, {ours[-1].studies if ours else 0} studies"
     if judged:
         yield from _of_promise(where, judged)
-        if part != "tables":  # their truths are not known so well
+        if part == "shapes":  # the truths of trained students are not known so well
             yield from _of_default(where, judged)
         yield from _of_regret(part, where, judged)
         yield from _of_decided(where, judged)
