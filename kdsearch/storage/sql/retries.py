@@ -18,6 +18,8 @@ RETRY_LIMIT_S = 120.0
 
 _FIRST_PAUSE_S = 0.2
 
+_LASTING = "readonly database"  # SQLite's words; rights come back by nobody's waiting
+
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
@@ -81,6 +83,7 @@ def _passing(error: BaseException) -> str | None:
         if isinstance(inner, DBAPIError) and (
             inner.connection_invalidated or isinstance(inner, OperationalError)
         ):
-            return str(inner.orig).strip()
+            cause = str(inner.orig).strip()
+            return None if _LASTING in cause else cause
         inner = inner.__cause__
     return None
