@@ -22,7 +22,10 @@ _TAIL = 4.0
 _SLOPES = np.linspace(-4, 4, 81)
 """By hand, of the log variance of noise along the range of temperatures: a factor of 7 of the deviation."""
 
-_SLOPE_SD = 2.0
+_LEVELS = np.exp(np.linspace(-1.5, 1.5, 13))
+"""By hand, of the usual variance: a usual one that is wrong must not pass for growth."""
+
+_SLOPE_SD = 1.5
 """Tuned students scatter by 0.9 to 1.3 of the usual anywhere; what dozens of trials show is believed."""
 
 _SD_OF_MEDIAN_DEVIATION = 1.4826
@@ -30,6 +33,9 @@ _SD_OF_MEDIAN_DEVIATION = 1.4826
 
 _ENOUGH_FOR_OUTLIERS = 20
 """By hand: with fewer, a median of residuals is as doubtful as what it would doubt."""
+
+_ENOUGH_TO_GROW = 40
+"""By hand: of fewer a slope is known to no better than 0.7, and an even noise passes for one that grows."""
 
 _ENOUGH_FOR_OWN_SCALE = 8
 """By hand: with so many residuals a setup's own scale and that of all weigh alike."""
@@ -91,11 +97,15 @@ def _growth(kernel: Kernel, plain: Evidence, left_out: _LeftOut) -> _Growth:
     """Return the most probable growth of noise. Broken trials count in it no more than the largest usual."""
     places, measured = _places(kernel, plain), plain.variance == 1.0
     around = float(places.mean())
-    if not kernel.axes[0].continuous:
+    if not kernel.axes[0].continuous or measured.sum() < _ENOUGH_TO_GROW:
         return _Growth(0.0, around)
-    variance = left_out.belief + left_out.noise * np.exp(np.multiply.outer(_SLOPES, places - around))
-    surprise = np.log(variance) + np.minimum(left_out.residual**2 / variance, _OUTLIER_SDS**2)
-    cost = surprise[:, measured].sum(axis=1) + (_SLOPES / _SLOPE_SD) ** 2
+    belief, noise, squared = (
+        own[measured] for own in (left_out.belief, left_out.noise, left_out.residual**2)
+    )
+    growth = np.exp(np.multiply.outer(_SLOPES, places[measured] - around))
+    variance = belief + noise * _LEVELS[:, None, None] * growth
+    surprise = np.log(variance) + np.minimum(squared / variance, _OUTLIER_SDS**2)
+    cost = surprise.sum(axis=-1).min(axis=0) + (_SLOPES / _SLOPE_SD) ** 2
     return _Growth(float(_SLOPES[cost.argmin()]), around)
 
 
