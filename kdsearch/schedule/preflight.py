@@ -28,7 +28,6 @@ _OWN_CODE = (
     *("training.schedule", "teacher.finetune.optimizer", "teacher.finetune.schedule"),
 )
 _SOME_CLASSES = 10  # which most objectives take; those of data that are elsewhere are not known
-_NO_FILE = ("fine", "coarse")  # those that are no file
 _SECTIONS = ("dataset", "student", "teacher", "objective", "training")
 """What of a training the checks depend on; all else is numbers that the spec has checked."""
 
@@ -143,13 +142,14 @@ def data_fingerprints(spec: StudySpec, setups: Iterable[Setup] | None = None) ->
 
 
 def _digests(spec: StudySpec, setups: Iterable[Setup] | None = None) -> dict[str, Callable[[], str | None]]:
-    """Return by name what tells the digest of each thing that a path or a name stands for."""
+    """Return by name what tells the digest of each thing that its name or path alone does not decide."""
     if spec.trainer != "distill":
         return {}
     found: dict[str, Callable[[], str | None]] = {}
     for training in map(spec.with_values, spec.setups() if setups is None else setups):
         data = training.dataset
-        found[" in ".join(filter(None, (data.name, data.root)))] = partial(data_fingerprint, data)
+        if not is_known_by_name(data.name):
+            found[" in ".join(filter(None, (data.name, data.root)))] = partial(data_fingerprint, data)
         found |= {path: partial(file_digest, path, setting) for path, setting in _files(training).items()}
     return found
 
@@ -157,8 +157,8 @@ def _digests(spec: StudySpec, setups: Iterable[Setup] | None = None) -> dict[str
 def _files(training: TrainingSpec) -> dict[str, str]:
     """Return the settings that name files that are read whole, by the files' paths."""
     found = {}
-    if training.dataset.labels not in _NO_FILE:
-        found[training.dataset.labels] = "dataset.labels"
+    if training.dataset.label_file is not None:
+        found[training.dataset.label_file] = "dataset.labels"
     sources: dict[str, str | Pretraining] = {"student.init": training.student.init}
     if training.objective.alpha:
         sources["teacher.pretraining"] = training.teacher.pretraining
@@ -179,7 +179,7 @@ def _data_from_here(spec: StudySpec) -> tuple[dict[str, str], list[str]]:
             fingerprint, why = None, str(error).rstrip(".")
         if fingerprint is not None:
             found[name] = fingerprint
-        elif not is_known_by_name(name.partition(" in ")[0]):
+        else:
             unseen.append(f"whether the data of {name} are those of earlier launches: {why}")
     return found, unseen
 

@@ -179,6 +179,10 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+LABEL_KINDS = ("fine", "coarse")
+"""What `labels` may be beside a file."""
+
+
 class Dataset(Section):
     """The images or texts, their labels and how they are split."""
 
@@ -211,6 +215,11 @@ class Dataset(Section):
 
     kind: Literal["image", "text"] = "image"
     """`text`: a factory of yours gives token ids and attention masks."""
+
+    @property
+    def label_file(self) -> str | None:
+        """The file that `labels` names; None where it is none."""
+        return None if self.labels in LABEL_KINDS else self.labels
 
     @property
     def unsaid(self) -> set[str]:

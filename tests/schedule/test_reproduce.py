@@ -4,7 +4,7 @@ import json
 import math
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,7 @@ from kdsearch.distill.randomness import stream
 from kdsearch.errors import RequestError
 from kdsearch.schedule.preflight import data_fingerprints
 from kdsearch.schedule.workers.trainers import load_trainer
-from kdsearch.spec import TEMPERATURE, load_spec
+from kdsearch.spec import TEMPERATURE, StudySpec, load_spec
 from kdsearch.storage import StudyRecord, load_trials, open_database
 from kdsearch.storage.sql.tables import StudyTable, TrialTable
 from kdsearch.trial import TrialResult
@@ -51,6 +51,20 @@ SPEC = {
     "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
     "search": {"trials": 18},
 }
+DIGITS = {
+    "dataset": {"name": "digits", "train_size": 200, "validation_size": 100},
+    "augment": {"crop_padding": 1},
+    "student": {"arch": "mlp_16"},
+    "teacher": {"arch": "mlp_32", "finetune": {"epochs": 2}},
+    "training": {"epochs": 3},
+    "setup": {"optimizer.name": ["adamw"]},
+}
+TINY = {
+    "student": {"arch": "mlp_8"},
+    "teacher": {"arch": "mlp_8", "finetune": {"epochs": 1}},
+    "training": {"epochs": 1},
+    "setup": {"optimizer.name": ["sgd"]},
+}
 PRUNED, DIVERGED, FAILED, RUNNING = 16, 17, 18, 19
 
 
@@ -58,6 +72,22 @@ def of_trainer(seed: int, temperature: float, epoch: int) -> float:
     """The accuracy that the trainer gives, written out a second time."""
     top = 0.9 - 0.02 * math.log(temperature / 6) ** 2 + 0.002 * math.sin(1000 * seed)
     return top - 0.2 / epoch
+
+
+def distilled(name: str, artifacts: Path, study: Mapping[str, Any], **changes: Any) -> StudySpec:
+    """A study that searches the temperature of one setup."""
+    own = {"name": name, "tune": SPEC["tune"], "artifacts": str(artifacts)}
+    return load_spec({**study, **own, **changes})
+
+
+def noted_in(record: StudyRecord) -> Callable[[int, Any], tuple[int, ...]]:
+    """What a training reports to, that stops no trial."""
+
+    def report(epoch: int, metrics: Any) -> tuple[int, ...]:
+        record.report(epoch, metrics)
+        return ()
+
+    return report
 
 
 @pytest.fixture
@@ -226,29 +256,13 @@ def test_a_distilled_student_comes_out_exactly(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     artifacts = tmp_path / "artifacts"
-    spec = load_spec(
-        {
-            "name": "digits",
-            "dataset": {"name": "digits", "train_size": 200, "validation_size": 100},
-            "augment": {"crop_padding": 1},
-            "student": {"arch": "mlp_16"},
-            "teacher": {"arch": "mlp_32", "finetune": {"epochs": 2}},
-            "training": {"epochs": 3},
-            "setup": {"optimizer.name": ["adamw"]},
-            "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
-            "artifacts": str(artifacts),
-        }
-    )
+    spec = distilled("digits", artifacts, DIGITS)
     url = f"sqlite:///{tmp_path / 'digits.db'}"
     with open_database(url, create=True) as database:
         record = StudyRecord.open(database, spec)
         (trial,) = record.start({"optimizer.name": "adamw"}, [{TEMPERATURE: 4.5}], "p1")
 
-        def report(epoch: int, metrics: Any) -> tuple[int, ...]:
-            record.report(epoch, metrics)
-            return ()
-
-        (result,) = train_trials([trial], artifacts=artifacts, report=report)
+        (result,) = train_trials([trial], artifacts=artifacts, report=noted_in(record))
         record.finish(result)
         row = load_trials(database, "digits")[0]
     arguments = ["reproduce", "digits", "0", "--storage", url]
@@ -274,18 +288,9 @@ def test_weights_that_were_edited_since_are_named(
     monkeypatch.chdir(tmp_path)
     weights = tmp_path / "net.pt"
     write(1)
-    spec = load_spec(
-        {
-            "name": "edited",
-            "dataset": {"name": "digits", "train_size": 50, "validation_size": 50},
-            "student": {"arch": "mlp_8", "init": {"checkpoint": str(weights)}},
-            "teacher": {"arch": "mlp_8", "finetune": {"epochs": 1}},
-            "training": {"epochs": 1},
-            "setup": {"optimizer.name": ["sgd"]},
-            "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
-            "artifacts": str(tmp_path / "artifacts"),
-        }
-    )
+    dataset = {"name": "digits", "train_size": 50, "validation_size": 50}
+    student = {"arch": "mlp_8", "init": {"checkpoint": str(weights)}}
+    spec = distilled("edited", tmp_path / "artifacts", TINY, dataset=dataset, student=student)
     url = f"sqlite:///{tmp_path / 'edited.db'}"
     with open_database(url, create=True) as database:
         record = StudyRecord.open(database, spec, data=data_fingerprints(spec))
@@ -310,29 +315,15 @@ def test_own_data_are_found_in_the_folder_of_the_command(
         "    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)\n"
         "    return (pixels, np.arange(60) % 3), None\n"
     )
-    spec = load_spec(
-        {
-            "name": "own",
-            "dataset": {"name": "again_data:data", "validation_size": 15},
-            "student": {"arch": "mlp_8"},
-            "teacher": {"arch": "mlp_8", "finetune": {"epochs": 1}},
-            "training": {"epochs": 1},
-            "setup": {"optimizer.name": ["sgd"]},
-            "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
-            "artifacts": str(tmp_path / "artifacts"),
-        }
-    )
+    dataset = {"name": "again_data:data", "validation_size": 15}
+    spec = distilled("own", tmp_path / "artifacts", TINY, dataset=dataset)
     url = f"sqlite:///{tmp_path / 'own.db'}"
     with open_database(url, create=True) as database:
         record = StudyRecord.open(database, spec)
         (trial,) = record.start({"optimizer.name": "sgd"}, [{TEMPERATURE: 4.5}], "p1")
         sys.path.insert(0, str(tmp_path))
 
-        def report(epoch: int, metrics: Any) -> tuple[int, ...]:
-            record.report(epoch, metrics)
-            return ()
-
-        record.finish(*train_trials([trial], artifacts=tmp_path / "artifacts", report=report))
+        record.finish(*train_trials([trial], artifacts=tmp_path / "artifacts", report=noted_in(record)))
         sys.path.remove(str(tmp_path))
     sys.modules.pop("again_data")  # as in another process
     assert run(["reproduce", "own", "0", "--storage", url]) == 0
@@ -345,31 +336,15 @@ def test_a_student_comes_out_exactly_under_the_luck_that_its_pack_drew(
     one_thread: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    spec = load_spec(
-        {
-            "name": "varied",
-            "dataset": {"name": "digits", "train_size": 200, "validation_size": 100},
-            "augment": {"crop_padding": 1},
-            "student": {"arch": "mlp_16"},
-            "teacher": {"arch": "mlp_32", "finetune": {"epochs": 2}},
-            "training": {"epochs": 3, "vary": ["views", "order", "split"]},
-            "setup": {"optimizer.name": ["adamw"]},
-            "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
-            "artifacts": str(tmp_path / "artifacts"),
-        }
-    )
+    training = {"epochs": 3, "vary": ["views", "order", "split"]}
+    spec = distilled("varied", tmp_path / "artifacts", DIGITS, training=training)
     url = f"sqlite:///{tmp_path / 'varied.db'}"
     with open_database(url, create=True) as database:
         record = StudyRecord.open(database, spec)
         for pack in ("p1", "p2"):
             (trial,) = record.start({"optimizer.name": "adamw"}, [{TEMPERATURE: 4.5}], pack, seeds=[7])
-
-            def report(epoch: int, metrics: Any) -> tuple[int, ...]:
-                record.report(epoch, metrics)
-                return ()
-
             train = load_trainer(spec.trainer, tmp_path / "artifacts")
-            record.finish(*train([trial], report))
+            record.finish(*train([trial], noted_in(record)))
         first, second = load_trials(database, "varied")
     assert first.val_loss != second.val_loss  # the same seed in another draw
     for number in (0, 1):
@@ -386,19 +361,8 @@ def test_a_student_of_a_pack_comes_out_exactly_as_its_neighbours_ended(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    spec = load_spec(
-        {
-            "name": "digits",
-            "dataset": {"name": "digits", "train_size": 200, "validation_size": 100},
-            "augment": {"crop_padding": 1},
-            "student": {"arch": "convnet_4_8"},
-            "teacher": {"arch": "mlp_32", "finetune": {"epochs": 2}},
-            "training": {"epochs": 4},
-            "setup": {"optimizer.name": ["adamw"]},
-            "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
-            "artifacts": str(tmp_path / "artifacts"),
-        }
-    )
+    changes = {"student": {"arch": "convnet_4_8"}, "training": {"epochs": 4}}
+    spec = distilled("digits", tmp_path / "artifacts", DIGITS, **changes)
     url = f"sqlite:///{tmp_path / 'digits.db'}"
     with open_database(url, create=True) as database:
         record = StudyRecord.open(database, spec)

@@ -49,10 +49,10 @@ def doubted(kernel: Kernel, theta: FloatArray, plain: Evidence, evidence: Eviden
     """
     if len(plain) < _ENOUGH_FOR_OUTLIERS:
         return plain
-    left_out = _left_out(kernel, theta, evidence)
-    growth = _growth(kernel, plain, left_out)
-    deviation = left_out.residual / np.sqrt(left_out.belief + left_out.noise * growth.at(kernel, plain))
-    return plain.with_variance(_doubt(deviation, plain.variance, growth.at(kernel, plain)))
+    left_out = _left_out(Process(kernel, theta, evidence), kernel, evidence)
+    growth = _growth(kernel, plain, left_out).at(kernel, plain)
+    deviation = left_out.residual / np.sqrt(left_out.belief + left_out.noise * growth)
+    return plain.with_variance(_doubt(deviation, plain.variance, growth))
 
 
 class _LeftOut(NamedTuple):
@@ -69,8 +69,7 @@ class _LeftOut(NamedTuple):
     noise: FloatArray
 
 
-def _left_out(kernel: Kernel, theta: FloatArray, evidence: Evidence) -> _LeftOut:
-    process = Process(kernel, theta, evidence)
+def _left_out(process: Process, kernel: Kernel, evidence: Evidence) -> _LeftOut:
     residual, variance = process.leave_one_out()
     belief = np.maximum(variance - process.tables.noise[evidence.setup] * evidence.variance, 0)
     scale = _typical_residuals(residual, evidence.setup, kernel.n_setups)[evidence.setup]
@@ -119,7 +118,7 @@ def doubted_unseen(
     process = Process(kernel, theta, sample)
     first, place = distinct_rows([unseen.setup, *unseen.nodes.T])
     mean, belief = process.believe_each(unseen.setup[first], unseen.nodes[first])
-    growth = _growth(kernel, plain, _left_out(kernel, theta, sample)).at(kernel, unseen)
+    growth = _growth(kernel, plain, _left_out(process, kernel, sample)).at(kernel, unseen)
     sd = np.sqrt(belief[place] + process.tables.noise[unseen.setup] * unseen.variance * growth)
     return _doubt((unseen.y - mean[place]) / sd, unseen.variance, growth)
 

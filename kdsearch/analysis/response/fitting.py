@@ -20,6 +20,7 @@ from kdsearch.analysis.response.process import Posterior, Process
 
 _RARE = 0.25
 """Accidents are rare: no such share of a setup's trials are accidents."""
+
 _SAME_DOUBT = 0.2
 """By hand: variances that change less than a fifth move no hyper-parameter."""
 

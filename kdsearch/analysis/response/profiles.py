@@ -263,9 +263,8 @@ class TemperatureProfile:
         length = SHORTEST * (places[-1] - places[0])
         apart = np.abs(places[:, None] - places)
         near = apart <= length * (1 + _ROUNDING)
-        change = np.where(near, self.mean, -np.inf).max(axis=1) - np.where(near, self.mean, np.inf).min(
-            axis=1
-        )
+        highest = np.where(near, self.mean, -np.inf).max(axis=1)
+        change = highest - np.where(near, self.mean, np.inf).min(axis=1)
         both = np.hypot(change, change[self.best])
         return np.asarray(_SHARPER * both * np.minimum(apart[self.best] / length, 1.0))
 
@@ -282,12 +281,13 @@ class TemperatureProfile:
             and self.temperatures[0] <= temperature <= self.temperatures[-1]
         ):
             places = np.log(self.temperatures)
-            mean, low, high = (float(np.interp(np.log(temperature), places, own)) for own in lost)
-            return mean, (low, high)
-        same = np.flatnonzero(np.isclose(self.temperatures, temperature))
-        if not len(same):
-            return None
-        mean, low, high = (float(own[same[0]]) for own in lost)
+            found = [np.interp(np.log(temperature), places, own) for own in lost]
+        else:
+            same = np.flatnonzero(np.isclose(self.temperatures, temperature))
+            if not len(same):
+                return None
+            found = [own[same[0]] for own in lost]
+        mean, low, high = map(float, found)
         return mean, (low, high)
 
     def is_flat(self, tolerance: float) -> bool:

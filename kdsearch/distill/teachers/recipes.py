@@ -138,8 +138,8 @@ def _dataset_values(dataset: Dataset) -> dict[str, Any]:
     values |= _known("content", data_fingerprint(dataset))
     if dataset.labels != "fine":
         values["split_by"] = "fine"
-    if dataset.labels not in ("fine", "coarse"):
-        values["labels_sha256"] = file_digest(dataset.labels, "dataset.labels")
+    if dataset.label_file is not None:
+        values["labels_sha256"] = file_digest(dataset.label_file, "dataset.labels")
     return values
 
 

@@ -95,9 +95,8 @@ class SupervisedTraining:
             self._epoch(epoch, self.finetune.head_epochs, step, _HEAD)
         for parameter in self._trained:
             parameter.requires_grad_(True)
-        self._optimizer = _optimizer(
-            self._trained, self.finetune
-        )  # a user's may keep the weights it is made for
+        # Anew: a user's may keep the weights that it is made for, which the head's training has changed.
+        self._optimizer = _optimizer(self._trained, self.finetune)
 
     def train(self) -> None:
         """Train the whole network to its schedule's end, from where it is."""

@@ -8,6 +8,7 @@ from typing import Any
 import ray
 
 from kdsearch.errors import RequestError
+from kdsearch.spec.sections import LABEL_KINDS
 from kdsearch.spec.space import value_at
 
 _PATHS = (
@@ -15,7 +16,6 @@ _PATHS = (
     *("teacher.pretraining.root", "teacher.pretraining.checkpoint"),
     *("student.init.root", "student.init.checkpoint"),
 )
-_NO_PATHS = ("fine", "coarse")  # of `dataset.labels`
 
 
 def enter_launch_folder(folder: str, document: Mapping[str, Any]) -> None:
@@ -50,7 +50,7 @@ def relative_paths(document: Mapping[str, Any]) -> Iterator[str]:
             value = value_at(document, path)
         except KeyError:
             continue
-        is_path = isinstance(value, str) and value not in _NO_PATHS and "://" not in value
+        is_path = isinstance(value, str) and value not in LABEL_KINDS and "://" not in value
         if is_path and not Path(value).expanduser().is_absolute():
             yield path
 
