@@ -23,8 +23,8 @@ from kdsearch.spec import (
     spec_document,
 )
 from kdsearch.spec.roles import LEARNING_RATES
-from kdsearch.spec.sections import ASKED
 from kdsearch.spec.study import NO_TRAINER, TRAINING_LEAVES
+from kdsearch.spec.values import ASKED
 from kdsearch.storage.rows.distributions import within_range
 from kdsearch.storage.rows.read import TrialRow
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from kdsearch.intervals import LARGEST_LOSS
-from kdsearch.spec.sections import ASKED, Number, Section, Temperature
+from kdsearch.spec.sections import Section
 from kdsearch.spec.space import (
     TEMPERATURE,
     Choices,
@@ -17,6 +17,7 @@ from kdsearch.spec.space import (
     level_name,
     ranges_of,
 )
+from kdsearch.spec.values import ASKED, Number, Temperature
 
 if TYPE_CHECKING:
     from kdsearch.spec.study import StudySpec

@@ -8,8 +8,9 @@ from kdsearch.errors import SpecError
 from kdsearch.spec.bounds import read_text_file
 from kdsearch.spec.claims import Claim, idle_claims, problems_in_claims
 from kdsearch.spec.problems import Problem, problems_in_validation
-from kdsearch.spec.sections import ASKED, Section
+from kdsearch.spec.sections import Section
 from kdsearch.spec.study import StudySpec
+from kdsearch.spec.values import ASKED
 from kdsearch.spec.yaml_text import NotYamlError, read_yaml
 
 

@@ -22,9 +22,9 @@ from kdsearch.spec.problems import (
     problems_in_validation,
     problems_without_temperature,
 )
-from kdsearch.spec.sections import ASKED
 from kdsearch.spec.space import with_value
 from kdsearch.spec.study import StudySpec
+from kdsearch.spec.values import ASKED
 from kdsearch.spec.yaml_text import Lines, NotYamlError, read_scalar, read_yaml
 
 

@@ -13,7 +13,7 @@ from kdsearch.spec.bounds import shown
 from kdsearch.spec.claims import idle_claims, problems_in_claims
 from kdsearch.spec.idle import idle_settings
 from kdsearch.spec.luck import SEED_PATHS
-from kdsearch.spec.sections import ASKED, CommandTrainer, Section
+from kdsearch.spec.sections import CommandTrainer, Section
 from kdsearch.spec.space import (
     LABELS,
     TEMPERATURE,
@@ -25,6 +25,7 @@ from kdsearch.spec.space import (
     level_name,
 )
 from kdsearch.spec.study import TRAINING_LEAVES, StudySpec, TrainingSpec
+from kdsearch.spec.values import ASKED
 
 _TAGS = frozenset(
     {"Range", "Choices", "ByFactor", "ranges", "Pretraining", "CommandTrainer", "Preprocessing"}

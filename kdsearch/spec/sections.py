@@ -1,15 +1,12 @@
 """The sections of a study spec: one frozen model each, refusing unknown keys."""
 
-import math
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from string import Formatter
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationInfo,
@@ -17,157 +14,32 @@ from pydantic import (
     model_validator,
 )
 
-from kdsearch.intervals import LARGEST_LOSS
 from kdsearch.spec import catalogue
-from kdsearch.spec.bounds import LARGEST_COLUMN, LARGEST_WHOLE
-
-ASKED = {"asked": True}
-"""The context in which a user's values are validated; what earlier versions took is read without it."""
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"must be a finite number, got {value}.")
-    if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
-        raise ValueError(f"must be at most {LARGEST_WHOLE} in size, got {value!s:.20}….")
-    return value
-
-
-def _numeric(value: Any, info: ValidationInfo) -> Any:
-    """Refuse what pydantic would read as a number: `true` as 1, and a text of digits."""
-    if info.context == ASKED and isinstance(value, bool | str):
-        raise ValueError(f"must be a number, got {value!r}.")
-    return value
-
-
-def _truth(value: Any, info: ValidationInfo) -> Any:
-    """Refuse what pydantic would read as a boolean: 1 as `true`, and texts such as `no`."""
-    if info.context == ASKED and not isinstance(value, bool):
-        raise ValueError(f"must be true or false, got {value!r}.")
-    return value
-
-
-def _truth_or_auto(value: Any) -> Any:
-    if value == "auto" or isinstance(value, bool):
-        return value
-    raise ValueError(f"must be auto, true or false, got {value!r:.40}.")
-
-
-def _truth_or_list(value: Any, info: ValidationInfo) -> Any:
-    if info.context == ASKED and isinstance(value, str | int | float) and not isinstance(value, bool):
-        raise ValueError(f"must be true or false or a list, got {value!r}.")
-    return value
-
-
-def _no_truth(value: Any, info: ValidationInfo) -> Any:
-    """Refuse `true`, which pydantic would read as 1."""
-    if info.context == ASKED and isinstance(value, bool):
-        raise ValueError(f"must be a number, got {value!r}.")
-    return value
-
-
-def _count_or_fraction(size: float) -> float:
-    if not math.isfinite(size):
-        raise ValueError(f"must be a finite number, got {size}.")
-    if (isinstance(size, int) and 1 <= size <= LARGEST_WHOLE) or 0 < size < 1:
-        return size
-    raise ValueError(f"must be a count of at least 1 or a fraction between 0 and 1, got {size!s:.20}.")
-
-
-def _shareable(gpus: float, info: ValidationInfo) -> float:
-    if info.context == ASKED and gpus > 1 and not gpus.is_integer():
-        raise ValueError(f"must be a fraction of one GPU or a whole number of them, got {gpus:g}.")
-    return gpus
-
-
-def _one_temperature(value: Any) -> Any:
-    """Refuse the ends of a temperature that moves: what is searched and answered is its middle."""
-    if not isinstance(value, Mapping):
-        return value
-    ends = [value.get(key) for key in ("from", "to")]
-    known = [end for end in ends if isinstance(end, int | float) and not isinstance(end, bool) and end > 0]
-    asked = "`temperature_ratio`, the last epoch's by the first's"
-    if len(known) == 2:
-        middle = math.sqrt(known[0] * known[1])
-        asked = f"`temperature_ratio: {known[1] / known[0]:g}`, here around {middle:.3g}"
-    shape = value.get("shape")
-    asked += f", and `temperature_shape: {shape}`" if shape in catalogue.TEMPERATURE_SHAPES else ""
-    raise ValueError(
-        f"must be a number, got {{{', '.join(map(str, value))}}}. A temperature that moves within a run is "
-        f"searched by its middle: write {asked}."
-    )
-
-
-def _accuracy(regret: float, info: ValidationInfo) -> float:
-    if info.context == ASKED and regret > LARGEST_LOSS:
-        raise ValueError(
-            f"must be an accuracy of at most {LARGEST_LOSS:g}, ten points, got {regret:g}. Divide points by "
-            "100."
-        )
-    return regret
-
-
-def _auto_or_number(value: object) -> object:
-    if isinstance(value, str) and value != "auto":
-        raise ValueError(f"must be auto or a number, got {value!r}.")
-    return value
-
-
-_Number = BeforeValidator(_numeric)
-Scalar: TypeAlias = Annotated[bool | int | float | str | None, AfterValidator(_finite)]
-Option: TypeAlias = Annotated[float | str, BeforeValidator(_no_truth), AfterValidator(_finite)]
-Flag: TypeAlias = Annotated[bool, BeforeValidator(_truth)]
-Automatic: TypeAlias = Annotated[Literal["auto"] | bool, BeforeValidator(_truth_or_auto)]
-Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False), _Number]
-Count: TypeAlias = Annotated[int, Field(ge=0, le=LARGEST_WHOLE), _Number]
-PositiveCount: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_COLUMN), _Number]
-Fraction: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), _Number]
-Temperature: TypeAlias = Annotated[float, Field(gt=0.0, allow_inf_nan=False), _Number]
-NonNegative: TypeAlias = Annotated[float, Field(ge=0.0, allow_inf_nan=False), _Number]
-Positive: TypeAlias = Annotated[float, Field(gt=0.0, allow_inf_nan=False), _Number]
-BelowOne: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False), _Number]
-Size: TypeAlias = Annotated[int | float, _Number, AfterValidator(_count_or_fraction)]
-Gpus: TypeAlias = Annotated[NonNegative, AfterValidator(_shareable)]
-
-
-def _refuse(problem: Callable[[str], str | None]) -> AfterValidator:
-    def check(name: str) -> str:
-        if message := problem(name):
-            raise ValueError(message)
-        return name
-
-    return AfterValidator(check)
-
-
-def _known(kind: str, names: tuple[str, ...]) -> AfterValidator:
-    return _refuse(lambda name: catalogue.problem_with_name(kind, name, names))
-
-
-def _unit(name: str) -> Any:
-    """Say in a value's JSON schema what it counts."""
-    return Field(json_schema_extra={"unit": name})
-
-
-_FACTORY = "package.module:name"
-Architecture = Annotated[
-    str,
-    _refuse(catalogue.problem_with_architecture),
-    Field(examples=["convnet_8_16", "resnet20", "torchvision:NAME", "timm:NAME", "hf:NAME", _FACTORY]),
-]
-DatasetName = Annotated[
-    str,
-    _refuse(catalogue.problem_with_dataset),
-    Field(examples=["digits", "imagefolder", "CIFAR100", _FACTORY]),
-]
-OptimizerName = Annotated[
-    str, _known("optimizer", tuple(catalogue.OPTIMIZERS)), Field(examples=[*catalogue.OPTIMIZERS, _FACTORY])
-]
-ScheduleName = Annotated[
-    str, _known("schedule", catalogue.SCHEDULES), Field(examples=[*catalogue.SCHEDULES, _FACTORY])
-]
-ObjectiveName = Annotated[
-    str, _known("objective", tuple(catalogue.OBJECTIVES)), Field(examples=[*catalogue.OBJECTIVES, _FACTORY])
-]
+from kdsearch.spec.values import (
+    ASKED,
+    Architecture,
+    Automatic,
+    BelowOne,
+    Count,
+    DatasetName,
+    Flag,
+    Fraction,
+    GpusOrAuto,
+    Loss,
+    MiddleTemperature,
+    NonNegative,
+    Number,
+    ObjectiveName,
+    OptimizerName,
+    Option,
+    Positive,
+    PositiveCount,
+    ScheduleName,
+    Several,
+    Size,
+    TruthOrNames,
+    unit,
+)
 
 
 class Section(BaseModel):
@@ -204,7 +76,7 @@ class Dataset(Section):
     download: Flag = False
     """Whether files that are missing may be fetched."""
 
-    image_size: Annotated[PositiveCount, _unit("pixels")] | None = None
+    image_size: Annotated[PositiveCount, unit("pixels")] | None = None
     """The side to which images are resized; their own where none is said."""
 
     split_seed: Count = 0
@@ -247,13 +119,13 @@ class Dataset(Section):
 class Augment(Section):
     """The random views of the training images. 0 or false switches a part off."""
 
-    crop_padding: Annotated[Count, _unit("pixels")] = 0
+    crop_padding: Annotated[Count, unit("pixels")] = 0
     """How far images are padded before a random crop of their size."""
 
     flip: Flag = False
     """Whether half of the views are mirror images."""
 
-    cutout: Annotated[Count, _unit("pixels")] = 0
+    cutout: Annotated[Count, unit("pixels")] = 0
     """The side of a square that is cut out of each view."""
 
     color_jitter: Fraction = 0.0
@@ -302,7 +174,7 @@ class Pretraining(Section):
     weight_decay: NonNegative | None = None
     """The weight decay; 0.0005 where none is said."""
 
-    batch_size: Annotated[PositiveCount, _unit("images")] | None = None
+    batch_size: Annotated[PositiveCount, unit("images")] | None = None
     """How many images a step sees; 64 where none is said."""
 
     schedule: ScheduleName | None = None
@@ -348,7 +220,7 @@ class Preprocessing(Section):
     std: tuple[Number, ...] | None = None
     """The deviation of pixels from 0 to 1: one value for all channels, or three."""
 
-    size: Annotated[PositiveCount, _unit("pixels")] | Literal["data"] | None = None
+    size: Annotated[PositiveCount, unit("pixels")] | Literal["data"] | None = None
     """The side of its images; `data` is the data's, whatever published weights were made with."""
 
     crop: Positive | None = None
@@ -417,7 +289,7 @@ class Finetune(Section):
     weight_decay: NonNegative = 5.0e-4
     """The weight decay, as in torch.optim."""
 
-    batch_size: Annotated[PositiveCount, _unit("images")] = 64
+    batch_size: Annotated[PositiveCount, unit("images")] = 64
     """How many images a step sees; at most a quarter of the training images."""
 
     schedule: ScheduleName = "cosine"
@@ -469,7 +341,7 @@ class Objective(Section):
     name: ObjectiveName = "kd"
     """The distillation term; `mse`, `ctkd` and the two rules do not use the temperature."""
 
-    temperature: Annotated[Temperature, BeforeValidator(_one_temperature)] = 4.0
+    temperature: MiddleTemperature = 4.0
     """Divides both nets' logits; to be tuned or a factor."""
 
     temperature_ratio: Positive = 1.0
@@ -545,7 +417,7 @@ class Training(Section):
     epochs: PositiveCount = 20
     """How often the student sees the training images."""
 
-    batch_size: Annotated[PositiveCount, _unit("images")] = 64
+    batch_size: Annotated[PositiveCount, unit("images")] = 64
     """How many images a step sees."""
 
     schedule: ScheduleName = "cosine"
@@ -581,9 +453,7 @@ class Training(Section):
     vary: tuple[Luck, ...] = ()
     """Which luck each pack draws anew, beside its students' initialisations."""
 
-    splits: Annotated[int, Field(ge=2, le=LARGEST_COLUMN), _Number] = (
-        4  # a fifth to a third of the setup's replicates each
-    )
+    splits: Several = 4  # a fifth to a third of the setup's replicates each
     """Among how many splits the packs take turns where `vary` names the split."""
 
     @field_validator("vary")
@@ -654,7 +524,7 @@ class CommandTrainer(Section):
 class Stop(Section):
     """When a setup is decided, and gets no more trials."""
 
-    regret: Annotated[Positive, AfterValidator(_accuracy)] | None = None
+    regret: Loss | None = None
     """The accuracy that a decided setup's temperature is expected to lose at most, such as 0.002."""
 
 
@@ -665,16 +535,16 @@ class Search(Section):
     run are finished.
     """
 
-    trials: Annotated[PositiveCount, _unit("trials")] = 96
+    trials: Annotated[PositiveCount, unit("trials")] = 96
     """The budget of the whole study."""
 
-    hours: Annotated[Positive, _unit("hours")] | None = None
+    hours: Annotated[Positive, unit("hours")] | None = None
     """How long the study may be run, all its launches together and teachers included."""
 
-    gpu_hours: Annotated[Positive, _unit("hours")] | None = None
+    gpu_hours: Annotated[Positive, unit("hours")] | None = None
     """How long GPUs may be occupied by teachers and packs."""
 
-    cpu_hours: Annotated[Positive, _unit("hours")] | None = None
+    cpu_hours: Annotated[Positive, unit("hours")] | None = None
     """How long CPUs may be occupied by teachers and packs."""
 
     sampler: catalogue.Sampler = "auto"
@@ -683,7 +553,7 @@ class Search(Section):
     pruner: catalogue.Pruner = "hopeless"
     """What gives trials up early."""
 
-    pack: Annotated[PositiveCount, _unit("trials")] = 8
+    pack: Annotated[PositiveCount, unit("trials")] = 8
     """How many trials train together; no more than a setup's share of the budget where that is 4 or more."""
 
     seed: Count = 0
@@ -692,7 +562,7 @@ class Search(Section):
     warm_start: tuple[str, ...] = ()
     """Studies of the same database whose trials say where to begin; needs the sampler `profile`."""
 
-    widen: Annotated[bool | tuple[str, ...], BeforeValidator(_truth_or_list)] = False
+    widen: TruthOrNames = False
     """Whether ranges grow at whose end a best value lies, or the paths of those that may."""
 
     stop: Stop = Stop()
@@ -708,18 +578,16 @@ class Search(Section):
 class Resources(Section):
     """What one pack occupies."""
 
-    cpus_per_pack: Annotated[Positive, _unit("CPUs")] = 1
+    cpus_per_pack: Annotated[Positive, unit("CPUs")] = 1
     """The CPUs that a pack occupies."""
 
-    gpus_per_pack: Annotated[
-        Annotated[Gpus, _unit("GPUs")] | Literal["auto"], BeforeValidator(_auto_or_number)
-    ] = "auto"
+    gpus_per_pack: GpusOrAuto = "auto"
     """The GPUs of a pack: a fraction is shared, 0 is the CPU, `auto` is 1 for `distill` if there are any."""
 
-    stall_minutes: Annotated[Positive, _unit("minutes")] | None = None
+    stall_minutes: Annotated[Positive, unit("minutes")] | None = None
     """After how long without an epoch a pack is killed and run again."""
 
-    checkpoint_minutes: Annotated[NonNegative, _unit("minutes")] = 0.5
+    checkpoint_minutes: Annotated[NonNegative, unit("minutes")] = 0.5
     """How often a pack in training is saved; 0 is after each epoch."""
 
     @property

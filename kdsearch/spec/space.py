@@ -19,7 +19,8 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from kdsearch.spec.sections import ASKED, Flag, Number, Scalar, Section
+from kdsearch.spec.sections import Section
+from kdsearch.spec.values import ASKED, Flag, Number, Scalar
 
 Setup: TypeAlias = dict[str, Any]
 """One combination of factor levels, by dotted path; a level may be a mapping (a recipe)."""

@@ -20,7 +20,6 @@ from kdsearch.spec.sections import (
     Objective,
     Optimizer,
     Resources,
-    Scalar,
     Search,
     Section,
     Student,
@@ -39,6 +38,7 @@ from kdsearch.spec.space import (
     value_at,
     with_value,
 )
+from kdsearch.spec.values import Scalar
 
 ENOUGH_TRIALS = 4
 """So many trials of a setup begin to tell something of it; fewer have no answer."""

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from kdsearch.distill.randomness import hash_key, hashed
 from kdsearch.errors import RequestError
-from kdsearch.spec.sections import Dataset, Size
+from kdsearch.spec.sections import Dataset
+from kdsearch.spec.values import Size
 
 _TEST_FRACTION = 0.2  # by hand: a usual share, for data sets without a test part
 _TEST_KEY = hash_key(0x7E57)  # one for all seeds, so that the test part is the same in every study
