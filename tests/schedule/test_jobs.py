@@ -22,9 +22,11 @@ BIN = Path(sys.executable).parent
 START_S = 300  # far longer than a head takes on a busy machine
 TRAINER = """
 import time
+from pathlib import Path
 
 def train(trial, report):
-    time.sleep(1.0)
+    while not Path(str(trial.spec.options["gate"])).exists():
+        time.sleep(0.1)
     return {"val_accuracy": 0.5 + 0.01 * min(trial.params["objective.temperature"], 8)}
 """
 SPEC = """
@@ -44,14 +46,21 @@ def test_a_detached_study_is_one_job_however_often_it_is_submitted(
     tmp_path: Path, postgres_url: str, ray_head: tuple[str, dict[str, str]]
 ) -> None:
     (tmp_path / "job_trainer.py").write_text(TRAINER)
-    (tmp_path / "study.yaml").write_text(SPEC)
+    gate = tmp_path / "gate"  # no trial ends before it is there
+    (tmp_path / "study.yaml").write_text(f"{SPEC}options: {{gate: {gate}}}\n")
     address, environment = ray_head
+    command = [str(BIN / "kdsearch"), "launch", "study.yaml", "--address", address]
+    variables = {**environment, "KDSEARCH_STORAGE": postgres_url}
 
     def launch(*options: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(BIN / "kdsearch"), "launch", "study.yaml", "--address", address, *options]
-        variables = {**environment, "KDSEARCH_STORAGE": postgres_url}
         return subprocess.run(
-            command, cwd=tmp_path, env=variables, text=True, capture_output=True, check=False, timeout=600
+            [*command, *options],
+            cwd=tmp_path,
+            env=variables,
+            text=True,
+            capture_output=True,
+            check=False,
+            timeout=600,
         )
 
     def submitted(*options: str) -> Any:
@@ -68,10 +77,15 @@ def test_a_detached_study_is_one_job_however_often_it_is_submitted(
     refused = launch("--detach", "--trials", "9")
     assert refused.returncode == 2
     assert f"run by the job {first['job']}" in refused.stderr
-    followed = launch()
-    assert followed.returncode == 0, followed.stdout + followed.stderr
-    assert f"It runs already, as {first['job']}." in followed.stdout
-    assert "The study is finished" in followed.stdout
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=variables, text=True, stdout=subprocess.PIPE
+    ) as following:
+        assert following.stdout is not None
+        assert f"It runs already, as {first['job']}." in following.stdout.readline()
+        gate.touch()
+        told, _ = following.communicate(timeout=600)
+    assert following.returncode == 0, told
+    assert "The study is finished" in told
     with open_database(postgres_url) as database:
         assert [row.state for row in load_trials(database, "as_job")] == ["complete"] * 8
     (tmp_path / "job_trainer.py").unlink()  # the next one dies at its start

@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # has no stubs of its own
@@ -182,7 +182,8 @@ def hinder_ray(study: FaultStudy, luck: random.Random, _: SharedServices) -> Non
     else:
         found[0].suspend()
         time.sleep(luck.uniform(2.0, _SLOWEST_S))
-        found[0].resume()
+        with suppress(psutil.NoSuchProcess):  # Ray gave it up, and starts once more
+            found[0].resume()
 
 
 def fill_disk(study: FaultStudy, luck: random.Random, _: SharedServices) -> None:

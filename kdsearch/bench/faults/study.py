@@ -114,6 +114,9 @@ class FaultStudy:
         for process in self.processes():  # whatever ended the round
             with suppress(psutil.Error):
                 process.kill()
+        if self.driver is not None:
+            self.driver.kill()
+            self.driver.wait()
         self.surroundings.close()
 
     def start(
