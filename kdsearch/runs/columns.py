@@ -83,13 +83,13 @@ _MOST_LEVELS = 12
 
 
 def plain_name(column: str) -> str:
-    """Return a column's name in small letters joined by `_`.
+    """Return a column's name in small letters, of any alphabet, joined by `_`.
 
     An export's prefix and words for percent at its end are left out.
     """
     name = _PREFIX.sub("", column.strip())
     name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
-    name = re.sub(r"[^a-z0-9]+", "_", name.lower().replace("%", "_percent")).strip("_")
+    name = re.sub(r"[\W_]+", "_", name.lower().replace("%", "_percent")).strip("_")
     return re.sub(r"_(percent|pct|perc)$", "", name)
 
 

@@ -21,7 +21,7 @@ _MOST_COLUMNS = 5_000
 """Exports with every setting and metric have some hundreds."""
 
 _COMMA_NUMBER = re.compile(r"[+-]?(?:\d+,\d*|,\d+)(?:[eE][+-]?\d+)?\s*%?")
-_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+")
+_POINTED = re.compile(r"[+-]?(?:[1-9]\d{0,2}(?:\.\d{3})+|\d*\.\d+(?:[eE][+-]?\d+)?\s*%?)")
 
 csv.field_size_limit(16_777_216)
 
@@ -104,7 +104,8 @@ def _read_rows(source: str, text: str, delimiter: str) -> RunTable:
             if len(row) != len(header):
                 raise RequestError(
                     f"`file` must have {len(header)} cells in each line, got {len(row)} in line "
-                    f"{reader.line_num} of {source}. Quote cells that hold {delimiter!r}."
+                    f"{reader.line_num} of {source}. Quote cells that hold {delimiter!r}, and begin the file "
+                    "with the line of column names."
                 )
             rows.append(row)
             places.append(f"line {reader.line_num}")
@@ -112,7 +113,7 @@ def _read_rows(source: str, text: str, delimiter: str) -> RunTable:
         raise RequestError(f"`file` can't be read: {error} in line {reader.line_num} of {source}.") from error
     decimal = "," if delimiter == ";" else "."
     if decimal == ",":
-        _refuse_thousands(source, rows, places)
+        _refuse_two_marks(source, rows, places)
     columns = {name: [_cell(row[at], decimal) for row in rows] for at, name in enumerate(header) if name}
     return RunTable(source, columns, places)
 
@@ -127,15 +128,16 @@ def _check_header(source: str, header: Sequence[str]) -> None:
         raise RequestError(f"`file` must begin with a line of column names, got an empty one in {source}.")
 
 
-def _refuse_thousands(source: str, rows: Sequence[Sequence[str]], places: Sequence[str]) -> None:
-    """Refuse `1.000` where other numbers have decimal commas: it may be one, or a thousand."""
+def _refuse_two_marks(source: str, rows: Sequence[Sequence[str]], places: Sequence[str]) -> None:
+    """Refuse `1.000` beside `0,9`, and `1,000` beside `0.9`: it may be one, or a thousand."""
     cells = [(cell.strip(), place) for row, place in zip(rows, places, strict=True) for cell in row]
-    grouped = [(cell, place) for cell, place in cells if _THOUSANDS.fullmatch(cell)]
-    if grouped and any(_COMMA_NUMBER.fullmatch(cell) for cell, _ in cells):
-        cell, place = grouped[0]
+    pointed = [(cell, place) for cell, place in cells if _POINTED.fullmatch(cell)]
+    commas = [(cell, place) for cell, place in cells if _COMMA_NUMBER.fullmatch(cell)]
+    if pointed and commas:
+        (cell, place), (other, there) = pointed[0], commas[0]
         raise RequestError(
-            f"`file` must have one decimal mark, got {cell} in {place} of {source}, beside decimal commas. "
-            "Write a thousand without a point, and one as 1 or 1,0."
+            f"`file` must have one decimal mark, got {cell} in {place} of {source} and {other} in {there}. "
+            "Write a thousand as 1000, and all decimals with one mark."
         )
 
 
@@ -157,7 +159,10 @@ def _json_list(path: Path, text: str) -> Iterable[tuple[str, Any]]:
     if isinstance(found, Mapping) and len(found) == 1:  # {"runs": […]}
         found = next(iter(found.values()))
     if not isinstance(found, list):
-        raise RequestError(f"`file` must hold a list of runs, got a {type(found).__name__} in {path}.")
+        raise RequestError(
+            f"`file` must hold a list of runs, got a {type(found).__name__} in {path}. "
+            "Of a pandas DataFrame write to_json(orient='records')."
+        )
     return ((f"run {number}", run) for number, run in enumerate(found, start=1))
 
 
@@ -186,7 +191,13 @@ def _table_of_documents(source: str, documents: Iterable[tuple[str, Any]]) -> Ru
             raise RequestError(
                 f"`file` must have a mapping for each run, got {shown(document)} in {place} of {source}."
             )
-        runs.append(flat(document))
+        try:
+            runs.append(flat(document))
+        except ValueError as error:
+            raise RequestError(
+                f"`file` must name each value of a run once, and in {place} of {source} {error}. "
+                "Keep one of them."
+            ) from error
         places.append(place)
     names = dict.fromkeys(name for run in runs for name in run)
     return RunTable(source, {name: [run.get(name) for run in runs] for name in names}, places)
@@ -198,11 +209,22 @@ def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in document.items():
         if isinstance(value, Mapping) and "value" in value and value.keys() <= {"value", "desc"}:
             value = value["value"]  # noqa: PLW2901 - so W&B writes a run's config
-        if isinstance(value, Mapping):
-            values |= flat(value, f"{prefix}{key}.")
-        else:
-            values[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else value
+        below = (
+            flat(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{key}": _plain(value)}
+        )
+        if twice := values.keys() & below.keys():
+            raise ValueError(f"{min(twice)!r} stands there twice: by its name, and inside another")
+        values |= below
     return values
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a document as a cell, a text without the spaces around it, as in a CSV file."""
+    if isinstance(value, str):
+        return value.strip() or None
+    return json.dumps(value) if isinstance(value, list) else value
 
 
 def _read_parquet(path: Path) -> RunTable:
@@ -215,8 +237,19 @@ def _read_parquet(path: Path) -> RunTable:
         ) from error
     try:
         with path.open("rb") as file:
-            documents = pq.read_table(file).to_pylist()
+            table = pq.read_table(file)
+        documents = table.cast(pa.schema([(f.name, _cell_type(f.type)) for f in table.schema])).to_pylist()
     except (OSError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise RequestError(f"`file` {path} can't be read: {reason}.") from error
     return _table_of_documents(str(path), ((f"row {n}", run) for n, run in enumerate(documents, start=1)))
+
+
+def _cell_type(kind: Any) -> Any:
+    """Return the type of Arrow in which cells of a column are plain numbers and texts."""
+    import pyarrow as pa
+
+    if pa.types.is_decimal(kind):
+        return pa.float64()
+    is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return pa.large_string() if is_bytes else kind
