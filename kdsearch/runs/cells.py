@@ -10,16 +10,19 @@ from typing import Any
 from kdsearch.errors import RequestError
 from kdsearch.runs.asked import Unit
 from kdsearch.spec.bounds import LARGEST_WHOLE, shown
+from kdsearch.spec.space import alike_pair
 
 _MISSING = frozenset({"", "none", "null", "na", "n/a", "-", "–"})
 LARGEST_TUNED = 1e100
 """By hand: what is larger is no setting of a training, and its range overflows."""
 
 # A zero before or behind that a number loses; digits with another decimal mark than a point, or in groups; a
-# number with a sign of percent or a dash of print; a name that tells percentages.
+# number with a sign of percent or a dash of print; how a line of several runs is called; a name that tells
+# percentages.
 _PADDED = re.compile(r"^[+-]?0\d|\.\d*[1-9]0+$")
 _GROUPED = re.compile(r"[+-]?\d+(?:[,\s'’]\d+)+(?:[.,]\d*)?(?:[eE][+-]?\d+)?|[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _QUANTITY = re.compile(r"[+\-−]?(?:\d+\.?\d*|\.\d+)(?:[eE][+\-−–]?\d+)?\s*%?")
+_SUMMARY = re.compile(r"mean|avg|average|median|std|total")
 _PERCENT = re.compile(r"%|(?:^|[^a-z])(?:percent|percentage|pct|perc|prozent)(?:[^a-z]|$)")
 
 
@@ -64,9 +67,9 @@ def levels_in(cells: Sequence[Any]) -> list[Any]:
 
 
 def check_levels(column: str, cells: Sequence[Any], levels: Sequence[Any], places: Sequence[str]) -> None:
-    """Refuse names that would be read as one number.
+    """Refuse names that would be read as one number, and such as look the same.
 
-    The versions 1.1 and 1.10 are such, or the classes 7 and 07.
+    The versions 1.1 and 1.10 are one number, or the classes 7 and 07.
 
     Raises:
         RequestError: The message has both names and the place of the second.
@@ -81,6 +84,11 @@ def check_levels(column: str, cells: Sequence[Any], levels: Sequence[Any], place
                 f"`{column}` must write each level one way, got {shown(first)} and {shown(cell)} in {place}: "
                 "both are one number. Where they are names, begin each with a letter."
             )
+    if pair := alike_pair(level for level in levels if isinstance(level, str)):
+        raise RequestError(
+            f"`{column}` must write each level one way, got {pair[0]!a} and {pair[1]!a}, which look the "
+            "same. Mend the file."
+        )
 
 
 def check_numbers(column: str, cells: Sequence[Any], places: Sequence[str]) -> None:
@@ -133,7 +141,11 @@ def check_seeds(column: str, cells: Sequence[Any], places: Sequence[str]) -> Non
         RequestError: The message has the cell and its place.
     """
     there = [(cell, place) for cell, place in zip(cells, places, strict=True) if not is_missing(cell)]
-    words = [(cell, place) for cell, place in there if not any(map(str.isdigit, str(cell)))]
+    words = [
+        (cell, place)
+        for cell, place in there
+        if not any(map(str.isdigit, str(cell))) or _SUMMARY.search(str(cell).lower())
+    ]
     if words and len(words) < len(there):
         cell, place = words[0]
         raise RequestError(

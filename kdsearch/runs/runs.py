@@ -309,9 +309,10 @@ class _Reading:
 
     def _about_rates(self) -> list[str]:
         columns, table = self._columns, self._table
-        if any(is_learning_rate(plain_name(self._short[column])) for column in columns.tuned):
+        rates = {column: set(levels_in(table.columns[column])) - {None} for column in learning_rates(table)}
+        tuned = [column for column in columns.tuned if is_learning_rate(plain_name(self._short[column]))]
+        if any(len(rates.get(column, ())) != 1 for column in tuned):
             return []
-        rates = {column: set(levels_in(table.columns[column])) for column in learning_rates(table)}
         one = [f"{column} = {next(iter(found))}" for column, found in rates.items() if len(found) == 1]
         if one:
             return [

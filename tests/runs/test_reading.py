@@ -178,6 +178,19 @@ def test_a_parameter_of_one_setup_is_the_same_parameter_of_another(tmp_path: Pat
             "negated or not, write 1 - error as a column `accuracy`",
         ),
         (table(*LINES, "sgd,4,0.3,mean,0.91"), {}, "`seed` must be of one kind, got 'mean' in line 6"),
+        (table(*LINES, "sgd,4,0.3,avg(0-2),0.91"), {}, "must be of one kind, got 'avg(0-2)' in line 6"),
+        (
+            table(*LINES).replace("T,", "inv_T,"),
+            {"temperature": "inv_T"},
+            "must name temperatures themselves",
+        ),
+        (table(*LINES).replace("T,", "1/T,"), {"temperature": "1/T"}, "must name temperatures themselves"),
+        (
+            table(*LINES).replace("T,", "log2T,"),
+            {"temperature": "log2T"},
+            "must name temperatures themselves",
+        ),
+        (table(*LINES).replace("adamw,4", "sgd\u200b,4"), {}, "write each level one way, got 'sgd' and"),
         (table(*LINES).replace(",0,0", ",x,0").replace("x,0.92", "x,0.92\nsgd,4,0.3,x,0.8"), {}, "(seed x)"),
         (
             table(*(f"{line},0.8,0.9" for line in LINES), header="optimizer,T,lr,seed,acc_1,acc_0,acc_2"),
@@ -294,6 +307,7 @@ def test_a_setting_that_is_passed_over_is_named(tmp_path: Path) -> None:
     ("lines", "says"),
     [
         (["sgd,1,0.1,0,0.90", "sgd,4,0.1,1,0.92"], "this one learning rate (lr = 0.1)"),
+        (["sgd,1,0.1,0,0.90", "sgd,4,0.1,1,0.92", "mean,,,,0.91"], "this one learning rate (lr = 0.1)"),
         (["sgd,1,0.1,0,0.90", "sgd,4,0.2,0,0.92"], "one seed (seed = 0)"),
     ],
 )
