@@ -137,6 +137,7 @@ def test_a_recipe_may_be_a_level() -> None:
         ("training.vary=[seed]", "`training.vary.0`", "'seed'", "must be 'views', 'order' or 'split'"),
         ("training.splits=1", "`training.splits`", "1", "greater than or equal to 2"),
         ("setup.training.vary=[[], [split]]", "`setup.training.vary`", "whole study", "can't vary"),
+        ("name=007", "`name`", "got 7", "must be a text, got 7. Quote it"),
         ("setup.options.a.b=[1]", "`setup.options.a.b`", "not a value", "spec"),
     ],
 )  # fmt: skip

@@ -19,7 +19,7 @@ from kdsearch.errors import RequestError
 _DEPTH = 4  # Lightning, timm and training scripts keep their state dicts in the first two levels
 # What a pickle may raise that is damaged, or that does more to its objects than `_Unknown` can take.
 _UNREADABLE: tuple[type[Exception], ...] = (
-    *(OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError),
+    *(RuntimeError, EOFError, ValueError, pickle.UnpicklingError),
     *(TypeError, LookupError, AttributeError, AssertionError),
 )
 _LARGEST_HEADER = 100_000_000  # bytes, the bound that safetensors sets itself
@@ -59,6 +59,11 @@ def read_state_dicts(path: str) -> list[StateDict]:
         found = _load(Path(path).expanduser())
     except RequestError:
         raise
+    except OSError as error:
+        raise RequestError(
+            f"`pretraining.checkpoint` must be a file that can be read, got {path!r} ({error.strerror}). "
+            "Check its path."
+        ) from error
     except _UNREADABLE as error:
         raise RequestError(
             f"`pretraining.checkpoint` must be a PyTorch checkpoint of plain tensors, got {path!r} "
@@ -152,10 +157,7 @@ def _reason(error: Exception) -> str:
         return "it is damaged, or of another kind"  # which such an error's own text does not say
     if isinstance(error, EOFError):
         return "it is empty, or cut off"
-    text = (
-        _TERMINAL_CODES.sub("", getattr(error, "strerror", None) or str(error).strip())
-        or type(error).__name__
-    )
+    text = _TERMINAL_CODES.sub("", str(error).strip()) or type(error).__name__
     for cryptic, plain in _IN_WORDS.items():
         if cryptic in text:
             return plain
