@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,8 @@ def _read_text(path: Path, kind: str) -> RunTable:
                 f"`file` must have at most {_MOST_BYTES >> 20} MiB, got {path}. Leave steps out."
             )
         text = path.read_bytes().decode("utf-8-sig")
+        if "\0" in text:
+            raise ValueError  # UTF-16 without its mark
     except (OSError, ValueError) as error:
         if isinstance(error, RequestError):
             raise
@@ -149,7 +152,7 @@ def _cell(text: str, decimal: str) -> str | None:
 
 
 def _json_lines(path: Path, text: str) -> Iterable[tuple[str, Any]]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield f"line {number}", _decoded(line, f"line {number} of {path}")
 
@@ -222,8 +225,12 @@ def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """Return a value of a document as a cell, a text without the spaces around it, as in a CSV file."""
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
     if isinstance(value, str):
         return value.strip() or None
+    if isinstance(value, Decimal):
+        return float(value)
     return json.dumps(value) if isinstance(value, list) else value
 
 
@@ -237,19 +244,8 @@ def _read_parquet(path: Path) -> RunTable:
         ) from error
     try:
         with path.open("rb") as file:
-            table = pq.read_table(file)
-        documents = table.cast(pa.schema([(f.name, _cell_type(f.type)) for f in table.schema])).to_pylist()
+            documents = pq.read_table(file).to_pylist()
     except (OSError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise RequestError(f"`file` {path} can't be read: {reason}.") from error
     return _table_of_documents(str(path), ((f"row {n}", run) for n, run in enumerate(documents, start=1)))
-
-
-def _cell_type(kind: Any) -> Any:
-    """Return the type of Arrow in which cells of a column are plain numbers and texts."""
-    import pyarrow as pa
-
-    if pa.types.is_decimal(kind):
-        return pa.float64()
-    is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-    return pa.large_string() if is_bytes else kind

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from kdsearch.errors import RequestError
@@ -343,6 +345,29 @@ def test_cells_of_parquet_are_the_numbers_and_texts_that_they_stand_for(tmp_path
     pd.DataFrame(exact).to_parquet(tmp_path / "a.parquet")
     found = points(runs_of(read_table(tmp_path / "a.parquet"), Asked(setup=("optimizer",))))
     assert found == [pytest.approx(row) for row in EXPECTED]
+
+
+def test_bytes_and_decimals_are_read_wherever_they_are_in_parquet(tmp_path: Path) -> None:
+    names = pa.array([b"sgd", b"sgd"]).dictionary_encode()
+    exact = [{"T": Decimal("1.0"), "lr": Decimal("0.1")}, {"T": Decimal("4.0"), "lr": Decimal("0.3")}]
+    pq.write_table(
+        pa.table({"optimizer": names, "config": exact, "acc": [0.9, 0.92]}), tmp_path / "a.parquet"
+    )
+    found = points(runs_of(read_table(tmp_path / "a.parquet"), Asked(setup=("optimizer",))))
+    assert [point[:3] for point in found] == [("sgd", 1.0, 0.1), ("sgd", 4.0, 0.3)]
+
+
+def test_a_text_of_json_may_hold_any_separator_of_lines(tmp_path: Path) -> None:
+    rows = [{"optimizer": "a\u2028b\x85c", "T": T, "acc": 0.9 + T / 100} for T in (1, 4)]
+    text = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    assert len(runs(tmp_path, text, name="a.jsonl").trials) == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_a_table_in_another_encoding_is_told_with_what_to_do(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.csv").write_bytes(table(*LINES, "caf\u00e9,2,0.1,0,0.9").encode(encoding))
+    with pytest.raises(RequestError, match="it is no UTF-8 text; save it as UTF-8"):
+        read_table(tmp_path / "a.csv")
 
 
 def test_spaces_around_a_name_count_in_no_kind_of_file(tmp_path: Path) -> None:
