@@ -466,6 +466,23 @@ class OfItsBatch(Body):
         self.conv = nn.Sequential(self.conv, nn.BatchNorm2d(8, track_running_stats=False))
 
 
+class Detached(Body):
+    def forward(self, images):
+        return super().forward(images).detach()
+
+
+class FirstAlone(Body):
+    def forward(self, images):
+        return super().forward(images)[:1]
+
+
+def test_a_frozen_teacher_may_detach_what_it_gives(tmp_path):
+    torch.save(Body(10, 1).state_dict(), tmp_path / "net.pt")
+    pretraining = {"checkpoint": str(tmp_path / "net.pt")}
+    teacher = {"arch": f"{__name__}:Detached", "pretraining": pretraining, "finetune": {"epochs": 0}}
+    check_training(spec(teacher=teacher))
+
+
 @pytest.mark.parametrize("role", ["student", "teacher"])
 @pytest.mark.parametrize(
     ("arch", "told"),
@@ -475,6 +492,8 @@ class OfItsBatch(Body):
         ("Ending", "raises SystemExit in .*test_foreign.py:"),
         ("Infinite", "must give finite logits"),
         ("OfItsBatch", "must give each example its own logits in evaluation"),
+        ("Detached", "must give logits with a gradient where it is trained"),
+        ("FirstAlone", "must give logits for each example, .* 1 for"),
     ],
 )
 def test_networks_that_give_no_logits_are_refused_before_anything_starts(role, arch, told):
