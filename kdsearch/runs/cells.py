@@ -112,7 +112,7 @@ def check_numbers(column: str, cells: Sequence[Any], places: Sequence[str]) -> N
                 f"`{column}` must be a number with a decimal point, got {shown(cell)} in {place}. "
                 "Write it so, or save the file with `;` between its cells."
             )
-        if _QUANTITY.fullmatch(cell.strip()) or (are_some and any(map(str.isdigit, cell))):
+        if _QUANTITY.fullmatch(cell.strip()) or (are_some and re.match(r"\W*\d", cell)):
             raise RequestError(
                 f"`{column}` must be a plain number, got {shown(cell)} in {place}, which would count as a "
                 "name, and with it the whole column. Write the number alone, as 0.001 or 1e-3."

@@ -375,6 +375,13 @@ def test_spaces_around_a_name_count_in_no_kind_of_file(tmp_path: Path) -> None:
     assert runs(tmp_path, json.dumps(rows), name="a.json").setups == [{"optimizer": "sgd"}]
 
 
+def test_words_beside_numbers_are_choices(tmp_path: Path) -> None:
+    lines = ["sgd,1,0.1,0,0.90,2", "sgd,4,0.3,0,0.92,layer3", "sgd,8,0.2,0,0.91,off"]
+    asked = Asked(setup=("optimizer",), tuned=("lr", "depth"))
+    found = runs(tmp_path, table(*lines, header=f"{HEADER},depth"), asked)
+    assert [trial.params["depth"] for trial in found.trials] == ["2", "layer3", "off"]
+
+
 def test_whole_numbers_keep_all_their_digits(tmp_path: Path) -> None:
     """A float has 53 bits: two seeds of the clock would be one."""
     seeds = [12345678901234567, 12345678901234568, 2**63 - 1, 2**64 - 1]
