@@ -74,9 +74,8 @@ def check_call(function: Callable[..., Any], name: str, setting: str, *arguments
     kind = _other_kind(function)
     if kind is not None:
         raise RequestError(f"`{setting}` must name {asked}, got {name!r}, {kind}.")
-    try:
-        signature = inspect.signature(function)
-    except ValueError:  # of a builtin, which does not tell
+    signature = signature_of(function)
+    if signature is None:
         return
     try:
         signature.bind(*arguments)
@@ -84,6 +83,21 @@ def check_call(function: Callable[..., Any], name: str, setting: str, *arguments
         raise RequestError(
             f"`{setting}` must name {asked}, got {name!r}, which takes {signature}: {error}."
         ) from error
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:
+    """Return what a function takes. None of a builtin, which does not tell.
+
+    A wrapper that takes anything takes what it wraps does; one that names its arguments takes these.
+    """
+    try:
+        own = inspect.signature(function, follow_wrapped=False)
+        takes_any = any(
+            own.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL for name in own.parameters
+        )
+        return inspect.signature(function) if takes_any else own
+    except ValueError:
+        return None
 
 
 def words_of(error: BaseException) -> str:

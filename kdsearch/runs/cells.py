@@ -10,15 +10,19 @@ from typing import Any
 from kdsearch.errors import RequestError
 from kdsearch.runs.asked import Unit
 from kdsearch.spec.bounds import LARGEST_WHOLE, shown
+from kdsearch.spec.space import alike_pair
 
 _MISSING = frozenset({"", "none", "null", "na", "n/a", "-", "–"})
 LARGEST_TUNED = 1e100
 """By hand: what is larger is no setting of a training, and its range overflows."""
 
 # A zero before or behind that a number loses; digits with another decimal mark than a point, or in groups; a
-# name that tells percentages.
+# number with a sign of percent or a dash of print; how a line of several runs is called; a name that tells
+# percentages.
 _PADDED = re.compile(r"^[+-]?0\d|\.\d*[1-9]0+$")
 _GROUPED = re.compile(r"[+-]?\d+(?:[,\s'’]\d+)+(?:[.,]\d*)?(?:[eE][+-]?\d+)?|[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+_QUANTITY = re.compile(r"[+\-−]?(?:\d+\.?\d*|\.\d+)(?:[eE][+\-−–]?\d+)?\s*%?")
+_SUMMARY = re.compile(r"mean|avg|average|median|std|total")
 _PERCENT = re.compile(r"%|(?:^|[^a-z])(?:percent|percentage|pct|perc|prozent)(?:[^a-z]|$)")
 
 
@@ -29,12 +33,23 @@ def is_missing(cell: Any) -> bool:
 
 def number_in(cell: Any) -> float | None:
     """Return a cell's number, which may be NaN or infinite. None where it is no number."""
-    if isinstance(cell, bool):
-        return None
-    if isinstance(cell, int | float):
-        return float(cell) if abs(cell) <= LARGEST_WHOLE or isinstance(cell, float) else None
+    whole = _whole(cell)
+    if whole is not None:
+        return float(whole) if abs(whole) <= LARGEST_WHOLE else None
+    if isinstance(cell, float):
+        return cell
     try:
         return float(cell) if isinstance(cell, str) and "_" not in cell else None
+    except ValueError:
+        return None
+
+
+def _whole(cell: Any) -> int | None:
+    """Return a cell's digits as a whole number, to the last of them. None where it is no such number."""
+    if isinstance(cell, int):
+        return None if isinstance(cell, bool) else cell
+    try:
+        return int(cell) if isinstance(cell, str) and "_" not in cell else None
     except ValueError:
         return None
 
@@ -52,9 +67,9 @@ def levels_in(cells: Sequence[Any]) -> list[Any]:
 
 
 def check_levels(column: str, cells: Sequence[Any], levels: Sequence[Any], places: Sequence[str]) -> None:
-    """Refuse names that would be read as one number.
+    """Refuse names that would be read as one number, and such as look the same.
 
-    The versions 1.1 and 1.10 are such, or the classes 7 and 07.
+    The versions 1.1 and 1.10 are one number, or the classes 7 and 07.
 
     Raises:
         RequestError: The message has both names and the place of the second.
@@ -69,25 +84,38 @@ def check_levels(column: str, cells: Sequence[Any], levels: Sequence[Any], place
                 f"`{column}` must write each level one way, got {shown(first)} and {shown(cell)} in {place}: "
                 "both are one number. Where they are names, begin each with a letter."
             )
+    if pair := alike_pair(level for level in levels if isinstance(level, str)):
+        raise RequestError(
+            f"`{column}` must write each level one way, got {pair[0]!a} and {pair[1]!a}, which look the "
+            "same. Mend the file."
+        )
 
 
 def check_numbers(column: str, cells: Sequence[Any], places: Sequence[str]) -> None:
-    """Refuse numbers that would be read as texts, or overflow.
+    """Refuse numbers that would be read as texts, such as `10%` or `0.1 (warmup)`, or overflow.
 
     Raises:
         RequestError: The message has the cell and its place.
     """
-    for cell, place in zip(cells, places, strict=True):
-        number = number_in(cell)
+    numbers = [number_in(cell) for cell in cells]
+    are_some = any(number is not None for number in numbers)
+    for cell, number, place in zip(cells, numbers, places, strict=True):
         if number is not None and math.isfinite(number) and abs(number) > LARGEST_TUNED:
             raise RequestError(
                 f"`{column}` must be at most {LARGEST_TUNED:g} in size, got {number:g} in {place}. "
                 "Mend the file."
             )
-        if isinstance(cell, str) and _GROUPED.fullmatch(cell.strip()):
+        if number is not None or not isinstance(cell, str):
+            continue
+        if _GROUPED.fullmatch(cell.strip()):
             raise RequestError(
                 f"`{column}` must be a number with a decimal point, got {shown(cell)} in {place}. "
                 "Write it so, or save the file with `;` between its cells."
+            )
+        if _QUANTITY.fullmatch(cell.strip()) or (are_some and re.match(r"\W*\d", cell)):
+            raise RequestError(
+                f"`{column}` must be a plain number, got {shown(cell)} in {place}, which would count as a "
+                "name, and with it the whole column. Write the number alone, as 0.001 or 1e-3."
             )
 
 
@@ -113,7 +141,11 @@ def check_seeds(column: str, cells: Sequence[Any], places: Sequence[str]) -> Non
         RequestError: The message has the cell and its place.
     """
     there = [(cell, place) for cell, place in zip(cells, places, strict=True) if not is_missing(cell)]
-    words = [(cell, place) for cell, place in there if not any(map(str.isdigit, str(cell)))]
+    words = [
+        (cell, place)
+        for cell, place in there
+        if not any(map(str.isdigit, str(cell))) or _SUMMARY.search(str(cell).lower())
+    ]
     if words and len(words) < len(there):
         cell, place = words[0]
         raise RequestError(
@@ -123,9 +155,11 @@ def check_seeds(column: str, cells: Sequence[Any], places: Sequence[str]) -> Non
 
 
 def _number(cell: Any, *, whole: bool) -> int | float:
-    number = number_in(cell)
+    number, digits = number_in(cell), _whole(cell)
     assert number is not None  # noqa: S101 - the caller has looked
-    return int(number) if whole else number
+    if not whole:
+        return number
+    return int(number) if digits is None else digits  # a float would round what has 16 digits
 
 
 @dataclass(frozen=True)
@@ -191,7 +225,8 @@ def _accuracy(column: str, cell: Any, place: str) -> float:
     number = number_in(cell.rstrip().removesuffix("%") if isinstance(cell, str) else cell)
     if number is None:
         raise RequestError(
-            f"`{column}` must be a number, got {shown(cell)} in {place}. Leave it empty, or `nan`."
+            f"`{column}` must be a number, got {shown(cell)} in {place}. Write one number, `nan` where it "
+            "diverged, or nothing."
         )
     return number
 

@@ -22,6 +22,7 @@ TEMPERATURES = frozenset(
         *("objective_temperature", "softmax_temperature", "soft_temperature", "loss_temperature"),
     }
 )
+_OTHER_SCALE = re.compile(r"1/.*|(.*[\W_])?(log\d*|ln|inv|inverse|reciprocal)[ _(]?T[^./]*", re.IGNORECASE)
 SEEDS = frozenset({"seed", "random_seed", "rng_seed", "manual_seed", "seed_id", "replicate"})
 STATES = frozenset({"state", "status"})
 _ACCURACY = r"(top_?1|top1_acc|acc_?1|acc|accuracy|top1_accuracy|acc_top1|miou|mean_iou)"
@@ -83,13 +84,13 @@ _MOST_LEVELS = 12
 
 
 def plain_name(column: str) -> str:
-    """Return a column's name in small letters joined by `_`.
+    """Return a column's name in small letters, of any alphabet, joined by `_`.
 
     An export's prefix and words for percent at its end are left out.
     """
     name = _PREFIX.sub("", column.strip())
     name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
-    name = re.sub(r"[^a-z0-9]+", "_", name.lower().replace("%", "_percent")).strip("_")
+    name = re.sub(r"[\W_]+", "_", name.lower().replace("%", "_percent")).strip("_")
     return re.sub(r"_(percent|pct|perc)$", "", name)
 
 
@@ -138,7 +139,7 @@ def choose_columns(table: RunTable, asked: Asked) -> Columns:
     _refuse_ignored(table, asked, ignored)
     table = replace(table, columns={name: c for name, c in table.columns.items() if name not in ignored})
     setup = tuple(_named(table, name, "setup") for name in asked.setup)
-    temperature = _one(table, asked.temperature, "temperature", TEMPERATURES, guessed)
+    temperature = _temperature(table, asked.temperature, guessed)
     metric = _metric(table, asked.metric, guessed)
     seed = _seed(table, asked.seed, setup, guessed)
     tuned = _tuned(table, asked.tuned, setup, guessed)
@@ -189,16 +190,22 @@ def _filled(table: RunTable) -> list[str]:
     return [name for name, cells in table.columns.items() if not all(map(is_missing, cells))]
 
 
-def _one(
-    table: RunTable, asked: str | None, what: str, names: frozenset[str], guessed: dict[str, str]
-) -> str:
+def _temperature(table: RunTable, asked: str | None, guessed: dict[str, str]) -> str:
     if asked is not None:
-        return _named(table, asked, what)
-    found = [column for column in _filled(table) if plain_name(column) in names]
+        column = _named(table, asked, "temperature")
+        if _OTHER_SCALE.fullmatch(column):
+            raise RequestError(
+                f"`temperature` must name temperatures themselves, got {column!r}, by its name their "
+                "logarithm or inverse. Write T as a column `temperature`."
+            )
+        return column
+    found = [column for column in _filled(table) if plain_name(column) in TEMPERATURES]
     if len(found) != 1:
         why = f"may be {' or '.join(found)}" if found else f"is none of {', '.join(list(table.columns)[:30])}"
-        raise RequestError(f"`{what}` must be named: by its usual names it {why}. Say --{what} COLUMN.")
-    guessed[what] = found[0]
+        raise RequestError(
+            f"`temperature` must be named: by its usual names it {why}. Say --temperature COLUMN."
+        )
+    guessed["temperature"] = found[0]
     return found[0]
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ _MOST_COLUMNS = 5_000
 """Exports with every setting and metric have some hundreds."""
 
 _COMMA_NUMBER = re.compile(r"[+-]?(?:\d+,\d*|,\d+)(?:[eE][+-]?\d+)?\s*%?")
-_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+")
+_POINTED = re.compile(r"[+-]?(?:[1-9]\d{0,2}(?:\.\d{3})+|\d*\.\d+(?:[eE][+-]?\d+)?\s*%?)")
 
 csv.field_size_limit(16_777_216)
 
@@ -73,6 +74,8 @@ def _read_text(path: Path, kind: str) -> RunTable:
                 f"`file` must have at most {_MOST_BYTES >> 20} MiB, got {path}. Leave steps out."
             )
         text = path.read_bytes().decode("utf-8-sig")
+        if "\0" in text:
+            raise ValueError  # UTF-16 without its mark
     except (OSError, ValueError) as error:
         if isinstance(error, RequestError):
             raise
@@ -104,7 +107,8 @@ def _read_rows(source: str, text: str, delimiter: str) -> RunTable:
             if len(row) != len(header):
                 raise RequestError(
                     f"`file` must have {len(header)} cells in each line, got {len(row)} in line "
-                    f"{reader.line_num} of {source}. Quote cells that hold {delimiter!r}."
+                    f"{reader.line_num} of {source}. Quote cells that hold {delimiter!r}, and begin the file "
+                    "with the line of column names."
                 )
             rows.append(row)
             places.append(f"line {reader.line_num}")
@@ -112,7 +116,7 @@ def _read_rows(source: str, text: str, delimiter: str) -> RunTable:
         raise RequestError(f"`file` can't be read: {error} in line {reader.line_num} of {source}.") from error
     decimal = "," if delimiter == ";" else "."
     if decimal == ",":
-        _refuse_thousands(source, rows, places)
+        _refuse_two_marks(source, rows, places)
     columns = {name: [_cell(row[at], decimal) for row in rows] for at, name in enumerate(header) if name}
     return RunTable(source, columns, places)
 
@@ -127,15 +131,16 @@ def _check_header(source: str, header: Sequence[str]) -> None:
         raise RequestError(f"`file` must begin with a line of column names, got an empty one in {source}.")
 
 
-def _refuse_thousands(source: str, rows: Sequence[Sequence[str]], places: Sequence[str]) -> None:
-    """Refuse `1.000` where other numbers have decimal commas: it may be one, or a thousand."""
+def _refuse_two_marks(source: str, rows: Sequence[Sequence[str]], places: Sequence[str]) -> None:
+    """Refuse `1.000` beside `0,9`, and `1,000` beside `0.9`: it may be one, or a thousand."""
     cells = [(cell.strip(), place) for row, place in zip(rows, places, strict=True) for cell in row]
-    grouped = [(cell, place) for cell, place in cells if _THOUSANDS.fullmatch(cell)]
-    if grouped and any(_COMMA_NUMBER.fullmatch(cell) for cell, _ in cells):
-        cell, place = grouped[0]
+    pointed = [(cell, place) for cell, place in cells if _POINTED.fullmatch(cell)]
+    commas = [(cell, place) for cell, place in cells if _COMMA_NUMBER.fullmatch(cell)]
+    if pointed and commas:
+        (cell, place), (other, there) = pointed[0], commas[0]
         raise RequestError(
-            f"`file` must have one decimal mark, got {cell} in {place} of {source}, beside decimal commas. "
-            "Write a thousand without a point, and one as 1 or 1,0."
+            f"`file` must have one decimal mark, got {cell} in {place} of {source} and {other} in {there}. "
+            "Write a thousand as 1000, and all decimals with one mark."
         )
 
 
@@ -147,7 +152,7 @@ def _cell(text: str, decimal: str) -> str | None:
 
 
 def _json_lines(path: Path, text: str) -> Iterable[tuple[str, Any]]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield f"line {number}", _decoded(line, f"line {number} of {path}")
 
@@ -157,7 +162,10 @@ def _json_list(path: Path, text: str) -> Iterable[tuple[str, Any]]:
     if isinstance(found, Mapping) and len(found) == 1:  # {"runs": […]}
         found = next(iter(found.values()))
     if not isinstance(found, list):
-        raise RequestError(f"`file` must hold a list of runs, got a {type(found).__name__} in {path}.")
+        raise RequestError(
+            f"`file` must hold a list of runs, got a {type(found).__name__} in {path}. "
+            "Of a pandas DataFrame write to_json(orient='records')."
+        )
     return ((f"run {number}", run) for number, run in enumerate(found, start=1))
 
 
@@ -186,7 +194,13 @@ def _table_of_documents(source: str, documents: Iterable[tuple[str, Any]]) -> Ru
             raise RequestError(
                 f"`file` must have a mapping for each run, got {shown(document)} in {place} of {source}."
             )
-        runs.append(flat(document))
+        try:
+            runs.append(flat(document))
+        except ValueError as error:
+            raise RequestError(
+                f"`file` must name each value of a run once, and in {place} of {source} {error}. "
+                "Keep one of them."
+            ) from error
         places.append(place)
     names = dict.fromkeys(name for run in runs for name in run)
     return RunTable(source, {name: [run.get(name) for run in runs] for name in names}, places)
@@ -198,11 +212,26 @@ def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in document.items():
         if isinstance(value, Mapping) and "value" in value and value.keys() <= {"value", "desc"}:
             value = value["value"]  # noqa: PLW2901 - so W&B writes a run's config
-        if isinstance(value, Mapping):
-            values |= flat(value, f"{prefix}{key}.")
-        else:
-            values[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else value
+        below = (
+            flat(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{key}": _plain(value)}
+        )
+        if twice := values.keys() & below.keys():
+            raise ValueError(f"{min(twice)!r} stands there twice: by its name, and inside another")
+        values |= below
     return values
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a document as a cell, a text without the spaces around it, as in a CSV file."""
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, Decimal):
+        return float(value)
+    return json.dumps(value) if isinstance(value, list) else value
 
 
 def _read_parquet(path: Path) -> RunTable:

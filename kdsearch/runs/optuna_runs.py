@@ -157,6 +157,11 @@ def _asked_in_full(table: RunTable, trials: Sequence["FrozenTrial"], asked: Aske
                     f"Parameters: {', '.join(params)}."
                 )
     temperature = asked.temperature or _usual_temperature(params)
+    if temperature is None:
+        raise RequestError(
+            f"`temperature` must be named: by its usual names it is none of {', '.join(params)}, or several. "
+            "Say which."
+        )
     if temperature not in params:
         raise RequestError(
             f"`temperature` must be a parameter of {table.source}, got {temperature!r}. "

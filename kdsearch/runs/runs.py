@@ -172,7 +172,7 @@ class _Reading:
         tuned = {self._short[c]: levels_in(table.columns[c]) for c in columns.tuned}
         temperatures = [_temperature_in(cell) for cell in table.columns[columns.temperature]]
         self._check_cells(setup)
-        seeds = self._seeds()
+        seeds, tests = self._seeds(), self._tests()
         found = []
         for at, place in enumerate(table.places):
             state, reason = self._state(at)
@@ -194,7 +194,7 @@ class _Reading:
                     seed=seeds[at],
                     epochs=0,
                     val_accuracy=self._accuracies.values[at] if state == "complete" else None,
-                    test_accuracy=self._test(at),
+                    test_accuracy=tests[at],
                 )
             )
         return found
@@ -242,7 +242,7 @@ class _Reading:
         if isinstance(cell, bool | str) or not 0 < cell <= LARGEST_TUNED or cell < 1 / LARGEST_TUNED:
             raise RequestError(
                 f"`{self._columns.temperature}` must be a number above 0, got {_written(cell)} in {place} of "
-                f"{self._table.source}. Leave it empty where no temperature was used."
+                f"{self._table.source}. Write the number alone; leave it empty where no temperature was used."
             )
         return float(cell)
 
@@ -260,19 +260,20 @@ class _Reading:
             return list(range(len(self._table)))
         cells = [levels_in([cell])[0] for cell in self._table.columns[self._columns.seed]]
         return [
-            at if cell is None else cell if type(cell) is int else named_seed(0, str(cell))
+            cell if type(cell) is int else named_seed(0, f"no seed, run {at}" if cell is None else str(cell))
             for at, cell in enumerate(cells)
         ]
 
-    def _test(self, at: int) -> float | None:
+    def _tests(self) -> Sequence[float | None]:
+        """Return the accuracies on the test set as fractions: their unit may be another than the metric's."""
         column = self._columns.test
         if column is None:
-            return None
-        cell = levels_in([self._table.columns[column][at]])[0]
-        if not isinstance(cell, int | float):
-            return None
-        value = cell / 100 if self._accuracies.unit == "percentages" else float(cell)
-        return value if 0 <= value <= 1 else None
+            return [None] * len(self._table)
+        try:
+            found = accuracies_in(column, self._table.columns[column], self._table.places, "auto")
+        except RequestError as error:
+            raise RequestError(f"{error} Or pass over it with --ignore {column!r}.") from error
+        return [value if value is not None and math.isfinite(value) else None for value in found.values]
 
     def _leave_out(self, why: str) -> None:
         self._left_out[why] = self._left_out.get(why, 0) + 1
@@ -308,9 +309,10 @@ class _Reading:
 
     def _about_rates(self) -> list[str]:
         columns, table = self._columns, self._table
-        if any(is_learning_rate(plain_name(self._short[column])) for column in columns.tuned):
+        rates = {column: set(levels_in(table.columns[column])) - {None} for column in learning_rates(table)}
+        tuned = [column for column in columns.tuned if is_learning_rate(plain_name(self._short[column]))]
+        if any(len(rates.get(column, ())) != 1 for column in tuned):
             return []
-        rates = {column: set(levels_in(table.columns[column])) for column in learning_rates(table)}
         one = [f"{column} = {next(iter(found))}" for column, found in rates.items() if len(found) == 1]
         if one:
             return [

@@ -1,5 +1,6 @@
 """Runs as a study that is kept: a spec, and trials."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -192,7 +193,7 @@ def _paths_of(runs: Runs) -> dict[str, str]:
     paths: dict[str, str] = {TEMPERATURE: TEMPERATURE}
     for name, own in values.items():
         if name != TEMPERATURE:
-            plain = plain_name(name) or "column"
+            plain = re.sub(r"[^a-z0-9]+", "_", plain_name(name)).strip("_") or "column"
             wanted = (name if name in TRAINING_LEAVES else "", _PATHS.get(plain, ""), f"options.{plain}")
             numbered = (f"options.{plain}_{n}" for n in range(2, len(values) + 2))
             taken = set(paths.values())

@@ -120,7 +120,7 @@ def read_text_file(path: Path, what: str) -> str:
             content = file.read(MOST_BYTES + 1)
         text = content.decode("utf-8-sig")
     except (OSError, ValueError) as error:  # a path with NUL is a ValueError
-        reason = getattr(error, "strerror", None) or "it is not a text file"
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text; save it as UTF-8"
         raise RequestError(f"{what} {path} can't be read: {reason}.") from error
     if len(content) > MOST_BYTES:
         raise RequestError(f"{what} {path} can't be read: it is larger than {MOST_BYTES // 1024} KiB.")

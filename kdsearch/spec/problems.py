@@ -105,7 +105,12 @@ def _message(details: ErrorDetails) -> str:
         "tuple_type",
     ) and found in ([], (), None):
         return f"must not be empty, got {shown(found)}."
-    return f"must be {_rule(details)}, got {shown(found)}."
+    quote = (
+        " Quote it, as '010'."
+        if details["type"] == "string_type" and isinstance(found, bool | int | float)
+        else ""
+    )
+    return f"must be {_rule(details)}, got {shown(found)}.{quote}"
 
 
 _RULES = {

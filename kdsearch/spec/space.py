@@ -189,9 +189,21 @@ def equal_pair(values: Sequence[Any]) -> str | None:
     return None
 
 
+def alike_pair(names: Iterable[str], *, in_any_case: bool = False) -> tuple[str, str] | None:
+    """Return the first two names that people take for one. None where all can be told apart."""
+    seen: dict[str, str] = {}
+    for name in names:
+        text = _as_seen(name)
+        other = seen.setdefault(text.casefold() if in_any_case else text, name)
+        if other != name:
+            return other, name
+    return None
+
+
 def _as_seen(text: str) -> str:
     """Return a text as tables show it, whatever its spaces and the writing of its accents."""
-    return unicodedata.normalize("NFKC", " ".join(text.split()))
+    visible = "".join(character for character in text if unicodedata.category(character) != "Cf")
+    return unicodedata.normalize("NFKC", " ".join(visible.split()))
 
 
 def level_label(level: Any) -> str:

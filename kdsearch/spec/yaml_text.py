@@ -105,7 +105,7 @@ def read_yaml(text: str) -> Document:
         value = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise NotYamlError(str(error.problem), line) from error
+        raise NotYamlError(_in_words(error), line) from error
     except (yaml.YAMLError, ValueError) as error:
         raise NotYamlError(str(error).splitlines()[0]) from error
     if problem := problem_in_document(value):
@@ -146,7 +146,7 @@ def read_text_mapping(text: str) -> dict[str, str]:
         node = _compose(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise NotYamlError(str(error.problem), line) from error
+        raise NotYamlError(_in_words(error), line) from error
     except yaml.YAMLError as error:
         raise NotYamlError(str(error).splitlines()[0]) from error
     if not isinstance(node, yaml.MappingNode):
@@ -162,6 +162,12 @@ def read_text_mapping(text: str) -> dict[str, str]:
             raise NotYamlError(f"the key `{key.value}` has no value", line)
         found[key.value] = value.value
     return found
+
+
+def _in_words(error: yaml.MarkedYAMLError) -> str:
+    """Return what is wrong. PyYAML takes no tab between tokens, which YAML itself may allow."""
+    problem = str(error.problem)
+    return "a tab, where YAML wants spaces" if r"'\t'" in problem else problem
 
 
 def _compose(text: str) -> yaml.Node | None:

@@ -2,10 +2,13 @@
 
 import json
 import math
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from kdsearch.errors import RequestError
@@ -177,6 +180,19 @@ def test_a_parameter_of_one_setup_is_the_same_parameter_of_another(tmp_path: Pat
             "negated or not, write 1 - error as a column `accuracy`",
         ),
         (table(*LINES, "sgd,4,0.3,mean,0.91"), {}, "`seed` must be of one kind, got 'mean' in line 6"),
+        (table(*LINES, "sgd,4,0.3,avg(0-2),0.91"), {}, "must be of one kind, got 'avg(0-2)' in line 6"),
+        (
+            table(*LINES).replace("T,", "inv_T,"),
+            {"temperature": "inv_T"},
+            "must name temperatures themselves",
+        ),
+        (table(*LINES).replace("T,", "1/T,"), {"temperature": "1/T"}, "must name temperatures themselves"),
+        (
+            table(*LINES).replace("T,", "log2T,"),
+            {"temperature": "log2T"},
+            "must name temperatures themselves",
+        ),
+        (table(*LINES).replace("adamw,4", "sgd\u200b,4"), {}, "write each level one way, got 'sgd' and"),
         (table(*LINES).replace(",0,0", ",x,0").replace("x,0.92", "x,0.92\nsgd,4,0.3,x,0.8"), {}, "(seed x)"),
         (
             table(*(f"{line},0.8,0.9" for line in LINES), header="optimizer,T,lr,seed,acc_1,acc_0,acc_2"),
@@ -204,6 +220,27 @@ def test_a_parameter_of_one_setup_is_the_same_parameter_of_another(tmp_path: Pat
             table(*LINES, "sgd,2,1.000,0,0,9").replace(",", ";").replace("0.", "0,").replace("0;9", "0,9"),
             {},
             "must have one decimal mark, got 1.000 in line 6",
+        ),
+        (
+            table(*LINES, "sgd,1.024,0.2,0,0.9").replace(",", ";").replace("1.024", "1,024"),
+            {},
+            "got 0.1 in line 2 of",
+        ),
+        (table(*LINES, "sgd,2,10%,0,0.9"), {}, "`lr` must be a plain number, got '10%' in line 6"),
+        (table(*LINES, "sgd,2,3e\u20131,0,0.9"), {}, "a plain number, got '3e\u20131' in line 6"),
+        (table(*LINES, "sgd,2,0.3 (warmup),0,0.9"), {}, "got '0.3 (warmup)' in line 6"),
+        (table(*LINES).replace(",T,", ",τ,"), {"temperature": "λ"}, "must name a column of"),
+        (
+            table(*LINES).replace("optimizer", "größe"),
+            {"setup": ("grüße",)},
+            "Did you mean 'größe'?",
+        ),
+        (
+            table(*(f"{line},{t}" for line, t in zip(LINES, (88, 0.9, 91, 90), strict=True))).replace(
+                "acc", "val_acc,test_acc"
+            ),
+            {},
+            "`test_acc` must be in one unit",
         ),
     ],
 )
@@ -272,6 +309,7 @@ def test_a_setting_that_is_passed_over_is_named(tmp_path: Path) -> None:
     ("lines", "says"),
     [
         (["sgd,1,0.1,0,0.90", "sgd,4,0.1,1,0.92"], "this one learning rate (lr = 0.1)"),
+        (["sgd,1,0.1,0,0.90", "sgd,4,0.1,1,0.92", "mean,,,,0.91"], "this one learning rate (lr = 0.1)"),
         (["sgd,1,0.1,0,0.90", "sgd,4,0.2,0,0.92"], "one seed (seed = 0)"),
     ],
 )
@@ -287,11 +325,92 @@ def test_what_the_runs_leave_open_is_said(tmp_path: Path, lines: list[str], says
     [
         ("a.json", '[{"T": 1, "T": 2, "acc": 0.5}]'),
         ("a.jsonl", '{"acc": 0.5, "config": {"T": 1, "T": 2}}'),
+        ("a.jsonl", '{"acc": 0.5, "config": {"T": 1}, "config.T": 2}'),
     ],
 )
 def test_a_run_that_names_a_value_twice_is_refused(tmp_path: Path, name: str, text: str) -> None:
-    with pytest.raises(RequestError, match="'T' stands twice in one mapping"):
+    with pytest.raises(RequestError, match=r"T' stands (there )?twice"):
         runs(tmp_path, text, name=name)
+
+
+def test_cells_of_parquet_are_the_numbers_and_texts_that_they_stand_for(tmp_path: Path) -> None:
+    rows = [dict(zip(HEADER.split(","), row, strict=True)) for row in EXPECTED]
+    exact = [
+        {
+            name: v.encode() if isinstance(v, str) else Decimal(str(v)).quantize(Decimal("0.001"))
+            for name, v in row.items()
+        }
+        for row in rows
+    ]
+    pd.DataFrame(exact).to_parquet(tmp_path / "a.parquet")
+    found = points(runs_of(read_table(tmp_path / "a.parquet"), Asked(setup=("optimizer",))))
+    assert found == [pytest.approx(row) for row in EXPECTED]
+
+
+def test_bytes_and_decimals_are_read_wherever_they_are_in_parquet(tmp_path: Path) -> None:
+    names = pa.array([b"sgd", b"sgd"]).dictionary_encode()
+    exact = [{"T": Decimal("1.0"), "lr": Decimal("0.1")}, {"T": Decimal("4.0"), "lr": Decimal("0.3")}]
+    pq.write_table(
+        pa.table({"optimizer": names, "config": exact, "acc": [0.9, 0.92]}), tmp_path / "a.parquet"
+    )
+    found = points(runs_of(read_table(tmp_path / "a.parquet"), Asked(setup=("optimizer",))))
+    assert [point[:3] for point in found] == [("sgd", 1.0, 0.1), ("sgd", 4.0, 0.3)]
+
+
+def test_a_text_of_json_may_hold_any_separator_of_lines(tmp_path: Path) -> None:
+    rows = [{"optimizer": "a\u2028b\x85c", "T": T, "acc": 0.9 + T / 100} for T in (1, 4)]
+    text = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    assert len(runs(tmp_path, text, name="a.jsonl").trials) == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_a_table_in_another_encoding_is_told_with_what_to_do(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.csv").write_bytes(table(*LINES, "caf\u00e9,2,0.1,0,0.9").encode(encoding))
+    with pytest.raises(RequestError, match="it is no UTF-8 text; save it as UTF-8"):
+        read_table(tmp_path / "a.csv")
+
+
+def test_spaces_around_a_name_count_in_no_kind_of_file(tmp_path: Path) -> None:
+    rows = [{"optimizer": o, "T": t, "acc": a} for o, t, a in [("sgd", 1, 0.9), (" sgd ", 4, 0.92)]]
+    assert runs(tmp_path, json.dumps(rows), name="a.json").setups == [{"optimizer": "sgd"}]
+
+
+def test_words_beside_numbers_are_choices(tmp_path: Path) -> None:
+    lines = ["sgd,1,0.1,0,0.90,2", "sgd,4,0.3,0,0.92,layer3", "sgd,8,0.2,0,0.91,off"]
+    asked = Asked(setup=("optimizer",), tuned=("lr", "depth"))
+    found = runs(tmp_path, table(*lines, header=f"{HEADER},depth"), asked)
+    assert [trial.params["depth"] for trial in found.trials] == ["2", "layer3", "off"]
+
+
+def test_whole_numbers_keep_all_their_digits(tmp_path: Path) -> None:
+    """A float has 53 bits: two seeds of the clock would be one."""
+    seeds = [12345678901234567, 12345678901234568, 2**63 - 1, 2**64 - 1]
+    lines = [
+        f"sgd,{T},0.1,{seed},0.9{n}" for n, (T, seed) in enumerate(zip((1, 1, 4, 4), seeds, strict=True))
+    ]
+    found = [trial.seed for trial in runs(tmp_path, table(*lines)).trials]
+    assert found[:3] == seeds[:3]
+    assert 0 <= found[3] < 2**63
+
+
+def test_a_run_without_a_seed_is_no_copy_of_one_that_has_its_number(tmp_path: Path) -> None:
+    found = runs(tmp_path, table("sgd,1,0.1,,0.90", "sgd,1,0.1,0,0.91", "sgd,4,0.3,0,0.92"))
+    assert len({trial.seed for trial in found.trials[:2]}) == 2
+
+
+@pytest.mark.parametrize(
+    "tests", [("0.88", "0.9", "0.91", "0.9"), ("88", "90", "91", "90"), ("88%", "90%", "91%", "90%")]
+)
+@pytest.mark.parametrize("scale", [1, 100])
+def test_accuracies_on_the_test_set_have_a_unit_of_their_own(
+    tmp_path: Path, tests: tuple[str, ...], scale: float
+) -> None:
+    lines = [
+        f"{o},{T},{lr},{seed},{acc * scale},{test}"
+        for (o, T, lr, seed, acc), test in zip(EXPECTED, tests, strict=True)
+    ]
+    found = runs(tmp_path, table(*lines, header="optimizer,T,lr,seed,val_acc,test_acc"))
+    assert [trial.test_accuracy for trial in found.trials] == pytest.approx([0.88, 0.9, 0.91, 0.9])
 
 
 def test_diverged_runs_are_none_of_the_measured(tmp_path: Path) -> None:

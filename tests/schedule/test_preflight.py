@@ -283,3 +283,15 @@ def test_a_dry_run_says_hours_and_memory_in_words(capsys: pytest.CaptureFixture[
     shown = " ".join(capsys.readouterr().out.split())
     assert "about 11 min with 4 packs at once on this machine's CPUs, 1.2 min of it for teachers" in shown
     assert "64 kB of data in each pack's process" in shown
+
+
+def test_a_module_that_changes_the_folder_leaves_the_launch_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its database would lie in the other one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "import os\nos.chdir('/')\ndef train(trial, report): ...\n"
+    (tmp_path / "elsewhere_trainer.py").write_text(text)
+    preflight(study(trainer="elsewhere_trainer:train"), None)
+    assert Path.cwd() == tmp_path

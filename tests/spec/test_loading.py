@@ -137,6 +137,7 @@ def test_a_recipe_may_be_a_level() -> None:
         ("training.vary=[seed]", "`training.vary.0`", "'seed'", "must be 'views', 'order' or 'split'"),
         ("training.splits=1", "`training.splits`", "1", "greater than or equal to 2"),
         ("setup.training.vary=[[], [split]]", "`setup.training.vary`", "whole study", "can't vary"),
+        ("name=007", "`name`", "got 7", "must be a text, got 7. Quote it"),
         ("setup.options.a.b=[1]", "`setup.options.a.b`", "not a value", "spec"),
     ],
 )  # fmt: skip
@@ -292,6 +293,7 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         ("? [a, b]\n: 4\n", "line 1: not valid YAML: a key must be a text"),
         ("name: s\noptimizer: &x {lr: *x}\n", "not valid YAML"),
         ("name: s\nsearch: {trials: !!int x}\n", "not valid YAML"),
+        ("name:\ts\n", "line 1: not valid YAML: a tab, where YAML wants spaces"),
     ],
 )
 def test_what_yaml_itself_refuses_is_a_mistake_too(tmp_path: Path, text: str, told: str) -> None:
@@ -427,7 +429,9 @@ def test_a_value_that_no_trial_would_have_is_refused(override: str, says: str) -
     assert load_spec(BASE, overrides=["setup.training.epochs=[3, 5]"]).setup["training.epochs"] == (3, 5)
 
 
-@pytest.mark.parametrize("pair", [["a", "a "], ["\u00e9", "e\u0301"], ["top 1", "top\u00a01"]])
+@pytest.mark.parametrize(
+    "pair", [["a", "a "], ["\u00e9", "e\u0301"], ["top 1", "top\u00a01"], ["a", "\u200ba"]]
+)
 def test_levels_and_choices_that_look_the_same_are_refused(pair: list[str]) -> None:
     own = {"name": "own", "trainer": "mine:train"}
     temperature = {"objective.temperature": {"low": 1, "high": 40, "log": True}}

@@ -45,7 +45,7 @@ def _text(path: str) -> str:
     try:
         return Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text file"
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text; save it as UTF-8"
         raise RequestError(
             f"`dataset.labels` must be fine, coarse or a JSON or YAML file, got {path!r} ({reason}). {_FORM}"
         ) from error

@@ -1,5 +1,6 @@
 """How fine labels are: as the data set has them, or merged into coarser classes."""
 
+import unicodedata
 from collections.abc import Mapping
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from kdsearch.distill.data.label_files import read_label_file
 from kdsearch.errors import RequestError
 from kdsearch.spec.sections import Dataset
+from kdsearch.spec.space import alike_pair
 
 # CIFAR-100's superclasses as its authors publish them: 20 of 5 classes each.
 CIFAR100_SUPERCLASSES = {
@@ -75,15 +77,34 @@ def _coarse_mapping(dataset: Dataset) -> Mapping[str, str]:
 
 def _mapped(fine: tuple[str, ...], mapping: Mapping[str, str], dataset: Dataset) -> list[str]:
     """Return the coarse class of each class. A mapping names all classes, or numbers all of them from 0."""
-    by_index = not any(name in mapping for name in fine)
-    keys = [str(index) for index in range(len(fine))] if by_index else list(fine)
+    mapping = {_composed(name): coarse for name, coarse in mapping.items()}
+    names = list(map(_composed, fine))
+    by_index = not any(name in mapping for name in names)
+    keys = [str(index) for index in range(len(fine))] if by_index else names
     missing = [name for name, key in zip(fine, keys, strict=True) if key not in mapping]
     if missing:
         raise RequestError(
             f"`dataset.labels` must map every class, got {dataset.labels!r} without {', '.join(missing[:5])}"
             f"{' …' if len(missing) > 5 else ''}. Add them."
         )
-    return [mapping[key] for key in keys]
+    others = [name for name in mapping if name not in keys]
+    if by_index and others:
+        raise RequestError(
+            f"`dataset.labels` must number each class once from 0, got {dataset.labels!r} with {others[0]!r} "
+            f"for {len(fine)} classes. Is it another data set's? Write the classes' names."
+        )
+    coarse = [mapping[key] for key in keys]
+    if pair := alike_pair(coarse, in_any_case=True):
+        raise RequestError(
+            f"`dataset.labels` must write one name for each coarse class, got {dataset.labels!r} with "
+            f"{pair[0]!a} and {pair[1]!a}. Write them alike, or let them differ in more than case and spaces."
+        )
+    return coarse
+
+
+def _composed(name: str) -> str:
+    """Return a name with letters and accents as one, which macOS takes apart."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _number_or_text(name: str) -> tuple[float, str]:

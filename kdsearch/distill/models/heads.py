@@ -71,7 +71,7 @@ def _head_in_graph(model: nn.Module, batch: Tensor) -> tuple[str, ...]:
     else:
         _begin_at_embeddings(tried, data)
     logits = tried(batch)
-    if not data:
+    if not data or logits.grad_fn is None:  # a frozen network may detach what it gives
         return ()
     names = {id(parameter): name for name, parameter in tried.named_parameters()}
     graph = _Graph(names, data)

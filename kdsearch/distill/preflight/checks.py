@@ -85,9 +85,22 @@ def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
                     "frozen. Let its factory leave them trainable."
                 )
             if is_unvetted(section.arch):
+                if name == "student" or spec.teacher.finetune.epochs:
+                    _check_gradient(model, section.arch, data)
                 notes.append(check_output(model, section.arch, name, data))
             notes.append(described(name, preparation_of(section, data), data))
     return [note for note in notes if note is not None]
+
+
+def _check_gradient(model: nn.Module, arch: str, data: ImageData) -> None:
+    """Refuse a foreign network that is to be trained and gives what no gradient leads back from."""
+    with torch.random.fork_rng(devices=[]):
+        logits = copy.deepcopy(model).train()(data.inputs.random(_N_EXAMPLES, stream(0, "output")))
+    if isinstance(logits, torch.Tensor) and not logits.requires_grad:
+        raise RequestError(
+            f"`arch` must give logits with a gradient where it is trained, got {arch!r}, whose output has "
+            "none. Leave out its `detach` or `no_grad`; of a teacher, or set `finetune.epochs: 0`."
+        )
 
 
 def check_output(model: nn.Module, arch: str, name: str, data: ImageData) -> str | None:
@@ -103,6 +116,10 @@ def check_output(model: nn.Module, arch: str, name: str, data: ImageData) -> str
         raise RequestError(
             f"`arch` must give logits alone in training too, got {arch!r} with {got} there. Leave out its "
             "auxiliary outputs."
+        )
+    if len(logits) != len(images):
+        raise RequestError(
+            f"`arch` must give logits for each example, got {arch!r} with {len(logits)} for {len(images)}."
         )
     if not bool(logits.isfinite().all()):
         raise RequestError(f"`arch` must give finite logits, got {arch!r} with NaN or infinity in them.")

@@ -19,18 +19,27 @@ from kdsearch.errors import RequestError
 _DEPTH = 4  # Lightning, timm and training scripts keep their state dicts in the first two levels
 # What a pickle may raise that is damaged, or that does more to its objects than `_Unknown` can take.
 _UNREADABLE: tuple[type[Exception], ...] = (
-    *(OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError),
+    *(RuntimeError, EOFError, ValueError, pickle.UnpicklingError),
     *(TypeError, LookupError, AttributeError, AssertionError),
 )
 _LARGEST_HEADER = 100_000_000  # bytes, the bound that safetensors sets itself
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
 _REBUILDERS = re.compile(r"_rebuild_(tensor|tensor_v2|tensor_v3|parameter|parameter_with_state)")
+_IN_WORDS = {
+    "invalid load key": "it begins as none does",  # a web page, a pointer of Git LFS, a compressed file
+    "central directory": "it is cut off",
+    "inline_container": "it is a zip file of something else",
+    "file data.pkl": "it is a zip file of something else",
+}
 _PLAIN = {"list", "dict", "set", "frozenset", "tuple", "int", "float", "complex", "bool", "str", "bytearray"}
 
 
 @dataclass(frozen=True)
 class StateDict:
-    """Tensors by name, and the keys under which a file holds them. None where they are the file itself."""
+    """Tensors by name, and the keys under which a file holds them. No keys where they are the file itself.
+
+    A list of tensors, which have no names, is one without tensors.
+    """
 
     keys: tuple[str, ...]
     tensors: Mapping[str, Tensor]
@@ -50,10 +59,15 @@ def read_state_dicts(path: str) -> list[StateDict]:
         found = _load(Path(path).expanduser())
     except RequestError:
         raise
+    except OSError as error:
+        raise RequestError(
+            f"`pretraining.checkpoint` must be a file that can be read, got {path!r} ({error.strerror}). "
+            "Check its path."
+        ) from error
     except _UNREADABLE as error:
         raise RequestError(
             f"`pretraining.checkpoint` must be a PyTorch checkpoint of plain tensors, got {path!r} "
-            f"({_reason(error)}). Save the network's state dict alone."
+            f"({_reason(error)}). Copy it again, or save the network's state dict alone."
         ) from error
     if isinstance(found, _Unknown):
         raise RequestError(
@@ -66,9 +80,10 @@ def read_state_dicts(path: str) -> list[StateDict]:
             "Save the network's `state_dict()`."
         )
     states = list(_state_dicts(found, ()))
-    if not states:
+    if not any(state.tensors for state in states):
         inner = next((value for value in found.values() if isinstance(value, _Unknown)), None)
-        whole = f", and a whole {inner.kind}" if inner is not None else ""
+        kind = "" if inner is None else inner.kind
+        whole = ", and NumPy arrays" if kind.startswith("numpy") else f", and a whole {kind}" if kind else ""
         raise RequestError(
             f"`pretraining.checkpoint` must hold a state dict, got {path!r} with "
             f"{listed(found)}{whole}. Save the network's `state_dict()`."
@@ -131,6 +146,8 @@ def _state_dicts(found: Mapping[Any, Any], keys: tuple[str, ...]) -> Iterator[St
     if tensors:
         yield StateDict(keys, tensors)
     for key, value in found.items():
+        if isinstance(value, list | tuple) and value and all(isinstance(v, Tensor) for v in value):
+            yield StateDict((*keys, str(key)), {})
         if isinstance(key, str) and isinstance(value, Mapping) and len(keys) < _DEPTH:
             yield from _state_dicts(value, (*keys, key))
 
@@ -138,7 +155,12 @@ def _state_dicts(found: Mapping[Any, Any], keys: tuple[str, ...]) -> Iterator[St
 def _reason(error: Exception) -> str:
     if isinstance(error, (LookupError, AssertionError, TypeError, AttributeError)):
         return "it is damaged, or of another kind"  # which such an error's own text does not say
+    if isinstance(error, EOFError):
+        return "it is empty, or cut off"
     text = _TERMINAL_CODES.sub("", str(error).strip()) or type(error).__name__
+    for cryptic, plain in _IN_WORDS.items():
+        if cryptic in text:
+            return plain
     return text.splitlines()[0].partition(". ")[0].rstrip(".:, ")  # torch goes on with advice of its own
 
 

@@ -123,7 +123,9 @@ def check_published(arch: str, weights: str) -> None:
             "Use {checkpoint: PATH} or {dataset: NAME, epochs: N} for other architectures."
         )
     if not known or weights not in (*known, "DEFAULT"):
-        choice = f"Choose one of {', '.join(known)}, DEFAULT." if known else "It has none."
+        choice = (
+            f"Choose one of {', '.join(dict.fromkeys((*known, 'DEFAULT')))}." if known else "It has none."
+        )
         raise RequestError(
             f"`pretraining.weights` must be one of {library}'s for {name}, got {weights!r}. {choice}"
         )

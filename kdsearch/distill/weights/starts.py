@@ -196,11 +196,13 @@ def _chosen(
     (chosen,) = distinct
     if averaged and plain:
         return chosen, f"{path}: of its weights the averaged ones are taken, `{chosen.label}`"
-    unfit = [candidate.label for candidate in found if _AVERAGED.search(candidate.label)]
+    nameless = [".".join(state.keys) for state in states if not state.tensors]
+    unfit = [label for label in (*(own.label for own in found), *nameless) if _AVERAGED.search(label)]
     if unfit and not averaged:
         return (
             chosen,
-            f"{path}: its averaged weights, `{unfit[0]}`, are not whole; `{chosen.label}` are taken",
+            f"{path}: its averaged weights, `{unfit[0]}`, are not whole or have no names; `{chosen.label}` "
+            "are taken",
         )
     return chosen, None
 
@@ -336,7 +338,7 @@ def _mismatch(
     own: Mapping[str, Tensor], weights: Mapping[str, Tensor], refused: Sequence[str], source: str
 ) -> str:
     """Return what does not fit: the names that are wanted, and those or the sizes that are there."""
-    of_size = [f"{n} ({_size(weights[n])} for {_size(own[n])})" for n in refused if n in weights]
+    of_size = [f"{n} ({_difference(weights[n], own[n])})" for n in refused if n in weights]
     absent = [name for name in refused if name not in weights]
     others = [name for name in weights if name not in own]
     has = f"; it has {listed(others, 3)}" if absent and others else ""
@@ -344,6 +346,12 @@ def _mismatch(
         "`pretraining` must give weights of the network's architecture, "
         f"got {source!r}, not fitting {listed([*of_size, *absent], 3)}{has}. Choose others."
     )
+
+
+def _difference(found: Tensor, own: Tensor) -> str:
+    if found.shape == own.shape:
+        return f"in {str(found.dtype).removeprefix('torch.')}"
+    return f"{_size(found)} for {_size(own)}"
 
 
 def _size(value: Tensor) -> str:

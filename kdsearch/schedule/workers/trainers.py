@@ -1,6 +1,5 @@
 """The training loop that a spec names: ours, or a user's own."""
 
-import inspect
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -9,8 +8,8 @@ from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kdsearch.artifacts.store import Place, place_below
-from kdsearch.distill.factories import bounded, check_call, load_factory, place_of, words_of
-from kdsearch.errors import KDSearchError
+from kdsearch.distill.factories import bounded, check_call, load_factory, place_of, signature_of, words_of
+from kdsearch.errors import KDSearchError, RequestError
 from kdsearch.schedule.workers.commands import train_by_command
 from kdsearch.spec.sections import CommandTrainer
 from kdsearch.trial import DIVERGED, Metrics, Outcome, PackEndedError, PackReport, Trial, TrialResult
@@ -57,14 +56,16 @@ def load_trainer(
     function = load_factory(name, "trainer")
     whole_pack = _first_parameter(function) == "trials"
     check_call(function, name, "trainer", "trials" if whole_pack else "trial", "report")
+    if _first_parameter(function) == "report":
+        raise RequestError(
+            f"`trainer` must take the trial first, as (trial, report), got {name!r}, which takes (report, …)."
+        )
     return _whole_pack(function) if whole_pack else _one_by_one(function)
 
 
 def _first_parameter(function: Callable[..., Any]) -> str:
-    try:
-        return next(iter(inspect.signature(function).parameters), "")
-    except ValueError:  # a builtin does not tell
-        return ""
+    signature = signature_of(function)
+    return "" if signature is None else next(iter(signature.parameters), "")
 
 
 def _distill(

@@ -99,12 +99,33 @@ def test_coarse_classes_are_texts_as_they_stand(tmp_path):
         ("cat: a\ndog: a\ncar: a\n", "at least two classes, .*all in 'a'"),
         ("class,coarse\ncat,a\ndog,b\n", "name a file with a mapping.*`class: its coarse class`"),
         ("0: a\n1: b\ncat: a\n", "without dog, car"),
+        ("0: a\n1: b\n2: b\n3: b\n", "number each class once from 0, .* with '3' for 3 classes"),
+        (
+            "cat: Animal\ndog: animal\ncar: machine\n",
+            "one name for each coarse class, .*'Animal' and 'animal'",
+        ),
+        ("cat: 'a '\ndog: a\ncar: b\n", "'a ' and 'a'"),
+        ("cat: caf\u00e9\ndog: cafe\u0301\ncar: b\n", "one name for each coarse class"),
     ],
 )
 def test_a_file_that_is_unclear_is_refused_in_one_line(text, message, tmp_path):
     with pytest.raises(RequestError, match=rf"`dataset\.labels` must .*{message}") as told:
         merged(text, tmp_path, name="labels.yaml")
     assert "\n" not in str(told.value)
+
+
+def test_accents_of_a_folders_name_are_one_however_they_are_written(tmp_path):
+    """macOS takes letters and accents apart."""
+    labels, _ = merged(
+        "caf\u00e9: a\ndog: b\ncar: b\n", tmp_path, ("cafe\u0301", "dog", "car"), "labels.yaml"
+    )
+    assert labels.tolist() == [0, 1, 1, 1]
+
+
+def test_a_file_in_another_encoding_is_told_with_what_to_do(tmp_path):
+    (tmp_path / "labels.yaml").write_bytes("caf\u00e9: a\n".encode("latin-1"))
+    with pytest.raises(RequestError, match="it is no UTF-8 text; save it as UTF-8"):
+        merge_labels(LABELS, CLASSES, Dataset(labels=str(tmp_path / "labels.yaml")))
 
 
 def test_missing_file_is_refused():

@@ -88,7 +88,7 @@ def test_a_pretrained_and_finetuned_student_has_learnt(tmp_path, seed):
     ("changes", "message"),
     [
         ({"arch": "resnet8", "stem": "small"}, "`student.stem` must be standard"),
-        ({"init": {"checkpoint": "nowhere.pt"}}, "`student.init.checkpoint` must be a PyTorch checkpoint"),
+        ({"init": {"checkpoint": "nowhere.pt"}}, "`student.init.checkpoint` must be a file that can be read"),
         ({"init": {"weights": "V1"}}, "`student.init.weights` must go with"),
         (
             {"arch": "mlp_8", "init": {"epochs": 2, "optimizer": "sgd", "lr": 1e30}},

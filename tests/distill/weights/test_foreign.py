@@ -1,6 +1,8 @@
 """What users bring to the engine: networks, weights, objectives; each taken right or refused."""
 
+import io
 import math
+import zipfile
 from contextlib import suppress
 
 import numpy as np
@@ -191,6 +193,16 @@ def test_checkpoints_of_all_makers_are_read(tmp_path, form):
     assert (start.note is not None) == form.startswith("averaged")
 
 
+def test_averages_without_names_are_told(tmp_path):
+    """As torch_ema keeps them: which is which, nothing in the file says."""
+    theirs, mine = network(1), network(2)
+    averaged = {"decay": 0.99, "shadow_params": [value * 0 for value in theirs.parameters()]}
+    torch.save({"model": theirs.state_dict(), "ema": averaged}, tmp_path / "net.pt")
+    start = load_checkpoint(mine, str(tmp_path / "net.pt"))
+    assert torch.equal(mine.state_dict()["conv1.weight"], theirs.state_dict()["conv1.weight"])
+    assert "`ema.shadow_params`" in start.note
+
+
 @pytest.mark.parametrize("name", ["net.safetensors", "pytorch_model.bin", "net"])
 @pytest.mark.parametrize("kind", ["safetensors", "zip", "older"])
 def test_a_checkpoint_is_read_by_what_it_holds_whatever_its_name_ends_in(tmp_path, name, kind):
@@ -203,11 +215,20 @@ def test_a_checkpoint_is_read_by_what_it_holds_whatever_its_name_ends_in(tmp_pat
     assert all(torch.equal(mine.state_dict()[key], value) for key, value in theirs.state_dict().items())
 
 
+def zipped(content):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("net.pt", content)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"hello " * 100, "must be a PyTorch checkpoint of plain tensors, .*damaged, or of another kind"),
-        (b"", "must be a PyTorch checkpoint of plain tensors"),
+        (b"", "must be a PyTorch checkpoint of plain tensors, .*it is empty.*Copy it again"),
+        (b"<html>Quota exceeded</html>", "must be a PyTorch checkpoint .*begins as none does"),
+        (zipped(b"other"), "must be a PyTorch checkpoint .*a zip file of something else"),
         (
             (20).to_bytes(8, "little") + b'{"a": {"dtype": "F32"',
             "must be a whole safetensors file, .*Copy it",
@@ -231,6 +252,8 @@ def test_files_that_are_no_checkpoints_are_refused_in_one_line(tmp_path, name, c
         ({n: v * math.nan for n, v in network(1).state_dict().items() if v.is_floating_point()}, "NaN"),
         ({n: v.double() + 1e300 for n, v in network(1).state_dict().items()}, "NaN or infinity"),
         ({n: v.to("meta") for n, v in network(1).state_dict().items()}, "must hold a state dict"),
+        ({n: v.to(torch.int8) for n, v in network(1).state_dict().items()}, "conv1.weight .*in int8"),
+        ({n: v.numpy() for n, v in network(1).state_dict().items()}, "and NumPy arrays"),
         (in_float8(network(1).state_dict()), r"16 bits or more, .* conv1.weight in float8_e4m3fn"),
     ],
 )
@@ -443,6 +466,23 @@ class OfItsBatch(Body):
         self.conv = nn.Sequential(self.conv, nn.BatchNorm2d(8, track_running_stats=False))
 
 
+class Detached(Body):
+    def forward(self, images):
+        return super().forward(images).detach()
+
+
+class FirstAlone(Body):
+    def forward(self, images):
+        return super().forward(images)[:1]
+
+
+def test_a_frozen_teacher_may_detach_what_it_gives(tmp_path):
+    torch.save(Body(10, 1).state_dict(), tmp_path / "net.pt")
+    pretraining = {"checkpoint": str(tmp_path / "net.pt")}
+    teacher = {"arch": f"{__name__}:Detached", "pretraining": pretraining, "finetune": {"epochs": 0}}
+    check_training(spec(teacher=teacher))
+
+
 @pytest.mark.parametrize("role", ["student", "teacher"])
 @pytest.mark.parametrize(
     ("arch", "told"),
@@ -452,6 +492,8 @@ class OfItsBatch(Body):
         ("Ending", "raises SystemExit in .*test_foreign.py:"),
         ("Infinite", "must give finite logits"),
         ("OfItsBatch", "must give each example its own logits in evaluation"),
+        ("Detached", "must give logits with a gradient where it is trained"),
+        ("FirstAlone", "must give logits for each example, .* 1 for"),
     ],
 )
 def test_networks_that_give_no_logits_are_refused_before_anything_starts(role, arch, told):

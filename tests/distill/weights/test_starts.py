@@ -100,6 +100,13 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
         load_checkpoint(network(0), str(file))
 
 
+def test_a_checkpoint_that_is_not_there_is_told_by_its_path(tmp_path):
+    with pytest.raises(
+        RequestError, match=r"a file that can be read, .*No such file or directory.*Check its path"
+    ):
+        load_checkpoint(network(0), str(tmp_path / "gone.pt"))
+
+
 def test_torchvisions_published_weights_are_read_from_its_cache(tmp_path, monkeypatch):
     published = network(0, num_classes=1000, arch="torchvision:squeezenet1_1", image_size=32)
     cache = tmp_path / "hub" / "checkpoints"

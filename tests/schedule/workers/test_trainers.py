@@ -20,6 +20,7 @@ SPEC = load_spec(
     }
 )
 SOURCE = """
+import functools
 import math
 
 import numpy
@@ -123,6 +124,29 @@ def without_arguments():
 
 def three(trial, report, lr):
     return {"val_accuracy": 0.5}
+
+def swapped(report, trial):
+    return {"val_accuracy": 0.5}
+
+def bare(function):
+    @functools.wraps(function)
+    def call():
+        return function(None, None)
+    return call
+
+def with_rate(function):
+    @functools.wraps(function)
+    def call(trial, report):
+        return function(0.5, trial, report)
+    return call
+
+@bare
+def wrapped_bare(trial, report):
+    return {"val_accuracy": 0.5}
+
+@with_rate
+def wrapped(rate, trial, report):
+    report(trial.epochs, {"val_accuracy": rate})
 
 async def later(trial, report):
     return {"val_accuracy": 0.5}
@@ -259,6 +283,10 @@ def test_a_pack_that_is_to_end_is_no_failure_of_its_trainer() -> None:
             load_trainer(f"own_trainers:{name}", Path("unused"))(pack(), ended)
 
 
+def test_a_decorated_function_is_called_as_its_decorator_says() -> None:
+    assert [result.metrics["val_accuracy"] for result in train("wrapped")] == [0.5, 0.5]
+
+
 def test_a_function_of_trials_trains_the_pack() -> None:
     first, second = train("whole_pack", stop=[11])
     assert (first.state, first.metrics["val_accuracy"]) == ("complete", 0.6)
@@ -273,6 +301,8 @@ def test_a_function_of_trials_trains_the_pack() -> None:
         ("own_trainers:answer", "must name a function"),
         ("own_trainers:without_arguments", r"of \(trial, report\), got .* which takes \(\): too many"),
         ("own_trainers:three", "missing a required argument: 'lr'"),
+        ("own_trainers:swapped", "must take the trial first"),
+        ("own_trainers:wrapped_bare", r"which takes \(\): too many"),
         ("own_trainers:later", "a coroutine"),
         ("own_trainers:Trainer", "a class"),
     ],

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from kdsearch.distill.data.remembered import remembered
 from kdsearch.errors import RequestError
+from kdsearch.spec.space import alike_pair
 
 Part: TypeAlias = Literal["train", "val", "test"]
 
@@ -141,7 +142,20 @@ def _check_parts(root: Path, folders: Sequence[Path], named: Mapping[Part, Path]
                 f"`dataset.root` must hold classes, or parts called train, val and test, got {str(root)!r} "
                 f"with {folder.name!r}, a folder of folders. Rename it to {_NAMES[like[1]]!r}, or the class."
             )
+    _refuse_images_alone(root, others)
     _refuse_alike(root, others)
+
+
+def _refuse_images_alone(root: Path, folders: Sequence[Path]) -> None:
+    """Refuse parts that hold images without folders of classes: they would be the classes."""
+    likes = [_LIKE_A_PART.search(folder.name.lower()) for folder in folders]
+    if all(likes) and len({_NAMES[like[1]] for like in likes if like}) > 1:
+        names = ", ".join(repr(folder.name) for folder in folders[:5])
+        raise RequestError(
+            "`dataset.root` must hold a folder for each class, or parts with such folders, got "
+            f"{str(root)!r} with {names} alone, parts by their names. Put each part's images into folders of "
+            "classes; if these are the classes, put them all into one folder `train`."
+        )
 
 
 def _refuse_alike(root: Path, folders: Sequence[Path]) -> None:
@@ -174,6 +188,11 @@ def _is_image(entry: "os.DirEntry[str]") -> bool:
 
 def _part(root: Path, folder: Path) -> FolderPart:
     classes = _folders(folder)
+    if pair := alike_pair(below.name for below in classes):
+        raise RequestError(
+            f"`dataset.root` must hold folders of classes that can be told apart, got {pair[0]!a} and "
+            f"{pair[1]!a}, which look the same, below {str(folder)!r}. Join or rename them."
+        )
     found = [_files(below) for below in classes]
     empty = [below.name for below, (files, _) in zip(classes, found, strict=True) if not files]
     if empty or not classes:

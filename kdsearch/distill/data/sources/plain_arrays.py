@@ -30,7 +30,7 @@ def plain_array(values: Any) -> Any:
 def _count_masked(values: Any) -> int:
     if isinstance(values, list):  # single masked values become NaN or 0 in an array of them
         return sum(map(np.ma.is_masked, values))
-    return int(np.ma.getmaskarray(values).sum())
+    return int(np.ma.getmaskarray(values).sum()) if isinstance(values, np.ma.MaskedArray) else 0
 
 
 def _of_tensor(values: Tensor) -> Any:

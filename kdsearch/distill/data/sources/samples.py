@@ -133,6 +133,6 @@ def as_labels(labels: Any, owner: str) -> Int64[Tensor, " N"]:
 def _advice(array: Any) -> str:
     if array.ndim > 1:
         return "Give one number for each image; of one-hot rows, argmax(1)."
-    if array.dtype.kind in "fbU":
-        return "Number the classes, as np.unique(labels, return_inverse=True)[1] does."
-    return "Choose files with labels in every part."
+    if array.dtype.kind in "iu":
+        return "Choose files with labels in every part."
+    return "Number the classes, as np.unique(labels, return_inverse=True)[1] does."

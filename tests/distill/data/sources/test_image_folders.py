@@ -45,8 +45,9 @@ def test_parts_are_known_by_their_usual_names(parts, expected, tmp_path):
 
 
 def test_a_class_may_be_called_as_a_part_is(tmp_path):
-    write_classes(tmp_path, ("car", "train"))
-    assert load(tmp_path).classes == ("car", "train")
+    for classes in (("car", "train"), ("test_negative", "test_positive")):
+        write_classes(tmp_path / classes[0], classes)
+        assert load(tmp_path / classes[0]).classes == classes
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,29 @@ def test_parts_that_are_unclear_are_refused(folders, message, tmp_path):
         write_classes(tmp_path / folder)
     with pytest.raises(RequestError, match=message):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "parts", [("train", "test"), ("Training", "validation", "test"), ("train_images", "val_images")]
+)
+def test_parts_without_folders_of_classes_are_no_classes(parts, tmp_path):
+    """As of a competition, whose labels are in a table beside them."""
+    write_classes(tmp_path, parts)
+    (tmp_path / "train.csv").write_text("image,label\n0.png,cat\n")
+    with pytest.raises(RequestError, match=f"'{parts[0]}'.* parts by their names"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("twin", ["cat ", "c\u200bat"])
+def test_classes_that_look_the_same_are_refused(twin, tmp_path):
+    write_classes(tmp_path, ("cat", twin, "dog"))
+    with pytest.raises(RequestError, match=r"can be told apart, .* look the same"):
+        load(tmp_path)
+
+
+def test_classes_may_be_letters_in_both_cases(tmp_path):
+    write_classes(tmp_path, ("A", "a"))
+    assert load(tmp_path).classes == ("A", "a")
 
 
 def test_classes_of_the_same_folders_are_read_as_the_refusal_says(tmp_path):

@@ -7,6 +7,7 @@ import sys
 import types
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -242,6 +243,10 @@ REFUSED = {
     "items of masked labels": (
         lambda: items(lambda image: image, lambda _: np.ma.masked),
         "no masked values",
+    ),
+    "categories": (
+        lambda: arrays(CHW, pd.Series(["a", "b"] * (N // 2)).astype("category")),
+        "one integer from 0.*Number the classes",
     ),
     "masked labels beside": (_masked_beside, "no masked values"),
     "sparse images": (lambda: ((torch.from_numpy(CHW).to_sparse(), LABELS), None), "must be dense"),
