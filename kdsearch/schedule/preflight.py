@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kdsearch.artifacts.store import Place, folder_of, store_at
 from kdsearch.distill.data.fingerprints import data_fingerprint
-from kdsearch.distill.factories import load_factory
+from kdsearch.distill.factories import load_factory, undisturbed
 from kdsearch.distill.teachers.recipes import file_digest, is_known_by_name
 from kdsearch.errors import RequestError
 from kdsearch.schedule.workers.trainers import load_trainer
@@ -46,6 +46,7 @@ class Found:
     data: Mapping[str, str] = field(default_factory=dict)
 
 
+@undisturbed()
 def preflight(spec: StudySpec, address: str | None, *, engine: bool = True) -> Found:
     """Check what a study names, as far as possible before it starts.
 
@@ -124,6 +125,7 @@ def costs(spec: StudySpec, checks: "Preflight") -> dict[str, Any] | None:
     }
 
 
+@undisturbed()
 def data_fingerprints(spec: StudySpec, setups: Iterable[Setup] | None = None) -> dict[str, str]:
     """Return digests of what a study's data sets, label files and checkpoints hold.
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from kdsearch.analysis.response.noise import seed_noise
 from kdsearch.artifacts.store import Place, store_at
+from kdsearch.distill.factories import undisturbed
 from kdsearch.distill.teachers.recipes import recipe_of
 from kdsearch.distill.teachers.records import find_record
 from kdsearch.errors import RequestError, RunError
@@ -94,6 +95,7 @@ class Reproduction:
         return {**document, "deviation": self.deviation if math.isfinite(self.deviation) else None}
 
 
+@undisturbed()
 def reproduce_trial(database: Database, study: str, number: int) -> Reproduction:
     """Train one trial again, alone, as its row says, and compare.
 

@@ -198,6 +198,14 @@ def test_a_metric_that_is_no_longer_measured_is_not_the_same(again: Callable[[in
     assert document["deviation"] is None
 
 
+def test_what_a_trainer_prints_is_not_in_the_answer(again: Callable[[int], Any]) -> None:
+    trainer = Path("again_trainer.py")
+    body = trainer.read_text().replace("for epoch in", "print('training')\n    for epoch in", 1)
+    trainer.write_text(f"print('loading')\n{body}")
+    code, document = again(3)
+    assert (code, document["verdict"]) == (0, "same")
+
+
 def test_nothing_is_written(again: Callable[[int], Any], tmp_path: Path) -> None:
     def content() -> list[str]:
         with closing(sqlite3.connect(tmp_path / "again.db")) as connection:

@@ -4,6 +4,7 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import chdir
 from dataclasses import replace
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -106,7 +107,8 @@ def _train_one(function: Callable[..., Any], trial: Trial, report: PackReport) -
 
     start = time.perf_counter()
     try:
-        final = _checked(function(trial, report_one))
+        with chdir("."):  # the next trial's relative paths mean what this one's do
+            final = _checked(function(trial, report_one))
     except (KeyboardInterrupt, PackEndedError):
         raise
     except BaseException as error:  # a script may end in SystemExit
