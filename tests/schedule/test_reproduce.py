@@ -225,7 +225,7 @@ def test_what_is_otherwise_is_named_by_the_run_that_the_trial_belongs_to(
         old = {**run_of_trials["versions"], "torch": "0.1", "forgotten": "3"}
         runs = [
             {**run_of_trials, "since": "2020-01-01T00:00:00+00:00", "versions": {"torch": "0.0"}},
-            {**run_of_trials, "versions": old, "git_commit": "abc"},
+            {**run_of_trials, "versions": old, "git_commit": "abc", "code": {"again_trainer:train": "other"}},
             {**run_of_trials, "since": "2999-01-01T00:00:00+00:00"},
         ]
         connection.execute(sa.update(StudyTable).values(versions=runs))
@@ -235,6 +235,7 @@ def test_what_is_otherwise_is_named_by_the_run_that_the_trial_belongs_to(
         "forgotten was 3, is absent",
         f"torch was 0.1, is {version('torch')}",
         "the git commit was abc, is none",
+        "again_trainer:train was edited since",
     ]
 
 
