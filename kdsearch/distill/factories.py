@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from kdsearch.errors import RequestError
+from kdsearch.errors import KDSearchError, RequestError
 
 MOST_CHARACTERS = 1000
 """A reason is read by people and kept for each trial: more of an error's text helps nobody."""
@@ -117,6 +117,14 @@ def _said_by(error: BaseException) -> str:
         return str(error)
     except Exception as other:  # a user's error, which can't be written out itself
         return f"(its text raises {type(other).__name__})"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why a training failed, with the place in a user's code. Our own errors say all themselves."""
+    if isinstance(error, KDSearchError):
+        return bounded(str(error))
+    where = place_of(error.__traceback__)
+    return bounded(f"{words_of(error)} ({where})" if where else words_of(error))
 
 
 def bounded(text: str) -> str:

@@ -10,8 +10,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kdsearch.artifacts.store import Place, place_below
-from kdsearch.distill.factories import bounded, check_call, load_factory, place_of, words_of
-from kdsearch.errors import KDSearchError
+from kdsearch.distill.factories import check_call, load_factory, reason_of
 from kdsearch.schedule.workers.commands import train_by_command
 from kdsearch.spec.sections import CommandTrainer
 from kdsearch.trial import DIVERGED, Metrics, Outcome, PackEndedError, PackReport, Trial, TrialResult
@@ -243,8 +242,4 @@ def _ended(last: TrialResult, final: Metrics, epochs: int) -> TrialResult:
 
 
 def _failed(last: TrialResult, error: BaseException) -> TrialResult:
-    if isinstance(error, KDSearchError):  # ours say all that there is to say
-        return replace(last, state="failed", reason=bounded(str(error)))
-    where = place_of(error.__traceback__)
-    reason = f"{words_of(error)} ({where})" if where else words_of(error)
-    return replace(last, state="failed", reason=bounded(reason))
+    return replace(last, state="failed", reason=reason_of(error))
