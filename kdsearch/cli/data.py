@@ -62,6 +62,7 @@ def _show(reports: list["DataReport"], sheet: Path | None) -> None:
 
 def _reports(study: StudySpec) -> list["DataReport"]:
     """Return the report of each data set that some setup reads, once."""
+    from kdsearch.distill.factories import undisturbed
     from kdsearch.distill.preflight.inspection import inspect_data
     from kdsearch.schedule.preflight import import_from_working_directory
 
@@ -73,7 +74,8 @@ def _reports(study: StudySpec) -> list["DataReport"]:
         asked = repr((training.dataset, training.teacher.pretraining, training.student.init))
         if asked not in seen:
             seen.add(asked)
-            report = inspect_data(study, setup)
+            with undisturbed():
+                report = inspect_data(study, setup)
             for one in (report, *report.pretraining):
                 found.setdefault(one.dataset.model_dump_json(), one)
     return list(found.values())

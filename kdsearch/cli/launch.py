@@ -230,22 +230,21 @@ def size_of_work(spec: StudySpec) -> dict[str, Any]:
 def _work(spec: StudySpec, engine: "Preflight") -> dict[str, Any]:
     """Return what packs of each kind take, and the study's hours."""
     from kdsearch.distill.devices import chosen_device
+    from kdsearch.distill.factories import undisturbed
     from kdsearch.schedule.preflight import costs
 
     device, threads = chosen_device(spec.resources.device).type, max(1, int(spec.resources.cpus_per_pack))
     kinds: dict[str, dict[str, Any]] = {}
-    for setup in spec.setups():
-        training = spec.resolve(setup, {})
-        found = asdict(engine.forecast(training))
-        if (key := json.dumps(found)) not in kinds:
-            epoch_s = engine.epoch_s(training, spec.pack_size, threads)
-            own = {"student": training.student.arch, "device": device, "epoch_s": epoch_s}
-            kinds[key] = {**own, **found}
-    return {
-        "packs_take": list(kinds.values()),
-        "estimate": costs(spec, engine),
-        "notes": list(engine.notes),
-    }
+    with undisturbed():
+        for setup in spec.setups():
+            training = spec.resolve(setup, {})
+            found = asdict(engine.forecast(training))
+            if (key := json.dumps(found)) not in kinds:
+                epoch_s = engine.epoch_s(training, spec.pack_size, threads)
+                own = {"student": training.student.arch, "device": device, "epoch_s": epoch_s}
+                kinds[key] = {**own, **found}
+        estimate = costs(spec, engine)
+    return {"packs_take": list(kinds.values()), "estimate": estimate, "notes": list(engine.notes)}
 
 
 COMMANDS = (launch,)

@@ -5,13 +5,13 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from kdsearch.errors import RequestError
+from kdsearch.errors import KDSearchError, RequestError
 
 MOST_CHARACTERS = 1000
 """A reason is read by people and kept for each trial: more of an error's text helps nobody."""
@@ -32,7 +32,7 @@ def load_factory(name: str, setting: str) -> Callable[..., Any]:
     """
     module_name, _, attribute = name.partition(":")
     try:
-        with neutral_command_line(module_name):
+        with neutral_command_line(module_name), undisturbed():
             module = import_module(module_name)
     except KeyboardInterrupt:
         raise
@@ -62,6 +62,17 @@ def neutral_command_line(name: str) -> Iterator[None]:
         yield
     finally:
         sys.argv = before
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keep the working directory and standard output from a user's code.
+
+    The folder decides which database is opened and what relative paths mean; what is printed would be in the
+    midst of an answer's JSON, and goes to standard error.
+    """
+    with chdir("."), redirect_stdout(sys.stderr):
+        yield
 
 
 def check_call(function: Callable[..., Any], name: str, setting: str, *arguments: str) -> None:
@@ -120,6 +131,14 @@ def _said_by(error: BaseException) -> str:
         return str(error)
     except Exception as other:  # a user's error, which can't be written out itself
         return f"(its text raises {type(other).__name__})"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why a training failed, with the place in a user's code. Our own errors say all themselves."""
+    if isinstance(error, KDSearchError):
+        return bounded(str(error))
+    where = place_of(error.__traceback__)
+    return bounded(f"{words_of(error)} ({where})" if where else words_of(error))
 
 
 def bounded(text: str) -> str:

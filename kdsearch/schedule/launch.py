@@ -15,12 +15,13 @@ from kdsearch.artifacts.store import Place
 from kdsearch.errors import KDSearchError, LiveDriverError, RunError
 from kdsearch.schedule.cluster.authentication import agree_on_token
 from kdsearch.schedule.cluster.resources import check_local_resources, local_gpus, with_gpus
-from kdsearch.schedule.preflight import data_fingerprints, preflight
+from kdsearch.schedule.preflight import code_fingerprints, data_fingerprints, preflight
 from kdsearch.schedule.signals import EndingSignals
 from kdsearch.schedule.submission_notes import note_failed_start
 from kdsearch.search import PackAsker
 from kdsearch.spec import StudySpec, spec_document
 from kdsearch.storage import Hours, Lease, StudyRecord, TrialRow, hold_lease, load_study, open_database
+from kdsearch.storage.rows.origins import edited_code
 
 if TYPE_CHECKING:
     from kdsearch.schedule.cluster.connection import Cluster
@@ -97,7 +98,15 @@ def launch_study(
         database = stack.enter_context(open_database(storage, create=True))
         lease = stack.enter_context(hold_lease(database, spec.name, takeover=takeover))
         data = data_fingerprints(spec) if address is None else found.data
-        record = StudyRecord.open(database, spec, lease=lease, data=data)
+        code = code_fingerprints(spec)
+        if edited := edited_code(database, spec.name, code):
+            _log.warning(
+                "%s was edited since trials of %r finished: they stay, beside new ones. Where results "
+                "change, choose another `name`.",
+                ", ".join(edited),
+                spec.name,
+            )
+        record = StudyRecord.open(database, spec, lease=lease, data=data, code=code)
         with _ended_cleanly(record, lease):
             run = _begin(spec, earlier, record, lease, watch)
             if (spent := run.spent) is not None:

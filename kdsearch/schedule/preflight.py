@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kdsearch.artifacts.store import Place, folder_of, store_at
-from kdsearch.distill.data.fingerprints import data_fingerprint
-from kdsearch.distill.factories import load_factory
+from kdsearch.distill.data.fingerprints import code_fingerprint, data_fingerprint
+from kdsearch.distill.factories import load_factory, undisturbed
 from kdsearch.distill.teachers.recipes import file_digest, is_known_by_name
 from kdsearch.errors import RequestError
 from kdsearch.schedule.workers.trainers import load_trainer
@@ -47,6 +47,7 @@ class Found:
     data: Mapping[str, str] = field(default_factory=dict)
 
 
+@undisturbed()
 def preflight(spec: StudySpec, address: str | None, *, engine: bool = True) -> Found:
     """Check what a study names, as far as possible before it starts.
 
@@ -130,6 +131,7 @@ def costs(spec: StudySpec, checks: "Preflight") -> dict[str, Any] | None:
     }
 
 
+@undisturbed()
 def data_fingerprints(spec: StudySpec, setups: Iterable[Setup] | None = None) -> dict[str, str]:
     """Return digests of what a study's data sets, label files and checkpoints hold.
 
@@ -144,6 +146,18 @@ def data_fingerprints(spec: StudySpec, setups: Iterable[Setup] | None = None) ->
         RequestError: Files are missing, or don't make a data set.
     """
     found = {name: digest() for name, digest in _digests(spec, setups).items()}
+    return {name: digest for name, digest in found.items() if digest is not None}
+
+
+def code_fingerprints(spec: StudySpec) -> dict[str, str]:
+    """Return digests of a user's code that trains, by the names in the spec: trainers, networks …."""
+    if isinstance(spec.trainer, CommandTrainer):
+        script = _script_of(spec.trainer)
+        is_here = script is not None and Path(script).expanduser().is_file()
+        return {script: file_digest(script, "trainer.command")} if script and is_here else {}
+    paths = [path for path in _OWN_CODE if path != "dataset.name"]  # those are data
+    named = [spec.trainer] if spec.trainer != "distill" else [n for p in paths for n in _values_at(spec, p)]
+    found = {name: code_fingerprint(name) for name in named if is_factory(name)}
     return {name: digest for name, digest in found.items() if digest is not None}
 
 
@@ -334,8 +348,13 @@ def _check_program(trainer: CommandTrainer) -> None:
             f"`trainer.command` must name a program that can be run, got {words[0]!r}. "
             "Check its spelling, its rights, and PATH."
         )
-    script = next((word for word in words[1:2] if word.endswith(".py") and "{" not in word), None)
+    script = _script_of(trainer)
     if script is not None and not Path(script).expanduser().is_file():
         raise RequestError(
             f"`trainer.command` must name a script that is there, got {script!r}. It is not in {Path.cwd()}."
         )
+
+
+def _script_of(trainer: CommandTrainer) -> str | None:
+    """Return the Python script that a command names, if any."""
+    return next((word for word in trainer.words[1:2] if word.endswith(".py") and "{" not in word), None)

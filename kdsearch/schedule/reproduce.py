@@ -10,10 +10,16 @@ from typing import Any, Literal, TypeAlias
 
 from kdsearch.analysis.response.noise import seed_noise
 from kdsearch.artifacts.store import Place, store_at
+from kdsearch.distill.factories import undisturbed
 from kdsearch.distill.teachers.recipes import recipe_of
 from kdsearch.distill.teachers.records import find_record
 from kdsearch.errors import RequestError, RunError
-from kdsearch.schedule.preflight import artifacts_of, data_fingerprints, import_from_working_directory
+from kdsearch.schedule.preflight import (
+    artifacts_of,
+    code_fingerprints,
+    data_fingerprints,
+    import_from_working_directory,
+)
 from kdsearch.schedule.workers.trainers import load_trainer
 from kdsearch.spec import StudySpec, TrainingSpec
 from kdsearch.storage import (
@@ -94,6 +100,7 @@ class Reproduction:
         return {**document, "deviation": self.deviation if math.isfinite(self.deviation) else None}
 
 
+@undisturbed()
 def reproduce_trial(database: Database, study: str, number: int) -> Reproduction:
     """Train one trial again, alone, as its row says, and compare.
 
@@ -113,7 +120,10 @@ def reproduce_trial(database: Database, study: str, number: int) -> Reproduction
     artifacts = artifacts_of(spec)
     import_from_working_directory()
     data = data_fingerprints(spec, [row.setup])
-    differences = [*origin.differences(Path.cwd(), data), *_new_teacher(spec, row, artifacts)]
+    differences = [
+        *origin.differences(Path.cwd(), data, code_fingerprints(spec)),
+        *_new_teacher(spec, row, artifacts),
+    ]
     start = time.perf_counter()
     neighbours = [other for other in rows if other.pack == row.pack and other.number != row.number]
     curve, result = _train_again(spec, row, neighbours, artifacts)

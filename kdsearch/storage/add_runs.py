@@ -54,7 +54,7 @@ def _write(
 ) -> tuple[int, str]:
     with database.write() as connection:
         lease.check(connection)
-        study, uid = ensure_study(connection, spec, Path.cwd(), data={})
+        study, uid = ensure_study(connection, spec, Path.cwd(), data={}, code={})
         _insert(connection, study, spec, trials)
         set_study_state(connection, study, "finished", reason, database_now(connection))
     return study, uid

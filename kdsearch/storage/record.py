@@ -74,6 +74,7 @@ class StudyRecord:
         lease: Lease | None = None,
         source: Path | None = None,
         data: Mapping[str, str] | None = None,
+        code: Mapping[str, str] | None = None,
     ) -> "StudyRecord":
         """Create a study, or go on with it. A database that is away for a while is waited for.
 
@@ -84,6 +85,7 @@ class StudyRecord:
             lease: With it, nothing is written any more once another driver has the study.
             source: The folder whose git commit is recorded; the working directory by default.
             data: The fingerprints of the study's data sets, by their names, where they are at hand.
+            code: Those of a user's code, by the names in the spec.
 
         Raises:
             RequestError: A study of this name exists and asks for something else, or has other data.
@@ -93,7 +95,9 @@ class StudyRecord:
 
         def opened() -> BothHalves:
             make_way(database, spec, lease)
-            study, uid = write(database, lambda c: ensure_study(c, spec, folder, data or {}), lease)
+            study, uid = write(
+                database, lambda c: ensure_study(c, spec, folder, data or {}, code or {}), lease
+            )
             stored = load_spec_of(database, spec.name)
             return BothHalves(database, stored, study, OptunaMirror(database, stored, uid, sampler), lease)
 

@@ -17,7 +17,7 @@ from kdsearch.distill.preflight.trainings import Cost, Preflight
 from kdsearch.errors import RequestError
 from kdsearch.schedule.cluster.resources import with_gpus
 from kdsearch.schedule.launch import launch_study
-from kdsearch.schedule.preflight import costs, data_fingerprints, preflight
+from kdsearch.schedule.preflight import code_fingerprints, costs, data_fingerprints, preflight
 from kdsearch.spec import TEMPERATURE, StudySpec, load_spec
 from kdsearch.storage import StudyRecord, open_database
 from kdsearch.trial import TrialResult
@@ -231,6 +231,35 @@ def test_a_launch_on_a_cluster_refuses_data_that_were_edited_and_logs_what_it_di
     ):
         launch_study(spec, storage, address="auto")
     assert "Not looked at from here: networks and weights" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("trainer", "name"),
+    [
+        ("edited_trainer:train", "edited_trainer:train"),
+        ({"command": "python edited_trainer.py {objective.temperature}"}, "edited_trainer.py"),
+    ],
+    ids=["function", "script"],
+)
+def test_a_launch_tells_that_code_was_edited_since_trials_finished(
+    trainer: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "edited_trainer.py"
+    source = "def train(trial, report):\n    return {'val_accuracy': 0.5}\n"
+    file.write_text(source)
+    spec = study(trainer=trainer, search={"trials": 1, "pack": 1})
+    storage = f"sqlite:///{tmp_path / 'k.db'}"
+    with open_database(storage, create=True) as database:
+        record = StudyRecord.open(database, spec, code=code_fingerprints(spec))
+        (trial,) = record.start(spec.setups()[0], [{TEMPERATURE: 4.0}], "p")
+        record.finish(TrialResult(trial.number, "complete", 1, {"val_accuracy": 0.5}))
+    launch_study(spec, storage)
+    assert "edited" not in caplog.text
+    file.write_text(source.replace("0.5", "0.25"))
+    launch_study(spec, storage)
+    assert f"{name} was edited since trials of 's' finished" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,14 @@ def test_a_metric_that_is_no_longer_measured_is_not_the_same(again: Callable[[in
     assert document["deviation"] is None
 
 
+def test_what_a_trainer_prints_is_not_in_the_answer(again: Callable[[int], Any]) -> None:
+    trainer = Path("again_trainer.py")
+    body = trainer.read_text().replace("for epoch in", "print('training')\n    for epoch in", 1)
+    trainer.write_text(f"print('loading')\n{body}")
+    code, document = again(3)
+    assert (code, document["verdict"]) == (0, "same")
+
+
 def test_nothing_is_written(again: Callable[[int], Any], tmp_path: Path) -> None:
     def content() -> list[str]:
         with closing(sqlite3.connect(tmp_path / "again.db")) as connection:
@@ -217,7 +225,7 @@ def test_what_is_otherwise_is_named_by_the_run_that_the_trial_belongs_to(
         old = {**run_of_trials["versions"], "torch": "0.1", "forgotten": "3"}
         runs = [
             {**run_of_trials, "since": "2020-01-01T00:00:00+00:00", "versions": {"torch": "0.0"}},
-            {**run_of_trials, "versions": old, "git_commit": "abc"},
+            {**run_of_trials, "versions": old, "git_commit": "abc", "code": {"again_trainer:train": "other"}},
             {**run_of_trials, "since": "2999-01-01T00:00:00+00:00"},
         ]
         connection.execute(sa.update(StudyTable).values(versions=runs))
@@ -227,6 +235,7 @@ def test_what_is_otherwise_is_named_by_the_run_that_the_trial_belongs_to(
         "forgotten was 3, is absent",
         f"torch was 0.1, is {version('torch')}",
         "the git commit was abc, is none",
+        "again_trainer:train was edited since",
     ]
 
 

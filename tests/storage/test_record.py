@@ -125,7 +125,7 @@ class TestMadeByTwo:
         with open_database(postgres_prepared) as database:
             second = threading.Thread(target=lambda: found.append(StudyRecord.open(database, spec)))
             with database.write() as first:
-                ensure_study(first, spec, Path(), {})
+                ensure_study(first, spec, Path(), {}, {})
                 pid = first.scalar(sa.text("SELECT pg_backend_pid()"))
                 second.start()
                 query = sa.text(

@@ -9,6 +9,7 @@ of an `nn.Module` are learned with the student, by its optimizer; state in one, 
 `state_dict` and `load_state_dict`, outlives an interruption.
 """
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType, ModuleType
@@ -21,6 +22,8 @@ from kdsearch.distill.factories import load_factory
 from kdsearch.errors import RequestError
 
 _ARGUMENTS = ("student_logits", "teacher_logits", "targets", "temperature")
+_MORE_THAN_ANY = 100
+"""Arguments: who takes so many says nothing of which."""
 _SIDES = ("student", "teacher")  # in the order of their logits
 _CONTRACT = (
     "a function (student_logits, teacher_logits, targets, temperature) -> loss, or a factory of one that "
@@ -45,8 +48,9 @@ class OwnTerm:
         self, name: str, options: Mapping[str, Any], device: torch.device | str | None = None
     ) -> None:
         self._name = name
-        found = load_factory(name, "objective.name")
-        if _takes(found, **options):
+        found: Any = load_factory(name, "objective.name")
+        is_made = _makes_terms(found, options)
+        if is_made:
             found = found(**options)
             options = {}
             if not callable(found) or isinstance(found, Tensor):
@@ -64,6 +68,8 @@ class OwnTerm:
             )
         self._order = _order(_parameters(called))
         self._refuse_swapped(_parameters(called))
+        if isinstance(found, nn.Module) or not is_made:
+            found = copy.deepcopy(found)  # what a module's one object keeps or learns is each student's own
         self._term: Callable[..., Any] = found.to(device) if isinstance(found, nn.Module) else found
         self._options = dict(options)
 
@@ -128,6 +134,16 @@ class OwnTerm:
         """Whether all its state, if it has any, is what `state` returns."""
         has_both = hasattr(self._term, "state_dict") and hasattr(self._term, "load_state_dict")
         return has_both or _is_stateless(self._term)
+
+
+def _makes_terms(found: Any, options: Mapping[str, Any]) -> bool:
+    """Return whether a callable is a factory.
+
+    A function that takes any arguments, as decorators leave it, is none.
+    """
+    if isinstance(found, nn.Module) or not _takes(found, **options):
+        return False
+    return inspect.isclass(found) or not _takes(found, *range(_MORE_THAN_ANY), **options)
 
 
 def _takes(function: Callable[..., Any], *positional: Any, **named: Any) -> bool:

@@ -10,7 +10,7 @@ from torch import nn
 from kdsearch.distill.data.dataset import ImageData, Split, load_dataset
 from kdsearch.distill.data.preprocessing import described
 from kdsearch.distill.factories import place_of
-from kdsearch.distill.models import is_unvetted
+from kdsearch.distill.models import is_unvetted, is_users
 from kdsearch.distill.objectives import OwnTerm
 from kdsearch.distill.randomness import seeded, stream
 from kdsearch.distill.teachers.initial_students import starting_recipe
@@ -84,6 +84,11 @@ def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
                     f"`arch` must have parameters that are trained, got {section.arch!r}, all of them "
                     "frozen. Let its factory leave them trainable."
                 )
+            if is_users(section.arch):
+                other = build_prepared(section, data, stream(1, "another"))
+                _check_made_anew(model, other, section.arch)
+                if name == "student":
+                    _check_luck(spec, model, other, data)
             if is_unvetted(section.arch):
                 if name == "student" or spec.teacher.finetune.epochs:
                     _check_gradient(model, section.arch, data)
@@ -100,6 +105,40 @@ def _check_gradient(model: nn.Module, arch: str, data: ImageData) -> None:
         raise RequestError(
             f"`arch` must give logits with a gradient where it is trained, got {arch!r}, whose output has "
             "none. Leave out its `detach` or `no_grad`; of a teacher, or set `finetune.epochs: 0`."
+        )
+
+
+def _check_made_anew(model: nn.Module, other: nn.Module, arch: str) -> None:
+    """Check that a user's factory gives one network after the other, all alike."""
+    own, others = dict(model.named_parameters()), dict(other.named_parameters())
+    if any(weights.requires_grad and weights is others.get(name) for name, weights in own.items()):
+        raise RequestError(
+            f"`arch` must give a new network at each call, got {arch!r}, whose networks share weights: "
+            "students would train each other's. Build it inside the factory."
+        )
+    shapes = [{name: weights.shape for name, weights in found.items()} for found in (own, others)]
+    if shapes[0] != shapes[1]:
+        raise RequestError(
+            f"`arch` must give networks of one shape, got {arch!r}, whose layers differ from call to call. "
+            "Fix its sizes."
+        )
+
+
+def _check_luck(spec: TrainingSpec, model: nn.Module, other: nn.Module, data: ImageData) -> None:
+    """Check that students of other seeds are other students: else replicates are copies, without doubt."""
+    is_drawn = any(not torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    if is_drawn or spec.training.vary or spec.student.init != "random":
+        return
+    images, trial = data.inputs.random(_N_EXAMPLES, stream(0, "output")), copy.deepcopy(model).train()
+    outputs = []
+    for seed in (0, 1):
+        with torch.no_grad(), seeded(seed):
+            outputs.append(trial(images))
+    if torch.equal(*outputs):
+        raise RequestError(
+            f"`arch` must give each student weights of its own, got {spec.student.arch!r}, whose weights are "
+            "the same under every seed: replicates would be copies. Leave out its manual_seed, or, where it "
+            "loads weights, let the batches' order vary: `training: {vary: [order]}`."
         )
 
 
@@ -183,9 +222,17 @@ def has_temperature(
     objective = spec.objective
     if ":" not in objective.name:
         return not ignores_temperature(objective.name, objective.alpha)
-    first, *others = (_tried(spec, temperature, num_classes) for temperature in temperatures)
-    differs = any(not torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
-    return differs and objective.alpha > 0
+    first, again, *others = (_tried(spec, t, num_classes) for t in (temperatures[0], *temperatures))
+    if _differ(first, again):
+        raise RequestError(
+            f"`objective.name` {objective.name!r} must give the same loss each time it is made, got another "
+            "one of the same logits. Keep its state in what its factory returns, and draw by torch alone."
+        )
+    return objective.alpha > 0 and any(_differ(first, other) for other in others)
+
+
+def _differ(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> bool:
+    return any(not torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def _tried(spec: TrainingSpec, temperature: float, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:

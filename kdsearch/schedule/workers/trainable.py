@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray import tune
 
-from kdsearch.distill.factories import words_of
+from kdsearch.distill.factories import reason_of
 from kdsearch.schedule.workers.folders import enter_launch_folder
 from kdsearch.schedule.workers.trainers import load_trainer
 from kdsearch.schedule.workers.warnings import HeldWarnings, held_warnings
@@ -68,8 +68,10 @@ def _train(spec: StudySpec, pack: Pack, report: PackReport, artifacts: str, fold
             spec.trainer, artifacts, checkpoint_interval_s=interval_s, device=spec.resources.device
         )
         return train(pack.trials, report)
-    except Exception as error:
-        return [TrialResult(trial.number, "failed", 0, reason=words_of(error)) for trial in pack.trials]
+    except (KeyboardInterrupt, PackEndedError):
+        raise
+    except BaseException as error:  # a user's objective or data may end in SystemExit
+        return [TrialResult(trial.number, "failed", 0, reason=reason_of(error)) for trial in pack.trials]
 
 
 class Watchdog:

@@ -3,13 +3,14 @@
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import chdir
 from dataclasses import replace
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kdsearch.artifacts.store import Place, place_below
-from kdsearch.distill.factories import bounded, check_call, load_factory, place_of, signature_of, words_of
-from kdsearch.errors import KDSearchError, RequestError
+from kdsearch.distill.factories import check_call, load_factory, reason_of, signature_of
+from kdsearch.errors import RequestError
 from kdsearch.schedule.workers.commands import train_by_command
 from kdsearch.spec.sections import CommandTrainer
 from kdsearch.trial import DIVERGED, Metrics, Outcome, PackEndedError, PackReport, Trial, TrialResult
@@ -107,7 +108,8 @@ def _train_one(function: Callable[..., Any], trial: Trial, report: PackReport) -
 
     start = time.perf_counter()
     try:
-        final = _checked(function(trial, report_one))
+        with chdir("."):  # the next trial's relative paths mean what this one's do
+            final = _checked(function(trial, report_one))
     except (KeyboardInterrupt, PackEndedError):
         raise
     except BaseException as error:  # a script may end in SystemExit
@@ -242,8 +244,4 @@ def _ended(last: TrialResult, final: Metrics, epochs: int) -> TrialResult:
 
 
 def _failed(last: TrialResult, error: BaseException) -> TrialResult:
-    if isinstance(error, KDSearchError):  # ours say all that there is to say
-        return replace(last, state="failed", reason=bounded(str(error)))
-    where = place_of(error.__traceback__)
-    reason = f"{words_of(error)} ({where})" if where else words_of(error)
-    return replace(last, state="failed", reason=bounded(reason))
+    return replace(last, state="failed", reason=reason_of(error))

@@ -37,7 +37,11 @@ CHANGEABLE = (
 
 
 def ensure_study(
-    connection: Connection, spec: StudySpec, source: Path, data: Mapping[str, str]
+    connection: Connection,
+    spec: StudySpec,
+    source: Path,
+    data: Mapping[str, str],
+    code: Mapping[str, str],
 ) -> tuple[int, str]:
     """Create a study, or go on with it. Return its id and its uid.
 
@@ -46,6 +50,7 @@ def ensure_study(
         spec: What is asked for.
         source: The folder whose git commit is recorded.
         data: The fingerprints of its data sets, by their names; of none where they are not at hand.
+        code: Those of a user's code, by the names in the spec.
 
     Raises:
         RequestError: A study of this name asks for something else, or its data were edited; the message
@@ -55,7 +60,7 @@ def ensure_study(
     now = database_now(connection)
     document = spec_document(spec)
     run = {"since": now.isoformat(), "versions": package_versions(), "git_commit": git_commit(source)}
-    run |= {"data": dict(data)} if data else {}
+    run |= {name: dict(found) for name, found in (("data", data), ("code", code)) if found}
     values: dict[str, Any] = {
         "spec": document,
         "spec_hash": spec_hash(document),
@@ -65,7 +70,7 @@ def ensure_study(
     }
     if stored is None:
         made = _create(connection, spec, {**values, "versions": [run], "created": now})
-        return made or ensure_study(connection, spec, source, data)
+        return made or ensure_study(connection, spec, source, data, code)
     _refuse_other_spec(spec, load_stored_spec(stored.spec))
     runs = stored.versions
     if read_progress(connection, stored.id).finished:

@@ -1,6 +1,7 @@
 """What users bring to the engine: networks, weights, objectives; each taken right or refused."""
 
 import io
+import itertools
 import math
 import zipfile
 from contextlib import suppress
@@ -353,6 +354,55 @@ def test_an_own_objective_is_made_once_for_each_student(tmp_path):
     assert all(result.state == "complete" for result in found)
 
 
+class Counting:
+    """Weighs its loss by how often it was called."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, student, teacher, targets, temperature):
+        self.calls += 1
+        return self.calls * F.mse_loss(student / temperature, teacher / temperature)
+
+
+counting, averaging, CALLED = Counting(), Averaging(), itertools.count(1)
+
+
+def one_averaging():
+    return averaging
+
+
+@pytest.mark.parametrize("name", ["counting", "averaging", "one_averaging"])
+def test_an_objective_that_keeps_something_is_each_students_own(tmp_path, name):
+    asked = spec(objective={"name": f"{__name__}:{name}", "alpha": 1.0}, training={"epochs": 1})
+    members = [{"seed": 0, "number": number} for number in range(3)]
+    alone = train_pack(asked, members[:1], artifacts=tmp_path, way="looped")
+    packed = train_pack(asked, members, artifacts=tmp_path, way="looped")
+    assert len({result.metrics["val_loss"] for result in [*alone, *packed]}) == 1
+
+
+def counting_in_its_module(student, teacher, targets, temperature):
+    return next(CALLED) * F.mse_loss(student / temperature, teacher / temperature)
+
+
+def test_an_objective_that_keeps_something_in_its_module_is_refused():
+    with pytest.raises(
+        RequestError, match=r"`objective.name` .*must give the same loss each time it is made"
+    ):
+        check_training(spec(objective={"name": f"{__name__}:counting_in_its_module"}))
+
+
+def decorated(*arguments, **named):
+    """As a decorator without functools.wraps leaves a function."""
+    return teacher_first(*arguments[1::-1], *arguments[2:], **named)
+
+
+def test_an_objective_that_takes_any_arguments_is_no_factory():
+    student, teacher = torch.randn(2, 5, 10, generator=torch.Generator().manual_seed(0))
+    found = OwnTerm(f"{__name__}:decorated", {})(student, teacher, torch.zeros(5).long(), 3.0)
+    torch.testing.assert_close(found, teacher_first(teacher, student, None, 3.0))
+
+
 @pytest.mark.parametrize(
     ("name", "alpha", "expected"),
     [
@@ -499,6 +549,56 @@ def test_a_frozen_teacher_may_detach_what_it_gives(tmp_path):
 def test_networks_that_give_no_logits_are_refused_before_anything_starts(role, arch, told):
     with pytest.raises(RequestError, match=f"`{role}.arch` .*{told}"):
         check_training(spec(**{role: {"arch": f"{__name__}:{arch}"}}))
+
+
+_ONE_BODY = Body(10, 1)
+
+
+def shared(num_classes, in_channels):
+    return _ONE_BODY
+
+
+def of_any_width(num_classes, in_channels):
+    width = next(WIDTHS)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64 * in_channels, width), nn.Linear(width, num_classes))
+
+
+def of_one_seed(num_classes, in_channels):
+    torch.manual_seed(0)
+    return Body(num_classes, in_channels)
+
+
+def of_one_seed_with_dropout(num_classes, in_channels):
+    return nn.Sequential(of_one_seed(num_classes, in_channels), nn.Dropout())
+
+
+WIDTHS = itertools.count(4)
+
+
+@pytest.mark.parametrize(
+    ("roles", "arch", "told"),
+    [
+        (("student", "teacher"), "shared", "must give a new network at each call"),
+        (("student", "teacher"), "of_any_width", "must give networks of one shape"),
+        (("student",), "of_one_seed", "whose weights are the same under every seed"),
+    ],
+)
+def test_a_factory_that_gives_no_new_network_at_each_call_is_refused(roles, arch, told):
+    for role in roles:
+        with pytest.raises(RequestError, match=f"`{role}.arch` .*{told}"):
+            check_training(spec(**{role: {"arch": f"{__name__}:{arch}"}}))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"teacher": {"arch": f"{__name__}:of_one_seed"}},
+        {"student": {"arch": f"{__name__}:of_one_seed"}, "training": {"vary": ["order"]}},
+        {"student": {"arch": f"{__name__}:of_one_seed_with_dropout"}},
+    ],
+)
+def test_weights_of_one_seed_are_taken_where_replicates_are_no_copies(sections):
+    check_training(spec(**sections))
 
 
 def test_classes_that_nothing_is_learned_or_measured_of_are_told():

@@ -116,6 +116,12 @@ def exits(trial, report):
 def exits_as_a_pack(trials, report):
     raise SystemExit(3)
 
+def goes_away(trial, report):
+    import os
+    os.makedirs("runs", exist_ok=True)
+    os.chdir("runs")
+    return {"val_accuracy": 0.5, "is_deeper": float(os.getcwd().count("runs"))}
+
 def long_words(trial, report):
     raise ValueError("begin" + 100_000 * "x" + "end")
 
@@ -331,6 +337,26 @@ def test_a_module_that_cant_be_imported_is_told_in_one_line(tmp_path: Path, sour
         RequestError, match=rf"`trainer` must be importable, got 'broken_trainer:train': .*{told}"
     ):
         load_trainer("broken_trainer:train", Path("unused"))
+
+
+def test_each_trial_begins_in_the_folder_of_the_launch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [result.metrics["is_deeper"] for result in train("goes_away")] == [1.0, 1.0]
+    assert Path.cwd() == tmp_path
+
+
+def test_a_module_that_goes_away_and_prints_disturbs_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wandering_trainer.py").write_text(
+        "import os\nos.chdir('/')\nprint('loading')\ndef train(trial, report):\n    return {'val_accuracy': 0.5}\n"
+    )
+    load_trainer("wandering_trainer:train", Path("unused"))
+    assert Path.cwd() == tmp_path
+    assert capsys.readouterr() == ("", "loading\n")
 
 
 def test_a_module_that_reads_a_command_line_finds_none(
