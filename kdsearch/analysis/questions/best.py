@@ -76,7 +76,7 @@ class SetupAnswer:
         flat: Whether temperature hardly matters: of each temperature in the range it is 80% probable that it
             costs at most twice the tolerance. Never said of fewer than 12 trials, where it may be the other
             setups that are flat, nor where all trials have one value of another tuned parameter, or it
-            moves with T: at a better one temperature may matter.
+            moves with T: at a better one temperature may matter; nor where all have one accuracy below 100%.
         alone: What the setup's own trials say without the other setups; None where nothing is shared, or they
             are too few.
         tuned_trials: Complete trials in each quarter of the range of temperatures whose other parameters cost
@@ -356,6 +356,8 @@ class _Judge:
     ) -> bool:
         n_trials = sum(len(self._response.tallies[s].complete) for s in members)
         if n_trials < ENOUGH_TO_DECIDE or not profile.is_flat(self._tolerance):
+            return False
+        if any(self._response.stalemate(s) for s in members):
             return False
         return not any(o.hides_temperature for own in left_open for o in own)
 

@@ -274,6 +274,13 @@ class Response:
         why = _without_effect(self.spec, self.space.setups[setup])
         return self.shortage(setup) if why is None else why
 
+    def stalemate(self, setup: int) -> str | None:
+        """Return why a setup's trials compare nothing: they have one accuracy. Else None."""
+        complete = self.tallies[setup].complete
+        if complete.one_accuracy is None:
+            return None
+        return f"all of its {len(complete)} trials have an accuracy of {100 * complete.one_accuracy:.6g}%"
+
     def ignores_temperature(self, setup: int) -> bool:
         """Return whether a setup's objective makes no use of the temperature."""
         return _without_effect(self.spec, self.space.setups[setup]) is not None

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,3 +124,22 @@ def test_a_factor_with_one_level_left_says_so():
 def test_an_unknown_factor_is_named_with_the_known_ones():
     with pytest.raises(RequestError, match=r"Factors: optimizer\.name, teacher\.arch"):
         compare(fit_response(SPEC, []), "optimizer.lr")
+
+
+def test_levels_without_an_answer_are_told_with_the_reason():
+    spec = load_spec(
+        {
+            "name": "s",
+            "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
+            "setup": {"optimizer.name": ["sgd", "adamw"], "objective.name": ["kd", "mse"]},
+        }
+    )
+    rows = trials(NONE_DIFFERS, spec=spec)
+    ignored = compare(fit_response(spec, rows), "objective.name")
+    assert not ignored.pairs
+    assert "temperature has no effect with `objective.name: mse`" in (ignored.reason or "")
+    assert "too few" not in (ignored.reason or "")
+    stuck = [replace(row, val_accuracy=0.5) for row in rows]
+    constant = compare(fit_response(spec, stuck), "optimizer.name", where={"objective.name": "kd"})
+    assert not constant.pairs
+    assert "14 trials have an accuracy of 50%" in (constant.reason or "")
