@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kdsearch.analysis.labels import setup_names
+from kdsearch.analysis.questions.contrasts import Contrast, share_beyond
 from kdsearch.analysis.response.axes import FloatArray
 from kdsearch.analysis.response.fitted import Response
 from kdsearch.analysis.response.profiles import Interval, TemperatureProfile
@@ -113,10 +114,13 @@ def compare(
     elif not matched:
         why = next(f"{setup_names(setups)[s]}: {why}" for s in chosen if (why := _silence(response, s)))
         reason = f"no setup has an answer at every level of `{factor}`; {why}"
-    elif not all(len(response.shared_temperatures(members)) for members in zip(*matched, strict=True)):
-        reason = f"the setups of a level of `{factor}` have no temperature in common."
+    elif (share := share_beyond(response, contrast := _contrast(matched), "best_temperature")) > 1 - level:
+        reason = (
+            f"with a probability of {share:.2f} a best temperature lies beyond those that all levels of "
+            f"`{factor}` were searched in: a shift would be one of the ranges."
+        )
     else:
-        profiles = [response.profile(members) for members in zip(*matched, strict=True)]
+        profiles = [response.profile(members) for members in contrast.groups]
         return _compared(Comparison(study, factor, level), levels, profiles)
     return Comparison(study, factor, level, reason=reason)
 
@@ -133,6 +137,11 @@ def _matched(response: Response, factor: str, groups: Sequence[Sequence[int]]) -
             others = tuple(level_label(level) for path, level in setups[s].items() if path != factor)
             by_others.setdefault(others, []).append(s)
     return [members for members in by_others.values() if len(members) == len(groups)]
+
+
+def _contrast(matched: Sequence[Sequence[int]]) -> Contrast:
+    """Return the setups of each level, matched by their order."""
+    return Contrast([list(members) for members in zip(*matched, strict=True)])
 
 
 def _silence(response: Response, setup: int) -> str | None:
