@@ -271,7 +271,7 @@ class Response:
 
     def silence(self, setup: int) -> str | None:
         """Return why a setup can't be answered, or None where it can."""
-        why = _without_effect(self.spec, self.space.setups[setup])
+        why = without_effect(self.spec, self.space.setups[setup])
         return self.shortage(setup) if why is None else why
 
     def stalemate(self, setup: int) -> str | None:
@@ -283,7 +283,7 @@ class Response:
 
     def ignores_temperature(self, setup: int) -> bool:
         """Return whether a setup's objective makes no use of the temperature."""
-        return _without_effect(self.spec, self.space.setups[setup]) is not None
+        return without_effect(self.spec, self.space.setups[setup]) is not None
 
     def shortage(self, setup: int) -> str | None:
         """Return why a setup has too few trials. None where it has enough."""
@@ -300,7 +300,7 @@ class Response:
         )
 
 
-def _without_effect(spec: StudySpec, setup: Setup) -> str | None:
+def without_effect(spec: StudySpec, setup: Setup) -> str | None:
     """Return why temperature has no effect in a setup, else None."""
     if not spec.has_engine_words:
         return None
