@@ -294,10 +294,21 @@ class Response:
         if n_points >= n_needed:
             return None
         plural = "" if n_points == 1 else "s"
-        return (
+        return all_diverged([self.tallies[setup]]) or (
             f"too few trials: complete ones at {n_points} distinct point{plural}, "
             f"at least {n_needed} are needed."
         )
+
+
+def all_diverged(tallies: Sequence[Tally]) -> str | None:
+    """Return what to do where all trials of some setups diverged: more would not help. Else None."""
+    diverged = sum(tally.diverged for tally in tallies)
+    if not diverged or diverged < sum(tally.finished for tally in tallies):
+        return None
+    return (
+        f"all {diverged} trials diverged: their loss or accuracy was not finite. Lower the learning rate or "
+        "its range, or set `training.clip_norm`."
+    )
 
 
 def without_effect(spec: StudySpec, setup: Setup) -> str | None:

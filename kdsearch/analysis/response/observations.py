@@ -72,6 +72,13 @@ class Tally:
     other_length: int
     outside: int
 
+    @property
+    def finished(self) -> int:
+        """All trials that ended."""
+        return len(self.complete) + sum(
+            (self.diverged, self.failed, self.pruned, self.other_length, self.outside)
+        )
+
 
 @dataclass(frozen=True)
 class Observations:
