@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -495,3 +496,10 @@ def test_a_parquet_file_of_recipes_is_read_by_pandas(
     assert texts == expected
     assert list(found["options.wide"])[:2] == ["1", "all"]
     assert list(found[TEMPERATURE]) == [4.0] * 6
+
+
+def test_a_rename_says_what_it_did_and_nothing_of_optunas(storage: str, tmp_path: Path) -> None:
+    copy = shutil.copy(storage.removeprefix("sqlite:///"), tmp_path / "copy.db")
+    command = [sys.executable, "-m", "kdsearch", "rename", "made", "other", "--storage", f"sqlite:///{copy}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout.split(".")[0], done.stderr) == ("Renamed made to other", "")
