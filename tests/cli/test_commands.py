@@ -18,6 +18,7 @@ import yaml
 import kdsearch
 from kdsearch.cli.main import run
 from kdsearch.distill.models import build_model
+from kdsearch.errors import RequestError
 from kdsearch.spec import TEMPERATURE, load_spec
 from kdsearch.storage import StudyRecord, open_database
 from kdsearch.trial import TrialResult
@@ -503,3 +504,12 @@ def test_a_rename_says_what_it_did_and_nothing_of_optunas(storage: str, tmp_path
     command = [sys.executable, "-m", "kdsearch", "rename", "made", "other", "--storage", f"sqlite:///{copy}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.stdout.split(".")[0], done.stderr) == ("Renamed made to other", "")
+
+
+def test_a_figure_of_a_setup_that_is_not_there_is_refused(storage: str) -> None:
+    study = kdsearch.open_study("made", storage=storage)
+    assert study.plot_response({"optimizer.name": "sgd"}).data
+    with pytest.raises(
+        RequestError, match=r"`setup` must be a setup of the study, got \{'optimizer.name': 'x'\}"
+    ):
+        study.plot_response({"optimizer.name": "x"})
