@@ -14,6 +14,7 @@ from kdsearch.analysis.report.flat_rows import trial_row
 from kdsearch.analysis.response.warm_start import load_earlier
 from kdsearch.analysis.shown import frame_of
 from kdsearch.analysis.stored_study import StoredStudy
+from kdsearch.errors import RequestError
 from kdsearch.intervals import LEVEL, TOLERANCE
 from kdsearch.spec import Claim, Setup, StudySpec, load_spec
 from kdsearch.storage import (
@@ -242,13 +243,20 @@ class Study:
         """Return the figure of accuracy over temperature, of all setups or one.
 
         Args:
-            setup: Levels by the factors' paths, as `spec.setups()` has them; None for all.
+            setup: Levels by the factors' paths, as `best()` has them; None for all.
+
+        Raises:
+            RequestError: The study has no such setup.
         """
         from kdsearch.analysis.report.plots import plot_response
 
         stored = self._stored()
         rows = stored.rows
-        curves = [curve for curve in stored.curves() if setup in (None, curve.setup)]
+        known = stored.curves()
+        curves = [curve for curve in known if setup in (None, curve.setup)]
+        if not curves:
+            setups = "; ".join(map(str, (curve.setup for curve in known)))
+            raise RequestError(f"`setup` must be a setup of the study, got {setup!r}. Setups: {setups}.")
         return plot_response(curves, rows, stored.best())
 
     def figures(self, level: float = LEVEL, tolerance: float = TOLERANCE) -> "dict[str, Figure]":

@@ -14,6 +14,9 @@ _SPEAKS_FOR_ITSELF = "name"
 _BETWEEN = " · "
 _NAMED_BY_ITS_SECTION = "arch"
 
+_DIGITS_OF_A_LEVEL = 12
+"""By hand: more than people write, and few enough to leave out how floats round."""
+
 
 def varied_factors(setups: Sequence[Setup]) -> list[str]:
     """Return the factors with more than one level among the setups.
@@ -65,8 +68,13 @@ def value_text(value: Any) -> str:
 
 
 def level_text(path: str, level: Any) -> str:
-    """Return a factor's level as a person reads it: a file of labels by its name, wherever it is."""
-    return level_name(path, level) if isinstance(level, str) else value_text(level)
+    """Return a factor's level as a person reads it: a file of labels by its name, wherever it is.
+
+    A number is whole: people chose it, and 0.9999 is not 1.
+    """
+    if isinstance(level, float):
+        return number_text(level, _DIGITS_OF_A_LEVEL)
+    return level_name(path, level) or "''" if isinstance(level, str) else value_text(level)
 
 
 def temperature_text(temperature: float) -> str:

@@ -85,8 +85,11 @@ def delete(study: str, yes: bool, storage: str) -> None:
 @storage_option
 def rename(study: str, name: str, storage: str) -> None:
     """Give a study another name; its study file needs it too."""
+    import optuna
+
     from kdsearch.storage import open_database, rename_study
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it says that a study was created
     with open_database(storage) as database:
         rename_study(database, study, name)
     click.echo(f"Renamed {study} to {name}. Write `name: {name}` in its study file, too.")

@@ -32,6 +32,8 @@ def print_as(output: str, answer: "Shown", show: Callable[[], None]) -> None:
         click.echo(draw(table, [*terms, *(f"{name}: {note}" for name, note in table.notes)]))
     else:
         print_document(output, answer.to_dict, answer.rows, show)
+        if output == "csv" and not answer.rows():
+            click.echo("\n".join(": ".join(note) for note in answer.table().notes), err=True)
 
 
 def print_document(

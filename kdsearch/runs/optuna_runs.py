@@ -190,17 +190,20 @@ def _sampled_from(
         own = [by_at[row.number] for row in runs.trials if setup_key(row.setup) == key]
         names = {**runs.columns.get(key, {}), TEMPERATURE: temperature or ""}
         found[key] = {
-            path: _range_of(names.get(path, path), own, dimension) for path, dimension in tried.items()
+            path: _range_of(names.get(path, path), own, dimension, above_0=path == TEMPERATURE)
+            for path, dimension in tried.items()
         }
     return found
 
 
-def _range_of(name: str, trials: Sequence["FrozenTrial"], tried: SimpleDimension) -> SimpleDimension:
+def _range_of(
+    name: str, trials: Sequence["FrozenTrial"], tried: SimpleDimension, *, above_0: bool
+) -> SimpleDimension:
     distributions = [trial.distributions[name] for trial in trials if name in trial.distributions]
     ranges = [own for d in distributions if (own := _dimension(d)) is not None]
     if isinstance(tried, Choices) or not ranges:
         return tried
-    low = min(tried.low, *(r.low for r in ranges))
+    low = min([tried.low, *(r.low for r in ranges if r.low > 0 or not above_0)])
     high = max(tried.high, *(r.high for r in ranges))
     log = low > 0 and (tried.log or any(r.log for r in ranges))
     return Range(low=low, high=high, log=log, integer=tried.integer and all(r.integer for r in ranges))

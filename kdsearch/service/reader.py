@@ -1,6 +1,7 @@
 """A database's studies and their answers, for the service."""
 
 import hashlib
+import json
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -255,8 +256,8 @@ class DatabaseReader:
 
 
 def _hashable(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return tuple(value.items())
+    if isinstance(value, Mapping):  # levels as text: to Python true is 1
+        return tuple((path, json.dumps(level)) for path, level in value.items())
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.datastructures import QueryParams
 
-from kdsearch.analysis.labels import temperature_text, value_text
+from kdsearch.analysis.labels import level_text, temperature_text, value_text
 from kdsearch.analysis.questions.recommendation import Recommendation
 from kdsearch.analysis.report.contents import FigureSection
 from kdsearch.analysis.report.figures import sources_figure, what_if_figure
@@ -30,7 +30,7 @@ def what_if_context(setup: Mapping[str, Any], latest: Latest | None) -> dict[str
     found: Recommendation | None = kept.answer if kept else None
     error = getattr(kept.error, "detail", None) or str(kept.error) if kept and kept.error else None
     context = {
-        "given": {path: value_text(value) for path, value in setup.items()},
+        "given": {path: level_text(path, value) for path, value in setup.items()},
         "error": error,
         "found": found,
     }
@@ -54,7 +54,7 @@ def _lead(found: Recommendation) -> str:
 def _fields(found: Recommendation) -> list[tuple[str, str]]:
     near = found.near_optimal
     return [
-        *((path, value_text(value)) for path, value in found.setup.items()),
+        *((path, level_text(path, value)) for path, value in found.setup.items()),
         ("near-optimal T", " to ".join(map(temperature_text, near)) if near else "not known"),
         *((path, value_text(value)) for path, value in (found.params or {}).items()),
         *(

@@ -219,6 +219,21 @@ def level_name(path: str, level: Any) -> str:
     return PurePath(level).name if is_file else level_label(level)
 
 
+def is_level(path: str, asked: Any, level: Any) -> bool:
+    """Return whether a level is the asked one, however that is written.
+
+    Tables show 1.0 as 1, and a recipe may be given as any JSON of it.
+    """
+    if isinstance(asked, str) and isinstance(level, Mapping | list):
+        try:
+            return bool(json.loads(asked) == level)
+        except (ValueError, RecursionError):
+            return False
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in (asked, level)):
+        return bool(asked == level)
+    return level_name(path, asked) == level_name(path, level)
+
+
 def encode_level(level: Any) -> Scalar:
     """Return a level as a scalar; mappings and lists as JSON."""
     return level if isinstance(level, bool | int | float | str | None) else level_label(level)

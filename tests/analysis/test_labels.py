@@ -3,6 +3,7 @@ import pytest
 from kdsearch.analysis.labels import (
     duration_text,
     factor_label,
+    level_text,
     number_text,
     points_text,
     setup_names,
@@ -62,6 +63,13 @@ def test_a_factors_label_is_the_shortest_that_is_not_another_factors(path, label
 )
 def test_values_read_as_a_person_writes_them(value, text):
     assert value_text(value) == text
+
+
+def test_levels_that_differ_have_names_that_differ():
+    levels = [0.999, 0.9999, 0.99995, 1e-7, 0.1 + 0.2, 1000.0, ""]
+    texts = ["0.999", "0.9999", "0.99995", "1e-07", "0.3", "1000", "''"]
+    assert [level_text("optimizer.beta2", level) for level in levels] == texts
+    assert setup_names([{"optimizer.beta2": level} for level in levels]) == [f"beta2 {t}" for t in texts]
 
 
 def test_temperatures_have_the_digits_that_their_uncertainty_deserves():

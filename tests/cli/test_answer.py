@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from kdsearch.cli.main import run
+from kdsearch.spec import load_spec
+from kdsearch.storage import StudyRecord, open_database
 
 TABLES = "studies/public_tables.csv"
 
@@ -126,6 +128,21 @@ def test_stored_studies_are_told_in_every_format(capsys: pytest.CaptureFixture[s
     assert r"sgd $\to$ adamw &" in compared
     assert "| sgd |" in told("markdown", "forecast", "made")
     assert told("markdown", "best", "made").splitlines()[0].startswith("| optimizer name | best T |")
+
+
+@pytest.mark.parametrize("output", ["csv", "markdown", "latex"])
+@pytest.mark.parametrize("question", [["compare", "--factor", "optimizer.name"], ["importance"]])
+def test_a_question_without_an_answer_is_told_why_in_every_format(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, question: list[str], output: str
+) -> None:
+    url = f"sqlite:///{tmp_path / 'empty.db'}"
+    with open_database(url, create=True) as database:
+        tune = {"objective.temperature": {"low": 1, "high": 40}}
+        setup = {"optimizer.name": ["sgd", "adamw"]}
+        StudyRecord.open(database, load_spec({"name": "empty", "setup": setup, "tune": tune}))
+    assert run([question[0], "empty", *question[1:], "--storage", url, "--format", output]) == 0
+    told = capsys.readouterr()
+    assert "too few trials" in (told.err if output == "csv" else told.out)
 
 
 def test_the_schema_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import yaml
 import kdsearch
 from kdsearch.cli.main import run
 from kdsearch.distill.models import build_model
+from kdsearch.errors import RequestError
 from kdsearch.spec import TEMPERATURE, load_spec
 from kdsearch.storage import StudyRecord, open_database
 from kdsearch.trial import TrialResult
@@ -495,3 +497,19 @@ def test_a_parquet_file_of_recipes_is_read_by_pandas(
     assert texts == expected
     assert list(found["options.wide"])[:2] == ["1", "all"]
     assert list(found[TEMPERATURE]) == [4.0] * 6
+
+
+def test_a_rename_says_what_it_did_and_nothing_of_optunas(storage: str, tmp_path: Path) -> None:
+    copy = shutil.copy(storage.removeprefix("sqlite:///"), tmp_path / "copy.db")
+    command = [sys.executable, "-m", "kdsearch", "rename", "made", "other", "--storage", f"sqlite:///{copy}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout.split(".")[0], done.stderr) == ("Renamed made to other", "")
+
+
+def test_a_figure_of_a_setup_that_is_not_there_is_refused(storage: str) -> None:
+    study = kdsearch.open_study("made", storage=storage)
+    assert study.plot_response({"optimizer.name": "sgd"}).data
+    with pytest.raises(
+        RequestError, match=r"`setup` must be a setup of the study, got \{'optimizer.name': 'x'\}"
+    ):
+        study.plot_response({"optimizer.name": "x"})

@@ -72,6 +72,8 @@ def test_a_study_without_claims_says_how_to_have_some(
 ) -> None:
     assert run(["verdict", "made", "--storage", storage]) == 0
     assert "has no claims" in capsys.readouterr().out
+    assert run(["verdict", "made", "--storage", storage, "--format", "csv"]) == 0
+    assert "has no claims" in capsys.readouterr().err
 
 
 def test_claims_of_a_launched_study_stay_as_they_are(tmp_path: Path) -> None:

@@ -47,6 +47,21 @@ def test_best_takes_the_commands_options(client, stored):
     assert len(answer["setups"]) == 1
 
 
+def test_an_answer_is_not_kept_for_what_python_takes_for_the_same(tmp_path, connect):
+    url = f"sqlite:///{tmp_path / 'levels.db'}"
+    tune = {"objective.temperature": {"low": 1, "high": 40}}
+    with open_database(url, create=True) as database:
+        StudyRecord.open(
+            database, load_spec({"name": "s", "setup": {"objective.alpha": [0, 0.5]}, "tune": tune})
+        )
+    served = connect(url)
+    statuses = [
+        served.get(f"{API}/studies/s/best", params={"where": f"objective.alpha={level}"}).status_code
+        for level in ("0", "0.0", "false", "0")
+    ]
+    assert statuses == [200, 200, 422, 200]
+
+
 def test_compare_is_the_commands_document(client, stored):
     _, spec, trials = stored
     answer = client.get(f"{API}/studies/demo/compare", params={"factor": "optimizer.name"})

@@ -22,7 +22,7 @@ from kdsearch.analysis.questions.forecast import (
 from kdsearch.analysis.questions.outcomes import TemperatureBand, outcomes_of, temperature_span
 from kdsearch.analysis.questions.replication import USUAL_TEMPERATURE
 from kdsearch.analysis.response.axes import FloatArray, IntArray
-from kdsearch.analysis.response.fitted import Response, fit_response
+from kdsearch.analysis.response.fitted import Response, all_diverged, fit_response
 from kdsearch.analysis.response.observations import Competitors, Tally
 from kdsearch.analysis.response.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response.selection import group_setups, select_setups
@@ -76,7 +76,7 @@ class SetupAnswer:
         flat: Whether temperature hardly matters: of each temperature in the range it is 80% probable that it
             costs at most twice the tolerance. Never said of fewer than 12 trials, where it may be the other
             setups that are flat, nor where all trials have one value of another tuned parameter, or it
-            moves with T: at a better one temperature may matter.
+            moves with T: at a better one temperature may matter; nor where all have one accuracy below 100%.
         alone: What the setup's own trials say without the other setups; None where nothing is shared, or they
             are too few.
         tuned_trials: Complete trials in each quarter of the range of temperatures whose other parameters cost
@@ -316,7 +316,7 @@ class _Judge:
             "outcomes": self._outcomes(members),
         }
         warnings = [note for tally in tallies for note in _exclusions(tally)]
-        reason = _why_silent(reasons[0], known["outcomes"]) if not answered else self._disagreement(answered)
+        reason = self._disagreement(answered) if answered else all_diverged(tallies) or reasons[0]
         if reason is not None:
             return SetupAnswer(**known, warnings=tuple(warnings), reason=reason)
         if silent := len(members) - len(answered):
@@ -356,6 +356,8 @@ class _Judge:
     ) -> bool:
         n_trials = sum(len(self._response.tallies[s].complete) for s in members)
         if n_trials < ENOUGH_TO_DECIDE or not profile.is_flat(self._tolerance):
+            return False
+        if any(self._response.stalemate(s) for s in members):
             return False
         return not any(o.hides_temperature for own in left_open for o in own)
 
@@ -481,17 +483,6 @@ def _borrowed(alone: AloneAnswer | None, interval: Interval) -> str | None:
         return None
     low, high = map(temperature_text, alone.interval)
     return f"It rests on the other setups too: its own trials alone say {low} to {high}."
-
-
-def _why_silent(reason: str | None, outcomes: Sequence[TemperatureBand]) -> str | None:
-    """Return why a setup has no answer. Where all of its trials diverged, more of them would not help."""
-    diverged = sum(band.diverged for band in outcomes)
-    if not diverged or diverged < sum(band.finished for band in outcomes):
-        return reason
-    return (
-        f"all {diverged} trials diverged: their loss or accuracy was not finite. Lower the learning rate or "
-        "its range, or set `training.clip_norm`."
-    )
 
 
 def _exclusions(tally: Tally) -> Iterator[str]:

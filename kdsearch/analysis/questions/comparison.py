@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from kdsearch.analysis.labels import setup_names
+from kdsearch.analysis.questions.contrasts import Contrast, share_beyond
 from kdsearch.analysis.response.axes import FloatArray
 from kdsearch.analysis.response.fitted import Response
 from kdsearch.analysis.response.profiles import Interval, TemperatureProfile
@@ -103,17 +105,22 @@ def compare(
     check_level(level)
     study, setups = response.spec.name, response.space.setups
     check_factor(setups, factor, "factor")
-    groups = group_setups(setups, select_setups(setups, where), [factor])
+    chosen = select_setups(setups, where)
+    groups = group_setups(setups, chosen, [factor])
     levels = [group[factor] for group, _ in groups]
     matched = _matched(response, factor, [members for _, members in groups])
     if len(levels) < 2:
         reason = f"`{factor}` has a single level here: there is nothing to compare."
     elif not matched:
-        reason = f"too few trials: no setup has an answer at every level of `{factor}`."
-    elif not all(len(response.shared_temperatures(members)) for members in zip(*matched, strict=True)):
-        reason = f"the setups of a level of `{factor}` have no temperature in common."
+        why = next(f"{setup_names(setups)[s]}: {why}" for s in chosen if (why := _silence(response, s)))
+        reason = f"no setup has an answer at every level of `{factor}`; {why}"
+    elif (share := share_beyond(response, contrast := _contrast(matched), "best_temperature")) > 1 - level:
+        reason = (
+            f"with a probability of {share:.2f} a best temperature lies beyond those that all levels of "
+            f"`{factor}` were searched in: a shift would be one of the ranges."
+        )
     else:
-        profiles = [response.profile(members) for members in zip(*matched, strict=True)]
+        profiles = [response.profile(members) for members in contrast.groups]
         return _compared(Comparison(study, factor, level), levels, profiles)
     return Comparison(study, factor, level, reason=reason)
 
@@ -126,10 +133,20 @@ def _matched(response: Response, factor: str, groups: Sequence[Sequence[int]]) -
     setups = response.space.setups
     by_others: dict[tuple[str, ...], list[int]] = {}
     for s in (s for members in groups for s in members):
-        if response.silence(s) is None:
+        if _silence(response, s) is None:
             others = tuple(level_label(level) for path, level in setups[s].items() if path != factor)
             by_others.setdefault(others, []).append(s)
     return [members for members in by_others.values() if len(members) == len(groups)]
+
+
+def _contrast(matched: Sequence[Sequence[int]]) -> Contrast:
+    """Return the setups of each level, matched by their order."""
+    return Contrast([list(members) for members in zip(*matched, strict=True)])
+
+
+def _silence(response: Response, setup: int) -> str | None:
+    """Return why a setup has no part, or None where it has one."""
+    return response.silence(setup) or response.stalemate(setup)
 
 
 def _compared(known: Comparison, levels: Sequence[Any], profiles: Sequence[TemperatureProfile]) -> Comparison:

@@ -50,9 +50,8 @@ def _missing(response: Response, setup: int, profile: TemperatureProfile, target
     n_trials = len(response.tallies[setup].complete)
     if n_trials < ENOUGH_TO_DECIDE:
         yield f"{ENOUGH_TO_DECIDE} complete trials, it has {n_trials}"
-    measured = response.tallies[setup].complete.val_accuracy
-    if not np.ptp(measured) and measured[0] < 1:  # at the ceiling any temperature will do
-        yield f"accuracies that differ, all of its {n_trials} trials have {100 * measured[0]:.6g}%"
+    if (accuracy := response.tallies[setup].complete.one_accuracy) is not None:
+        yield f"accuracies that differ, all of its {n_trials} trials have {100 * accuracy:.6g}%"
     doubts = list(_doubts(profile, profile.best, target, target, _CHANCE_OF_LARGE))
     yield from doubts
     if not doubts:

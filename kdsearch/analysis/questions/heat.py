@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from kdsearch.analysis.labels import factor_label, temperature_text, value_text, varied_factors
+from kdsearch.analysis.labels import factor_label, level_text, temperature_text, varied_factors
 from kdsearch.analysis.questions.best import BestAnswer, SetupAnswer
 from kdsearch.spec import level_label
 
@@ -41,11 +41,11 @@ def heat_map(answer: BestAnswer) -> HeatMap | None:
     levels = {path: {_key(found, path): found.setup.get(path) for found in answer.setups} for path in factors}
     logs = [math.log(found.temperature) for found in answer.setups if found.temperature]
     rows = [
-        (value_text(level), [_cell(cells.get((row, column)), logs) for column in levels[second]])
+        (level_text(first, level), [_cell(cells.get((row, column)), logs) for column in levels[second]])
         for row, level in levels[first].items()
     ]
     names = factor_label(first), factor_label(second)
-    return HeatMap(names, [value_text(level) for level in levels[second].values()], rows)
+    return HeatMap(names, [level_text(second, level) for level in levels[second].values()], rows)
 
 
 def _key(found: SetupAnswer, path: str) -> Any:

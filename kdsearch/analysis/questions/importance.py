@@ -49,7 +49,8 @@ class Importance(Shown):
 
     The variation within a setup is that of expected accuracy over evenly spread parameters, softly floored
     3 points below the setup's top; its shares are averaged over setups. The variation between setups is that
-    of their best accuracy, by the factors that vary. `reason` tells why there is nothing to say.
+    of their best accuracy, by the factors that vary, where these are two at least: one would have all of it,
+    however little that is. `reason` tells why there is nothing to say.
     """
 
     study: str
@@ -90,15 +91,13 @@ def importance(
     moving = [s for s in members if _varies(response, s)]
     if not moving and _are_equal(response, members):
         return Importance(study, level, reason=_CONSTANT)
-    return Importance(
-        study=study,
-        level=level,
-        tuned=_tuned_effects(response, moving, level) if moving else [],
-        factors=_factor_effects(response, members, level),
-    )
+    tuned = _tuned_effects(response, moving, level) if moving else []
+    factors = _factor_effects(response, members, level)
+    return Importance(study, level, tuned, factors, reason=None if tuned or factors else _ALIKE)
 
 
 _CONSTANT = "all complete trials have the very same accuracy: there is nothing to explain."
+_ALIKE = "there is one accuracy for each setup, and one factor: no share of it is to be told."
 
 
 def _varies(response: Response, setup: int) -> bool:
@@ -175,8 +174,8 @@ def _factor_effects(response: Response, members: Sequence[int], level: float) ->
     setups = response.space.setups
     best = np.array([response.profile([s]).draws.max(axis=1) for s in members])
     total = np.maximum(best.var(axis=0), 1e-12)
-    effects = []
-    for path in varied_factors([setups[s] for s in members]):
+    varied, effects = varied_factors([setups[s] for s in members]), []
+    for path in varied if len(varied) > 1 else []:  # one alone has all, however little that is
         labels = np.array([level_label(setups[s][path]) for s in members])
         means = np.array([best[labels == label].mean(axis=0) for label in labels])
         effects.append(_effect((path,), means.var(axis=0) / total, level))

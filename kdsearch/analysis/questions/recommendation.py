@@ -8,7 +8,7 @@ import numpy as np
 
 from kdsearch.analysis.questions.best import lost_by_defaults
 from kdsearch.analysis.response.axes import FloatArray
-from kdsearch.analysis.response.fitted import ENOUGH_POINTS, Response, fit_response
+from kdsearch.analysis.response.fitted import ENOUGH_POINTS, Response, fit_response, without_effect
 from kdsearch.analysis.response.observations import POINTS, without_floor
 from kdsearch.analysis.response.profiles import Interval, TemperatureProfile
 from kdsearch.analysis.response.space import level_of
@@ -17,7 +17,16 @@ from kdsearch.analysis.shown import Shown
 from kdsearch.analysis.threads import one_blas_thread
 from kdsearch.errors import RequestError, SpecError
 from kdsearch.intervals import LEVEL, TOLERANCE, check_level, check_loss
-from kdsearch.spec import TEMPERATURE, Params, Setup, StudySpec, level_label, load_stored_spec, spec_document
+from kdsearch.spec import (
+    TEMPERATURE,
+    Params,
+    Setup,
+    StudySpec,
+    is_level,
+    level_label,
+    load_stored_spec,
+    spec_document,
+)
 from kdsearch.spec.space import ByFactor
 from kdsearch.storage import TrialRow
 
@@ -132,6 +141,8 @@ def recommend_from(
     levels = _as_run(told, levels)
     base = _likest(told, levels)
     target = _target(base.spec, levels)
+    if (ignored := without_effect(target, target.setups()[0])) is not None:
+        return Recommendation(target.setups()[0], base.spec.name, level, reason=ignored)
     own, others = _split(target, base, told)
     response = fit_response(target, own, earlier=others, seed=seed)
     profile = _profile(response)
@@ -155,18 +166,13 @@ def recommend_from(
 
 
 def _as_run(studies: Sequence[EarlierStudy], levels: Mapping[str, Any]) -> dict[str, Any]:
-    """Return levels, a recipe's label replaced by the recipe: a command line and a URL name it so."""
-    recipes = {
-        (path, level_label(level)): level
-        for study in studies
-        for path, found in study.spec.setup.items()
-        for level in found
-        if isinstance(level, Mapping | list)
-    }
-    return {
-        path: recipes.get((path, value), value) if isinstance(value, str) else value
-        for path, value in levels.items()
-    }
+    """Return levels as the studies have them: a recipe for its label, 1.0 for 1."""
+
+    def as_run(path: str, value: Any) -> Any:
+        run = (study.spec.setup.get(path, [level_of(study.spec, {}, path)]) for study in studies)
+        return next((own for levels in run for own in levels if is_level(path, value, own)), value)
+
+    return {path: as_run(path, value) for path, value in levels.items()}
 
 
 def _likest(studies: Sequence[EarlierStudy], levels: Mapping[str, Any]) -> EarlierStudy:

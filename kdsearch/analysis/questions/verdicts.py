@@ -225,6 +225,7 @@ def _doubts(
         return
     yield from _beyond(response, contrast, claim)
     yield from _few_trials(response, contrast)
+    yield from _stalemates(response, contrast)
     yield from _other_sign(claim, effects, common)
     yield from _at_edges(response, contrast)
     alone = alone_profiles(response, contrast)
@@ -255,6 +256,13 @@ def _few_trials(response: Response, contrast: Contrast) -> Iterator[str]:
     fewest = min(len(response.tallies[s].complete) for s in contrast.members)
     if fewest < ENOUGH_TO_DECIDE:
         yield f"a compared setup has {fewest} complete trials, at least {ENOUGH_TO_DECIDE} are asked for"
+
+
+def _stalemates(response: Response, contrast: Contrast) -> Iterator[str]:
+    names = setup_names(response.space.setups)
+    for s in contrast.members:
+        if why := response.stalemate(s):
+            yield f"{names[s]}: {why}"
 
 
 def _beyond(response: Response, contrast: Contrast, claim: Claim) -> Iterator[str]:

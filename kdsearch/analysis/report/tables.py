@@ -151,7 +151,8 @@ def importance_table(found: Importance) -> Table:
         for name, effects in parts.items()
         for effect in effects
     ]
-    return Table(headings, rows, title=f"{found.study}: what accuracy depends on")
+    notes = [(found.study, found.reason)] if found.reason else []
+    return Table(headings, rows, notes=notes, title=f"{found.study}: what accuracy depends on")
 
 
 def comparison_table(found: Comparison) -> Table:
@@ -482,7 +483,7 @@ def _forecast_cells(own: SetupAnswer | SetupForecast) -> list[str]:
 def _undecided(forecast: SetupForecast | None) -> list[str]:
     if forecast is None or not forecast.missing or forecast.more_trials is None:
         return []
-    told = list(forecast.missing[:_MOST_MISSING])
+    told = [condition.rstrip(".") for condition in forecast.missing[:_MOST_MISSING]]
     more = len(forecast.missing) - len(told)
     rest = [f"{more} more condition{'s' if more > 1 else ''}"] if more else []
     return [f"Not decided. It takes {'; '.join([*told, *rest])}."]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kdsearch.analysis.labels import NOTHING
+from kdsearch.analysis.labels import NOTHING, duration_text
 from kdsearch.analysis.questions.verdicts import VerdictAnswer
 from kdsearch.analysis.report.tables import ALWAYS, Heading, Table
 
@@ -119,6 +119,5 @@ def _to_go(found: Mapping[str, Any]) -> str:
         return "decided"
     if found["more_trials"] is None:
         return NOTHING
-    hours = found["hours"]
-    time = "" if not hours else f", {hours:.1f} h" if hours >= 0.1 else f", {60 * hours:.0f} min"
+    time = f", {duration_text(found['hours'])}" if found["hours"] else ""
     return f"about {found['more_trials']}{time}"

@@ -271,12 +271,19 @@ class Response:
 
     def silence(self, setup: int) -> str | None:
         """Return why a setup can't be answered, or None where it can."""
-        why = _without_effect(self.spec, self.space.setups[setup])
+        why = without_effect(self.spec, self.space.setups[setup])
         return self.shortage(setup) if why is None else why
+
+    def stalemate(self, setup: int) -> str | None:
+        """Return why a setup's trials compare nothing: they have one accuracy. Else None."""
+        complete = self.tallies[setup].complete
+        if complete.one_accuracy is None:
+            return None
+        return f"all of its {len(complete)} trials have an accuracy of {100 * complete.one_accuracy:.6g}%"
 
     def ignores_temperature(self, setup: int) -> bool:
         """Return whether a setup's objective makes no use of the temperature."""
-        return _without_effect(self.spec, self.space.setups[setup]) is not None
+        return without_effect(self.spec, self.space.setups[setup]) is not None
 
     def shortage(self, setup: int) -> str | None:
         """Return why a setup has too few trials. None where it has enough."""
@@ -287,13 +294,24 @@ class Response:
         if n_points >= n_needed:
             return None
         plural = "" if n_points == 1 else "s"
-        return (
+        return all_diverged([self.tallies[setup]]) or (
             f"too few trials: complete ones at {n_points} distinct point{plural}, "
             f"at least {n_needed} are needed."
         )
 
 
-def _without_effect(spec: StudySpec, setup: Setup) -> str | None:
+def all_diverged(tallies: Sequence[Tally]) -> str | None:
+    """Return what to do where all trials of some setups diverged: more would not help. Else None."""
+    diverged = sum(tally.diverged for tally in tallies)
+    if not diverged or diverged < sum(tally.finished for tally in tallies):
+        return None
+    return (
+        f"all {diverged} trials diverged: their loss or accuracy was not finite. Lower the learning rate or "
+        "its range, or set `training.clip_norm`."
+    )
+
+
+def without_effect(spec: StudySpec, setup: Setup) -> str | None:
     """Return why temperature has no effect in a setup, else None."""
     if not spec.has_engine_words:
         return None

@@ -50,6 +50,16 @@ class Competitors:
         """How many distinct places they have."""
         return len(distinct_rows(list(self.nodes.T))[0])
 
+    @property
+    def one_accuracy(self) -> float | None:
+        """The accuracy that all of them have, below 100%: what moves it was not seen. Else None."""
+        measured = self.val_accuracy
+        if (
+            not len(measured) or np.ptp(measured) or measured[0] >= 1
+        ):  # at the ceiling any temperature will do
+            return None
+        return float(measured[0])
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -61,6 +71,13 @@ class Tally:
     pruned: int
     other_length: int
     outside: int
+
+    @property
+    def finished(self) -> int:
+        """All trials that ended."""
+        return len(self.complete) + sum(
+            (self.diverged, self.failed, self.pruned, self.other_length, self.outside)
+        )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdsearch.errors import RequestError
-from kdsearch.spec import Setup, level_label, level_name
+from kdsearch.spec import Setup, is_level, level_label, level_name
 
 
 def select_setups(setups: Sequence[Setup], where: Mapping[str, Any] | None) -> list[int]:
@@ -16,13 +16,13 @@ def select_setups(setups: Sequence[Setup], where: Mapping[str, Any] | None) -> l
     chosen = list(range(len(setups)))
     for path, level in (where or {}).items():
         check_factor(setups, path, "where")
-        levels = list(dict.fromkeys(level_name(path, setup[path]) for setup in setups))
-        if level_name(path, level) not in levels:
+        if not any(is_level(path, level, setup[path]) for setup in setups):
+            levels = dict.fromkeys(level_name(path, setup[path]) for setup in setups)
             raise RequestError(
                 f"`where` must name a level of {path}, got {level_label(level)!r}. "
                 f"Levels: {', '.join(levels)}."
             )
-        chosen = [s for s in chosen if level_name(path, setups[s][path]) == level_name(path, level)]
+        chosen = [s for s in chosen if is_level(path, level, setups[s][path])]
     return chosen
 
 

@@ -47,9 +47,12 @@ class Task:
     asked: tuple[tuple[str, Any], ...] = ()
 
     def options(self) -> dict[str, Any]:
-        """Return what is asked, by name. Pairs within are levels by their path."""
-        levels = ("where", "setup")
-        return {name: dict(value) if name in levels and value else value for name, value in self.asked}
+        """Return what is asked, by name. Pairs within are levels, as JSON, by their path."""
+        return {name: _levels(value) if name in ("where", "setup") else value for name, value in self.asked}
+
+
+def _levels(pairs: tuple[tuple[str, str], ...] | None) -> dict[str, Any] | None:
+    return None if pairs is None else {path: json.loads(level) for path, level in pairs}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdsearch.analysis import SetupAnswer, best, fit_response, response_curves
+from kdsearch.analysis import SetupAnswer, best, fit_response, importance, response_curves
+from kdsearch.analysis.questions.forecast import forecast_of
 from kdsearch.bench.search.simulation import SimulatedStudy, simulated_study
 from kdsearch.errors import RequestError
 from kdsearch.search import build_proposer
@@ -213,6 +214,22 @@ def test_diverged_failed_and_pruned_trials_are_counted_apart():
     shown = dict(zip((heading.text for heading in table.headings), table.rows[0], strict=True))
     for kind, count in counts.items():
         assert (document[kind], row[kind], shown[kind]) == (count, count, str(count))
+
+
+def test_all_faces_say_that_all_trials_diverged():
+    spec = spec_of({TEMPERATURE: LOG_T})
+    rows = [
+        replace(row, state="failed", reason="diverged", val_accuracy=None)
+        for row in trials_of(spec, peak_at_six)
+    ]
+    response = fit_response(spec, rows)
+    reasons = {
+        best(spec, rows).setups[0].reason,
+        forecast_of(response).setups[0].reason,
+        importance(response).reason,
+    }
+    assert len(reasons) == 1
+    assert "trials diverged: their loss or accuracy was not finite" in str(reasons)
 
 
 def test_trials_of_unequal_budget_do_not_compete():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,3 +124,40 @@ def test_a_factor_with_one_level_left_says_so():
 def test_an_unknown_factor_is_named_with_the_known_ones():
     with pytest.raises(RequestError, match=r"Factors: optimizer\.name, teacher\.arch"):
         compare(fit_response(SPEC, []), "optimizer.lr")
+
+
+def test_levels_without_an_answer_are_told_with_the_reason():
+    spec = load_spec(
+        {
+            "name": "s",
+            "tune": {TEMPERATURE: {"low": 1, "high": 40, "log": True}},
+            "setup": {"optimizer.name": ["sgd", "adamw"], "objective.name": ["kd", "mse"]},
+        }
+    )
+    rows = trials(NONE_DIFFERS, spec=spec)
+    ignored = compare(fit_response(spec, rows), "objective.name")
+    assert not ignored.pairs
+    assert "temperature has no effect with `objective.name: mse`" in (ignored.reason or "")
+    assert "too few" not in (ignored.reason or "")
+    stuck = [replace(row, val_accuracy=0.5) for row in rows]
+    constant = compare(fit_response(spec, stuck), "optimizer.name", where={"objective.name": "kd"})
+    assert not constant.pairs
+    assert "14 trials have an accuracy of 50%" in (constant.reason or "")
+
+
+@pytest.mark.parametrize("lowest", [1, 10])
+def test_levels_that_were_searched_in_other_ranges_have_no_shift(lowest: float):
+    """Both are best at T = 6: one range ends at 4, the other overlaps it or lies beyond."""
+    ends = {"sgd": (1, 4), "adamw": (lowest, 40)}
+    ranges = {name: {"low": low, "high": high, "log": True} for name, (low, high) in ends.items()}
+    tune = {TEMPERATURE: {"by": "optimizer.name", **ranges}}
+    spec = load_spec({"name": "s", "tune": tune, "setup": {"optimizer.name": [*ends]}})
+    rows = []
+    for row in trials(NONE_DIFFERS, spec=spec):
+        low, high = ends[row.setup["optimizer.name"]]
+        temperature = low * (high / low) ** (math.log(row.params[TEMPERATURE]) / math.log(40))
+        accuracy = 0.9 - 0.05 * math.log(temperature / 6) ** 2
+        rows.append(replace(row, params={TEMPERATURE: temperature}, val_accuracy=accuracy))
+    found = compare(fit_response(spec, rows), "optimizer.name")
+    assert not found.pairs
+    assert "beyond those that all levels of `optimizer.name` were searched in" in (found.reason or "")

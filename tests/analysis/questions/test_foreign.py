@@ -137,3 +137,11 @@ def test_a_minimised_objective_needs_its_unit() -> None:
     assert found.accuracy == pytest.approx(0.9, abs=0.005)
     assert found.interval is not None
     assert found.interval[0] < 5 < found.interval[1]
+
+
+def test_a_range_of_temperatures_that_begins_at_0_begins_with_what_was_tried() -> None:
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(lambda trial: 0.9 - 0.02 * math.log(trial.suggest_float("T", 0, 10) / 4) ** 2, n_trials=24)
+    (found,) = best_of_optuna(study).setups
+    assert found.interval is not None
+    assert found.outcomes[0].low == pytest.approx(min(trial.params["T"] for trial in study.trials))

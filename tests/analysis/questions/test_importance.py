@@ -59,11 +59,19 @@ def test_the_factor_that_moves_the_best_accuracy_is_named():
     assert found[("teacher.arch",)] < 0.1
 
 
-def test_a_factor_that_does_not_vary_explains_nothing_and_is_left_out():
+def test_one_factor_alone_has_all_of_what_setups_differ_by_and_is_left_out():
     found = importance(
         fit_response(SPEC, trials(lambda setup, u, v: 0.9 - u / 50)), where={"optimizer.name": "sgd"}
     )
-    assert [effect.paths for effect in found.factors] == [("teacher.arch",)]
+    assert found.tuned
+    assert not found.factors
+    flat = [
+        replace(row, val_accuracy={"mlp_32": 0.9, "mlp_64": 0.8}[row.setup["teacher.arch"]])
+        for row in trials(lambda setup, u, v: 0.9)
+    ]
+    alike = importance(fit_response(SPEC, flat), where={"optimizer.name": "sgd"})
+    assert not alike.tuned
+    assert "one accuracy for each setup" in (alike.reason or "")
 
 
 def test_without_trials_there_is_a_reason_and_the_document_is_json():

@@ -80,6 +80,26 @@ def test_a_setup_that_was_run_gets_the_answer_of_best(make_spec: MakeSpec):
     assert [source.setup for source in found.sources] == [{"optimizer.name": "sgd"}]
 
 
+def test_a_level_is_known_however_its_number_is_written(make_spec: MakeSpec):
+    study = trained(make_spec({"objective.alpha": [0.5, 1.0]}, objective={"name": "kd"}), lambda _: 6.0)
+    whole, written = (recommend_from([study], {"objective.alpha": level}) for level in (1, 1.0))
+    assert (
+        (whole.trials, whole.temperature) == (written.trials, written.temperature) == (12, whole.temperature)
+    )
+    fixed = recommend_from([study], {"objective.alpha": 1.0, "augment.mixup": 0})
+    assert fixed.trials == 12
+
+
+@pytest.mark.parametrize(
+    "levels", [{"objective.name": "mse"}, {"objective.name": "kd", "objective.alpha": 0}]
+)
+def test_where_temperature_has_no_effect_none_is_recommended(make_spec: MakeSpec, levels: dict[str, Any]):
+    study = trained(make_spec({"objective.name": ["kd", "mse"]}), lambda _: 6.0)
+    found = recommend_from([study], levels)
+    assert found.temperature is None
+    assert "temperature has no effect with" in (found.reason or "")
+
+
 def test_studies_are_drawn_from_together(make_spec: MakeSpec):
     sgd = make_spec({EPOCHS: [2, 20, 80]}, name="sgd", optimizer={"name": "sgd"})
     adamw = make_spec({EPOCHS: [2, 80]}, name="adamw", optimizer={"name": "adamw"})

@@ -1,6 +1,7 @@
 """Verdicts: claims that are true, opposite and of no effect, on trials whose truth is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -164,6 +165,17 @@ def test_the_studys_own_claims_were_written_before_it_ran(spec, trials) -> None:
     assert (found.written, found.digest) == ("before any trial had finished", claims_digest(spec.claims))
     other = [spec.claims[0].model_copy(update={"at_least": 1.5})]
     assert claims_digest(other) != found.digest
+
+
+@pytest.mark.parametrize("quantity", ["best_temperature", "spread", "accuracy"])
+def test_trials_of_one_accuracy_resolve_nothing(spec, trials, quantity: str) -> None:
+    stuck = [replace(row, val_accuracy=0.5) for row in trials]
+    (found,) = verdicts_of(
+        fit_response(spec, stuck),
+        claims=[claim(quantity, at_least=1.5 if quantity == "best_temperature" else 0.005)],
+    ).verdicts
+    assert found.verdict == "not resolved"
+    assert any("trials have an accuracy of 50%" in reason for reason in found.reasons)
 
 
 def test_few_trials_resolve_nothing_and_say_what_would(spec, trials) -> None:

@@ -64,6 +64,18 @@ def test_lines_say_which_answers_are_decided():
     assert lines == ["sgd: 6.3 (4.2 to 17), decided"]
 
 
+def test_a_sentence_among_what_is_missing_ends_once():
+    missing = ("2 more trials", "None of its trials is low: it may be better.")
+    undecided = SetupForecast(ANSWERED.setup, 22, 0.004, missing=missing, more_trials=(1, 2, 3))
+    notes = [
+        note
+        for _, note in answer_table(
+            BestAnswer("demo", 0.9, 0.005, [replace(ANSWERED, forecast=undecided)])
+        ).notes
+    ]
+    assert "Not decided. It takes 2 more trials; None of its trials is low: it may be better." in notes
+
+
 def test_a_stopped_setup_is_forecast_no_trials():
     undecided = SetupForecast(ANSWERED.setup, 22, 0.004, more_trials=(10, 20, 40), hours=3.0)
     running = replace(ANSWERED, forecast=undecided)
