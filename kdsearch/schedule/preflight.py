@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import chdir
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -63,11 +62,6 @@ def preflight(spec: StudySpec, address: str | None, *, engine: bool = True) -> F
     Raises:
         RequestError: Something is not there or does not fit; the message names its setting.
     """
-    with chdir(Path.cwd()):  # which a module may change as it is imported: the database would lie elsewhere
-        return _preflight(spec, address, engine=engine)
-
-
-def _preflight(spec: StudySpec, address: str | None, *, engine: bool) -> Found:
     artifacts = artifacts_of(spec)
     import_from_working_directory()
     if spec.trainer == NO_TRAINER:
