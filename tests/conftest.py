@@ -16,7 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+# A busy machine is no fault of a test's.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 # torch and BLAS take a thread for each core else, in each process: tests run in several, on few cores, and
 # their arrays are small. Processes that tests start have it from here.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -65,7 +65,6 @@ def ask(client, case):
 
 few = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     derandomize=True,
     database=None,
     phases=(Phase.generate,),

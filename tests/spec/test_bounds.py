@@ -81,7 +81,7 @@ YAMLISH = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.one_of(YAMLISH, st.text(max_size=200), YAMLISH.map(lambda text: (text * 200)[:900])))
 def test_no_small_text_takes_many_steps(text: str) -> None:
     assert steps_of(text) <= STEPS_A_CHARACTER * (len(text) + 20)

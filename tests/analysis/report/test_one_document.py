@@ -79,7 +79,7 @@ def of_look(series, *looks):
     return [one for one in series if one["look"] in looks]
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=8, derandomize=True)
 @given(
     n_setups=st.sampled_from([1, 2]),
     per_setup=st.integers(0, 16),

@@ -135,7 +135,7 @@ def test_views_equal_a_twin_written_sample_by_sample(augment, n_channels):
                 assert float(batch.mix[sample]) == pytest.approx(weight)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.permutations(range(N)), st.integers(1, N))
 def test_views_are_the_same_bits_in_any_order_and_batch_size(order, batch_size):
     views = views_of(EVERYTHING)
