@@ -1,6 +1,6 @@
 """The temperature for a setup that was not run yet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -161,7 +161,7 @@ def recommend_from(
         params=_params(response, base.spec, profile.temperature),
         sources=_sources(response, others),
         curve=_loss_curve(profile, level),
-        warnings=tuple(_warnings(target, told, profile, interval)),
+        warnings=(*_about_own(base.spec.name, n_own), *_warnings(target, told, profile, interval)),
     )
 
 
@@ -302,6 +302,14 @@ def _sources(response: Response, studies: Sequence[EarlierStudy]) -> list[Source
             setup = {path: level for path, level in row.setup.items() if path != TEMPERATURE}
             found[site.index] = Source(study.spec.name, setup, 1 + (seen.trials if seen else 0), likeness)
     return sorted((found[index] for index in sorted(found)), key=lambda source: -source.likeness)
+
+
+def _about_own(study: str, n_own: int) -> Iterator[str]:
+    if n_own:
+        yield (
+            f"{n_own} trials of this very setup are in {study}: `best` answers it with that study's other "
+            "setups, and its numbers may differ a little."
+        )
 
 
 def _warnings(

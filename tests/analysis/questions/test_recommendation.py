@@ -78,6 +78,7 @@ def test_a_setup_that_was_run_gets_the_answer_of_best(make_spec: MakeSpec):
     assert found.trials == 24
     assert found.temperature == pytest.approx(known.temperature, rel=0.2)
     assert [source.setup for source in found.sources] == [{"optimizer.name": "sgd"}]
+    assert found.warnings[0].startswith(f"24 trials of this very setup are in {study.spec.name}: `best`")
 
 
 def test_a_level_is_known_however_its_number_is_written(make_spec: MakeSpec):
