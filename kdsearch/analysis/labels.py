@@ -1,5 +1,6 @@
 """Short names of setups, tuned parameters and levels."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -64,7 +65,12 @@ def value_text(value: Any) -> str:
     if isinstance(value, Mapping):
         given = {key: value_text(v) for key, v in value.items() if v is not None}
         return ", ".join(given.values() if len(given) == 1 else map(" ".join, given.items()))
-    return number_text(value) if isinstance(value, float) else level_label(value)
+    return number_text(value, _digits_of(value)) if isinstance(value, float) else level_label(value)
+
+
+def _digits_of(value: float) -> int:
+    """Return how many digits tell a value: a momentum or a decay is told by how little it is below 1."""
+    return 2 + math.ceil(-math.log10(1 - value)) if 0.99 < value < 1 else 3
 
 
 def level_text(path: str, level: Any) -> str:

@@ -56,6 +56,8 @@ def test_a_factors_label_is_the_shortest_that_is_not_another_factors(path, label
         ({"weights": "IMAGENET1K_V1", "checkpoint": None}, "IMAGENET1K_V1"),
         ({"dataset": "MNIST", "epochs": 5}, "dataset MNIST, epochs 5"),
         (0.0316227766, "0.0316"),
+        (0.9999, "0.9999"),
+        (0.99876543, "0.99877"),
         (20, "20"),
         (True, "true"),
         (None, "none"),
