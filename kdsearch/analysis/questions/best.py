@@ -56,7 +56,8 @@ class SetupAnswer:
             against the best.
         interval_loss: The accuracy to within which `interval` holds the best temperature.
         near_optimal: Temperatures around `temperature` of which each is, with the asked probability,
-            within the tolerance of the best accuracy; None where not even one is.
+            within the tolerance of the best accuracy; None where not even one is, or all trials have one
+            accuracy below 100%.
         accuracy: Expected validation accuracy at the recommended temperature and parameters.
         accuracy_interval: Holds that accuracy with the asked probability.
         test_accuracy: The mean observed test accuracy of the nearest (at most 5) complete trials within 15%
@@ -328,6 +329,8 @@ class _Judge:
             list(untried(self._response, s, own.nodes)) for s, own in zip(answered, details, strict=True)
         ]
         known["flat"] = self._is_flat(answered, profile, left_open)
+        if self._have_one_accuracy(answered):
+            known["near_optimal"] = None  # that none was seen to cost anything is no finding
         known |= self._about_accuracy(details)
         params = None if is_marginal else details[0].params
         if self._response.tunes_others:
@@ -357,9 +360,12 @@ class _Judge:
         n_trials = sum(len(self._response.tallies[s].complete) for s in members)
         if n_trials < ENOUGH_TO_DECIDE or not profile.is_flat(self._tolerance):
             return False
-        if any(self._response.stalemate(s) for s in members):
+        if self._have_one_accuracy(members):
             return False
         return not any(o.hides_temperature for own in left_open for o in own)
+
+    def _have_one_accuracy(self, members: Sequence[int]) -> bool:
+        return any(self._response.stalemate(s) for s in members)
 
     def _moving_note(self, setup: int, params: Params) -> str | None:
         """Return what T stands for where it moves within a training."""
