@@ -20,8 +20,16 @@ from kdsearch.schedule.signals import EndingSignals
 from kdsearch.schedule.submission_notes import note_failed_start
 from kdsearch.search import PackAsker
 from kdsearch.spec import StudySpec, spec_document
-from kdsearch.storage import Hours, Lease, StudyRecord, TrialRow, hold_lease, load_study, open_database
-from kdsearch.storage.rows.origins import edited_code
+from kdsearch.storage import (
+    Hours,
+    Lease,
+    StudyRecord,
+    TrialRow,
+    edited_code,
+    hold_lease,
+    load_study,
+    open_database,
+)
 
 if TYPE_CHECKING:
     from kdsearch.schedule.cluster.connection import Cluster

@@ -5,14 +5,7 @@ from collections.abc import Callable, Iterator
 from string import Formatter
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from kdsearch.spec import catalogue
 from kdsearch.spec.values import (

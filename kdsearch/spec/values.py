@@ -124,9 +124,9 @@ Positive: TypeAlias = Annotated[float, Field(gt=0.0, allow_inf_nan=False), _Numb
 Loss: TypeAlias = Annotated[Positive, AfterValidator(_accuracy)]
 BelowOne: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False), _Number]
 Size: TypeAlias = Annotated[int | float, _Number, AfterValidator(_count_or_fraction)]
-Gpus: TypeAlias = Annotated[NonNegative, AfterValidator(_shareable)]
 GpusOrAuto: TypeAlias = Annotated[
-    Annotated[Gpus, unit("GPUs")] | Literal["auto"], BeforeValidator(_auto_or_number)
+    Annotated[NonNegative, AfterValidator(_shareable), unit("GPUs")] | Literal["auto"],
+    BeforeValidator(_auto_or_number),
 ]
 TruthOrNames: TypeAlias = Annotated[bool | tuple[str, ...], BeforeValidator(_truth_or_list)]
 

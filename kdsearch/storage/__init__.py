@@ -10,7 +10,7 @@ from kdsearch.storage.record import StudyRecord
 from kdsearch.storage.removal import delete_study, rename_study
 from kdsearch.storage.rows.columns import TrialColumns, Trials, columns_of
 from kdsearch.storage.rows.lease import Lease, hold_lease, request_stop
-from kdsearch.storage.rows.origins import Origin, load_origin
+from kdsearch.storage.rows.origins import Origin, edited_code, load_origin
 from kdsearch.storage.rows.queries import (
     list_studies,
     load_columns,
@@ -75,6 +75,7 @@ __all__ = [
     "columns_of",
     "connect_database",
     "delete_study",
+    "edited_code",
     "export_study",
     "hold_lease",
     "import_study",

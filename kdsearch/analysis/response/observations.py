@@ -53,12 +53,9 @@ class Competitors:
     @property
     def one_accuracy(self) -> float | None:
         """The accuracy that all of them have, below 100%: what moves it was not seen. Else None."""
-        measured = self.val_accuracy
-        if (
-            not len(measured) or np.ptp(measured) or measured[0] >= 1
-        ):  # at the ceiling any temperature will do
-            return None
-        return float(measured[0])
+        found = np.unique(self.val_accuracy)
+        is_one = len(found) == 1 and found[0] < 1  # at the ceiling any temperature will do
+        return float(found[0]) if is_one else None
 
 
 @dataclass(frozen=True)

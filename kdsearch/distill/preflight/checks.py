@@ -90,22 +90,10 @@ def check_networks(spec: TrainingSpec, data: ImageData) -> list[str]:
                 if name == "student":
                     _check_luck(spec, model, other, data)
             if is_unvetted(section.arch):
-                if name == "student" or spec.teacher.finetune.epochs:
-                    _check_gradient(model, section.arch, data)
-                notes.append(check_output(model, section.arch, name, data))
+                is_trained = name == "student" or spec.teacher.finetune.epochs > 0
+                notes.append(check_output(model, section.arch, name, data, is_trained=is_trained))
             notes.append(described(name, preparation_of(section, data), data))
     return [note for note in notes if note is not None]
-
-
-def _check_gradient(model: nn.Module, arch: str, data: ImageData) -> None:
-    """Refuse a foreign network that is to be trained and gives what no gradient leads back from."""
-    with torch.random.fork_rng(devices=[]):
-        logits = copy.deepcopy(model).train()(data.inputs.random(_N_EXAMPLES, stream(0, "output")))
-    if isinstance(logits, torch.Tensor) and not logits.requires_grad:
-        raise RequestError(
-            f"`arch` must give logits with a gradient where it is trained, got {arch!r}, whose output has "
-            "none. Leave out its `detach` or `no_grad`; of a teacher, or set `finetune.epochs: 0`."
-        )
 
 
 def _check_made_anew(model: nn.Module, other: nn.Module, arch: str) -> None:
@@ -129,7 +117,7 @@ def _check_luck(spec: TrainingSpec, model: nn.Module, other: nn.Module, data: Im
     is_drawn = any(not torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
     if is_drawn or spec.training.vary or spec.student.init != "random":
         return
-    images, trial = data.inputs.random(_N_EXAMPLES, stream(0, "output")), copy.deepcopy(model).train()
+    images, trial = _examples(data), copy.deepcopy(model).train()
     outputs = []
     for seed in (0, 1):
         with torch.no_grad(), seeded(seed):
@@ -142,14 +130,20 @@ def _check_luck(spec: TrainingSpec, model: nn.Module, other: nn.Module, data: Im
         )
 
 
-def check_output(model: nn.Module, arch: str, name: str, data: ImageData) -> str | None:
+def check_output(model: nn.Module, arch: str, name: str, data: ImageData, *, is_trained: bool) -> str | None:
     """Call a foreign network in training and in evaluation. Return a word on what it draws."""
-    images = data.inputs.random(_N_EXAMPLES, stream(0, "output"))
-    trial = copy.deepcopy(model)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        trained = trial.train()(images)
-        logits, again = trial.eval()(images), trial(images)
-        fewer = trial(images[:_N_FEWER])
+    images, trial = _examples(data), copy.deepcopy(model)
+    with torch.random.fork_rng(devices=[]):
+        with torch.set_grad_enabled(is_trained):
+            trained = trial.train()(images)
+        with torch.no_grad():
+            logits, again = trial.eval()(images), trial(images)
+            fewer = trial(images[:_N_FEWER])
+    if is_trained and isinstance(trained, torch.Tensor) and not trained.requires_grad:
+        raise RequestError(
+            f"`arch` must give logits with a gradient where it is trained, got {arch!r}, whose output has "
+            "none. Leave out its `detach` or `no_grad`; of a teacher, or set `finetune.epochs: 0`."
+        )
     if not isinstance(trained, torch.Tensor) or trained.shape != logits.shape:
         got = tuple(trained.shape) if isinstance(trained, torch.Tensor) else type(trained).__name__
         raise RequestError(
@@ -175,6 +169,10 @@ def check_output(model: nn.Module, arch: str, name: str, data: ImageData) -> str
             "on the rest of the batch. Let BatchNorm keep running statistics, say."
         )
     return None
+
+
+def _examples(data: ImageData) -> torch.Tensor:
+    return data.inputs.random(_N_EXAMPLES, stream(0, "output"))
 
 
 def check_weights(spec: TrainingSpec, data: ImageData) -> list[str]:
